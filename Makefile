@@ -1,0 +1,35 @@
+# make emit   set up, write the sample corpus if there is no source, emit the dataset
+# make test   set up, run the linters and all tests
+
+PYTHON ?= python3
+SOURCE ?= data/source
+OUT ?= data
+RECIPE ?= unified-v2
+
+BIN := .venv/bin
+
+.PHONY: emit test lint
+
+emit: .venv/.installed
+	test -d $(SOURCE) || $(BIN)/python -m immune_data.sample --out $(SOURCE)
+	$(BIN)/python -m immune_data.emit --source $(SOURCE) --out $(OUT) --recipe $(RECIPE)
+
+test: .venv/.installed-dev lint
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint --processes 2 sql
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/.installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@

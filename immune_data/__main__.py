@@ -1,0 +1,28 @@
+"""`python -m immune_data VERB …`, the same as `python -m immune_data.VERB …`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+VERBS = {
+    "sample": "write the synthetic sample corpus",
+    "emit": "the whole way from source files to SFT JSONL",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if verb in VERBS:
+        return import_module(f"immune_data.{verb}").main(rest)
+    usage = "\n".join(f"  {name:<10}{what}" for name, what in VERBS.items())
+    if verb in ("-h", "--help"):
+        print(f"usage: python -m immune_data VERB …\n\n{usage}\n\nVERB --help says more.")
+        return 0
+    print(f"error: no verb {verb}: use one of {', '.join(VERBS)}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

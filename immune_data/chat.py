@@ -1,0 +1,60 @@
+"""Qwen2.5's ChatML rendering: a conversation in, its text and its token counts out.
+
+The source of the format is the chat template in Qwen2.5-1.5B-Instruct's `tokenizer_config.json`,
+for conversations without tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from immune_data.prompts import Message
+from immune_data.tokens import count
+
+DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a conversation: what precedes the answer, and the answer.
+
+    `prompt` runs up to and with the newline after the last `<|im_start|>assistant`; `answer` is
+    the answer, its `<|im_end|>` and the final newline. Together they are what a trainer sees.
+    """
+
+    prompt: int
+    answer: int
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.answer
+
+
+def with_system(messages: Sequence[Message]) -> list[Message]:
+    """The messages with Qwen2.5's default system message where they bring none."""
+    if messages and messages[0].role == "system":
+        return list(messages)
+    return [Message("system", DEFAULT_SYSTEM), *messages]
+
+
+def render(messages: Sequence[Message]) -> str:
+    """The text that the chat template makes of the messages."""
+    return "".join(
+        f"<|im_start|>{message.role}\n{message.content}<|im_end|>\n"
+        for message in with_system(messages)
+    )
+
+
+def measure(messages: Sequence[Message]) -> Lengths:
+    """Token counts of a conversation whose last message is the answer.
+
+    Text between the template's control tokens is counted as ordinary text, so that a control
+    token written out in an answer counts as the letters it is made of, as a trainer must read it.
+    """
+    *asked, answer = with_system(messages)
+    # <|im_start|> and <|im_end|> are a token each, and so is the newline after <|im_end|>.
+    prompt = sum(3 + count(f"{message.role}\n{message.content}") for message in asked)
+    header = 1 + count(f"{answer.role}\n")
+    whole = 3 + count(f"{answer.role}\n{answer.content}")
+    return Lengths(prompt + header, whole - header)

@@ -1,0 +1,72 @@
+"""Work for several processes: items in, results out in the order of the items.
+
+Tokenising holds Python's lock between short calls, so processes help where threads do not. The
+number of processes never shows in a result.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+def _start_worker() -> None:
+    # Ctrl-C is the parent's to handle, and a worker must not outlive a parent that was killed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent:
+
+        def follow() -> None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True).start()
+
+
+@contextmanager
+def workers(processes: int) -> Iterator[Executor | None]:
+    """A pool of `processes` workers, or None for one: then `in_order` works in this process."""
+    if processes < 2:
+        yield None
+        return
+    pool = ProcessPoolExecutor(
+        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(
+    pool: Executor | None,
+    function: Callable[[Argument], Result],
+    items: Iterable[Item],
+    argument: Callable[[Item], Argument],
+    ahead: int = 4,
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with `function(argument(item))`, in order, at most `ahead` items in flight."""
+    if pool is None:
+        for item in items:
+            yield item, function(argument(item))
+        return
+    pending: deque[tuple[Item, Future[Result]]] = deque()
+    for item in items:
+        pending.append((item, pool.submit(function, argument(item))))
+        if len(pending) >= ahead:
+            first, future = pending.popleft()
+            yield first, future.result()
+    for item, future in pending:
+        yield item, future.result()

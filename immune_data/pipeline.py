@@ -1,0 +1,143 @@
+"""Run the pipeline: tables as Parquet and a recipe in, relations in `data/immune.duckdb` out.
+
+Every file in `sql/pipeline/` is one query; it is materialised under the file's name, in the order
+of the files, in a schema of the recipe's name. Beside them stand the few relations that SQL
+cannot make: the recipe itself, the two seeded orders, and the emitted conversations.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from immune_data.recipes import Recipe
+
+if TYPE_CHECKING:
+    import duckdb
+
+_PACKAGE = Path(__file__).parent
+
+
+def sql_folder() -> Path:
+    """Where the SQL lies: in the installed package, or at the top of a checkout."""
+    installed = _PACKAGE / "sql"
+    return installed if installed.is_dir() else _PACKAGE.parent / "sql"
+
+
+def steps() -> list[tuple[str, Path]]:
+    """(relation, file) of every pipeline step, in order."""
+    files = sorted((sql_folder() / "pipeline").glob("*.sql"))
+    return [(path.stem.partition("_")[2], path) for path in files]
+
+
+def connect(database: Path, *, threads: int, scratch: Path) -> duckdb.DuckDBPyConnection:
+    """Open a database to build in, bounded in memory, spilling into `scratch`."""
+    import duckdb
+
+    return duckdb.connect(
+        str(database),
+        config={
+            "threads": threads,
+            "memory_limit": "512MB",
+            "temp_directory": str(scratch / "spill"),
+            "preserve_insertion_order": True,
+            "autoinstall_known_extensions": False,
+        },
+    )
+
+
+def load_tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Make the tables of `folder` the tables of schema `main`."""
+    for path in sorted(folder.glob("*.parquet")):
+        connection.execute(
+            f'create or replace table main."{path.stem}" as from read_parquet(?)', [str(path)]
+        )
+
+
+def run(
+    connection: duckdb.DuckDBPyConnection,
+    recipe: Recipe,
+    inputs_sha256: str,
+    before: dict[str, Callable[[duckdb.DuckDBPyConnection], None]],
+    report: Callable[[str], None],
+) -> None:
+    """Materialise every step in the recipe's schema and make that schema the current one.
+
+    `before` names steps that need something made from the steps above them first.
+    """
+    schema = f'"{recipe.name}"'
+    connection.execute(f"drop schema if exists {schema} cascade; create schema {schema}")
+    connection.execute(f"use {schema}")
+    _insert_recipe(connection, recipe, inputs_sha256)
+    before = {
+        "splits": lambda at: _order(at, "shuffle", _shuffled(at, recipe)),
+        "risk_splits": lambda at: _order(at, "permutation", _permuted(at, recipe)),
+        **before,
+    }
+    for relation, path in steps():
+        if relation in before:
+            before[relation](connection)
+        report(f"running {path.name}")
+        connection.execute(f'create table "{relation}" as\n{path.read_text(encoding="utf-8")}')
+
+
+def settings(recipe: Recipe) -> dict:
+    """The recipe as plain values, without the place its prompts were read from."""
+    values = msgspec.json.decode(msgspec.json.encode(recipe))
+    del values["prompts"]
+    return values
+
+
+def _insert_recipe(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, inputs_sha256: str
+) -> None:
+    import polars as pl
+
+    values = settings(recipe)
+    for key in ("sources", "models"):
+        values[key] = json.dumps(values[key])
+    row = pl.DataFrame([{**values, "inputs_sha256": inputs_sha256}])
+    connection.register("recipe_row", row.to_arrow())
+    connection.execute("create table recipe as from recipe_row")
+    connection.unregister("recipe_row")
+
+
+def _passing(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
+    return connection.execute(f"select count(*) from {relation} where passed").fetchall()[0][0]
+
+
+def _shuffled(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> list[int]:
+    """Rule 5: the ordinals of the passing incidents in shuffled order."""
+    ordinals = list(range(1, _passing(connection, "gates") + 1))
+    random.Random(recipe.split.seed).shuffle(ordinals)
+    return ordinals
+
+
+def _permuted(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> list[int]:
+    """Rule 8: the order that scikit-learn's `train_test_split` draws.
+
+    It is one call of NumPy's frozen `RandomState.permutation`; the first of it are the test
+    part, as `sklearn.model_selection.ShuffleSplit` has it.
+    """
+    import numpy as np
+
+    incidents = _passing(connection, "risk_gates")
+    return (np.random.RandomState(recipe.risk.seed).permutation(incidents) + 1).tolist()
+
+
+def _order(connection: duckdb.DuckDBPyConnection, relation: str, ordinals: list[int]) -> None:
+    """A relation of (position, ordinal), both from 1."""
+    import polars as pl
+
+    frame = pl.DataFrame(
+        {"position": range(1, len(ordinals) + 1), "ordinal": ordinals},
+        schema={"position": pl.Int64, "ordinal": pl.Int64},
+    )
+    connection.register("order_rows", frame.to_arrow())
+    connection.execute(f"create table {relation} as from order_rows order by position")
+    connection.unregister("order_rows")

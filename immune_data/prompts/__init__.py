@@ -1,0 +1,116 @@
+"""Prompt templates: a folder of text files and an incident's facts in, chat messages out.
+
+A template is named after its task and the role it speaks in: `summary.system.txt`,
+`summary.user.txt`, `cause.user.txt`, `risk.user.txt`. The trainer and the deployed model build
+their prompts here too, so that all three see the same text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from immune_data.errors import ImmuneError
+
+TASKS = ("summary", "cause", "risk")
+ROLES = ("system", "user")
+
+FACTS = ("incident_id", "source_ip", "timewindow", "threat_level", "timeline", "event_count")
+_PLACEHOLDER = re.compile(r"\{(" + "|".join((*FACTS, "evidence")) + r")\}")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The templates of one task: pairs of role and text, in the order they are sent."""
+
+    task: str
+    templates: tuple[tuple[str, str], ...]
+
+    def render(self, facts: dict[str, str], evidence: str) -> list[Message]:
+        """The messages that ask for this task's answer.
+
+        A template is walked once and values are put in as they are: braces, dollars and
+        backslashes in a value, and braces in a template that are no placeholder, stay untouched.
+        """
+        values = {**facts, "evidence": evidence}
+        return [
+            Message(role, _PLACEHOLDER.sub(lambda match: values[match[1]], template))
+            for role, template in self.templates
+        ]
+
+
+def files(folder: Path) -> list[Path]:
+    """The template files in `folder`, sorted by name.
+
+    Raises:
+        ImmuneError: the folder is missing, or holds a text file that is no task's template.
+    """
+    if not folder.is_dir():
+        raise ImmuneError(f"prompts folder {folder} does not exist")
+    known = {f"{task}.{role}.txt" for task in TASKS for role in ROLES}
+    found = sorted(folder.glob("*.txt"))
+    for path in found:
+        if path.name not in known:
+            raise ImmuneError(
+                f"{path} is no prompt: name prompts after task and role, "
+                f"as {', '.join(sorted(known))}"
+            )
+    return found
+
+
+def load(folder: Path) -> dict[str, Prompt]:
+    """The prompts in `folder` by task, one final newline of each file dropped.
+
+    Raises:
+        ImmuneError: a task has no user template, a file is not UTF-8, or a task's templates do
+            not hold `{evidence}` exactly once.
+    """
+    texts = {}
+    for path in files(folder):
+        try:
+            texts[path.name] = path.read_text(encoding="utf-8").removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise ImmuneError(f"{path} is not UTF-8 (byte {error.start})") from None
+    return {task: _prompt(folder, task, texts) for task in TASKS}
+
+
+def _prompt(folder: Path, task: str, texts: dict[str, str]) -> Prompt:
+    templates = tuple(
+        (role, texts[f"{task}.{role}.txt"]) for role in ROLES if f"{task}.{role}.txt" in texts
+    )
+    if not any(role == "user" for role, _ in templates):
+        raise ImmuneError(f"{folder} holds no {task}.user.txt: add the prompt of task {task}")
+    if sum(text.count("{evidence}") for _, text in templates) != 1:
+        raise ImmuneError(
+            f"the prompt of task {task} in {folder} should hold {{evidence}} exactly once"
+        )
+    return Prompt(task, templates)
+
+
+def facts(
+    incident_id: str,
+    source_ip: str | None,
+    timewindow: str | None,
+    timeline: str | None,
+    threat_level: float | None,
+    event_count: int | None,
+) -> dict[str, str]:
+    """An incident's facts as text for `Prompt.render`; a missing one reads `unknown`."""
+    values = {
+        "incident_id": incident_id,
+        "source_ip": source_ip,
+        "timewindow": timewindow,
+        "timeline": timeline,
+        "threat_level": None if threat_level is None else f"{threat_level:.2f}",
+        "event_count": event_count,
+    }
+    return {key: "unknown" if value is None else str(value) for key, value in values.items()}

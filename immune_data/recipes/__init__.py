@@ -1,0 +1,253 @@
+"""Recipes: a TOML file of thresholds and choices in, a checked `Recipe` out.
+
+A recipe may extend another one, shipped or a file beside it: its tables are laid over the
+other's key by key, and a list replaces a list. Every key is known and every value checked, so
+that a misspelt threshold is an error and never a silent default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from immune_data.errors import ImmuneError
+
+SHIPPED = Path(__file__).parent
+DEFAULT = "unified-v2"
+
+# The score scales of the judges: a summary score, and the totals of three sub-scores.
+SCORE_MAX = {"summary": 10, "cause": 30, "risk": 30}
+SUB_SCORE_MAX = 10
+
+Name = Annotated[str, Meta(min_length=1)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
+Count = Annotated[int, Meta(ge=0)]
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class JudgeRun(_Section):
+    """A file of one judge's verdicts, on summaries or on causes and risks."""
+
+    file: Name
+    judges: Literal["summary", "cause_risk"]
+    judge: Name
+    provider: Name
+    optional: bool = False
+    instead_of: tuple[Name, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return ("summary",) if self.judges == "summary" else ("cause", "risk")
+
+
+class Sources(_Section):
+    """The source files by role; judge runs in order of precedence."""
+
+    summaries: Name
+    cause_risk: Name
+    judge_runs: tuple[JudgeRun, ...]
+
+
+class Model(_Section):
+    """The fields that hold a model's answers, and the spellings judges use for it."""
+
+    summaries: Name
+    cause_risk: Name
+    spellings: tuple[Name, ...]
+
+
+class Length(_Section):
+    """Inclusive bounds of an answer's length, with the unit they are counted in."""
+
+    min: Count
+    max: Count
+    unit: Literal["chars4", "words", "tokens"]
+
+
+class Gates(_Section):
+    """What an incident must pass to be in the unified dataset (rule 4)."""
+
+    look_at: Literal["any", "winner"]
+    summary_score_min: Annotated[float, Meta(ge=0, le=SCORE_MAX["summary"])]
+    cause_total_min: Annotated[float, Meta(ge=0, le=SCORE_MAX["cause"])]
+    risk_total_min: Annotated[float, Meta(ge=0, le=SCORE_MAX["risk"])]
+    summary_length: Length
+    cause_length: Length
+    risk_length: Length
+    risk_level: bool
+
+
+class Split(_Section):
+    """How passing incidents are divided into eval and train (rule 5)."""
+
+    method: Literal["shuffle"]
+    eval_share: Share
+    seed: Seed
+
+
+class Risk(_Section):
+    """The standalone cause and risk dataset (rule 8)."""
+
+    cause_length: Length
+    risk_length: Length
+    eval_share: Share
+    seed: Seed
+
+
+class Dag(_Section):
+    """How much of the evidence a record shows (rule 7)."""
+
+    limit: Annotated[int, Meta(ge=1)]
+    unit: Literal["tokens", "words"]
+    marker: Name
+
+
+class Records(_Section):
+    """Which records are emitted (rules 6 and 9)."""
+
+    dataset: Literal["unified", "risk"]
+    augmentation: Literal["none", "not_in_train"]
+    cause_risk_copies: Annotated[int, Meta(ge=1, le=100)]
+    max_sequence_tokens: Annotated[int, Meta(ge=1)]
+
+
+class Recipe(_Section):
+    """Everything that decides what is emitted, beside the sources themselves."""
+
+    name: Name
+    description: Name
+    prompts: Name
+    sources: Sources
+    models: dict[Name, Model]
+    gates: Gates
+    split: Split
+    risk: Risk
+    dag: Dag
+    records: Records
+
+    @property
+    def prompts_folder(self) -> Path:
+        return Path(self.prompts)
+
+    @property
+    def dag_marker(self) -> str:
+        return self.dag.marker.replace("{limit}", str(self.dag.limit))
+
+
+def names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load(name_or_path: str) -> Recipe:
+    """The recipe of a shipped name or of a path that ends in `.toml`.
+
+    Raises:
+        ImmuneError: there is no such recipe, or a key of it is unknown, missing or senseless.
+    """
+    path = _locate(name_or_path, Path.cwd())
+    values = _read(path, ())
+    values["name"] = path.stem
+    try:
+        recipe = msgspec.convert(values, Recipe)
+    except msgspec.ValidationError as error:
+        raise ImmuneError(f"recipe {path}: {_sentence(error)}") from None
+    complaint = _complaint(recipe)
+    if complaint:
+        raise ImmuneError(f"recipe {path}: {complaint}")
+    return recipe
+
+
+def _locate(name_or_path: str, beside: Path) -> Path:
+    if name_or_path.endswith(".toml"):
+        path = beside / name_or_path
+    else:
+        path = SHIPPED / f"{name_or_path}.toml"
+    if not path.is_file():
+        raise ImmuneError(
+            f"no recipe {name_or_path}: name one of {', '.join(names())}, "
+            "or give the path of a .toml file"
+        )
+    return path.resolve()
+
+
+def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
+    if path in below:
+        raise ImmuneError(f"recipe {path}: `extends` leads back to itself")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ImmuneError(f"recipe {path} is not TOML: {error}") from None
+    if isinstance(values.get("prompts"), str):
+        values["prompts"] = str((path.parent / values["prompts"]).resolve())
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    if not isinstance(parent, str):
+        raise ImmuneError(f"recipe {path}: `extends` should be a recipe's name or path")
+    return _overlay(_read(_locate(parent, path.parent), (*below, path)), values)
+
+
+def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        below = base.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        merged[key] = _overlay(below, value) if both else value
+    return merged
+
+
+def _sentence(error: msgspec.ValidationError) -> str:
+    what, _, where = str(error).partition(" - at `$")
+    key = where.removesuffix("`").lstrip(".")
+    return f"{what[:1].lower()}{what[1:]} in `{key}`" if key else what[:1].lower() + what[1:]
+
+
+def _complaint(recipe: Recipe) -> str | None:
+    """What makes no sense although every value has its type; None if all does."""
+    for section, lengths in (
+        ("gates", ("summary_length", "cause_length", "risk_length")),
+        ("risk", ("cause_length", "risk_length")),
+    ):
+        for key in lengths:
+            length = getattr(getattr(recipe, section), key)
+            if length.min > length.max:
+                return f"`{section}.{key}` has a min of {length.min} above its max of {length.max}"
+    marker = recipe.dag.marker
+    if marker != marker.strip() or len(marker.splitlines()) != 1:
+        return "`dag.marker` should be one line without white space around it"
+    if not recipe.models:
+        return "`models` declares no model"
+    owner: dict[tuple[str, str], str] = {}
+    for name, model in recipe.models.items():
+        for kind, value in (
+            ("summaries", model.summaries),
+            ("cause_risk", model.cause_risk),
+            *(("spellings", spelling) for spelling in model.spellings),
+        ):
+            other = owner.setdefault((kind, value), name)
+            if other != name:
+                return f"`models` gives {value!r} to both {other} and {name} under `{kind}`"
+    files = [recipe.sources.summaries, recipe.sources.cause_risk]
+    files += [run.file for run in recipe.sources.judge_runs]
+    for file in files:
+        if files.count(file) > 1:
+            return f"`sources` names {file} twice"
+        if Path(file).name != file or file.endswith(".gz"):
+            return f"`sources` should name {file!r} as a file in the source folder, without .gz"
+    for kind in ("summary", "cause_risk"):
+        if not any(run.judges == kind for run in recipe.sources.judge_runs):
+            return f"`sources.judge_runs` has no run that judges {kind}"
+    for run in recipe.sources.judge_runs:
+        for file in run.instead_of:
+            if file not in files:
+                return f"`sources.judge_runs` of {run.file}: {file} in `instead_of` is no source"
+    return None

@@ -1,0 +1,77 @@
+"""Outputs that appear whole or not at all: write beside, then rename.
+
+A run holds a lock on its output folder, writes into a hidden folder in it, and moves finished
+files to their names in one go. What a killed run left behind, the next one removes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from immune_data.errors import ImmuneError
+
+_NAME = ".unfinished"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the right to write into `folder`, which is made if need be.
+
+    The lock is on the folder itself, so it leaves no file and dies with its process.
+
+    Raises:
+        ImmuneError: the folder cannot be made or written, or another run holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileExistsError:
+        raise ImmuneError(f"{folder} is a file: name a folder with --out") from None
+    except OSError as error:
+        raise ImmuneError(f"cannot write to {folder}: {error.strerror}") from None
+    try:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ImmuneError(f"cannot write to {folder}: it is read-only")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ImmuneError(f"another run is writing to {folder}: wait for it to end") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A hidden folder in `folder` to write into; gone afterwards, with what was not moved out.
+
+    Raises:
+        ImmuneError: the disk is full or the folder cannot be written.
+    """
+    hidden = folder / _NAME
+    try:
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir()
+        yield hidden
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ImmuneError(f"the disk of {folder} is full: nothing was changed") from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR):
+            raise ImmuneError(
+                f"cannot write {error.filename or folder}: {error.strerror}"
+            ) from None
+        raise
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def move(staged: Path, final: Path) -> None:
+    """Give a finished file its name; what had that name is replaced at once."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    staged.replace(final)

@@ -1,0 +1,58 @@
+"""The table at the end of `emit`: a manifest in, the funnel, the records and the warnings out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from immune_data import cli
+
+_WARNINGS = {
+    "eval incident in train": (
+        "{records} train records are of {incidents} eval incidents: "
+        "an evaluation on them is worth nothing"
+    ),
+    "over the context": "{records} {split} conversations are longer than {context} tokens",
+    "whole answer past the context": (
+        "{records} {split} conversations lose their whole answer at {context} tokens"
+    ),
+    "control token as text": (
+        "{records} {split} conversations hold one of Qwen2.5's added tokens as text"
+    ),
+}
+
+
+def show(folder: Path, content: dict[str, Any], *, current: bool) -> None:
+    """Print what the manifest in `folder` counts."""
+    counts = content["counts"]
+    cli.table(
+        "the way of the incidents",
+        ["step", "incidents", "records", "lost", "why"],
+        [
+            [row["step"], row["incidents"], row["records"], row["lost"] or None, row["why"]]
+            for row in counts["funnel"]
+        ],
+    )
+    cli.table("records", ["split", "task", "records", "tokens"], _tasks(counts["tasks"]))
+    context = content["inputs"]["settings"]["records"]["max_sequence_tokens"]
+    for row in counts["rejects"]:
+        what = "rows" if row["scope"] == "row" else "entries"
+        print(f"rejected: {row['rejects']} {what} of {row['file']}: {row['reason']}")
+    for row in counts["warnings"]:
+        print("warning: " + _WARNINGS[row["warning"]].format(context=context, **row))
+    if counts["warnings"]:
+        print(f'every one of them: `from "{content["recipe"]}".warnings` in the database')
+    if not counts["tasks"]:
+        print("warning: no record was emitted; the table above says where the incidents went")
+    print(f"{folder} is current: nothing to do" if current else f"wrote {folder}")
+
+
+def _tasks(rows: list[dict[str, Any]]) -> list[list[Any]]:
+    shown = []
+    for split in ("train", "eval"):
+        of_split = {row["task"]: row for row in rows if row["split"] == split}
+        ordered = [of_split[task] for task in ("summary", "cause", "risk") if task in of_split]
+        shown += [[split, row["task"], row["records"], row["tokens"]] for row in ordered]
+        total = [sum(row[key] for row in ordered) for key in ("records", "tokens")]
+        shown.append([split, "all", *total])
+    return shown

@@ -1,0 +1,225 @@
+"""The normalised tables: their contracts, and writers that hold rows to them.
+
+Rows as dictionaries in, `data/tables/<name>.parquet` out. A contract is a dataframely schema:
+column types, ranges and keys. Each batch is validated when it is written; what only a whole
+table can show (unique keys, references) is checked by `check` when all are written. A violation
+is a fault of ours, never of the input: what the input can do wrong is rejected before it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import dataframely as dy
+import polars as pl
+import pyarrow.parquet as pq
+
+from immune_data.prompts import TASKS
+from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX
+
+DATASETS = ("summaries", "cause_risk")
+
+
+class _Incident(dy.Schema):
+    incident_id = dy.String(primary_key=True, min_length=1)
+
+
+class Incidents(_Incident):
+    """One row per incident.
+
+    Facts come from the cause and risk dataset, and from the summaries where that has none.
+    """
+
+    category = dy.String(nullable=True)
+    source_ip = dy.String(nullable=True)
+    timewindow = dy.String(nullable=True)
+    timeline = dy.String(nullable=True)
+    threat_level = dy.Float64(nullable=True)
+    event_count = dy.Int64(nullable=True, min=0)
+    in_summaries = dy.Bool()
+    in_cause_risk = dy.Bool()
+
+
+class Dags(_Incident):
+    """One row per incident and dataset that holds a DAG for it; `tokens` by Qwen2.5."""
+
+    dataset = dy.String(primary_key=True, check=lambda dataset: dataset.is_in(DATASETS))
+    text = dy.String(min_length=1)
+    tokens = dy.Int64(min=1)
+
+
+class _Task(_Incident):
+    task = dy.String(primary_key=True, check=lambda task: task.is_in(TASKS))
+
+
+class Responses(_Task):
+    """One row per incident, task and model that answered.
+
+    `chars` are code points, `words` those of Python's `str.split()`, `tokens` Qwen2.5's.
+    `risk_level` is the first level word in a risk answer, null where there is none.
+    """
+
+    model = dy.String(primary_key=True, min_length=1)
+    text = dy.String(min_length=1)
+    tokens = dy.Int64(min=1)
+    chars = dy.Int64(min=1)
+    words = dy.Int64(min=1)
+    risk_level = dy.String(nullable=True)
+
+
+def _sub_score() -> dy.Float64:
+    return dy.Float64(nullable=True, min=0, max=SUB_SCORE_MAX)
+
+
+class Judgements(_Task):
+    """One row per incident, task, model and judge run.
+
+    `row` is the record's place in its file, `position` that of the model's key in the record's
+    scores (both from 1), `rank` the judge's own; a cause and risk judge ranks both as one.
+    """
+
+    model = dy.String(primary_key=True, min_length=1)
+    judge_run = dy.String(primary_key=True)
+    row = dy.Int64(min=1)
+    position = dy.Int64(min=1)
+    score = dy.Float64(min=0)
+    rank = dy.Int64(nullable=True, min=1)
+    evidence_grounding = _sub_score()
+    cause_specificity = _sub_score()
+    alternative_hypotheses = _sub_score()
+    risk_calibration = _sub_score()
+    actionability = _sub_score()
+    business_impact = _sub_score()
+
+    @dy.rule()
+    def score_in_range(cls) -> pl.Expr:
+        return pl.col("score") <= pl.col("task").replace_strict(SCORE_MAX, default=0)
+
+
+class JudgeRuns(dy.Schema):
+    """One row per judge run and task; `precedence` from 1, and `incidents` it judged."""
+
+    judge_run = dy.String(primary_key=True)
+    task = dy.String(primary_key=True, check=lambda task: task.is_in(TASKS))
+    precedence = dy.Int64(min=1)
+    judge = dy.String()
+    provider = dy.String()
+    incidents = dy.Int64(min=0)
+
+
+class Justifications(_Task):
+    """One row per incident, task and judge run that gave its reasons."""
+
+    judge_run = dy.String(primary_key=True)
+    text = dy.String(min_length=1)
+
+
+class SourceFiles(dy.Schema):
+    """One row per file read: `rows_read` are the rows taken plus `rows_rejected`."""
+
+    file = dy.String(primary_key=True)
+    role = dy.String()
+    sha256 = dy.String(regex="^[0-9a-f]{64}$")
+    bytes = dy.Int64(min=0)
+    rows_read = dy.Int64(min=0)
+    rows_rejected = dy.Int64(min=0)
+
+
+class Rejects(dy.Schema):
+    """One row per thing not taken: a whole row, or entries of a row under one reason."""
+
+    file = dy.String(primary_key=True)
+    row = dy.Int64(primary_key=True, min=1)
+    reason = dy.String(primary_key=True)
+    scope = dy.String(check=lambda scope: scope.is_in(["row", "entry"]))
+    incident_id = dy.String(nullable=True)
+    detail = dy.String()
+    json = dy.String()
+
+
+TABLES: dict[str, type[dy.Schema]] = {
+    "incidents": Incidents,
+    "dags": Dags,
+    "responses": Responses,
+    "judgements": Judgements,
+    "judge_runs": JudgeRuns,
+    "justifications": Justifications,
+    "source_files": SourceFiles,
+    "rejects": Rejects,
+}
+
+# (table, its columns, the table and columns they must be found in)
+REFERENCES = (
+    ("dags", ["incident_id"], "incidents", ["incident_id"]),
+    ("responses", ["incident_id"], "incidents", ["incident_id"]),
+    ("judgements", ["incident_id"], "incidents", ["incident_id"]),
+    ("judgements", ["judge_run", "task"], "judge_runs", ["judge_run", "task"]),
+    ("justifications", ["incident_id"], "incidents", ["incident_id"]),
+    ("justifications", ["judge_run", "task"], "judge_runs", ["judge_run", "task"]),
+    ("rejects", ["file"], "source_files", ["file"]),
+    ("judge_runs", ["judge_run"], "source_files", ["file"]),
+)
+
+
+def path(folder: Path, table: str) -> Path:
+    return folder / f"{table}.parquet"
+
+
+class Writers:
+    """Streaming writers of all tables into `folder`, one row group a call of `write`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writers: dict[str, pq.ParquetWriter] = {}
+
+    def __enter__(self) -> Writers:
+        for table, schema in TABLES.items():
+            self._writers[table] = pq.ParquetWriter(
+                path(self._folder, table),
+                schema.create_empty().to_arrow(compat_level=pl.CompatLevel.oldest()).schema,
+                compression="zstd",
+            )
+        return self
+
+    def write(self, table: str, rows: list[dict]) -> None:
+        """Validate rows against the table's contract and append them.
+
+        Raises:
+            dataframely.exc.ValidationError: a row breaks the contract.
+        """
+        if rows:
+            schema = TABLES[table]
+            columns = {name: column.dtype for name, column in schema.columns().items()}
+            frame = schema.validate(pl.DataFrame(rows, schema=columns, orient="row"))
+            self._writers[table].write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+
+def check(folder: Path, models: set[str]) -> None:
+    """Check what only whole tables show: keys unique, references whole, models canonical.
+
+    Raises:
+        AssertionError: a table breaks its contract.
+    """
+    scans = {table: pl.scan_parquet(path(folder, table)) for table in TABLES}
+    for table, schema in TABLES.items():
+        keys = scans[table].select(schema.primary_key()).collect()
+        assert not keys.is_duplicated().any(), f"{table}: a key occurs twice"
+    for table, columns, other, other_columns in REFERENCES:
+        rows = scans[table].select(columns)
+        lost = rows.join(
+            scans[other].select(other_columns), left_on=columns, right_on=other_columns, how="anti"
+        ).collect()
+        assert lost.is_empty(), f"{table}: {columns} not in {other}"
+    for table in ("responses", "judgements"):
+        found = set(scans[table].select(pl.col("model").unique()).collect()["model"])
+        assert found <= models, f"{table}: models {sorted(found - models)} are not canonical"

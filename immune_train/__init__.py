@@ -1,0 +1,1 @@
+"""Fine-tune one small model on the dataset that `immune_data` emits."""

@@ -1,0 +1,192 @@
+-- funnel: one row per step that incidents take from the datasets to the records, in order: how
+-- many are left, the records they give, how many were lost to the step before, and why.
+with verdict_order as (
+    select
+        unnest(
+            [
+                'summary_score', 'cause_score', 'risk_score', 'summary_length', 'cause_length',
+                'risk_length', 'risk_level'
+            ]
+        ) as verdict,
+        generate_subscripts(
+            [
+                'summary_score', 'cause_score', 'risk_score', 'summary_length', 'cause_length',
+                'risk_length', 'risk_level'
+            ], 1
+        ) as place
+),
+
+judged_tasks as (
+    select
+        incident_id,
+        bool_or(task = 'summary') as on_summary,
+        bool_or(task = 'cause') and bool_or(task = 'risk') as on_cause_risk
+    from judgements
+    group by incident_id
+),
+
+steps as (
+    select
+        10 as place,
+        'unified' as dataset,
+        'read' as step,
+        count(*) as incidents,
+        'in at least one dataset' as why
+    from incidents
+    union all
+    select
+        20 as place,
+        'unified' as dataset,
+        'both datasets' as step,
+        count(*) as incidents,
+        'missing from a dataset' as why
+    from incidents
+    where in_summaries and in_cause_risk
+    union all
+    select
+        30 as place,
+        'unified' as dataset,
+        'judged on causes and risks' as step,
+        count(*) as incidents,
+        'no cause and risk verdict' as why
+    from incidents
+    inner join judged_tasks on incidents.incident_id = judged_tasks.incident_id
+    where incidents.in_summaries and incidents.in_cause_risk and judged_tasks.on_cause_risk
+    union all
+    select
+        40 as place,
+        'unified' as dataset,
+        'pool' as step,
+        count(*) as incidents,
+        'no summary verdict' as why
+    from pool
+    union all
+    select
+        50 + verdict_order.place as place,
+        'unified' as dataset,
+        'gate ' || verdict_order.verdict as step,
+        (
+            select count(*)
+            from gates
+            left join verdict_order as failed on gates.verdict = failed.verdict
+            where gates.passed or failed.place > verdict_order.place
+        ) as incidents,
+        'fails ' || verdict_order.verdict as why
+    from verdict_order
+    union all
+    select
+        70 as place,
+        'standalone' as dataset,
+        'risk judged' as step,
+        count(*) as incidents,
+        'judged on cause and risk, in the cause and risk dataset' as why
+    from risk_gates
+    union all
+    select
+        70 + verdict_order.place as place,
+        'standalone' as dataset,
+        'risk gate ' || verdict_order.verdict as step,
+        (
+            select count(*)
+            from risk_gates
+            left join verdict_order as failed on risk_gates.verdict = failed.verdict
+            where risk_gates.passed or failed.place > verdict_order.place
+        ) as incidents,
+        'standalone winner fails ' || verdict_order.verdict as why
+    from verdict_order
+    where verdict_order.verdict not in ('summary_score', 'summary_length')
+    union all
+    select
+        88 as place,
+        'standalone' as dataset,
+        'risk train split' as step,
+        count(*) as incidents,
+        'in the standalone eval split' as why
+    from risk_splits
+    where split = 'train'
+),
+
+counted as (
+    select
+        steps.place,
+        steps.step,
+        steps.incidents,
+        null as records,
+        coalesce(
+            lag(steps.incidents) over (partition by steps.dataset order by steps.place)
+            - steps.incidents,
+            0
+        ) as lost,
+        steps.why
+    from steps
+),
+
+emitted as (
+    select
+        split,
+        origin,
+        count(distinct incident_id) as incidents,
+        count(*) as records
+    from sft_records
+    group by split, origin
+),
+
+split_steps as (
+    select
+        60 as place,
+        'unified' as origin,
+        splits.split,
+        count(*) as incidents
+    from splits
+    cross join settings
+    where settings.dataset = 'unified'
+    group by splits.split
+    union all
+    select
+        90 as place,
+        'risk_only' as origin,
+        risk_splits.split,
+        count(*) as incidents
+    from risk_splits
+    cross join settings
+    where settings.dataset = 'risk'
+    group by risk_splits.split
+    union all
+    select
+        95 as place,
+        'risk_only' as origin,
+        'train' as split,
+        (select count(*) from risk_only) as incidents
+    from settings
+    where settings.dataset = 'unified' and settings.augmentation <> 'none'
+),
+
+records as (
+    select
+        split_steps.place + if(split_steps.split = 'train', 1, 2) as place,
+        if(split_steps.place = 95, 'risk-only train', split_steps.split) as step,
+        coalesce(emitted.incidents, 0) as incidents,
+        coalesce(emitted.records, 0) as records,
+        split_steps.incidents - coalesce(emitted.incidents, 0) as lost,
+        'a winner without an answer, or no evidence' as why
+    from split_steps
+    left join emitted
+        on
+            split_steps.split = emitted.split
+            and split_steps.origin = emitted.origin
+),
+
+funnel as (
+    select * from counted
+    union all
+    select * from records
+)
+
+select
+    step,
+    incidents,
+    records,
+    lost,
+    if(lost = 0, null, why) as why
+from funnel
+order by place
