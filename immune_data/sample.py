@@ -1,0 +1,387 @@
+"""Write the sample corpus: synthetic source files of the documented size.
+
+In: nothing but a seed and a scale. Out: the five source files in `--out`, plain JSON arrays with
+one incident a line; each appears whole or not at all. The same seed gives the same bytes.
+
+Run `python -m immune_data.sample --out data/source`. At scale 1 the files give every count that
+the documents give; at scale K they hold K independent blocks of that size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from immune_data import cli, sample_dag, sample_plan
+from immune_data import sample_answers as answers
+from immune_data.errors import ImmuneError
+from immune_data.sample_dag import Incident
+from immune_data.sample_plan import Forms, Verdict
+
+SUMMARIES = "summarization_dataset_v4.json"
+RISKS = "risk_dataset_v2.json"
+SUMMARY_RUN_1 = "summarization_dataset_v3_results_oss.json"
+SUMMARY_RUN_2 = "summarization_v4_new_results_oss.json"
+RISK_RUN = "risk_dataset_v2_results_qwen35.json"
+FILES = (SUMMARIES, RISKS, SUMMARY_RUN_1, SUMMARY_RUN_2, RISK_RUN)
+_MERGED_RUNS = "summarization_results_merged.json"
+
+# Real datasets escape what is not ASCII; of ours one file does and the others do not.
+_ESCAPED = frozenset((SUMMARIES,))
+_SUMMARY_FIELDS = {
+    "gpt-4o": "llm_gpt_4o_analysis",
+    "gpt-4o-mini": "llm_gpt4o_mini_analysis",
+    "qwen2.5-3b": "llm_qwen2_5:3b_analysis",
+    "qwen2.5-1.5b": "llm_qwen2_5_analysis",
+}
+_RISK_FIELDS = {
+    "gpt-4o-mini": "cause_risk_gpt_4o_mini",
+    "gpt-4o": "cause_risk_gpt_4o",
+    "qwen2.5-1.5b": "cause_risk_qwen2_5",
+    "qwen2.5-3b": "cause_risk_qwen2_5:3b",
+}
+_SPELLINGS = {
+    "gpt-4o": ("GPT-4o",),
+    "gpt-4o-mini": ("GPT-4o-mini",),
+    "qwen2.5-1.5b": ("Qwen2.5", "Qwen2.5 1.5B"),
+    "qwen2.5-3b": ("Qwen2.5 3b", "Qwen2.5 3B"),
+}
+_CAUSE_PARTS = ("evidence_grounding", "cause_specificity", "alternative_hypotheses")
+_RISK_PARTS = ("risk_calibration", "actionability", "business_impact")
+_EXTRA = (
+    ("labelling_run", "run-07"),
+    ("exporter", {"name": "sample", "revision": 3}),
+    ("tags", ["lab", "capture-12"]),
+    ("reviewed", None),
+)
+_MAX_SCALE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One file that now lies in the folder."""
+
+    name: str
+    incidents: int
+    bytes: int
+
+
+def write(out: Path, *, seed: int = 0, scale: int = 1, force: bool = False) -> list[Written]:
+    """Write the sample corpus of `scale` blocks to `out`.
+
+    Raises:
+        ImmuneError: `out` is no folder to write to, or already holds source files.
+    """
+    _check_folder(out, force)
+    try:
+        return _write(out, seed, scale)
+    except OSError as error:
+        raise ImmuneError(
+            f"cannot write the sample corpus to {out} ({error.strerror or error}): "
+            "name a folder with room that you may write to with --out"
+        ) from None
+
+
+def _check_folder(out: Path, force: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise ImmuneError(f"{out} is a file: name a folder with --out")
+    # What --force could not replace but would leave beside the new files, in conflict with them.
+    rivals = (*(f"{name}.gz" for name in FILES), _MERGED_RUNS, f"{_MERGED_RUNS}.gz")
+    try:
+        held = {path.name for path in out.iterdir()} if out.exists() else set()
+    except OSError as error:
+        raise ImmuneError(
+            f"cannot read folder {out} ({error.strerror}): name another one with --out"
+        ) from None
+    for name in rivals:
+        if name in held:
+            raise ImmuneError(
+                f"{out / name} is a source file that the sample corpus would contradict: "
+                "move it away or name another folder with --out"
+            )
+    for name in FILES:
+        if name in held and not force:
+            raise ImmuneError(
+                f"{out / name} is already there: name another folder with --out, "
+                "or replace what it holds with --force"
+            )
+
+
+def _write(out: Path, seed: int, scale: int) -> list[Written]:
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = {name: out / f".{name}.{os.getpid()}.tmp" for name in FILES}
+    try:
+        with ExitStack() as stack:
+            arrays = {
+                name: _Array(stack.enter_context(path.open("wb")), name in _ESCAPED)
+                for name, path in temporary.items()
+            }
+            for number in range(scale):
+                _write_block(arrays, seed, number)
+            for array in arrays.values():
+                array.close()
+        sizes = {name: path.stat().st_size for name, path in temporary.items()}
+        for name, path in temporary.items():
+            path.replace(out / name)
+    finally:
+        for path in temporary.values():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+    return [Written(name, arrays[name].rows, sizes[name]) for name in FILES]
+
+
+class _Array:
+    """A JSON array on its way to a file, one element a line."""
+
+    def __init__(self, file: BinaryIO, escaped: bool) -> None:
+        self.rows = 0
+        self._file = file
+        self._encode = json.JSONEncoder(ensure_ascii=escaped, allow_nan=False).encode
+
+    def add(self, element: dict[str, Any]) -> None:
+        self._file.write(b",\n" if self.rows else b"[\n")
+        self._file.write(self._encode(element).encode())
+        self.rows += 1
+
+    def close(self) -> None:
+        self._file.write(b"\n]\n" if self.rows else b"[]\n")
+
+
+def _write_block(arrays: dict[str, _Array], seed: int, number: int) -> None:
+    block = sample_plan.plan_block(seed, number)
+    # Judges repeat what an incident is; their files have other orders than the datasets.
+    known: dict[str, Incident] = {}
+    for incident in sample_dag.incidents(seed, block):
+        role = incident.role
+        rng = sample_plan.stream(seed, role.incident_id, "answers")
+        forms = sample_plan.forms(seed, role)
+        no_dag = _missing_dag(rng, role.judged)
+        arrays[SUMMARIES].add(_summary_row(incident, forms, no_dag, rng))
+        if role.judged:
+            arrays[RISKS].add(_risk_row(incident, forms, no_dag, rng))
+            known[role.incident_id] = incident.without_dags()
+    orders = (
+        (SUMMARY_RUN_1, block.first_run),
+        (SUMMARY_RUN_2, block.second_run),
+        (RISK_RUN, block.risk_run),
+    )
+    for name, order in orders:
+        for at in order:
+            incident = known[block.roles[at].incident_id]
+            verdict = sample_plan.verdict(seed, incident.role)
+            rng = sample_plan.stream(seed, incident.role.incident_id, name)
+            make = _risk_verdict if name == RISK_RUN else _summary_verdict
+            arrays[name].add(make(incident, verdict, name, rng))
+
+
+def _missing_dag(rng: random.Random, judged: bool) -> str:
+    """The dataset whose DAG of an incident is missing; never both of one that is judged."""
+    chance = rng.random()
+    if chance < 0.06:
+        return SUMMARIES
+    return RISKS if judged and chance < 0.07 else ""
+
+
+def _identity(incident: Incident, rng: random.Random) -> dict[str, Any]:
+    count = incident.event_count
+    return {
+        "incident_id": incident.role.incident_id,
+        "category": incident.category,
+        "source_ip": incident.source_ip,
+        "timewindow": incident.timewindow,
+        "timeline": incident.timeline,
+        "threat_level": incident.threat_level,
+        "event_count": float(count) if rng.random() < 0.03 else count,
+    }
+
+
+def _set_dag(row: dict[str, Any], dag: str, missing: bool, rng: random.Random) -> None:
+    if not missing:
+        row["dag_analysis"] = dag
+    elif rng.random() < 0.5:
+        row["dag_analysis"] = rng.choice((None, ""))
+
+
+def _set_extra(row: dict[str, Any], rng: random.Random) -> None:
+    if rng.random() < 0.02:
+        key, value = rng.choice(_EXTRA)
+        row[key] = value
+
+
+def _set_entry(row: dict[str, Any], field: str, made: Any, how: str, bare: str) -> None:
+    """Put a model's entry into its dataset's row, or what stands there instead."""
+    match how:
+        case "absent":
+            return
+        case "null":
+            row[field] = None
+        case "empty":
+            row[field] = ""
+        case "bare":
+            row[field] = bare
+        case _:
+            row[field] = made
+
+
+def _summary_row(
+    incident: Incident, forms: Forms, no_dag: str, rng: random.Random
+) -> dict[str, Any]:
+    row = _identity(incident, rng)
+    _set_dag(row, incident.summary_dag, no_dag == SUMMARIES, rng)
+    for model, field in _SUMMARY_FIELDS.items():
+        text = answers.answer(incident, "summary", model, forms.answers["summary", model], rng)
+        entry: dict[str, Any] = {} if text is answers.ABSENT else {"summary": text}
+        entry["behavior_analysis"] = answers.behaviour(incident, model, rng)
+        bare = text if text and text is not answers.ABSENT else "No summary."
+        _set_entry(row, field, entry, forms.summary_entries.get(model, ""), bare)
+    _set_extra(row, rng)
+    return row
+
+
+def _risk_row(incident: Incident, forms: Forms, no_dag: str, rng: random.Random) -> dict[str, Any]:
+    row = _identity(incident, rng)
+    _set_dag(row, incident.risk_dag, no_dag == RISKS, rng)
+    for model, field in _RISK_FIELDS.items():
+        entry: dict[str, Any] = {}
+        for task, key in (("cause", "cause_analysis"), ("risk", "risk_assessment")):
+            text = answers.answer(incident, task, model, forms.answers[task, model], rng)
+            if text is not answers.ABSENT:
+                entry[key] = text
+        bare = entry.get("cause_analysis") or "No answer."
+        _set_entry(row, field, entry, forms.risk_entries.get(model, ""), bare)
+    _set_extra(row, rng)
+    return row
+
+
+def _judged_row(incident: Incident, rng: random.Random) -> dict[str, Any]:
+    row: dict[str, Any] = {"incident_id": incident.role.incident_id}
+    if rng.random() < 0.97:
+        count = incident.event_count
+        row["category"] = incident.category
+        row["event_count"] = float(count) if rng.random() < 0.03 else count
+        row["threat_level"] = incident.threat_level
+    return row
+
+
+def _spelled(rng: random.Random, own: int) -> dict[str, str]:
+    """How this record writes the models: mostly in its file's habit, `own`, for all of them."""
+    if rng.random() < 0.85:
+        return {model: names[min(own, len(names) - 1)] for model, names in _SPELLINGS.items()}
+    return {model: rng.choice(names) for model, names in _SPELLINGS.items()}
+
+
+def _rankings(ranking: Sequence[str], names: dict[str, str]) -> dict[str, str]:
+    return {str(place): names[model] for place, model in enumerate(ranking, start=1)}
+
+
+def _summary_verdict(
+    incident: Incident, verdict: Verdict, name: str, rng: random.Random
+) -> dict[str, Any]:
+    row = _judged_row(incident, rng)
+    first = name == SUMMARY_RUN_1
+    if rng.random() < (0.95 if first else 0.2):
+        shown = rng.sample(list(_SUMMARY_FIELDS.values()), 4)
+        row["randomization"] = dict(zip("ABCD", shown, strict=True))
+    row["rankings"] = _rankings(verdict.summary_ranking, _spelled(rng, 0))
+    names = _spelled(rng, 0)
+    row["scores"] = {names[model]: score for model, score in verdict.summary.items()}
+    if rng.random() < (0.96 if first else 0.5):
+        row["justification"] = answers.justification(
+            incident, "summary", [names[m] for m in verdict.summary_ranking], rng
+        )
+    _set_extra(row, rng)
+    return row
+
+
+def _risk_verdict(
+    incident: Incident, verdict: Verdict, name: str, rng: random.Random
+) -> dict[str, Any]:
+    row = _judged_row(incident, rng)
+    row["rankings"] = _rankings(verdict.ranking, _spelled(rng, 1))
+    names = _spelled(rng, 1)
+    bare = rng.random() < 0.08  # a judge that gave nothing but totals
+    for key, totals, parts in (
+        ("cause_scores", verdict.cause, _CAUSE_PARTS),
+        ("risk_scores", verdict.risk, _RISK_PARTS),
+    ):
+        row[key] = {
+            names[model]: _scored(total, () if bare else parts, rng)
+            for model, total in totals.items()
+        }
+    for task, totals in (("cause", verdict.cause), ("risk", verdict.risk)):
+        if rng.random() < 0.9:
+            ranking = [names[m] for m in sorted(totals, key=lambda m: -totals[m])]
+            row[f"{task}_justification"] = answers.justification(incident, task, ranking, rng)
+    _set_extra(row, rng)
+    return row
+
+
+def _scored(total: float, parts: Sequence[str], rng: random.Random) -> dict[str, float]:
+    """A total and the sub-scores, of 0 to 10 each, that make it up."""
+    scored: dict[str, float] = {}
+    rest = int(total)
+    for left, part in reversed(list(enumerate(parts))):
+        even = rest // (left + 1)
+        share = rest if left == 0 else even + rng.choice((-1, 0, 0, 1))
+        scored[part] = max(0, rest - 10 * left, min(10, rest, share))
+        rest -= scored[part]
+    if parts and rng.random() < 0.03:
+        del scored[rng.choice(list(scored))]
+    scored["total"] = float(total) if rng.random() < 0.01 else total
+    return scored
+
+
+def _rows(written: Sequence[Written]) -> Iterator[str]:
+    width = max(len(file.name) for file in written)
+    for file in written:
+        yield f"{file.name:<{width}}  {file.incidents:>9,} incidents  {file.bytes:>14,} bytes"
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MAX_SCALE:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {_MAX_SCALE:,}")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see the module's docstring."""
+    parser = cli.parser(
+        "immune_data.sample",
+        summary="Write synthetic source files that give every documented count.",
+        example="python -m immune_data.sample --out data/source",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data/source"),
+        help="folder to write to, created if missing (default: data/source)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another corpus")
+    parser.add_argument(
+        "--scale", type=_natural, default=1, help="how many times as many incidents (default: 1)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace source files in --out")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    return cli.run(parser, _command, argv)
+
+
+def _command(args: argparse.Namespace) -> int:
+    written = write(args.out, seed=args.seed, scale=args.scale, force=args.force)
+    if args.json:
+        print(json.dumps([asdict(file) for file in written], indent=2))
+    else:
+        for line in _rows(written):
+            print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,529 @@
+"""Which incident plays which part in the sample corpus.
+
+In: a seed and the number of a block (961 incidents). Out: the block's roles, in the orders that
+make the documented counts come true, and for each role its verdicts and the form of its answers.
+
+The counts hang on two permutations that nobody chooses: `random.Random(42)` over the passing
+incidents in id order, and scikit-learn's over the standalone ones in the judge file's order. So
+the ids come first, then who passes; that fixes the first. The judge file's order is free: it is
+laid so that the second one finds the right number of each part on either side of its cut.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import uuid
+from dataclasses import dataclass, field
+
+MODELS = ("gpt-4o", "gpt-4o-mini", "qwen2.5-1.5b", "qwen2.5-3b")
+TASKS = ("summary", "cause", "risk")
+
+# Incidents of one block. Of the 826 with cause and risk answers, 802 have a summary verdict.
+SUMMARISED, SUMMARY_ONLY = 961, 135
+PASSING, FAILED, NO_SUMMARY = 750, 52, 24
+FIRST_RUN = 532
+# Standalone risk dataset: how many of each part pass its gates, and how many of those train.
+STANDALONE, STANDALONE_TRAIN = 738, 664
+PASS_STANDALONE = {"train": 643, "eval": 68, "failed": 12, "no_summary": 15}
+TRAIN_STANDALONE = {"eval": 62, "failed": 10, "no_summary": 13}  # 85: rule 9 brings them back
+
+# The case of a failed incident names the gate; with how many of each, and how many of those the
+# standalone gates, which look at one answer only and count words, let through all the same.
+FAILED_CASES = (
+    ("summary_score", 9, 4),
+    ("cause_score", 9, 0),
+    ("risk_score", 8, 0),
+    ("summary_length:short", 3, 1),
+    ("summary_length:long", 3, 2),
+    ("summary_length:none", 1, 0),
+    ("cause_length:short", 3, 0),
+    ("cause_length:long", 3, 3),
+    ("cause_length:wordy", 1, 0),
+    ("risk_length:short", 3, 0),
+    ("risk_length:long", 2, 2),
+    ("risk_length:wordy", 1, 0),
+    ("risk_level", 6, 0),
+)
+_SELF_FLAWED = frozenset(
+    (
+        *("cause_score", "risk_score", "risk_level"),
+        *("cause_length:short", "cause_length:wordy", "risk_length:short", "risk_length:wordy"),
+    )
+)
+# Why the standalone dataset refuses the judge's first-ranked answer: 39 passing incidents.
+FLAWS = (
+    *("risk_9",) * 8,
+    *("cause_13",) * 6,
+    *("cause_words_49",) * 3,
+    *("cause_cjk",) * 2,
+    *("cause_words_601",) * 3,
+    *("risk_words_29",) * 4,
+    *("risk_words_301",) * 3,
+    *("no_level",) * 5,
+    *("missing",) * 3,
+    *("error",) * 2,
+)
+# Passing incidents that stand on a bound or in another odd place.
+CASES = (
+    *("summary_4", "cause_14", "risk_10") * 3,
+    *("summary_chars_low", "summary_chars_high", "cause_chars_low", "cause_chars_high") * 2,
+    *("risk_chars_low", "risk_chars_high", "summary_bare") * 2,
+    *("cause_words_50", "cause_words_600", "risk_words_30", "risk_words_300") * 2,
+    *("tie_cause",) * 40,
+    *("tie_summary",) * 30,
+    *("winner_low_risk",) * 6,
+    *("three_models",) * 8,
+)
+CONTROL_CASE = "control_token"
+
+_SUMMARY_QUALITY = ((7.4, 1.1), (7.0, 1.2), (3.2, 1.4), (4.8, 1.5))
+_CAUSE_QUALITY = ((22.0, 3.0), (20.0, 3.5), (12.0, 4.0), (13.0, 4.0))
+_RISK_QUALITY = ((21.0, 3.5), (20.0, 3.5), (12.0, 4.5), (14.0, 4.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One incident's part: where it must end up and what is odd about it.
+
+    `part` is train, eval, failed, no_summary or summary_only; `case` a failed gate or an odd
+    place; `flaw` why the standalone gates refuse it, if they do for a reason of its own; `run`
+    the summary judge run that holds it, or 0.
+    """
+
+    incident_id: str
+    part: str
+    case: str = ""
+    flaw: str = ""
+    run: int = 0
+
+    @property
+    def judged(self) -> bool:
+        return self.part != "summary_only"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The roles of one block in id order, and positions among them in each judge file's order."""
+
+    number: int
+    roles: tuple[Role, ...]
+    first_run: tuple[int, ...]
+    second_run: tuple[int, ...]
+    risk_run: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the judges say of one incident; each mapping in the order of the record's keys."""
+
+    summary: dict[str, float]
+    summary_ranking: tuple[str, ...]
+    cause: dict[str, float]
+    risk: dict[str, float]
+    ranking: tuple[str, ...]
+    dropped: str = ""
+
+    @property
+    def summary_winner(self) -> str:
+        return max(self.summary, key=self.summary.__getitem__)
+
+    @property
+    def cause_winner(self) -> str:
+        return max(self.cause, key=self.cause.__getitem__)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an answer is written: `natural`, or some `shape` with a `size`."""
+
+    shape: str
+    size: int = 0
+
+
+NATURAL = Form("natural")
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """The forms of one incident's answers, and of the entries (one a dataset) they stand in."""
+
+    answers: dict[tuple[str, str], Form]
+    summary_entries: dict[str, str] = field(default_factory=dict)
+    risk_entries: dict[str, str] = field(default_factory=dict)
+
+
+def stream(seed: int, *names: object) -> random.Random:
+    """An independent random stream for `names` under `seed`."""
+    return random.Random("/".join(map(str, (seed, *names))))
+
+
+def plan_block(seed: int, number: int) -> Block:
+    """Cast the incidents of block `number`."""
+    rng = stream(seed, number, "plan")
+    ids = sorted(str(uuid.UUID(int=rng.getrandbits(128), version=4)) for _ in range(SUMMARISED))
+    if len(set(ids)) < len(ids):  # one in 2^100, but a silent repeat would break every count
+        raise AssertionError("two incidents of a block drew the same id")
+    parts = _parts(ids, rng)
+    specials = _specials(parts, rng)
+    judged = [i for i, part in enumerate(parts) if part not in ("no_summary", "summary_only")]
+    rng.shuffle(judged)
+    first, second = judged[:FIRST_RUN], judged[FIRST_RUN:]
+    runs = dict.fromkeys(first, 1) | dict.fromkeys(second, 2)
+    roles = tuple(
+        Role(ids[i], part, *specials.get(i, ("", "")), run=runs.get(i, 0))
+        for i, part in enumerate(parts)
+    )
+    return Block(number, roles, tuple(first), tuple(second), tuple(_risk_run(roles, rng)))
+
+
+def _parts(ids: list[str], rng: random.Random) -> list[str]:
+    """The part of each incident, in id order; eval and train as rule 5 shuffles them."""
+    counts = {"pass": PASSING, "failed": FAILED, "no_summary": NO_SUMMARY}
+    counts["summary_only"] = SUMMARY_ONLY
+    parts = [part for part, count in counts.items() for _ in range(count)]
+    rng.shuffle(parts)
+    passing = [i for i, part in enumerate(parts) if part == "pass"]
+    random.Random(42).shuffle(passing)
+    held_out = max(1, round(0.1 * len(passing)))
+    for position, i in enumerate(passing):
+        parts[i] = "eval" if position < held_out else "train"
+    return parts
+
+
+def _specials(parts: list[str], rng: random.Random) -> dict[int, tuple[str, str]]:
+    """Case and flaw of every incident that has one."""
+
+    def members(part: str) -> list[int]:
+        found = [i for i, own in enumerate(parts) if own == part]
+        rng.shuffle(found)
+        return found
+
+    special: dict[int, tuple[str, str]] = {}
+    flaws = rng.sample(FLAWS, len(FLAWS))
+    train, held_out = members("train"), members("eval")
+    flawed_train = len(train) - PASS_STANDALONE["train"]
+    flawed_eval = len(held_out) - PASS_STANDALONE["eval"]
+    flawed = train[:flawed_train] + held_out[:flawed_eval]
+    special |= {i: ("", flaw) for i, flaw in zip(flawed, flaws, strict=True)}
+    special[train[-1]] = (CONTROL_CASE, "")
+    sound = train[flawed_train:-1] + held_out[flawed_eval:]
+    special |= zip(rng.sample(sound, len(CASES)), ((case, "") for case in CASES), strict=True)
+
+    failed = iter(members("failed"))
+    for case, count, let_through in FAILED_CASES:
+        for n in range(count):
+            own = "" if n < let_through or case in _SELF_FLAWED else rng.choice(FLAWS)
+            special[next(failed)] = (case, own)
+    unseen = members("no_summary")[PASS_STANDALONE["no_summary"] :]
+    special |= {i: ("", rng.choice(FLAWS)) for i in unseen}
+    return special
+
+
+def _passes_standalone(role: Role) -> bool:
+    return role.judged and not role.flaw and role.case not in _SELF_FLAWED
+
+
+def _risk_run(roles: tuple[Role, ...], rng: random.Random) -> list[int]:
+    """An order of the cause and risk judge's file under which rule 8 splits as documented."""
+    import numpy
+
+    permutation = numpy.random.RandomState(42).permutation(STANDALONE).tolist()
+    tested = math.ceil(0.1 * STANDALONE)
+    test_places, train_places = permutation[:tested], permutation[tested:]
+    to_train: list[int] = []
+    to_test: list[int] = []
+    for part in PASS_STANDALONE:
+        passing = [i for i, r in enumerate(roles) if r.part == part and _passes_standalone(r)]
+        if len(passing) != PASS_STANDALONE[part]:
+            raise AssertionError(f"{len(passing)} incidents of part {part} pass standalone")
+        rng.shuffle(passing)
+        share = TRAIN_STANDALONE.get(part, STANDALONE_TRAIN - sum(TRAIN_STANDALONE.values()))
+        to_train += passing[:share]
+        to_test += passing[share:]
+    rng.shuffle(to_train)
+    rng.shuffle(to_test)
+    places = dict(zip(train_places, to_train, strict=True))
+    places |= zip(test_places, to_test, strict=True)
+    order = [places[place] for place in range(STANDALONE)]
+    # Those that fail the gates do not move the passing ones: they go anywhere between them.
+    for i, role in enumerate(roles):
+        if role.judged and not _passes_standalone(role):
+            order.insert(rng.randrange(len(order) + 1), i)
+    return order
+
+
+def verdict(seed: int, role: Role) -> Verdict:
+    """The judges' scores and rankings of a judged incident."""
+    rng = stream(seed, role.incident_id, "verdict")
+    summary = _summary_scores(role, rng)
+    cause, risk, ranking = _totals(role, rng)
+    tie_break = rng.sample(range(4), 4)
+    summary_ranking = sorted(range(4), key=lambda m: (-summary[m], tie_break[m]))
+    made = Verdict(
+        summary=_keyed(summary, rng),
+        summary_ranking=tuple(MODELS[m] for m in summary_ranking),
+        cause=_keyed(cause, rng),
+        risk=_keyed(risk, rng),
+        ranking=tuple(MODELS[m] for m in ranking),
+    )
+    return _without_one(made) if role.case == "three_models" else made
+
+
+def _keyed(values: list[float], rng: random.Random) -> dict[str, float]:
+    """Values by model, in an order of keys that says nothing about them."""
+    return {MODELS[m]: values[m] for m in rng.sample(range(4), 4)}
+
+
+def _without_one(made: Verdict) -> Verdict:
+    """The verdict of a judge that left out one model, if one can be spared."""
+    kept = {made.summary_winner, made.cause_winner, *made.ranking[:2]}
+    spare = [model for model in reversed(made.ranking) if model not in kept]
+    if not spare:
+        return made
+    gone = spare[0]
+
+    def without(scores: dict[str, float]) -> dict[str, float]:
+        return {model: score for model, score in scores.items() if model != gone}
+
+    return Verdict(
+        summary=without(made.summary),
+        summary_ranking=tuple(m for m in made.summary_ranking if m != gone),
+        cause=without(made.cause),
+        risk=without(made.risk),
+        ranking=tuple(m for m in made.ranking if m != gone),
+        dropped=gone,
+    )
+
+
+def _draw(quality: tuple[tuple[float, float], ...], top: int, rng: random.Random) -> list[float]:
+    return [min(top, max(0, round(rng.gauss(mean, spread)))) for mean, spread in quality]
+
+
+def _cap(values: list[float], bound: float, best: float) -> None:
+    """Lower `values` to at most `bound` and make the largest of them `best`."""
+    top = max(range(len(values)), key=values.__getitem__)
+    values[:] = [min(value, bound) for value in values]
+    values[top] = best
+
+
+def _summary_scores(role: Role, rng: random.Random) -> list[float]:
+    scores = _draw(_SUMMARY_QUALITY, 10, rng)
+    if rng.random() < 0.04:
+        scores = [score + 0.5 if score < 10 and rng.random() < 0.5 else score for score in scores]
+    if role.case == "summary_score":
+        best = rng.choice((3, 3, 3.5, 2))
+        _cap(scores, min(best, 3), best)
+    elif role.case == "summary_4":
+        _cap(scores, rng.choice((3, 4)), 4)
+    elif max(scores) < 4:
+        scores[rng.randrange(2)] = 5
+    if role.case == "tie_summary":
+        first, second = sorted(range(4), key=scores.__getitem__)[-2:]
+        scores[first] = scores[second]
+    return scores
+
+
+def _totals(role: Role, rng: random.Random) -> tuple[list[float], list[float], list[int]]:
+    """Cause totals, risk totals and the ranking by their sum."""
+    cause, risk = _draw(_CAUSE_QUALITY, 30, rng), _draw(_RISK_QUALITY, 30, rng)
+    tie_break = rng.sample(range(4), 4)
+
+    def ranking() -> list[int]:
+        return sorted(range(4), key=lambda m: (-cause[m] - risk[m], tie_break[m]))
+
+    def fix(first: tuple[int, int], second: tuple[int, int], rest: tuple[int, int]) -> None:
+        """Totals (cause, risk) of the ranking's first two and the most the other two may have."""
+        a, b, *others = ranking()
+        cause[a], risk[a] = first
+        cause[b], risk[b] = second
+        for m in others:
+            cause[m], risk[m] = min(cause[m], rest[0]), min(risk[m], rest[1])
+
+    # Each leaves every first place to the same model whatever was drawn, and is one off a bound.
+    match role.flaw or role.case:
+        case "risk_9":
+            fix((rng.randint(24, 27), 9), (rng.randint(14, 19), rng.randint(10, 13)), (20, 11))
+        case "cause_13":
+            fix((13, rng.randint(26, 29)), (rng.randint(14, 22), rng.randint(10, 15)), (20, 15))
+        case "missing":
+            fix((rng.randint(14, 16), 27), (rng.randint(18, 21), 14), (15, 14))
+        case "winner_low_risk":
+            fix((rng.randint(18, 20), 18), (24, rng.randint(5, 9)), (19, 15))
+        case "cause_14":
+            fix((14, rng.randint(23, 26)), (rng.randint(9, 13), rng.randint(10, 20)), (13, 20))
+        case "risk_10":
+            fix((rng.randint(23, 26), 10), (rng.randint(14, 20), rng.randint(4, 9)), (20, 9))
+        case _ if role.case == CONTROL_CASE:
+            small = MODELS.index("qwen2.5-1.5b")
+            cause = [min(total, 18) for total in cause]
+            risk = [min(total, 18) for total in risk]
+            cause[small], risk[small] = 23, 19
+    if role.case == "cause_score":
+        _cap(cause, 13, rng.choice((13, 13, 12, 9)))
+    elif role.case == "risk_score":
+        _cap(risk, 9, rng.choice((9, 9, 8, 6)))
+        cause[0] = max(cause[0], 14)
+    elif role.flaw not in ("risk_9", "cause_13"):
+        # Raising the first-ranked keeps it first, and lifts the incident over both score gates.
+        first = ranking()[0]
+        cause[first], risk[first] = max(cause[first], 14), max(risk[first], 10)
+    if role.case == "tie_cause":
+        first, second = sorted(range(4), key=cause.__getitem__)[-2:]
+        cause[first] = cause[second]
+        best = ranking()[0]
+        risk[best] = max(risk[best], 10)
+        cause[best] = max(cause[best], 14)
+    return cause, risk, ranking()
+
+
+def forms(seed: int, role: Role) -> Forms:
+    """The form of each answer, such that the incident passes and fails where its role says."""
+    rng = stream(seed, role.incident_id, "forms")
+    answers = {(task, model): NATURAL for task in TASKS for model in MODELS}
+    if not role.judged:
+        made = Forms(answers)
+        _sprinkle(made, {task: set() for task in TASKS}, rng)
+        return made
+    judged = verdict(seed, role)
+    first, winner = judged.ranking[0], judged.cause_winner
+    summary_winner = judged.summary_winner
+    others = [model for model in MODELS if model not in (first, judged.dropped)]
+    anchor = rng.choice(others)
+    # An anchor's answer is a natural one, so that "any model's answer will do" holds through it.
+    summary_anchor = rng.choice([m for m in MODELS if m not in (summary_winner, judged.dropped)])
+    made = Forms(answers)
+    _sprinkle(
+        made,
+        {
+            "summary": {summary_winner, summary_anchor},
+            "cause": {first, winner, anchor},
+            "risk": {first, winner, anchor},
+        },
+        rng,
+    )
+    _odd_winner(answers, summary_winner, rng)
+    _set_bounds(made, role, first, others, rng)
+    _set_flaw(made, role, first, rng)
+    if role.case == CONTROL_CASE:
+        answers["cause", winner] = Form("control")
+    if judged.dropped:
+        made.summary_entries[judged.dropped] = made.risk_entries[judged.dropped] = "absent"
+    return made
+
+
+def _sprinkle(made: Forms, kept: dict[str, set[str]], rng: random.Random) -> None:
+    """Missing, broken and fenced answers among those on which nothing depends."""
+    answers = made.answers
+    for model in MODELS:
+        for task in TASKS:
+            fences = 0.07 if (task, model) == ("summary", "gpt-4o") else 0.01
+            chance = rng.random()
+            if chance < fences:
+                answers[task, model] = Form("fenced")
+            elif model in kept[task]:
+                continue
+            elif chance < fences + 0.025:
+                answers[task, model] = Form("error")
+            elif chance < fences + 0.05:
+                answers[task, model] = Form(rng.choice(("null", "empty", "absent")))
+            elif task == "summary" and chance < fences + (0.16 if "qwen" in model else 0.06):
+                answers[task, model] = Form("echo")
+            elif task == "summary" and chance < fences + 0.24:
+                answers[task, model] = Form("bullets", rng.randint(12, 22))
+            elif chance > 0.985:
+                answers[task, model] = Form("cut", rng.randint(140, 420))
+        if model not in kept["summary"] and rng.random() < 0.05:
+            made.summary_entries[model] = rng.choice(("absent", "null", "empty", "bare"))
+        if model not in kept["cause"] and rng.random() < 0.05:
+            made.risk_entries[model] = rng.choice(("absent", "null", "empty", "bare"))
+
+
+def _odd_winner(answers: dict[tuple[str, str], Form], winner: str, rng: random.Random) -> None:
+    """A few winning summaries that should not have won, and some that run too long."""
+    chance = rng.random()
+    if chance < 0.012:
+        answers["summary", winner] = Form("error")
+    elif chance < 0.03:
+        answers["summary", winner] = Form("echo")
+    elif chance < 0.13:
+        answers["summary", winner] = Form("bullets", rng.randint(12, 22))
+
+
+def _set_all(made: Forms, task: str, sizes: dict[str, int]) -> None:
+    """Give each model's answer to `task` an exact number of characters."""
+    for model, size in sizes.items():
+        made.answers[task, model] = Form("chars", size)
+        entries = made.summary_entries if task == "summary" else made.risk_entries
+        entries.pop(model, None)
+
+
+def _set_bounds(made: Forms, role: Role, first: str, others: list[str], rng: random.Random) -> None:
+    """Put all answers of one task at, or one off, a bound of the length gates.
+
+    A length is characters // 4, so a bound of n is met by 4n to 4n + 3 characters.
+    """
+    bounds = {"summary": (50, 400), "cause": (50, 600), "risk": (30, 300)}
+    for task, (low, high) in bounds.items():
+
+        def short(low: int = low) -> int:
+            return rng.choice((4 * low - 1, 4 * low - 4, 4 * low - 30))
+
+        def long(high: int = high) -> int:
+            return rng.choice((4 * high + 4, 4 * high + 7, 4 * high + rng.randint(20, 300)))
+
+        lone = rng.choice(others)
+        match role.case:
+            case case if case == f"{task}_chars_low":
+                sizes = {m: rng.choice((short, long))() for m in MODELS}
+                sizes[first] = long()
+                sizes[lone] = 4 * low + rng.randrange(4)
+            case case if case == f"{task}_chars_high":
+                sizes = {m: rng.choice((short, long))() for m in MODELS}
+                sizes[first] = 4 * high + rng.randrange(4)
+            case case if case == f"{task}_length:short":
+                sizes = {m: short() for m in MODELS} | {lone: 4 * low - 1}
+            case case if case in (f"{task}_length:long", f"{task}_length:wordy"):
+                sizes = {m: long() for m in MODELS} | {lone: 4 * high + 4}
+            case _:
+                continue
+        _set_all(made, task, sizes)
+        if role.case.endswith(":wordy"):
+            made.answers[task, first] = Form("words", high + 1 if task == "risk" else 601)
+    match role.case:
+        case "summary_bare":  # the one summary of a fitting length is a bare string
+            _set_all(made, "summary", dict.fromkeys(MODELS, 1604))
+            lone = rng.choice(others)
+            made.answers["summary", lone] = Form("chars", 200)
+            made.summary_entries[lone] = "bare"
+        case "summary_length:none":
+            for model, shape in zip(MODELS, ("null", "error", "absent", "empty"), strict=True):
+                made.answers["summary", model] = Form(shape)
+                made.summary_entries.pop(model, None)
+        case "cause_words_50" | "cause_words_600" | "risk_words_30" | "risk_words_300":
+            task, _, size = role.case.partition("_words_")
+            made.answers[task, first] = Form("words", int(size))
+        case "risk_level":
+            for model in MODELS:
+                made.answers["risk", model] = Form("no_level", rng.randrange(6))
+                made.risk_entries.pop(model, None)
+
+
+def _set_flaw(made: Forms, role: Role, first: str, rng: random.Random) -> None:
+    """Spoil the first-ranked model's answers for the standalone gates, and only for them."""
+    match role.flaw:
+        case "cause_words_49" | "cause_words_601" | "risk_words_29" | "risk_words_301":
+            task, _, size = role.flaw.partition("_words_")
+            made.answers[task, first] = Form("words", int(size))
+        case "cause_cjk":
+            made.answers["cause", first] = Form("cjk")
+        case "no_level":
+            made.answers["risk", first] = Form("no_level", rng.randrange(6))
+        case "error":
+            made.answers["cause", first] = Form("error")
+        case "missing":
+            missing = rng.choice(("absent", "null", "empty", "bare", ""))
+            if missing:
+                made.risk_entries[first] = missing
+            else:
+                made.answers["cause", first] = Form("null")
