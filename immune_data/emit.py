@@ -117,7 +117,7 @@ def _make(
     """
     import shutil
 
-    from immune_data import parallel, pipeline, records
+    from immune_data import answers, parallel, pipeline, records
     from immune_data.normalise import normalise
 
     renderer = records.renderer(recipe)
@@ -136,8 +136,16 @@ def _make(
                 report("rendering records")
                 records.write(at, hidden, renderer, pool)
 
+            def clean_answers(at: duckdb.DuckDBPyConnection) -> None:
+                report("cleaning answers")
+                answers.write(at, renderer, pool)
+
             pipeline.run(
-                connection, recipe, manifest.digest(inputs), {"warnings": write_records}, report
+                connection,
+                recipe,
+                manifest.digest(inputs),
+                {"candidates": clean_answers, "warnings": write_records},
+                report,
             )
             return {
                 "schema_version": manifest.SCHEMA_VERSION,

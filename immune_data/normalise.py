@@ -17,15 +17,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from immune_data.measures import lengths
 from immune_data.parallel import in_order
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, Model, Recipe
 from immune_data.sources import InputFile, Record, Source, input_files
 from immune_data.tables import Writers
 from immune_data.tables import check as check_tables
 from immune_data.tokens import count
-
-# Rule 4: the word boundaries and letter case are those of Python's `re` on text.
-_RISK_LEVEL = re.compile(r"\b(Critical|High|Medium|Low)\b", re.IGNORECASE)
 
 # tiktoken gives up on runs of about a million white-space characters.
 _LONGEST_BLANK = 100_000
@@ -263,16 +261,13 @@ class _Reading:
             if has_dag:
                 rows.add_text("dags", dag, incident_id=incident_id, dataset=file.role)
             for task, name, text in answers:
-                level = _RISK_LEVEL.search(text) if task == "risk" else None
                 rows.add_text(
                     "responses",
                     text,
                     incident_id=incident_id,
                     task=task,
                     model=name,
-                    chars=len(text),
-                    words=len(text.split()),
-                    risk_level=level[1].capitalize() if level else None,
+                    **lengths(task, text),
                 )
 
         return take

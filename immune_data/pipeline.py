@@ -11,7 +11,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -84,6 +84,32 @@ def run(
             before[relation](connection)
         report(f"running {path.name}")
         connection.execute(f'create table "{relation}" as\n{path.read_text(encoding="utf-8")}')
+
+
+def inserter(
+    connection: duckdb.DuckDBPyConnection,
+) -> Callable[[str, list[dict[str, Any]]], None]:
+    """A function that appends rows to a relation of the current schema, by name.
+
+    It works on a cursor of its own, so that a query on `connection` may be read meanwhile.
+    """
+    import polars as pl
+
+    cursor = connection.cursor()
+    schema = connection.execute("select current_schema()").fetchall()[0][0]
+    cursor.execute(f'use "{schema}"')
+    types = {}
+
+    def insert(relation: str, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        if relation not in types:
+            types[relation] = cursor.sql(f"from {relation} limit 0").pl().schema
+        cursor.register("rows", pl.DataFrame(rows, schema=types[relation]).to_arrow())
+        cursor.execute(f"insert into {relation} by name from rows")
+        cursor.unregister("rows")
+
+    return insert
 
 
 def settings(recipe: Recipe) -> dict:

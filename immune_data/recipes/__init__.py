@@ -7,6 +7,7 @@ that a misspelt threshold is an error and never a silent default.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -72,6 +73,12 @@ class Length(_Section):
     unit: Literal["chars4", "words", "tokens"]
 
 
+class Answers(_Section):
+    """Whether answers are cleaned, and control tokens neutralised wherever they stand as text."""
+
+    cleaned: bool
+
+
 class Gates(_Section):
     """What an incident must pass to be in the unified dataset (rule 4)."""
 
@@ -88,7 +95,7 @@ class Gates(_Section):
 class Split(_Section):
     """How passing incidents are divided into eval and train (rule 5)."""
 
-    method: Literal["shuffle"]
+    method: Literal["shuffle", "groups"]
     eval_share: Share
     seed: Seed
 
@@ -108,13 +115,14 @@ class Dag(_Section):
     limit: Annotated[int, Meta(ge=1)]
     unit: Literal["tokens", "words"]
     marker: Name
+    within_context: bool
 
 
 class Records(_Section):
     """Which records are emitted (rules 6 and 9)."""
 
     dataset: Literal["unified", "risk"]
-    augmentation: Literal["none", "not_in_train"]
+    augmentation: Literal["none", "not_in_train", "not_in_splits"]
     cause_risk_copies: Annotated[int, Meta(ge=1, le=100)]
     max_sequence_tokens: Annotated[int, Meta(ge=1)]
 
@@ -127,6 +135,7 @@ class Recipe(_Section):
     prompts: Name
     sources: Sources
     models: dict[Name, Model]
+    answers: Answers
     gates: Gates
     split: Split
     risk: Risk
@@ -224,6 +233,10 @@ def _complaint(recipe: Recipe) -> str | None:
     marker = recipe.dag.marker
     if marker != marker.strip() or len(marker.splitlines()) != 1:
         return "`dag.marker` should be one line without white space around it"
+    if recipe.dag.within_context and recipe.dag.unit != "tokens":
+        return "`dag.within_context` needs `dag.unit` to be tokens"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", recipe.name) or recipe.name == "main":
+        return f"a recipe cannot be called {recipe.name!r}: rename the file"
     if not recipe.models:
         return "`models` declares no model"
     owner: dict[tuple[str, str], str] = {}

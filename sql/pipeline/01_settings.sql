@@ -1,6 +1,7 @@
 -- settings: one row: the recipe's values under the names that the other files use.
 select
     recipe.name as recipe,
+    recipe.answers.cleaned as answers_cleaned,
     recipe.gates.look_at as gates_look_at,
     recipe.gates.summary_score_min,
     recipe.gates.cause_total_min,
@@ -29,6 +30,7 @@ select
     recipe.dag.limit as dag_limit,
     recipe.dag.unit as dag_unit,
     recipe.dag.marker as dag_marker,
+    recipe.dag.within_context as dag_within_context,
     recipe.records.dataset,
     recipe.records.augmentation,
     recipe.records.cause_risk_copies,

@@ -1,7 +1,9 @@
 -- candidates: one row per incident, task and model that was judged, or answered, or both.
 -- Of several judge runs that judged an incident on a task, the earliest stands (rule 1).
 -- `place` orders an incident's models by score, and equal scores by the model's position in the
--- judge's scores (rule 3); lengths are null where there is no answer.
+-- judge's scores (rule 3). Measures are those of the answer as the recipe would emit it: where it
+-- cleans answers, `cleaning` and `cleaned` were made before this file. `length` is in the unit of
+-- the task's gate, and `miss` how far it is out of bounds; both null where there is no answer.
 with standing_runs as (
     select
         judgements.incident_id,
@@ -36,16 +38,65 @@ judged as (
             and judgements.judge_run = standing_runs.judge_run
 ),
 
-answered as (
+refusals as (
     select
         incident_id,
         task,
         model,
-        tokens,
-        words,
-        chars // 4 as chars4,
-        risk_level
+        rule as refused_by
+    from cleaning
+    where effect = 'refused'
+),
+
+limits as (
+    select
+        'summary' as task,
+        summary_length_unit as unit,
+        summary_length_min as least,
+        summary_length_max as most
+    from settings
+    union all
+    select
+        'cause' as task,
+        cause_length_unit as unit,
+        cause_length_min as least,
+        cause_length_max as most
+    from settings
+    union all
+    select
+        'risk' as task,
+        risk_length_unit as unit,
+        risk_length_min as least,
+        risk_length_max as most
+    from settings
+),
+
+as_emitted as (
+    select
+        responses.incident_id,
+        responses.task,
+        responses.model,
+        refusals.refused_by,
+        coalesce(cleaned.tokens, responses.tokens) as tokens,
+        coalesce(cleaned.words, responses.words) as words,
+        coalesce(cleaned.chars, responses.chars) // 4 as chars4,
+        if(cleaned.model is null, responses.risk_level, cleaned.risk_level) as risk_level
     from responses
+    left join cleaned using (incident_id, task, model)
+    left join refusals using (incident_id, task, model)
+),
+
+answered as (
+    select
+        as_emitted.*,
+        case limits.unit
+            when 'chars4' then as_emitted.chars4
+            when 'words' then as_emitted.words
+            when 'tokens' then as_emitted.tokens
+        end as length,
+        greatest(limits.least - length, length - limits.most, 0) as miss
+    from as_emitted
+    inner join limits on as_emitted.task = limits.task
 ),
 
 candidates as (
@@ -58,11 +109,14 @@ candidates as (
         judged.score,
         judged.rank,
         judged.place,
-        answered.model is not null as answered,
+        answered.model is not null and answered.refused_by is null as answered,
+        answered.refused_by,
         answered.tokens,
         answered.words,
         answered.chars4,
-        answered.risk_level
+        answered.risk_level,
+        answered.length,
+        answered.miss
     from judged
     full outer join answered using (incident_id, task, model)
 )

@@ -2,18 +2,18 @@
 -- many are left, the records they give, how many were lost to the step before, and why.
 with verdict_order as (
     select
+        gate_list.verdict,
+        gate_list.place
+    from
         unnest(
             [
-                'summary_score', 'cause_score', 'risk_score', 'summary_length', 'cause_length',
-                'risk_length', 'risk_level'
+                'summary_score', 'cause_score', 'risk_score',
+                'summary_cleaning', 'cause_cleaning', 'risk_cleaning',
+                'summary_length', 'cause_length', 'risk_length', 'risk_level'
             ]
-        ) as verdict,
-        generate_subscripts(
-            [
-                'summary_score', 'cause_score', 'risk_score', 'summary_length', 'cause_length',
-                'risk_length', 'risk_level'
-            ], 1
-        ) as place
+        ) with ordinality as gate_list (verdict, place)
+    cross join settings
+    where settings.answers_cleaned or gate_list.verdict not like '%_cleaning'
 ),
 
 judged_tasks as (
@@ -94,7 +94,7 @@ steps as (
         ) as incidents,
         'standalone winner fails ' || verdict_order.verdict as why
     from verdict_order
-    where verdict_order.verdict not in ('summary_score', 'summary_length')
+    where verdict_order.verdict not like 'summary_%'
     union all
     select
         88 as place,
@@ -133,7 +133,7 @@ emitted as (
 
 split_steps as (
     select
-        60 as place,
+        65 as place,
         'unified' as origin,
         splits.split,
         count(*) as incidents

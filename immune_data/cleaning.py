@@ -1,0 +1,178 @@
+"""Clean answers: a text and its task in; the cleaned text, and which rules touched it, out.
+
+A rule of `CHANGES` takes away what is not part of the answer. A rule of `REFUSALS` finds an
+answer that no such change can mend, and so keeps it out of the dataset. Each has a name, under
+which the relation `cleaning` lists what it touched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from immune_data import control_tokens
+
+_LINE_ENDS = re.compile(r"\r\n?")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Zero-width and bidirectional formatting characters: the general category Cf, less the few that
+# are visible (Arabic number signs and the like).
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+_FENCE = "```"
+_OPENING_FENCE = re.compile(r"\A\s*```[^\n`]*\n")
+_CLOSING_FENCE = re.compile(r"\n?[ \t]*```\s*\Z")
+_RULE_LINE = re.compile(r"^[ \t]*-{3,}[ \t]*$", re.MULTILINE)
+_ABOUT_THE_ANSWER = re.compile(
+    r"\b(?:"
+    r"this (?:\w+ ){0,2}(?:summary|analysis|assessment|response|answer|structure|format|report)"
+    r"|(?:the )?above (?:\w+ )?(?:summary|analysis|assessment|structure)|provided above"
+    r"|let me know|feel free|please (?:note|review|adjust|modify)|note:|word count"
+    r"|as (?:requested|per your)|i (?:have|hope|can)\b"
+    r")",
+    re.IGNORECASE,
+)
+# What belongs to an answer and never to a remark about it.
+_PART_OF_AN_ANSWER = re.compile(
+    r"severity breakdown|total evidence|risk level|justification:|business impact|likelihood of"
+    r"|investigation priority|malicious activity:|legitimate activity:|misconfigurations:"
+    r"|conclusion|\[(?:critical|high|medium|low|info)\]",
+    re.IGNORECASE,
+)
+
+_ERROR = re.compile(
+    r"LLM query failed"
+    r"|\A\W*(?:[\w-]+ ){0,3}(?:query|analysis|assessment|summary|summarization) failed\b"
+    r"|Error code: \d{3}\b|insufficient_quota|<title>\s*[45]\d\d ",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(
+    r"\bHH:MM\b|YOUR[ _]ASSESSED|\[\s*(?:your )?clear (?:and concise )?(?:grouped )?summary"
+    r"|\[your clear|\[specific attack technique|\[brief justification\]|\[description\]"
+    r"|\[(?:source|dest(?:ination)?)[ _]ip\]",
+    re.IGNORECASE,
+)
+
+# A sentence, or a line of a list, can end like this ...
+_TERMINAL = re.compile(r"[.!?…。！？)\]}>\"'”’*`=]\Z")
+# ... but not like this: inside an enumeration, a phrase, a number or an address.
+_DANGLING = re.compile(
+    r"(?:[,;:(\[{<–—/&+]|(?<!-)-"
+    r"|(?<=\s)(?:a|an|the|and|or|of|to|in|on|at|by|for|from|with|without|as|is|are|was|were|be"
+    r"|been|that|which|this|these|may|might|could|would|should|can|will|not|if|than|its|their)"
+    r"|(?<![\d.])(?:\d{1,3}\.){2,3})\Z",
+    re.IGNORECASE,
+)
+# A bracket that the last line opens and nothing closes.
+_OPEN_BRACKET = re.compile(r"\([^()\n]*\Z|\[[^\[\]\n]*\Z")
+_LAST_PART = {
+    "summary": re.compile(r"severity breakdown|total evidence", re.IGNORECASE),
+    "cause": re.compile(r"conclusion", re.IGNORECASE),
+    "risk": re.compile(r"investigation priority", re.IGNORECASE),
+}
+
+
+def _line_ends(text: str) -> str:
+    return _LINE_ENDS.sub("\n", text)
+
+
+def _control_characters(text: str) -> str:
+    return _CONTROL.sub("", text)
+
+
+def _invisible_characters(text: str) -> str:
+    return _INVISIBLE.sub("", text)
+
+
+def _code_fence(text: str) -> str:
+    """Without the fence around the whole text, or the half of it that was never matched."""
+    fences = text.count(_FENCE)
+    opens, closes = _OPENING_FENCE.search(text), _CLOSING_FENCE.search(text)
+    if fences == 2 and opens and closes and opens.end() <= closes.start() + 1:
+        return text[opens.end() : max(closes.start(), opens.end())]
+    if fences == 1 and opens:
+        return text[opens.end() :]
+    if fences == 1 and closes:
+        return text[: closes.start()]
+    return text
+
+
+def _trailing_notes(text: str) -> str:
+    """Without what follows a last `---` and talks about the answer, or is nothing at all."""
+    while rules := list(_RULE_LINE.finditer(text)):
+        head, notes = text[: rules[-1].start()], text[rules[-1].end() :]
+        remark = _ABOUT_THE_ANSWER.search(notes) and not _PART_OF_AN_ANSWER.search(notes)
+        if not head.strip() or (notes.strip() and not remark):
+            break
+        text = head.rstrip()
+    return text
+
+
+def _is_empty(text: str, task: str) -> bool:
+    return not text or text.isspace()
+
+
+def _is_error_text(text: str, task: str) -> bool:
+    return _ERROR.search(text) is not None
+
+
+def _echoes_placeholder(text: str, task: str) -> bool:
+    return _PLACEHOLDER.search(text) is not None
+
+
+def _holds_fence(text: str, task: str) -> bool:
+    return _FENCE in text
+
+
+def _is_cut_off(text: str, task: str) -> bool:
+    """Whether the text stops in mid-sentence.
+
+    One that ends like a sentence is whole, unless it ends in the middle of a number or an
+    address. One that does not may still be: models leave out final full stops. Then it must
+    have come as far as the last part of its task's structure.
+    """
+    ending = text.rstrip()
+    if _DANGLING.search(ending) or _OPEN_BRACKET.search(ending):
+        return True
+    return not _TERMINAL.search(ending) and not _LAST_PART[task].search(text)
+
+
+CHANGES: dict[str, Callable[[str], str]] = {
+    "line_ends": _line_ends,
+    "control_characters": _control_characters,
+    "invisible_characters": _invisible_characters,
+    "code_fence": _code_fence,
+    "trailing_notes": _trailing_notes,
+    "control_tokens": control_tokens.escape,
+}
+
+REFUSALS: dict[str, Callable[[str, str], bool]] = {
+    "empty": _is_empty,
+    "error_text": _is_error_text,
+    "placeholder": _echoes_placeholder,
+    "stray_fence": _holds_fence,
+    "cut_off": _is_cut_off,
+}
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A cleaned answer: the rules that changed it in order, and the one that refuses it if any."""
+
+    text: str
+    changed_by: tuple[str, ...]
+    refused_by: str | None
+
+
+def clean(text: str, task: str) -> Cleaned:
+    """Apply every change in order, then ask every refusal."""
+    changed_by = []
+    for name, change in CHANGES.items():
+        changed = change(text)
+        if changed != text:
+            changed_by.append(name)
+        text = changed
+    refused_by = next((name for name, refuses in REFUSALS.items() if refuses(text, task)), None)
+    return Cleaned(text, tuple(changed_by), refused_by)
