@@ -12,10 +12,14 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from immune_data.cleaning import clean
-from immune_data.measures import measure
+from immune_data.measures import lengths
 from immune_data.parallel import in_order
-from immune_data.records import Renderer, facts_of
+from immune_data.pipeline import appending
+from immune_data.records import Counted, Renderer, facts_of
+from immune_data.tokens import count
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 _ANSWERS = 512
 
 _QUERY = """
-select responses.incident_id, responses.task, responses.model, responses.text,
+select responses.incident_id, responses.task, responses.model, responses.text, responses.tokens,
     incidents.* exclude (incident_id)
 from responses
 inner join incidents on responses.incident_id = incidents.incident_id
@@ -32,27 +36,23 @@ where (select answers_cleaned from settings)
 order by responses.incident_id, responses.task, responses.model
 """
 
-_TABLES = """
-create table cleaning (
-    incident_id varchar, task varchar, model varchar, rule varchar, effect varchar
-);
-create table cleaned (
-    incident_id varchar, task varchar, model varchar, text varchar,
-    tokens bigint, chars bigint, words bigint, risk_level varchar
-);
-"""
+_CLEANING = dict.fromkeys(("incident_id", "task", "model", "rule", "effect"), pl.String)
+_CLEANED = {
+    **dict.fromkeys(("incident_id", "task", "model", "text"), pl.String),
+    **dict.fromkeys(("tokens", "chars", "words"), pl.Int64),
+    "risk_level": pl.String,
+}
 
 
 def write(connection: duckdb.DuckDBPyConnection, renderer: Renderer, pool: Executor | None) -> None:
     """Make both relations in the current schema."""
-    from immune_data.pipeline import inserter
-
-    connection.execute(_TABLES)
-    insert = inserter(connection)
-    work = in_order(pool, partial(_clean_all, renderer), _batches(connection), lambda item: item)
-    for _, (rules, answers) in work:
-        insert("cleaning", rules)
-        insert("cleaned", answers)
+    work = in_order(pool, partial(_clean_all, renderer), _batches(connection), lambda batch: batch)
+    with appending(connection) as append:
+        append("cleaning", pl.DataFrame(schema=_CLEANING))
+        append("cleaned", pl.DataFrame(schema=_CLEANED))
+        for _, (rules, answers) in work:
+            append("cleaning", pl.DataFrame(rules, schema=_CLEANING))
+            append("cleaned", pl.DataFrame(answers, schema=_CLEANED))
 
 
 def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, Any]]]:
@@ -67,15 +67,17 @@ def _clean_all(
     answers: list[dict[str, Any]] = []
     for response in responses:
         key = {name: response[name] for name in ("incident_id", "task", "model")}
-        cleaned = clean(response["text"], response["task"])
+        task = response["task"]
+        cleaned = clean(response["text"], task)
+        tokens = count(cleaned.text) if cleaned.changed_by else response["tokens"]
         refused_by = cleaned.refused_by
-        if refused_by is None and not renderer.fits(
-            response["task"], facts_of(response), cleaned.text
-        ):
+        answer = Counted(cleaned.text, tokens)
+        if refused_by is None and not renderer.fits(task, facts_of(response), answer):
             refused_by = "too_long"
         rules += [{**key, "rule": rule, "effect": "changed"} for rule in cleaned.changed_by]
         if refused_by is not None:
             rules.append({**key, "rule": refused_by, "effect": "refused"})
         elif cleaned.changed_by:
-            answers.append({**key, "text": cleaned.text, **measure(response["task"], cleaned.text)})
+            measures = lengths(task, cleaned.text)
+            answers.append({**key, "text": cleaned.text, "tokens": tokens, **measures})
     return rules, answers

@@ -6,11 +6,11 @@ for conversations without tools.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from immune_data.prompts import Message
-from immune_data.tokens import count
+from immune_data.tokens import count, count_joined
 
 DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 
@@ -46,15 +46,25 @@ def render(messages: Sequence[Message]) -> str:
     )
 
 
-def measure(messages: Sequence[Message]) -> Lengths:
+def measure(messages: Sequence[Message], known: Mapping[str, int] | None = None) -> Lengths:
     """Token counts of a conversation whose last message is the answer.
 
-    Text between the template's control tokens is counted as ordinary text, so that a control
-    token written out in an answer counts as the letters it is made of, as a trainer must read it.
+    `known` gives the tokens of texts that were counted before: a message that ends in one is
+    then counted without it. Text between the template's control tokens is counted as ordinary
+    text, so that a control token written out in an answer counts as the letters it is made of,
+    as a trainer must read it.
     """
     *asked, answer = with_system(messages)
     # <|im_start|> and <|im_end|> are a token each, and so is the newline after <|im_end|>.
-    prompt = sum(3 + count(f"{message.role}\n{message.content}") for message in asked)
+    prompt = sum(3 + _count(message, known or {}) for message in asked)
     header = 1 + count(f"{answer.role}\n")
-    whole = 3 + count(f"{answer.role}\n{answer.content}")
+    whole = 3 + _count(answer, known or {})
     return Lengths(prompt + header, whole - header)
+
+
+def _count(message: Message, known: Mapping[str, int]) -> int:
+    text = f"{message.role}\n{message.content}"
+    for tail, tokens in known.items():
+        if tail and text.endswith(tail):
+            return count_joined(text.removesuffix(tail), tail, tokens)
+    return count(text)

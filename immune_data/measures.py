@@ -1,10 +1,8 @@
-"""What is measured of an answer: a text and its task in, the measures of `responses` out."""
+"""What is measured of an answer beside its tokens: a text and its task in, lengths out."""
 
 from __future__ import annotations
 
 import re
-
-from immune_data.tokens import count
 
 # Rule 4: the word boundaries and letter case are those of Python's `re` on text.
 _RISK_LEVEL = re.compile(r"\b(Critical|High|Medium|Low)\b", re.IGNORECASE)
@@ -18,8 +16,3 @@ def lengths(task: str, text: str) -> dict[str, int | str | None]:
         "words": len(text.split()),
         "risk_level": level[1].capitalize() if level else None,
     }
-
-
-def measure(task: str, text: str) -> dict[str, int | str | None]:
-    """`lengths`, and the tokens by Qwen2.5."""
-    return {"tokens": count(text), **lengths(task, text)}

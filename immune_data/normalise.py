@@ -6,6 +6,7 @@ is rejected whole where it cannot be used, and by entry where only one model's p
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -259,7 +260,13 @@ class _Reading:
             if undeclared:
                 rows.reject(file.name, record, incident_id, _undeclared(undeclared), "entry")
             if has_dag:
-                rows.add_text("dags", dag, incident_id=incident_id, dataset=file.role)
+                rows.add_text(
+                    "dags",
+                    dag,
+                    incident_id=incident_id,
+                    dataset=file.role,
+                    text_sha256=hashlib.sha256(dag.encode()).hexdigest(),
+                )
             for task, name, text in answers:
                 rows.add_text(
                     "responses",

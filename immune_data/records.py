@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import polars as pl
 
 from immune_data import chat, control_tokens, prompts
 from immune_data.parallel import in_order
+from immune_data.pipeline import appending
 from immune_data.prompts import Message, Prompt
 from immune_data.recipes import Recipe
 from immune_data.tokens import count, cut
@@ -20,46 +21,70 @@ from immune_data.tokens import count, cut
 if TYPE_CHECKING:
     import duckdb
 
+SPLITS = ("train", "eval")
+CONVERSATIONS = {
+    "split": pl.String,
+    "line": pl.Int64,
+    "incident_id": pl.String,
+    "task": pl.String,
+    "model": pl.String,
+    "origin": pl.String,
+    "tokens": pl.Int64,
+    "prompt_tokens": pl.Int64,
+    "answer_tokens": pl.Int64,
+    "dag_tokens": pl.Int64,
+    "dag_tokens_shown": pl.Int64,
+    "dag_truncated": pl.Boolean,
+    "holds_added_token": pl.Boolean,
+    "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
+}
+
 _GROUPS = 64
+_RECORDS = 192
 
-# One row per incident and run of its records, its evidence once: texts join last.
+# One row per record, in the order of the files; texts join last, and the evidence only to the
+# first of an incident's consecutive records.
 _QUERY = """
-with grouped as (
+with numbered as (
     select
-        sft_records.split,
-        min(sft_records.line) as line,
-        sft_records.incident_id,
-        any_value(sft_records.dag_dataset) as dag_dataset,
-        list({
-            'line': sft_records.line,
-            'task': sft_records.task,
-            'model': sft_records.model,
-            'score': sft_records.score,
-            'origin': sft_records.origin,
-            'answer': coalesce(cleaned.text, responses.text)
-        } order by sft_records.line) as records
+        *,
+        row_number() over (
+            partition by split, incident_id, origin, copy order by line
+        ) as place
     from sft_records
-    inner join responses using (incident_id, task, model)
-    left join cleaned using (incident_id, task, model)
-    group by
-        sft_records.split, sft_records.incident_id, sft_records.origin, sft_records.copy
 )
-select grouped.*, incidents.* exclude (incident_id), dags.text as dag, dags.tokens as dag_tokens
-from grouped
-inner join incidents on grouped.incident_id = incidents.incident_id
-inner join dags
-    on grouped.incident_id = dags.incident_id and grouped.dag_dataset = dags.dataset
-order by grouped.split, grouped.line
-"""
-
-
-_CONVERSATIONS = """
-create table conversations (
-    split varchar, line bigint, incident_id varchar, task varchar, model varchar, origin varchar,
-    tokens bigint, prompt_tokens bigint, answer_tokens bigint,
-    dag_tokens bigint, dag_tokens_shown bigint, dag_truncated boolean, holds_added_token boolean,
-    messages struct("role" varchar, content varchar)[]
-)
+select
+    numbered.split,
+    numbered.line,
+    numbered.incident_id,
+    numbered.task,
+    numbered.model,
+    numbered.score,
+    numbered.origin,
+    numbered.place = 1 as first,
+    incidents.* exclude (incident_id),
+    coalesce(cleaned.text, responses.text) as answer,
+    coalesce(cleaned.tokens, responses.tokens) as answer_tokens,
+    dags.text as dag,
+    dags.tokens as dag_tokens
+from numbered
+inner join incidents on numbered.incident_id = incidents.incident_id
+inner join responses
+    on
+        numbered.incident_id = responses.incident_id
+        and numbered.task = responses.task
+        and numbered.model = responses.model
+left join cleaned
+    on
+        numbered.incident_id = cleaned.incident_id
+        and numbered.task = cleaned.task
+        and numbered.model = cleaned.model
+left join dags
+    on
+        numbered.incident_id = dags.incident_id
+        and numbered.dag_dataset = dags.dataset
+        and numbered.place = 1
+order by numbered.split, numbered.line
 """
 
 
@@ -84,6 +109,22 @@ class Record(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
+class Rendered:
+    """Some records: their lines of JSON by split, and their rows of `conversations`."""
+
+    lines: dict[str, bytes]
+    conversations: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A text and its tokens."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Renderer:
     """What a worker needs to render records: the prompts, and how to show the evidence."""
 
@@ -94,45 +135,56 @@ class Renderer:
     context: int | None  # the tokens a whole conversation must fit, if it must
     neutralise: bool
 
-    def fits(self, task: str, facts: dict[str, str], answer: str) -> bool:
+    def fits(self, task: str, facts: dict[str, str], answer: Counted) -> bool:
         """Whether the answer is whole in the context when nothing of the evidence is shown."""
         if self.context is None:
             return True
-        return self._measure(task, facts, self.dag_marker, answer).total <= self.context
+        marker = Counted(self.dag_marker, count(self.dag_marker))
+        return self._measure(task, facts, marker, answer).total <= self.context
 
-    def render(self, groups: list[dict[str, Any]]) -> list[tuple[bytes, dict[str, Any]]]:
-        """Per record its line of JSON and its row of `conversations`."""
-        return [rendered for group in groups for rendered in self._group(group)]
+    def render(self, groups: list[list[dict[str, Any]]]) -> Rendered:
+        """Records, grouped by their evidence, as lines of JSON by split and as `conversations`."""
+        lines: dict[str, list[bytes]] = {split: [] for split in SPLITS}
+        rows = []
+        for group in groups:
+            for line, row in self._group(group):
+                lines[row["split"]].append(line)
+                rows.append(row)
+        return Rendered(
+            {split: b"".join(lines[split]) for split in SPLITS},
+            pl.DataFrame(rows, schema=CONVERSATIONS),
+        )
 
-    def _group(self, group: dict[str, Any]) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        dag, dag_tokens = group["dag"], group["dag_tokens"]
-        facts = facts_of(group)
+    def _group(self, group: list[dict[str, Any]]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        dag, dag_tokens = group[0]["dag"], group[0]["dag_tokens"]
+        facts = facts_of(group[0])
         if self.neutralise:
             facts = {key: control_tokens.escape(value) for key, value in facts.items()}
             if control_tokens.found(dag):
                 dag = control_tokens.escape(dag)
                 dag_tokens = count(dag)
-        limited = self._shown(dag, dag_tokens, self.dag_limit)
-        for record in group["records"]:
-            task, answer = record["task"], record["answer"]
+        limited = self._limited(dag, dag_tokens)
+        for record in group:
+            task = record["task"]
+            answer = Counted(record["answer"], record["answer_tokens"])
             evidence = self._within_context(task, facts, dag, limited, answer)
             messages = self._messages(task, facts, evidence, answer)
-            lengths = chat.measure(messages)
+            lengths = self._measure(task, facts, evidence, answer)
             turns = [Turn(message.role, message.content) for message in messages]
             line = Record(
                 messages=turns,
-                incident_id=group["incident_id"],
+                incident_id=record["incident_id"],
                 task=task,
                 model=record["model"],
                 score=record["score"],
-                dag_truncated=evidence != dag,
+                dag_truncated=evidence.text != dag,
                 origin=record["origin"],
                 tokens=lengths.total,
             )
             yield (
                 msgspec.json.encode(line) + b"\n",
                 {
-                    "split": group["split"],
+                    "split": record["split"],
                     "line": record["line"],
                     "incident_id": line.incident_id,
                     "task": line.task,
@@ -142,7 +194,7 @@ class Renderer:
                     "prompt_tokens": lengths.prompt,
                     "answer_tokens": lengths.answer,
                     "dag_tokens": dag_tokens,
-                    "dag_tokens_shown": dag_tokens if evidence == dag else count(evidence),
+                    "dag_tokens_shown": evidence.tokens,
                     "dag_truncated": line.dag_truncated,
                     "holds_added_token": any(control_tokens.found(turn.content) for turn in turns),
                     "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
@@ -150,29 +202,35 @@ class Renderer:
             )
 
     def _messages(
-        self, task: str, facts: dict[str, str], evidence: str, answer: str
+        self, task: str, facts: dict[str, str], evidence: Counted, answer: Counted
     ) -> list[Message]:
-        return [*self.prompts[task].render(facts, evidence), Message("assistant", answer)]
+        asked = self.prompts[task].render(facts, evidence.text)
+        return [*asked, Message("assistant", answer.text)]
 
-    def _measure(self, *parts: Any) -> chat.Lengths:
-        return chat.measure(self._messages(*parts))
+    def _measure(
+        self, task: str, facts: dict[str, str], evidence: Counted, answer: Counted
+    ) -> chat.Lengths:
+        known = {evidence.text: evidence.tokens, answer.text: answer.tokens}
+        return chat.measure(self._messages(task, facts, evidence, answer), known)
 
-    def _shown(self, dag: str, tokens: int, limit: int) -> str:
-        if self.dag_unit == "tokens" and tokens <= limit:
-            return dag
-        return cut(dag, limit, self.dag_marker, self.dag_unit)
+    def _limited(self, dag: str, tokens: int) -> Counted:
+        if self.dag_unit == "tokens" and tokens <= self.dag_limit:
+            return Counted(dag, tokens)
+        shown = cut(dag, self.dag_limit, self.dag_marker, self.dag_unit)
+        return Counted(shown, tokens if shown == dag else count(shown))
 
     def _within_context(
-        self, task: str, facts: dict[str, str], dag: str, evidence: str, answer: str
-    ) -> str:
+        self, task: str, facts: dict[str, str], dag: str, evidence: Counted, answer: Counted
+    ) -> Counted:
         """`evidence`, or as much less of the DAG as the context asks for."""
         if self.context is None:
             return evidence
         limit = self.dag_limit
         while (over := self._measure(task, facts, evidence, answer).total - self.context) > 0:
-            # What is cut off is counted with its neighbours, so a first cut may fall short.
-            limit = min(limit, count(evidence)) - over
-            evidence = cut(dag, limit, self.dag_marker)
+            # Where texts meet, tokens may join, so that a first cut can fall short.
+            limit = min(limit, evidence.tokens) - over
+            shown = cut(dag, limit, self.dag_marker)
+            evidence = Counted(shown, count(shown))
         return evidence
 
 
@@ -200,23 +258,31 @@ def write(
     pool: Executor | None,
 ) -> None:
     """Write `train.jsonl` and `eval.jsonl` into `folder` and make the relation `conversations`."""
-    from immune_data.pipeline import inserter
-
-    connection.execute(_CONVERSATIONS)
-    insert = inserter(connection)
-    with (folder / "train.jsonl").open("wb") as train, (folder / "eval.jsonl").open("wb") as held:
-        files = {"train": train, "eval": held}
-        work = in_order(pool, partial(_render, renderer), _batches(connection), lambda item: item)
-        for _, rendered in work:
-            for line, row in rendered:
-                files[row["split"]].write(line)
-            insert("conversations", [row for _, row in rendered])
-
-
-def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, Any]]]:
-    for batch in connection.sql(_QUERY).to_arrow_reader(_GROUPS):
-        yield batch.to_pylist()
+    with (
+        (folder / "train.jsonl").open("wb") as train,
+        (folder / "eval.jsonl").open("wb") as held_out,
+        appending(connection) as append,
+    ):
+        append("conversations", pl.DataFrame(schema=CONVERSATIONS))
+        batches = _batches(connection)
+        for _, rendered in in_order(pool, renderer.render, batches, lambda batch: batch):
+            train.write(rendered.lines["train"])
+            held_out.write(rendered.lines["eval"])
+            append("conversations", rendered.conversations)
 
 
-def _render(renderer: Renderer, groups: list[dict[str, Any]]) -> list[tuple[bytes, dict]]:
-    return renderer.render(groups)
+def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[list[dict[str, Any]]]]:
+    """The records to render in batches, each a list of groups that share their evidence."""
+    reader = connection.sql(_QUERY).to_arrow_reader(_RECORDS)
+    groups: list[list[dict[str, Any]]] = []
+    for batch in reader:
+        for record in batch.to_pylist():
+            if not record["first"]:
+                groups[-1].append(record)
+                continue
+            if len(groups) == _GROUPS:
+                yield groups
+                groups = []
+            groups.append([record])
+    if groups:
+        yield groups

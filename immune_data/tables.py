@@ -46,6 +46,7 @@ class Dags(_Incident):
 
     dataset = dy.String(primary_key=True, check=lambda dataset: dataset.is_in(DATASETS))
     text = dy.String(min_length=1)
+    text_sha256 = dy.String(regex="^[0-9a-f]{64}$")
     tokens = dy.Int64(min=1)
 
 

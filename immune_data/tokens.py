@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 
 # After a "\n", a new segment starts unless what follows is only white space up to the next line
 # end. No pre-token of Qwen2's pattern crosses such a point: the only alternatives that can run
 # past a "\n" are `[\r\n]*` and `\s*[\r\n]+`, and both need another "\r" or "\n" before the next
 # visible character. NFC does not cross it either: "\n" neither composes nor is reordered.
-_BOUNDARY = re.compile(r"\n(?=[^\S\r\n]*\S)")
+_LINE_START = re.compile(r"[^\S\r\n]*\S")
+_BOUNDARY = re.compile(rf"\n(?={_LINE_START.pattern})")
 
-# A line of evidence is about 130 characters: the cache stays near 40 MB a process. Longer
-# segments hardly ever repeat, and leaving them out is what bounds it.
-_CACHED_SEGMENTS = 1 << 17
+# What a head of a segment is cached by: a line of evidence is about 130 characters, and a
+# generation of the cache some 30 MB. Longer ones hardly ever repeat, and leaving them out is what
+# bounds it.
+_GENERATION = 1 << 17
 _CACHED_LENGTH = 512
 
 
@@ -36,27 +37,54 @@ def encoding():
     return tiktoken.get_encoding("qwen2.5")
 
 
-def _encoded_tokens(segment: str) -> int:
-    return len(encoding().encode_ordinary(unicodedata.normalize("NFC", segment)))
+def _encoded(text: str) -> int:
+    return len(encoding().encode_ordinary(unicodedata.normalize("NFC", text)))
 
 
-_cached_tokens = lru_cache(maxsize=_CACHED_SEGMENTS)(_encoded_tokens)
+class _Heads:
+    """Token counts of segments that end in "\n", by their text without it.
+
+    Two generations bound the cache: when the younger is full it becomes the older, and what was
+    the older is forgotten, unless it was asked for in between.
+    """
+
+    def __init__(self) -> None:
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+
+    def count(self, heads: list[str]) -> int:
+        young = self._young
+        total = 0
+        for head in heads:
+            known = young.get(head)
+            total += self._miss(head) if known is None else known
+        if len(young) > _GENERATION:
+            self._young, self._old = {}, young
+        return total
+
+    def _miss(self, head: str) -> int:
+        known = self._old.get(head)
+        if known is None:
+            known = _encoded(head + "\n")
+        if len(head) <= _CACHED_LENGTH:
+            self._young[head] = known
+        return known
 
 
-def _segment_tokens(segment: str) -> int:
-    return (_cached_tokens if len(segment) <= _CACHED_LENGTH else _encoded_tokens)(segment)
-
-
-def _segments(text: str) -> Iterator[str]:
-    *heads, last = _BOUNDARY.split(text)
-    for head in heads:
-        yield head + "\n"
-    yield last
+_heads = _Heads()
 
 
 def count(text: str) -> int:
     """The number of tokens of `text`."""
-    return sum(map(_segment_tokens, _segments(text)))
+    *heads, last = _BOUNDARY.split(text)
+    return _heads.count(heads) + _encoded(last)
+
+
+def count_joined(head: str, tail: str, tail_tokens: int) -> int:
+    """The number of tokens of `head + tail`, where those of `tail` are known."""
+    if head.endswith("\n") and _LINE_START.match(tail):
+        return count(head) + tail_tokens
+    return count(head + tail)
 
 
 def count_words(text: str) -> int:
@@ -72,11 +100,14 @@ def cut(text: str, limit: int, marker: str, unit: str = "tokens") -> str:
     """
     size = {"tokens": count, "words": count_words}[unit]
     budget = limit - size(marker)
-    segment_size = {"tokens": _segment_tokens, "words": count_words}[unit]
+    *heads, last = _BOUNDARY.split(text)
     used = used_by_kept = kept_to = position = 0
-    for segment in _segments(text):
-        used += segment_size(segment)
-        position += len(segment)
+    for head in [*heads, None]:
+        if head is None:
+            used += size(last)
+        else:
+            used += _heads.count([head]) if unit == "tokens" else count_words(head)
+            position += len(head) + 1
         if used <= budget:
             kept_to, used_by_kept = position, used
         elif used > limit:

@@ -14,9 +14,8 @@ with recursive windows as (
 
 same_text as (
     select
-        sha256(dags.text) as text_sha256,
         windows.window_id,
-        min(windows.window_id) over (partition by sha256(dags.text)) as first_window_id
+        min(windows.window_id) over (partition by dags.text_sha256) as first_window_id
     from dags
     inner join windows on dags.incident_id = windows.incident_id
 ),
