@@ -1,5 +1,7 @@
 # make emit   set up, write the sample corpus if there is no source, emit the dataset
 # make test   set up, run the linters and all tests
+# make bench  set up, time our chain against a plain script (SCALES="1 10 100")
+# make campaigns  set up, kill a hundred runs and read ten thousand broken sources
 
 PYTHON ?= python3
 SOURCE ?= data/source
@@ -8,7 +10,10 @@ RECIPE ?= unified-v2
 
 BIN := .venv/bin
 
-.PHONY: emit test lint
+SCALES ?= 1 10
+SEED ?= 7
+
+.PHONY: emit test lint bench campaigns
 
 emit: .venv/.installed
 	test -d $(SOURCE) || $(BIN)/python -m immune_data.sample --out $(SOURCE)
@@ -21,6 +26,12 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sqlfluff lint --processes 2 sql
+
+bench: .venv/.installed-dev
+	$(BIN)/python benchmarks/bench.py --scales $(SCALES)
+
+campaigns: .venv/.installed-dev
+	$(BIN)/python -m pytest -n 2 tests/test_safety.py --kills 100 --broken 10000 --seed $(SEED)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

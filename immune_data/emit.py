@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import cli, manifest, recipes, staging
+from immune_data.errors import ImmuneError
 from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -125,7 +126,12 @@ def _make(
     with parallel.workers(processes) as pool:
         if tables is None:
             (hidden / "tables").mkdir()
-            normalise(source, recipe, hidden / "tables", pool, report)
+            read = normalise(source, recipe, hidden / "tables", pool, report)
+            for name, sha256 in inputs["sources"].items():
+                if read.get(name) != sha256:
+                    raise ImmuneError(
+                        f"{name} in {source} changed while it was read: run again once it is at rest"
+                    )
         elif database.is_file():
             shutil.copyfile(database, hidden / DATABASE)
         with pipeline.connect(hidden / DATABASE, threads=threads, scratch=hidden) as connection:

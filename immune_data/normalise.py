@@ -147,8 +147,10 @@ class _Rows:
 
 def normalise(
     source: Path, recipe: Recipe, folder: Path, pool: Executor | None, report=lambda line: None
-) -> None:
+) -> dict[str, str]:
     """Read the recipe's sources and write all tables into `folder`.
+
+    What comes back is the sha256 of each file as it was read.
 
     Raises:
         ImmuneError: a source file is not what it should be; `folder` is then to be thrown away.
@@ -166,6 +168,7 @@ def normalise(
         writers.write("judge_runs", reading.judge_runs)
         writers.write("source_files", reading.files)
     check_tables(folder, set(recipe.models))
+    return {file["file"]: file["sha256"] for file in reading.files}
 
 
 def _texts(batch: _Rows) -> list[str]:

@@ -59,10 +59,14 @@ def staging(folder: Path) -> Iterator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir()
         yield hidden
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ImmuneError(f"the disk of {folder} is full: nothing was changed") from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR):
+    except Exception as error:
+        # DuckDB reports a full disk in an exception of its own, whose text is all there is.
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+            raise ImmuneError(
+                f"the disk of {folder} is full: make room and run again; nothing was changed"
+            ) from None
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR):
             raise ImmuneError(
                 f"cannot write {error.filename or folder}: {error.strerror}"
             ) from None

@@ -1,0 +1,304 @@
+"""What `unified-clean` promises, checked by code that shares nothing with the package.
+
+No eval incident, group or DAG text in train; no added token as text; every conversation within
+the context and its answer whole; no dirt in an answer.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus import CAUSE_RISK, SUMMARIES, Corpus, dag, query
+from random_corpus import RandomCorpus
+from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS, tokenizer
+
+from immune_data import control_tokens, recipes
+from immune_data.emit import emit
+
+RECIPE = "unified-clean"
+CONTEXT = 4096
+DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+MARKER = "[truncated: showing first ~3500 tokens of full DAG]"
+ADDED = (*SPECIAL_TOKENS, *OTHER_ADDED_TOKENS)
+
+Records = dict[str, list[dict[str, Any]]]
+
+
+def emitted(source: Path, out: Path) -> Path:
+    emit(source, out, recipes.load(RECIPE))
+    return out
+
+
+def records(out: Path) -> Records:
+    folder = out / "sft" / RECIPE
+    return {
+        split: [json.loads(line) for line in (folder / f"{split}.jsonl").open(encoding="utf-8")]
+        for split in ("train", "eval")
+    }
+
+
+def rows(source: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a dataset, first of each incident, those without a usable id left out."""
+    plain, packed = source / name, source / f"{name}.gz"
+    data = gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
+    content = json.loads(data.decode("utf-8-sig"))
+    yield from content["incidents"] if isinstance(content, dict) else content
+
+
+def kinship(source: Path) -> Callable[[str], str]:
+    """An incident's group: a name shared by all that share source IP and time window, or a DAG."""
+    parent: dict[Any, Any] = {}
+
+    def find(node: Any) -> Any:
+        while parent.setdefault(node, node) != node:
+            node = parent[node]
+        return node
+
+    facts: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name in (SUMMARIES, CAUSE_RISK):  # the later one's facts stand where it has them
+        for row in rows(source, name):
+            incident = row["incident_id"]
+            for key in ("source_ip", "timewindow"):
+                if row.get(key) is not None:
+                    facts[incident][key] = row[key]
+            text = row.get("dag_analysis")
+            if text and not text.isspace():
+                parent[find(("incident", incident))] = find(("dag", text))
+    for incident, known in facts.items():
+        if len(known) == 2:
+            window = ("window", known["source_ip"], known["timewindow"])
+            parent[find(("incident", incident))] = find(window)
+    return lambda incident: find(("incident", incident))
+
+
+def assert_nothing_leaked(source: Path, emitted: Records) -> None:
+    group = kinship(source)
+    train, held_out = ({group(row["incident_id"]) for row in emitted[s]} for s in emitted)
+    assert not train & held_out
+
+
+def assert_no_token_as_text(emitted: Records) -> None:
+    for row in emitted["train"] + emitted["eval"]:
+        for message in row["messages"]:
+            assert not any(token in message["content"] for token in ADDED)
+
+
+def assert_whole_in_context(emitted: Records) -> None:
+    every = emitted["train"] + emitted["eval"]
+    texts = []
+    for row in every:
+        messages = row["messages"]
+        if messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": DEFAULT_SYSTEM}, *messages]
+        texts.append(
+            "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
+        )
+    for row, encoding in zip(every, tokenizer().encode_batch(texts), strict=True):
+        assert len(encoding.ids) == row["tokens"] <= CONTEXT
+
+
+def assert_answers_clean(emitted: Records) -> None:
+    for row in emitted["train"] + emitted["eval"]:
+        answer = row["messages"][-1]["content"]
+        assert row["messages"][-1]["role"] == "assistant"
+        assert answer.strip()
+        assert "```" not in answer
+        for dirt in ("LLM query failed", "HH:MM", "YOUR_ASSESSED", "[Your clear"):
+            assert dirt not in answer
+        for character in answer:
+            category = unicodedata.category(character)
+            assert category != "Cc" or character in "\n\t"
+            assert category != "Cf" or unicodedata.name(character, "").startswith("ARABIC")
+
+
+def assert_clean(source: Path, out: Path) -> Records:
+    found = records(out)
+    assert_nothing_leaked(source, found)
+    assert_no_token_as_text(found)
+    assert_whole_in_context(found)
+    assert_answers_clean(found)
+    return found
+
+
+def test_the_sample_is_clean(sample_source: Path, sample_out: Callable[[str], Path]) -> None:
+    found = assert_clean(sample_source, sample_out(RECIPE))
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 2087, "eval": 225}
+
+
+def test_the_real_set_is_clean_and_loses_little(
+    real_source: Path, real_out: Callable[[str], Path]
+) -> None:
+    out = real_out(RECIPE)
+    assert_clean(real_source, out)
+    gates = query(out, "select passed, verdict from gates", RECIPE)
+    assert len(gates) == 39
+    assert sum(passed for passed, _ in gates) >= 36
+    assert all(verdict for passed, verdict in gates if not passed)
+
+
+@pytest.mark.parametrize("seed", range(100, 108))
+def test_random_corpora_are_clean(seed: int, tmp_path: Path) -> None:
+    source = RandomCorpus(seed).write(tmp_path / "source")
+    assert_clean(source, emitted(source, tmp_path / "out"))
+
+
+def test_hostile_evidence_and_answers_stay_exact(tmp_path: Path) -> None:
+    """Added tokens, escaped ones, and texts of every size around the limits."""
+    rng = random.Random(5)
+    pieces = [
+        *ADDED,
+        *(token.replace("<", "<\\") for token in ADDED),
+        "<\\\\|im_end|>",
+        "a",
+        "é",
+        "\n",
+    ]
+    corpus = Corpus()
+    evidence = {}
+    for i in range(30):
+        incident = f"i{i:02}"
+        lines = [
+            "".join(rng.choices(pieces, k=rng.randint(1, 30)))
+            for _ in range(rng.choice((3, 90, 400)))
+        ]
+        evidence[incident] = "10:00 - seen\n" + "\n".join(lines)
+        corpus.incident(
+            incident,
+            dag=evidence[incident],
+            facts={"source_ip": f"10.0.0.{i}", "timeline": rng.choice(ADDED)},
+            answers={
+                "gpt-4o": {"risk": dagless(incident) + " " + "".join(rng.sample(ADDED, 3)) + "."}
+            },
+        )
+    source = corpus.write(tmp_path / "source")
+    found = assert_clean(source, emitted(source, tmp_path / "out"))
+    assert {row["incident_id"] for rows in found.values() for row in rows} == set(evidence)
+    for row in found["train"] + found["eval"]:
+        shown = control_tokens.unescape(row["messages"][-2]["content"])
+        full = evidence[row["incident_id"]]
+        if row["dag_truncated"]:
+            assert shown.endswith("\n" + MARKER)
+            shown = shown.removesuffix(MARKER)
+            head = full[: full.index("\n") + 1]
+            assert full.startswith(shown[shown.index(head) :])
+        else:
+            assert shown.endswith(full)
+    assert any(row["dag_truncated"] for row in found["train"])
+    assert not all(row["dag_truncated"] for row in found["train"])
+
+
+def dagless(incident: str) -> str:
+    return f"Risk of {incident}: High. " + "the host may be lost " * 20
+
+
+def test_groups_are_whole_and_eval_takes_no_more_than_it_must(tmp_path: Path) -> None:
+    corpus = Corpus()
+    for i in range(40):
+        window = {"source_ip": f"10.0.0.{i // 4}", "timewindow": "1"}
+        corpus.incident(f"i{i:02}", facts=window)
+    source = corpus.write(tmp_path / "source")
+    found = records(emitted(source, tmp_path / "out"))
+    assert_nothing_leaked(source, found)
+    assert len({row["incident_id"] for row in found["eval"]}) == 4
+
+
+def test_a_shared_dag_joins_groups_through_others(tmp_path: Path) -> None:
+    """Each incident shares a DAG with the next: all are of one group, so all are eval."""
+    corpus = Corpus()
+    for i in range(12):
+        corpus.incident(
+            f"i{i:02}",
+            facts={"source_ip": f"10.0.0.{i}"},
+            dag=dag(f"chain {i // 2}"),
+            summary_dag=dag(f"link {(i + 1) // 2}", "summaries"),
+        )
+    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
+    assert len(query(out, "select distinct group_id from groups", RECIPE)) == 1
+    assert query(out, "select distinct split from splits", RECIPE) == [("eval",)]
+
+
+def test_incidents_without_a_window_are_no_group(tmp_path: Path) -> None:
+    corpus = Corpus()
+    for i in range(20):
+        corpus.incident(
+            f"i{i:02}", facts={"source_ip": None if i % 2 else "10.0.0.1", "timewindow": None}
+        )
+    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
+    assert len(query(out, "select distinct group_id from groups", RECIPE)) == 20
+    assert query(out, "select count(*) from splits where split = 'eval'", RECIPE) == [(2,)]
+
+
+def test_the_next_best_stands_in_and_cause_and_risk_move_together(tmp_path: Path) -> None:
+    dirty = {
+        "summary": "Incident a: LLM query failed - Error code: 429",
+        "risk": "HH:MM High. " * 20,
+    }
+    corpus = Corpus().incident("a", answers={"gpt-4o": dirty}).incident("b")
+    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
+    best = query(out, "select incident_id, task, model, winner from best_responses", RECIPE)
+    assert {(i, task): (model, winner) for i, task, model, winner in best} == {
+        ("a", "summary"): ("gpt-4o-mini", "gpt-4o"),
+        ("a", "cause"): ("gpt-4o-mini", "gpt-4o"),
+        ("a", "risk"): ("gpt-4o-mini", "gpt-4o"),
+        ("b", "summary"): ("gpt-4o", "gpt-4o"),
+        ("b", "cause"): ("gpt-4o", "gpt-4o"),
+        ("b", "risk"): ("gpt-4o", "gpt-4o"),
+    }
+    touched = query(out, "select incident_id, task, model, rule, effect from cleaning", RECIPE)
+    assert touched == [
+        ("a", "risk", "gpt-4o", "placeholder", "refused"),
+        ("a", "summary", "gpt-4o", "error_text", "refused"),
+    ]
+
+
+def test_no_answer_that_passes_means_out_with_the_winners_rule(tmp_path: Path) -> None:
+    failed = {"summary": "LLM query failed - Error code: 429"}
+    corpus = (
+        Corpus()
+        .incident(
+            "a",
+            answers=dict.fromkeys(("gpt-4o", "gpt-4o-mini"), failed)
+            | {
+                "qwen2.5-3b": {"summary": "short"},
+                "qwen2.5-1.5b": {"summary": None},
+            },
+        )
+        .incident("b")
+    )
+    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
+    assert query(out, "select incident_id, verdict, summary_refused_by from gates", RECIPE) == [
+        ("a", "summary_cleaning", "error_text"),
+        ("b", None, None),
+    ]
+
+
+def test_a_stand_in_must_itself_reach_the_score(tmp_path: Path) -> None:
+    failed = {"summary": "LLM query failed - Error code: 429"}
+    scores = {"gpt-4o": 9, "gpt-4o-mini": 3.9, "qwen2.5-3b": 2, "qwen2.5-1.5b": 1}
+    corpus = Corpus().incident("a", summary_scores=scores, answers={"gpt-4o": failed})
+    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
+    assert query(out, "select verdict from gates", RECIPE) == [("summary_cleaning",)]
+
+
+def test_an_answer_too_long_for_the_context_is_refused_by_name(tmp_path: Path) -> None:
+    rare = "High " + "\U000103a0" * 1500 + "."  # 3,000 tokens in 1,506 characters
+    corpus = Corpus().incident("a", answers={"gpt-4o": {"summary": rare}}).incident("b")
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(
+        'description = "x"\nextends = "unified-clean"\n[records]\nmax_sequence_tokens = 2048\n'
+    )
+    out = tmp_path / "out"
+    emit(corpus.write(tmp_path / "source"), out, recipes.load(str(recipe)))
+    refused = query(out, "select incident_id, model, rule from cleaning", "small")
+    assert refused == [("a", "gpt-4o", "too_long")]
+    assert query(out, "select max(tokens) <= 2048, count(*) from conversations", "small") == [
+        (True, 6)
+    ]
