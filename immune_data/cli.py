@@ -112,7 +112,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for row in rows:
         shown.add_row(*map(_cell, row))
     console = Console(highlight=False)
-    Console(highlight=False, width=console.width if console.is_terminal else 120).print(shown)
+    if not console.is_terminal:
+        console.width = 120
+    with console.capture() as capture:  # printed by us: rich ends the process on a broken pipe
+        console.print(shown)
+    print(capture.get(), end="")
 
 
 def _cell(value: object) -> str:

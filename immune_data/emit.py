@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import cli, manifest, recipes, staging
+from immune_data.database import NAME as DATABASE
 from immune_data.errors import ImmuneError
 from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:
     import duckdb
 
-DATABASE = "immune.duckdb"
 FILES = ["eval.jsonl", "train.jsonl"]
 
 # Below this much source text, starting processes costs more than they save.
@@ -88,18 +88,22 @@ def _current(folder: Path, inputs: dict[str, Any]) -> bool:
 
 def _holds(database: Path, recipe: Recipe, inputs: dict[str, Any]) -> bool:
     """Whether the database holds the recipe's relations, made from these very inputs."""
+    return _asked(database, f'select inputs_sha256 from "{recipe.name}".recipe') == [
+        (manifest.digest(inputs),)
+    ]
+
+
+def _asked(database: Path, query: str) -> list[tuple] | None:
+    """What the database answers; None if it cannot."""
     import duckdb
 
     if not database.is_file():
-        return False
+        return None
     try:
         with duckdb.connect(str(database), read_only=True) as connection:
-            found = connection.execute(
-                f'select inputs_sha256 from "{recipe.name}".recipe'
-            ).fetchall()
-            return found == [(manifest.digest(inputs),)]
+            return connection.execute(query).fetchall()
     except duckdb.Error:
-        return False
+        return None
 
 
 def _make(
@@ -130,9 +134,10 @@ def _make(
             for name, sha256 in inputs["sources"].items():
                 if read.get(name) != sha256:
                     raise ImmuneError(
-                        f"{name} in {source} changed while it was read: run again once it is at rest"
+                        f"{name} in {source} changed while it was read: "
+                        "run again once it is at rest"
                     )
-        elif database.is_file():
+        elif _asked(database, "from source_files"):
             shutil.copyfile(database, hidden / DATABASE)
         with pipeline.connect(hidden / DATABASE, threads=threads, scratch=hidden) as connection:
             report("loading tables")
@@ -175,6 +180,9 @@ def _install(
     hidden: Path, tables: Path, dataset: Path, database: Path, table_inputs: dict[str, Any]
 ) -> None:
     """Give everything its name. Manifests go first and come last: they vouch for the rest."""
+    for path in (database, *(dataset / name for name in (*FILES, manifest.NAME))):
+        if path.is_dir():
+            raise ImmuneError(f"{path} is a folder: move it away")
     (dataset / manifest.NAME).unlink(missing_ok=True)
     if (hidden / "tables").is_dir():
         files = sorted((hidden / "tables").glob("*.parquet"))
@@ -186,6 +194,8 @@ def _install(
         for file in files:
             staging.move(file, tables / file.name)
         staging.move(manifest.write(hidden / "tables", content), tables / manifest.NAME)
+    # A client that died has left its log beside the database, and it fits no other one.
+    database.with_name(f"{DATABASE}.wal").unlink(missing_ok=True)
     staging.move(hidden / DATABASE, database)
     for name in FILES:
         staging.move(hidden / name, dataset / name)

@@ -98,6 +98,15 @@ def intact(folder: Path, manifest: dict[str, Any] | None) -> bool:
         return False
 
 
+def _complete(manifest: dict[str, Any] | None) -> bool:
+    if not manifest or not isinstance(manifest.get("counts"), dict):
+        return False
+    files = manifest.get("outputs")
+    if not isinstance(files, dict) or not files:
+        return False
+    return all(isinstance(file, dict) and "sha256" in file for file in files.values())
+
+
 def check(folder: Path) -> dict[str, Any]:
     """The manifest of the dataset in `folder`, its files verified.
 
@@ -106,7 +115,7 @@ def check(folder: Path) -> dict[str, Any]:
         CheckFailed: a file is missing or is not the one the manifest names.
     """
     manifest = read(folder)
-    if manifest is None or not isinstance(manifest.get("outputs"), dict):
+    if not _complete(manifest):
         raise ImmuneError(f"{folder} holds no complete dataset (no {NAME}): emit it first")
     for name, expected in manifest["outputs"].items():
         path = folder / name

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
-# Rule 4: the word boundaries and letter case are those of Python's `re` on text.
-_RISK_LEVEL = re.compile(r"\b(Critical|High|Medium|Low)\b", re.IGNORECASE)
+# Rule 4: the word boundaries and letter case are those of Python's `re` on text. Its case ignores
+# that of the dotless and the dotted I too, so a level is named by its group and not by its text.
+_RISK_LEVEL = re.compile(
+    r"\b(?:(?P<Critical>critical)|(?P<High>high)|(?P<Medium>medium)|(?P<Low>low))\b",
+    re.IGNORECASE,
+)
 
 
 def lengths(task: str, text: str) -> dict[str, int | str | None]:
@@ -14,5 +18,5 @@ def lengths(task: str, text: str) -> dict[str, int | str | None]:
     return {
         "chars": len(text),
         "words": len(text.split()),
-        "risk_level": level[1].capitalize() if level else None,
+        "risk_level": level.lastgroup if level else None,
     }

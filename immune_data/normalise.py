@@ -30,8 +30,8 @@ from immune_data.tokens import count
 _LONGEST_BLANK = 100_000
 _BLANK = re.compile(rf"\s{{{_LONGEST_BLANK}}}")
 
-_BATCH_CHARS = 1 << 22
-_BATCH_ROWS = 1 << 11
+_BATCH_CHARS = 1 << 23
+_BATCH_ROWS = 1 << 13
 
 
 class _SummaryAnswer(Struct):
@@ -382,7 +382,8 @@ class _Reading:
     def _ranks(self, rankings: dict[str, str | None] | None, complaints: _Complaints) -> dict:
         ranks: dict[str, int] = {}
         for place, key in (rankings or {}).items():
-            if not (place.isascii() and place.isdigit() and 0 < int(place) < 1000):
+            digits = place.lstrip("0")
+            if not (digits.isascii() and digits.isdigit() and len(digits) < 4):
                 raise _Rejected("wrong_type", f"rankings has the place {place!r}")
             name = self._spellings.get(key) if key is not None else None
             if name is None:
@@ -467,6 +468,7 @@ def _whole(number: int | float | None, name: str) -> int | None:
     """A count that may be written `15.0`."""
     if number is None:
         return None
-    if not math.isfinite(number) or number != int(number) or not 0 <= number < 2**63:
+    whole = isinstance(number, int) or number.is_integer()
+    if not whole or not 0 <= number < 2**63:
         raise _Rejected("wrong_type", f"{name} is {number}, not a whole number from 0")
     return int(number)

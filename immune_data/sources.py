@@ -141,8 +141,11 @@ class Source:
         with self._file:
             before = os.fstat(self._file.fileno())
             yield from self._records(self._text())
-            after = self.path.stat()
-            if (before.st_ino, before.st_size, before.st_mtime_ns) != (
+            try:
+                after = self.path.stat()
+            except OSError:
+                after = None
+            if after is None or (before.st_ino, before.st_size, before.st_mtime_ns) != (
                 after.st_ino,
                 after.st_size,
                 after.st_mtime_ns,
@@ -174,8 +177,6 @@ class Source:
                     f"{self.path} is not UTF-8 (byte {decoded - pending + error.start}): "
                     "convert it to UTF-8"
                 ) from None
-            if decoded == 0:
-                text = text.removeprefix("\ufeff")
             decoded += len(data)
             if not data:
                 return
@@ -183,6 +184,7 @@ class Source:
 
     def _records(self, chunks: Iterator[str]) -> Iterator[Record]:
         cursor = _Cursor(self.path, chunks)
+        cursor.skip_byte_order_mark()
         match cursor.peek():
             case "":
                 raise ImmuneError(f"{self.path} is empty: it should hold an array of incidents")
@@ -269,6 +271,10 @@ class _Cursor:
         )
         self.where = ""
 
+    def skip_byte_order_mark(self) -> None:
+        if self._fetch() and self._buffer.startswith("\ufeff"):
+            self._position = 1
+
     def peek(self) -> str:
         """The next character that is not white space, unconsumed; empty at the end."""
         while True:
@@ -316,8 +322,8 @@ class _Cursor:
                 raise self.error(f"holds {error}, which is not JSON") from None
             except ValueError:
                 raise self.error("holds a number of too many digits") from None
-            if end == len(self._buffer) and self._fetch():
-                continue  # a number may go on in the next chunk
+            if len(self._buffer) - end <= len("e+") and self._fetch():
+                continue  # a number may go on in the next chunk, and so may its fraction
             text = self._buffer[start:end]
             if "\\ud" in text or "\\uD" in text:
                 self._refuse_lone_surrogates(value)
@@ -351,6 +357,7 @@ class _Cursor:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) < len(pairs):
+            self._refuse_lone_surrogates(pairs)  # one may be in the value that is lost
             keys = [key for key, _ in pairs]
             self._repeated_key = next(key for key in keys if keys.count(key) > 1)
         return value

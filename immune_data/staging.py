@@ -56,6 +56,8 @@ def staging(folder: Path) -> Iterator[Path]:
     """
     hidden = folder / _NAME
     try:
+        if hidden.is_symlink() or hidden.is_file():
+            hidden.unlink()
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir()
         yield hidden

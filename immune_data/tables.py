@@ -191,9 +191,16 @@ class Writers:
         """
         if rows:
             schema = TABLES[table]
-            columns = {name: column.dtype for name, column in schema.columns().items()}
-            frame = schema.validate(pl.DataFrame(rows, schema=columns, orient="row"))
-            self._writers[table].write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+            # Column by column: Polars takes rows of dictionaries several times slower.
+            columns = {
+                name: pl.Series(name, [row.get(name) for row in rows], column.dtype)
+                for name, column in schema.columns().items()
+            }
+            frame = schema.validate(pl.DataFrame(columns))
+            # Rechunked, or the pages of the file would tell how many threads validated it.
+            self._writers[table].write_table(
+                frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+            )
 
     def __exit__(
         self,

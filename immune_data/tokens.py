@@ -93,7 +93,7 @@ def count_words(text: str) -> int:
 
 
 def cut(text: str, limit: int, marker: str, unit: str = "tokens") -> str:
-    """The longest run of leading lines of `text` that, with `marker` as last line, fits `limit`.
+    """Leading lines of `text` that, with `marker` as last line, fit `limit`; one more would not.
 
     A text within the limit comes back as it is. `limit` counts in `unit`: `tokens`, or `words`
     by Python's `str.split()`. When not even the first line fits, the marker stands alone.

@@ -274,7 +274,8 @@ def test_scale_multiplies_incidents_and_begins_as_scale_one(corpus: Path, tmp_pa
     assert Counter(doubled.verdicts.values())[None] == 1500
     assert set(doubled.verdicts.values()) == {None, *GATES}
     assert doubled.records == {"train": 3 * 1350, "eval": 3 * 150}
-    assert doubled.risk_only and set(doubled.risk_only) & set(doubled.held_out)
+    assert doubled.risk_only
+    assert set(doubled.risk_only) & set(doubled.held_out)
 
 
 @pytest.mark.parametrize(

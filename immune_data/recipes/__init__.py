@@ -20,6 +20,10 @@ from immune_data.errors import ImmuneError
 SHIPPED = Path(__file__).parent
 DEFAULT = "unified-v2"
 
+# A recipe's name is that of a folder and of a schema in the database.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DUCKDB_SCHEMAS = ("main", "information_schema", "pg_catalog")
+
 # The score scales of the judges: a summary score, and the totals of three sub-scores.
 SCORE_MAX = {"summary": 10, "cause": 30, "risk": 30}
 SUB_SCORE_MAX = 10
@@ -215,8 +219,8 @@ def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentence(error: msgspec.ValidationError) -> str:
-    what, _, where = str(error).partition(" - at `$")
-    key = where.removesuffix("`").lstrip(".")
+    what, _, where = str(error).partition(" - at `")
+    key = where.removesuffix("`").removeprefix("key` in `").removeprefix("$").lstrip(".")
     return f"{what[:1].lower()}{what[1:]} in `{key}`" if key else what[:1].lower() + what[1:]
 
 
@@ -235,7 +239,7 @@ def _complaint(recipe: Recipe) -> str | None:
         return "`dag.marker` should be one line without white space around it"
     if recipe.dag.within_context and recipe.dag.unit != "tokens":
         return "`dag.within_context` needs `dag.unit` to be tokens"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", recipe.name) or recipe.name == "main":
+    if not _NAME.fullmatch(recipe.name) or recipe.name.lower() in _DUCKDB_SCHEMAS:
         return f"a recipe cannot be called {recipe.name!r}: rename the file"
     if not recipe.models:
         return "`models` declares no model"

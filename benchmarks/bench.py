@@ -1,0 +1,173 @@
+"""How fast, and in how much memory, beside a plain script that does the same work.
+
+    make bench                     # the sample corpus at scale 1 and 10
+    python benchmarks/bench.py --scales 1 10 100 --runs 3
+
+The two chains run interleaved, each as a process of its own on the same source files, and their
+output is compared byte for byte. Printed are medians of the ratios pair by pair: absolute times
+say more about the machine than about the program. Memory is the sum over a chain's processes,
+sampled; a page that two of them share counts in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from immune_data import cli, emit, recipes, sample
+from immune_data.tokens import encoding
+
+HERE = Path(__file__).parent
+RECIPE = "unified-v2"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a chain took: seconds of wall and of CPU, and peak memory in bytes."""
+
+    wall: float
+    cpu: float
+    memory: int
+
+
+def run(command: list[str]) -> Run:
+    """Run a command to its end and account for it and its children."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    peak = [0]
+    done = threading.Event()
+    threading.Thread(target=_watch, args=(process.pid, peak, done), daemon=True).start()
+    complaint = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    done.set()
+    if status:
+        sys.exit(f"{' '.join(command)} failed:\n{complaint.decode()}")
+    wall = time.perf_counter() - started
+    return Run(wall, usage.ru_utime + usage.ru_stime, max(peak[0], usage.ru_maxrss * 1024))
+
+
+def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
+    while not done.wait(0.1):
+        try:
+            process = psutil.Process(pid)
+            family = [process, *process.children(recursive=True)]
+            peak[0] = max(peak[0], sum(member.memory_info().rss for member in family))
+        except psutil.Error:
+            continue
+
+
+def compare(source: Path, work: Path, runs: int) -> list[tuple[Run, Run]]:
+    """(ours, plain) of each pair of runs."""
+    ours, plain = work / "ours", work / "plain"
+    pairs = []
+    for _ in range(runs):
+        us = run(
+            [
+                *(sys.executable, "-m", "immune_data.emit", "--force", "--recipe", RECIPE),
+                *("--source", str(source), "--out", str(ours)),
+            ]
+        )
+        them = run(
+            [
+                *(sys.executable, str(HERE / "plain.py"), "--recipe", RECIPE),
+                *("--source", str(source), "--out", str(plain)),
+            ]
+        )
+        for name in emit.FILES:
+            if not filecmp.cmp(ours / "sft" / RECIPE / name, plain / name, shallow=False):
+                sys.exit(f"{name} differs between the two chains")
+        pairs.append((us, them))
+    return pairs
+
+
+def steps(source: Path, work: Path) -> list[tuple[str, float]]:
+    """Seconds of each step of one run of ours, in this process."""
+    marks = [("hashing the sources", time.perf_counter())]
+    emit.emit(
+        source,
+        work / "steps",
+        recipes.load(RECIPE),
+        force=True,
+        report=lambda line: marks.append((_step(line), time.perf_counter())),
+    )
+    ends = [at for _, at in marks[1:]] + [time.perf_counter()]
+    taken: dict[str, float] = {}
+    for (step, start), end in zip(marks, ends, strict=True):
+        taken[step] = taken.get(step, 0) + end - start
+    return list(taken.items())
+
+
+def _step(line: str) -> str:
+    kind, _, what = line.partition(" ")
+    if kind == "reading":
+        return "reading, counting, writing tables"
+    if kind == "running":
+        return "SQL" if "warnings" not in what else "closing: warnings, database, checksums"
+    return line
+
+
+def tokenising(work: Path) -> float:
+    """Seconds to tokenise the tables' texts and nothing else, one process, whole texts."""
+    import polars as pl
+
+    tables = work / "steps" / "tables"
+    texts = [pl.read_parquet(tables / f"{name}.parquet")["text"] for name in ("dags", "responses")]
+    encode = encoding().encode_ordinary
+    started = time.perf_counter()
+    for column in texts:
+        for text in column:
+            encode(text)
+    return time.perf_counter() - started
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scales", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--runs", type=int, default=3, help="pairs of runs a scale (default: 3)")
+    arguments = parser.parse_args(argv)
+    rows = []
+    for scale in arguments.scales:
+        with tempfile.TemporaryDirectory(prefix="immune-bench-") as folder:
+            work = Path(folder)
+            sample.main(["--out", str(work / "source"), "--scale", str(scale), "--json"])
+            pairs = compare(work / "source", work, arguments.runs)
+            rows.append(
+                [
+                    f"{scale}",
+                    f"{statistics.median(them.wall / us.wall for us, them in pairs):.1f}",
+                    f"{statistics.median(them.cpu / us.cpu for us, them in pairs):.1f}",
+                    f"{max(us.memory for us, _ in pairs) / 2**20:.0f}",
+                    f"{max(them.memory for _, them in pairs) / 2**20:.0f}",
+                ]
+            )
+            taken = steps(work / "source", work)
+            whole = sum(seconds for _, seconds in taken)
+            cli.table(
+                f"scale {scale}: share of each step in one run",
+                ["step", "share"],
+                [[step, f"{seconds / whole:.0%}"] for step, seconds in taken],
+            )
+            print(
+                f"scale {scale}: the run takes {whole / tokenising(work):.2f} times as long as one "
+                "process takes to tokenise its stored texts whole, and nothing else\n"
+            )
+    cli.table(
+        f"plain script : immune ({arguments.runs} interleaved pairs, medians)",
+        ["scale", "wall ratio", "CPU ratio", "our peak MiB", "plain peak MiB"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Fixtures that several test files share.
+
+Corpora and emitted datasets that cost time are made once and shared, also between the workers
+of pytest-xdist; tests only read them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from corpus import Corpus, digests
+from hypothesis import HealthCheck, settings
+
+from immune_data import emit, sample
+from immune_data.recipes import DEFAULT
+
+settings.register_profile(
+    "immune", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("immune")
+
+REPOSITORY = Path(__file__).parent.parent
+
+Make = Callable[[Path], object]
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
+    """`shared_folder(name, make)`: a folder that `make` filled, once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def shared(name: str, make: Make) -> Path:
+        final, unfinished = base / name, base / f"{name}.unfinished"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not final.exists():
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(final)
+        return final
+
+    return shared
+
+
+@pytest.fixture(scope="session")
+def sample_source(shared_folder: Callable[[str, Make], Path]) -> Path:
+    """The sample corpus at scale 1."""
+
+    def make(folder: Path) -> None:
+        assert sample.main(["--out", str(folder)]) == 0
+
+    return shared_folder("sample-source", make)
+
+
+@pytest.fixture(scope="session")
+def real_source() -> Path:
+    """The real incidents, which lie beside the repository and not in it."""
+    folder = REPOSITORY.parent / "shared" / "data" / "slips"
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_out(
+    shared_folder: Callable[[str, Make], Path], sample_source: Path
+) -> Callable[[str], Path]:
+    """`sample_out(recipe)`: an output folder with the sample corpus emitted by `recipe`.
+
+    All but the default recipe's also hold what that one made: the tables are read once.
+    """
+
+    def emitted(recipe: str) -> Path:
+        def make(folder: Path) -> None:
+            if recipe != DEFAULT:
+                shutil.copytree(emitted(DEFAULT), folder, dirs_exist_ok=True)
+            _emit(sample_source, folder, recipe)
+
+        return shared_folder(f"sample-out-{recipe}", make)
+
+    return emitted
+
+
+@pytest.fixture(scope="session")
+def real_out(
+    shared_folder: Callable[[str, Make], Path], real_source: Path
+) -> Callable[[str], Path]:
+    """`real_out(recipe)`: an output folder with the real incidents emitted by `recipe`."""
+
+    def emitted(recipe: str) -> Path:
+        def make(folder: Path) -> None:
+            _emit(real_source, folder, recipe)
+
+        return shared_folder(f"real-out-{recipe}", make)
+
+    return emitted
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """`refused(main, *arguments)`: a command that must fail; the one sentence it says."""
+
+    def run(main: Callable[[list[str]], int], *arguments: object, code: int = 2) -> str:
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == code
+        said = capsys.readouterr()
+        lines = said.err.splitlines()
+        assert [line for line in lines if line.startswith("error: ")] == lines[-1:], said.err
+        assert "Traceback" not in said.err
+        return lines[-1].removeprefix("error: ")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("earlier")
+    _emit(Corpus().incidents("pqrs").write(folder / "source"), folder / "out", "unified-v2")
+    return folder / "out"
+
+
+@pytest.fixture
+def earlier_out(_earlier_run: Path, tmp_path: Path) -> Iterator[Path]:
+    """An output folder of an earlier run that the test must leave as it is, byte for byte."""
+    folder = tmp_path / "earlier-out"
+    shutil.copytree(_earlier_run, folder)
+    yield folder
+    assert digests(folder) == digests(_earlier_run)
+    assert sorted(path.name for path in folder.iterdir()) == ["immune.duckdb", "sft", "tables"]
+
+
+def _emit(source: Path, out: Path, recipe: str) -> None:
+    arguments = ["--source", str(source), "--out", str(out), "--recipe", recipe]
+    assert emit.main(arguments) == 0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=5, help="killed runs (a campaign: 100)")
+    parser.addoption("--broken", type=int, default=200, help="broken sources (a campaign: 10000)")
+    parser.addoption("--seed", type=int, default=7, help="of the campaigns")

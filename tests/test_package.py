@@ -1,0 +1,184 @@
+"""The package as it is installed: what the wheel holds, and the commands it gives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from corpus import Corpus, digests
+
+from immune_data import emit
+from immune_data.__main__ import VERBS
+
+HEAVY = ("polars", "duckdb", "dataframely", "torch", "pyarrow", "tiktoken", "altair", "sklearn")
+
+
+def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(scope="session")
+def wheel(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    def make(folder: Path) -> None:
+        done = python(
+            *("-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--quiet"),
+            *("--wheel-dir", str(folder)),
+            cwd=REPOSITORY,
+        )
+        assert done.returncode == 0, done.stderr
+
+    [found] = shared_folder("wheel", make).glob("*.whl")
+    return found
+
+
+def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    tracked = {
+        path.relative_to(REPOSITORY).as_posix()
+        for package in ("immune_data", "immune_train", "tiktoken_ext")
+        for path in (REPOSITORY / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    sql = {
+        f"immune_data/{path.relative_to(REPOSITORY).as_posix()}"
+        for path in (REPOSITORY / "sql").rglob("*.sql")
+    }
+    metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
+    assert names - metadata == tracked | sql
+    assert len([name for name in sql if name.startswith("immune_data/sql/pipeline/")]) >= 10
+    assert {
+        "immune_data/recipes/unified-v2.toml",
+        "immune_data/recipes/published.toml",
+        "immune_data/prompts/summary.system.txt",
+        "immune_data/prompts/risk.user.txt",
+        "immune_data/vocabulary/LICENSE",
+        "immune_train/__init__.py",
+    } <= names
+    assert any(name.startswith("immune_data/vocabulary/") and "tiktoken" in name for name in names)
+    assert any(name.startswith("tiktoken_ext/") for name in names)
+    # `tiktoken_ext` is a namespace that several packages share.
+    assert "tiktoken_ext/__init__.py" not in names
+    tops = {name.split("/")[0] for name in names - metadata}
+    assert tops == {"immune_data", "immune_train", "tiktoken_ext"}
+
+
+def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        texts = {
+            name.split("/", 1)[1]: archive.read(name).decode()
+            for name in archive.namelist()
+            if ".dist-info/" in name
+        }
+    metadata = texts["METADATA"].splitlines()
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "Requires-Python: >=3.11" in metadata
+    core = [line for line in metadata if line.startswith("Requires-Dist") and "extra" not in line]
+    assert not any("torch" in line or "transformers" in line for line in core)
+    assert any("Apache License" in text for name, text in texts.items() if "LICENSE" in name)
+    assert "immune-data = immune_data.__main__:main" in texts["entry_points.txt"]
+
+
+def test_the_wheel_works_far_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    site, source = tmp_path / "site", Corpus().incidents("abcdef").write(tmp_path / "source")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    where = python(
+        "-c", "import immune_data; print(immune_data.__file__)", cwd=tmp_path, PYTHONPATH=str(site)
+    )
+    assert where.stdout.startswith(str(site))
+    done = python(
+        *("-m", "immune_data", "emit", "--source", str(source), "--out", "out", "--json"),
+        cwd=tmp_path,
+        PYTHONPATH=str(site),
+    )
+    assert done.returncode == 0, done.stderr
+    here = tmp_path / "here"
+    assert emit.main(["--source", str(source), "--out", str(here), "--json"]) == 0
+    assert digests(tmp_path / "out" / "sft") == digests(here / "sft")
+
+
+def test_the_script_is_the_module(tmp_path: Path) -> None:
+    script = Path(sys.executable).parent / "immune-data"
+    cases: list[list[str]] = [[], ["--help"], ["-h"], ["nothing"], ["--nothing"], ["sample", "--x"]]
+    cases += [["emit"], ["emit", "--help"], ["emit", "--recipe", "x"]]
+    for arguments in cases:
+        first = python("-m", "immune_data", *arguments, cwd=tmp_path)
+        second = subprocess.run(
+            [script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (second.returncode, second.stdout, second.stderr) == (
+            first.returncode,
+            first.stdout,
+            first.stderr,
+        ), arguments
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_verb_the_verbs_are_listed(tmp_path: Path) -> None:
+    done = python("-m", "immune_data", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip()]
+    for verb, what in VERBS.items():
+        assert [verb, what] in lines
+    assert {"sample", "emit"} <= set(VERBS)
+
+
+def test_a_wrong_verb_is_a_sentence(tmp_path: Path) -> None:
+    done = python("-m", "immune_data", "emitt", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "emitt" in done.stderr
+    assert "emit," in done.stderr or done.stderr.rstrip().endswith("emit")
+
+
+HELP = """
+import importlib, sys
+main = importlib.import_module(sys.argv[1]).main
+try:
+    code = main(sys.argv[2:])
+except SystemExit as done:
+    code = done.code
+print("loaded:", *sorted({name.split(".")[0] for name in sys.modules}))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_answers_at_once_and_shows_an_example(verb: str, tmp_path: Path) -> None:
+    for arguments in (["immune_data.__main__", verb, "--help"], [f"immune_data.{verb}", "--help"]):
+        done = python("-c", HELP, *arguments, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        said, _, loaded = done.stdout.partition("loaded: ")
+        assert not set(loaded.split()) & set(HEAVY)
+        assert "immune_data" in loaded.split()
+        assert "example" in said
+        assert f"python -m immune_data.{verb} " in said.partition("example")[2]
+        assert "usage: " in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
+    source = Corpus().incidents("abc").write(tmp_path / "source")
+    command = f'"{sys.executable}" -m immune_data.emit --source "{source}" --out out | true'
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "sft" / "unified-v2" / "manifest.json").exists()
