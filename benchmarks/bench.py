@@ -12,8 +12,11 @@ sampled; a page that two of them share counts in both.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import filecmp
+import io
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -67,14 +70,20 @@ def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
             continue
 
 
+def _sample(folder: Path, scale: int) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        sample.main(["--out", str(folder), "--scale", str(scale)])
+
+
 def compare(source: Path, work: Path, runs: int) -> list[tuple[Run, Run]]:
     """(ours, plain) of each pair of runs."""
     ours, plain = work / "ours", work / "plain"
     pairs = []
     for _ in range(runs):
+        shutil.rmtree(ours, ignore_errors=True)
         us = run(
             [
-                *(sys.executable, "-m", "immune_data.emit", "--force", "--recipe", RECIPE),
+                *(sys.executable, "-m", "immune_data.emit", "--recipe", RECIPE),
                 *("--source", str(source), "--out", str(ours)),
             ]
         )
@@ -98,7 +107,6 @@ def steps(source: Path, work: Path) -> list[tuple[str, float]]:
         source,
         work / "steps",
         recipes.load(RECIPE),
-        force=True,
         report=lambda line: marks.append((_step(line), time.perf_counter())),
     )
     ends = [at for _, at in marks[1:]] + [time.perf_counter()]
@@ -140,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     for scale in arguments.scales:
         with tempfile.TemporaryDirectory(prefix="immune-bench-") as folder:
             work = Path(folder)
-            sample.main(["--out", str(work / "source"), "--scale", str(scale), "--json"])
+            _sample(work / "source", scale)
             pairs = compare(work / "source", work, arguments.runs)
             rows.append(
                 [

@@ -31,8 +31,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def table_inputs(source: Path, recipe: Recipe) -> dict[str, Any]:
-    """Everything that decides the tables.
+def source_hashes(source: Path, recipe: Recipe) -> dict[str, str]:
+    """The sha256 of each source file that is there.
 
     Raises:
         ImmuneError: a source file is missing or cannot be read.
@@ -43,6 +43,11 @@ def table_inputs(source: Path, recipe: Recipe) -> dict[str, Any]:
             hashes[file.name] = sha256(file.path)
         except OSError as error:
             raise ImmuneError(f"cannot read {file.path}: {error.strerror}") from None
+    return hashes
+
+
+def table_inputs(hashes: dict[str, str], recipe: Recipe) -> dict[str, Any]:
+    """Everything that decides the tables: the sources by sha256, and how they are read."""
     settings = pipeline.settings(recipe)
     return {
         "schema_version": SCHEMA_VERSION,

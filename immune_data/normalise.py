@@ -19,18 +19,18 @@ import msgspec
 from msgspec import Struct
 
 from immune_data.measures import lengths
-from immune_data.parallel import in_order
+from immune_data.parallel import behind
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, Model, Recipe
 from immune_data.sources import InputFile, Record, Source, input_files
 from immune_data.tables import Writers
 from immune_data.tables import check as check_tables
-from immune_data.tokens import count
+from immune_data.tokens import counted
 
 # tiktoken gives up on runs of about a million white-space characters.
 _LONGEST_BLANK = 100_000
 _BLANK = re.compile(rf"\s{{{_LONGEST_BLANK}}}")
 
-_BATCH_CHARS = 1 << 23
+_BATCH_CHARS = 1 << 22
 _BATCH_ROWS = 1 << 13
 
 
@@ -156,27 +156,22 @@ def normalise(
         ImmuneError: a source file is not what it should be; `folder` is then to be thrown away.
     """
     reading = _Reading(recipe)
-    with Writers(folder) as writers:
-        for batch, counts in in_order(
-            pool, _count_all, reading.batches(input_files(source, recipe), report), _texts
-        ):
+    with Writers(folder) as writers, behind() as do:
+        batches = reading.batches(input_files(source, recipe), report)
+        for batch, counts in counted(pool, batches, _texts):
             for row, tokens in zip(batch.texts, counts, strict=True):
                 row["tokens"] = tokens
             for table, rows in batch.tables.items():
-                writers.write(table, rows)
-        writers.write("incidents", reading.incident_rows())
-        writers.write("judge_runs", reading.judge_runs)
-        writers.write("source_files", reading.files)
+                do(writers.write, table, rows)
+        do(writers.write, "incidents", reading.incident_rows())
+        do(writers.write, "judge_runs", reading.judge_runs)
+        do(writers.write, "source_files", reading.files)
     check_tables(folder, set(recipe.models))
     return {file["file"]: file["sha256"] for file in reading.files}
 
 
 def _texts(batch: _Rows) -> list[str]:
     return [row["text"] for row in batch.texts]
-
-
-def _count_all(texts: list[str]) -> list[int]:
-    return [count(text) for text in texts]
 
 
 class _Reading:

@@ -12,7 +12,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import TypeVar
@@ -70,3 +70,26 @@ def in_order(
             yield first, future.result()
     for item, future in pending:
         yield item, future.result()
+
+
+@contextmanager
+def behind(calls: int = 2) -> Iterator[Callable[..., None]]:
+    """`do(function, *arguments)` in a thread beside this one, in order, at most `calls` behind.
+
+    For work that leaves Python's lock alone: compressing, writing. An error of a call comes up in
+    a later one, or at the end, where all are done.
+    """
+    pending: deque[Future[None]] = deque()
+    thread = ThreadPoolExecutor(1)
+
+    def do(function: Callable[..., None], *arguments: object) -> None:
+        pending.append(thread.submit(function, *arguments))
+        if len(pending) > calls:
+            pending.popleft().result()
+
+    try:
+        yield do
+        while pending:
+            pending.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)

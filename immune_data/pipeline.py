@@ -37,7 +37,7 @@ def steps() -> list[tuple[str, Path]]:
     return [(path.stem.partition("_")[2], path) for path in files]
 
 
-def connect(database: Path, *, threads: int, scratch: Path) -> duckdb.DuckDBPyConnection:
+def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConnection:
     """Open a database to build in, bounded in memory, spilling into `scratch`."""
     import duckdb
 
@@ -56,12 +56,11 @@ def connect(database: Path, *, threads: int, scratch: Path) -> duckdb.DuckDBPyCo
     return connection
 
 
-def load_tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Make the tables of `folder` the tables of schema `main`."""
+def load_tables(connection: duckdb.DuckDBPyConnection, folder: Path, inputs_sha256: str) -> None:
+    """Make the tables of `folder` the tables of schema `main`, and `made_from` their digest."""
     for path in sorted(folder.glob("*.parquet")):
-        connection.execute(
-            f'create or replace table main."{path.stem}" as from read_parquet(?)', [str(path)]
-        )
+        connection.execute(f'create table main."{path.stem}" as from read_parquet(?)', [str(path)])
+    connection.execute("create table main.made_from as select ? as inputs_sha256", [inputs_sha256])
 
 
 def run(
@@ -89,6 +88,7 @@ def run(
             before[relation](connection)
         report(f"running {path.name}")
         connection.execute(f'create table "{relation}" as\n{path.read_text(encoding="utf-8")}')
+    _note_eval_incidents(connection, recipe)
 
 
 @contextmanager
@@ -134,6 +134,22 @@ def _insert_recipe(
         values[key] = json.dumps(values[key])
     with appending(connection) as append:
         append("recipe", pl.DataFrame([{**values, "inputs_sha256": inputs_sha256}]))
+
+
+def _note_eval_incidents(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
+    """Keep `main.eval_incidents`, one row per recipe and incident that it evaluates on.
+
+    SQL cannot ask all schemas at once, and a recipe's train records are held against all of them.
+    """
+    connection.execute(
+        "create table if not exists main.eval_incidents (recipe varchar, incident_id varchar)"
+    )
+    connection.execute("delete from main.eval_incidents where recipe = ?", [recipe.name])
+    connection.execute(
+        "insert into main.eval_incidents select distinct $1, incident_id from conversations "
+        "where split = 'eval' order by incident_id",
+        [recipe.name],
+    )
 
 
 def _passing(connection: duckdb.DuckDBPyConnection, relation: str) -> int:

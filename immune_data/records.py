@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
+import pyarrow as pa
 
 from immune_data import chat, control_tokens, prompts
-from immune_data.parallel import in_order
+from immune_data.parallel import behind, in_order
 from immune_data.pipeline import appending
 from immune_data.prompts import Message, Prompt
 from immune_data.recipes import Recipe
@@ -39,7 +40,6 @@ CONVERSATIONS = {
     "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
 }
 
-_GROUPS = 64
 _RECORDS = 192
 
 # One row per record, in the order of the files; texts join last, and the evidence only to the
@@ -142,11 +142,11 @@ class Renderer:
         marker = Counted(self.dag_marker, count(self.dag_marker))
         return self._measure(task, facts, marker, answer).total <= self.context
 
-    def render(self, groups: list[list[dict[str, Any]]]) -> Rendered:
-        """Records, grouped by their evidence, as lines of JSON by split and as `conversations`."""
+    def render(self, records: pa.Table) -> Rendered:
+        """Records, whole runs of an incident each, as lines of JSON by split and as rows."""
         lines: dict[str, list[bytes]] = {split: [] for split in SPLITS}
         rows = []
-        for group in groups:
+        for group in _groups(records.to_pylist()):
             for line, row in self._group(group):
                 lines[row["split"]].append(line)
                 rows.append(row)
@@ -234,6 +234,13 @@ class Renderer:
         return evidence
 
 
+def _groups(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Runs of records that share the evidence of their first."""
+    starts = [i for i, record in enumerate(records) if record["first"]]
+    for start, end in zip(starts, [*starts[1:], len(records)], strict=True):
+        yield records[start:end]
+
+
 def facts_of(incident: dict[str, Any]) -> dict[str, str]:
     """The facts in a row that has an incident's columns."""
     return prompts.facts(**{name: incident[name] for name in prompts.FACTS})
@@ -262,27 +269,26 @@ def write(
         (folder / "train.jsonl").open("wb") as train,
         (folder / "eval.jsonl").open("wb") as held_out,
         appending(connection) as append,
+        behind() as do,
     ):
         append("conversations", pl.DataFrame(schema=CONVERSATIONS))
         batches = _batches(connection)
         for _, rendered in in_order(pool, renderer.render, batches, lambda batch: batch):
             train.write(rendered.lines["train"])
             held_out.write(rendered.lines["eval"])
-            append("conversations", rendered.conversations)
+            do(append, "conversations", rendered.conversations)
 
 
-def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[list[dict[str, Any]]]]:
-    """The records to render in batches, each a list of groups that share their evidence."""
-    reader = connection.sql(_QUERY).to_arrow_reader(_RECORDS)
-    groups: list[list[dict[str, Any]]] = []
-    for batch in reader:
-        for record in batch.to_pylist():
-            if not record["first"]:
-                groups[-1].append(record)
-                continue
-            if len(groups) == _GROUPS:
-                yield groups
-                groups = []
-            groups.append([record])
-    if groups:
-        yield groups
+def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+    """The records to render in batches that divide no incident's consecutive records."""
+    rest = None
+    for batch in connection.sql(_QUERY).to_arrow_reader(_RECORDS):
+        table = pa.Table.from_batches([batch])
+        if rest is not None:
+            table = pa.concat_tables([rest, table]).combine_chunks()
+        last = max(i for i, first in enumerate(table["first"].to_pylist()) if first)
+        if last:
+            yield table.slice(0, last)
+        rest = table.slice(last)
+    if rest is not None:
+        yield rest

@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from immune_data.recipes import JudgeRun, Recipe
 
 _CHUNK = 1 << 20
 _WHITE_SPACE = " \t\n\r"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
 
 
@@ -325,7 +327,7 @@ class _Cursor:
             if len(self._buffer) - end <= len("e+") and self._fetch():
                 continue  # a number may go on in the next chunk, and so may its fraction
             text = self._buffer[start:end]
-            if "\\ud" in text or "\\uD" in text:
+            if _SURROGATE.search(text):
                 self._refuse_lone_surrogates(value)
             self._position = end
             return value, text, self._repeated_key

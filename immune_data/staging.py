@@ -11,7 +11,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from immune_data.errors import ImmuneError
@@ -28,6 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ImmuneError: the folder cannot be made or written, or another run holds it.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -45,6 +46,9 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+        if made:
+            with suppress(OSError):  # there is something in it: it was worth making
+                folder.rmdir()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from types import TracebackType
 
 import dataframely as dy
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from immune_data.prompts import TASKS
@@ -171,16 +172,14 @@ class Writers:
     """Streaming writers of all tables into `folder`, one row group a call of `write`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._writers = {
+            table: pq.ParquetWriter(
+                path(folder, table), _to_arrow(schema.create_empty()).schema, compression="zstd"
+            )
+            for table, schema in TABLES.items()
+        }
 
     def __enter__(self) -> Writers:
-        for table, schema in TABLES.items():
-            self._writers[table] = pq.ParquetWriter(
-                path(self._folder, table),
-                schema.create_empty().to_arrow(compat_level=pl.CompatLevel.oldest()).schema,
-                compression="zstd",
-            )
         return self
 
     def write(self, table: str, rows: list[dict]) -> None:
@@ -198,9 +197,7 @@ class Writers:
             }
             frame = schema.validate(pl.DataFrame(columns))
             # Rechunked, or the pages of the file would tell how many threads validated it.
-            self._writers[table].write_table(
-                frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-            )
+            self._writers[table].write_table(_to_arrow(frame.rechunk()))
 
     def __exit__(
         self,
@@ -210,6 +207,10 @@ class Writers:
     ) -> None:
         for writer in self._writers.values():
             writer.close()
+
+
+def _to_arrow(frame: pl.DataFrame) -> pa.Table:
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def check(folder: Path, models: set[str]) -> None:

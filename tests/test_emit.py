@@ -35,7 +35,7 @@ from corpus import (
 )
 
 import immune_data
-from immune_data import emit, pipeline, recipes
+from immune_data import build, emit, pipeline, recipes
 from immune_data.errors import ImmuneError
 
 KEYS = ["messages", "incident_id", "task", "model", "score", "dag_truncated", "origin", "tokens"]
@@ -430,7 +430,7 @@ def test_the_same_sources_give_the_same_bytes_on_any_number_of_threads(
 def test_worker_processes_give_the_same_bytes(
     sample_source: Path, sample_out: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(emit, "_WORTH_WORKERS", 0)
+    monkeypatch.setattr(build, "_WORTH_WORKERS", 0)
     run(sample_source, tmp_path, "--threads", "2", "--json")
     assert jsonl(tmp_path) == jsonl(sample_out("unified-v2"))
     tables = digests(sample_out("unified-v2") / "tables")
@@ -636,7 +636,7 @@ def test_the_database_holds_tables_and_relations_and_how_they_were_made(sample_o
         out, "select table_schema, table_name from information_schema.tables", "published"
     ):
         held.setdefault(schema, set()).add(name)
-    assert held["main"] == TABLES
+    assert held["main"] == TABLES | {"made_from", "eval_incidents"}
     assert held["published"] >= RELATIONS
     found = query(out, "select dag_limit, dag_unit, split_seed from settings", "published")
     assert found == [(3500, "words", 42)]

@@ -34,8 +34,8 @@ RECIPE = "unified-clean"
 # Workers are forced, so that killed runs have some to leave behind.
 EMIT = """
 import sys
-from immune_data import emit
-emit._WORTH_WORKERS = 0
+from immune_data import build, emit
+build._WORTH_WORKERS = 0
 sys.exit(emit.main(sys.argv[1:]))
 """
 

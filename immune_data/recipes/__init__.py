@@ -131,6 +131,12 @@ class Records(_Section):
     max_sequence_tokens: Annotated[int, Meta(ge=1)]
 
 
+class Audit(_Section):
+    """What `audit` holds the dataset against."""
+
+    dag_resemblance: Annotated[float, Meta(gt=0, le=1)]
+
+
 class Recipe(_Section):
     """Everything that decides what is emitted, beside the sources themselves."""
 
@@ -145,6 +151,7 @@ class Recipe(_Section):
     risk: Risk
     dag: Dag
     records: Records
+    audit: Audit
 
     @property
     def prompts_folder(self) -> Path:

@@ -34,5 +34,6 @@ select
     recipe.records.dataset,
     recipe.records.augmentation,
     recipe.records.cause_risk_copies,
-    recipe.records.max_sequence_tokens
+    recipe.records.max_sequence_tokens,
+    recipe.audit.dag_resemblance as audit_dag_resemblance
 from recipe
