@@ -8,17 +8,10 @@ from typing import Any
 from immune_data import cli
 
 _WARNINGS = {
-    "eval incident in train": (
-        "{records} train records are of {incidents} eval incidents: "
-        "an evaluation on them is worth nothing"
-    ),
-    "over the context": "{records} {split} conversations are longer than {context} tokens",
-    "whole answer past the context": (
-        "{records} {split} conversations lose their whole answer at {context} tokens"
-    ),
-    "control token as text": (
-        "{records} {split} conversations hold one of Qwen2.5's added tokens as text"
-    ),
+    "eval incident in train": "an evaluation on them is worth nothing",
+    "over the context": "longer than the context of {context:,} tokens",
+    "whole answer past the context": "losing their whole answer at {context:,} tokens",
+    "control token as text": "holding one of Qwen2.5's added tokens as text",
 }
 
 
@@ -39,12 +32,23 @@ def show(folder: Path, content: dict[str, Any], *, current: bool) -> None:
         what = "rows" if row["scope"] == "row" else "entries"
         print(f"rejected: {row['rejects']} {what} of {row['file']}: {row['reason']}")
     for row in counts["warnings"]:
-        print("warning: " + _WARNINGS[row["warning"]].format(context=context, **row))
+        print(_warning(row, context))
     if counts["warnings"]:
         print(f'every one of them: `from "{content["recipe"]}".warnings` in the database')
     if not counts["tasks"]:
         print("warning: no record was emitted; the table above says where the incidents went")
     print(f"{folder} is current: nothing to do" if current else f"wrote {folder}")
+
+
+def _warning(row: dict[str, Any], context: int) -> str:
+    records = _number(row["records"], f"{row['split']} record")
+    if row["warning"] == "eval incident in train":
+        records += f" of {_number(row['incidents'], 'eval incident')}"
+    return f"warning: {records}: {_WARNINGS[row['warning']].format(context=context)}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _tasks(rows: list[dict[str, Any]]) -> list[list[Any]]:
