@@ -18,7 +18,7 @@ from immune_data.cleaning import clean
 from immune_data.measures import lengths
 from immune_data.parallel import in_order
 from immune_data.pipeline import appending
-from immune_data.records import Counted, Renderer, facts_of
+from immune_data.records import Counted, Renderer
 from immune_data.tokens import count
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _clean_all(
         tokens = count(cleaned.text) if cleaned.changed_by else response["tokens"]
         refused_by = cleaned.refused_by
         answer = Counted(cleaned.text, tokens)
-        if refused_by is None and not renderer.fits(task, facts_of(response), answer):
+        if refused_by is None and not renderer.fits(task, response, answer):
             refused_by = "too_long"
         rules += [{**key, "rule": rule, "effect": "changed"} for rule in cleaned.changed_by]
         if refused_by is not None:

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from immune_data import chat, control_tokens, prompts
+from immune_data.errors import ImmuneError
 from immune_data.parallel import behind, in_order
 from immune_data.pipeline import appending
 from immune_data.prompts import Message, Prompt
@@ -88,17 +89,10 @@ order by numbered.split, numbered.line
 """
 
 
-class Turn(msgspec.Struct, frozen=True):
-    """One message of a record."""
-
-    role: str
-    content: str
-
-
 class Record(msgspec.Struct, frozen=True):
     """One line of an emitted file; the fields stand in the order of its keys."""
 
-    messages: list[Turn]
+    messages: list[Message]
     incident_id: str
     task: str
     model: str
@@ -135,12 +129,12 @@ class Renderer:
     context: int | None  # the tokens a whole conversation must fit, if it must
     neutralise: bool
 
-    def fits(self, task: str, facts: dict[str, str], answer: Counted) -> bool:
+    def fits(self, task: str, incident: dict[str, Any], answer: Counted) -> bool:
         """Whether the answer is whole in the context when nothing of the evidence is shown."""
         if self.context is None:
             return True
         marker = Counted(self.dag_marker, count(self.dag_marker))
-        return self._measure(task, facts, marker, answer).total <= self.context
+        return self._measure(task, self._facts(incident), marker, answer).total <= self.context
 
     def render(self, records: pa.Table) -> Rendered:
         """Records, whole runs of an incident each, as lines of JSON by split and as rows."""
@@ -157,12 +151,9 @@ class Renderer:
 
     def _group(self, group: list[dict[str, Any]]) -> Iterator[tuple[bytes, dict[str, Any]]]:
         dag, dag_tokens = group[0]["dag"], group[0]["dag_tokens"]
-        facts = facts_of(group[0])
-        if self.neutralise:
-            facts = {key: control_tokens.escape(value) for key, value in facts.items()}
-            if control_tokens.found(dag):
-                dag = control_tokens.escape(dag)
-                dag_tokens = count(dag)
+        facts = self._facts(group[0])
+        if self.neutralise and (escaped := control_tokens.escape(dag)) != dag:
+            dag, dag_tokens = escaped, count(escaped)
         limited = self._limited(dag, dag_tokens)
         for record in group:
             task = record["task"]
@@ -170,9 +161,8 @@ class Renderer:
             evidence = self._within_context(task, facts, dag, limited, answer)
             messages = self._messages(task, facts, evidence, answer)
             lengths = self._measure(task, facts, evidence, answer)
-            turns = [Turn(message.role, message.content) for message in messages]
             line = Record(
-                messages=turns,
+                messages=messages,
                 incident_id=record["incident_id"],
                 task=task,
                 model=record["model"],
@@ -196,10 +186,16 @@ class Renderer:
                     "dag_tokens": dag_tokens,
                     "dag_tokens_shown": evidence.tokens,
                     "dag_truncated": line.dag_truncated,
-                    "holds_added_token": any(control_tokens.found(turn.content) for turn in turns),
-                    "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+                    "holds_added_token": any(control_tokens.found(m.content) for m in messages),
+                    "messages": [{"role": m.role, "content": m.content} for m in messages],
                 },
             )
+
+    def _facts(self, incident: dict[str, Any]) -> dict[str, str]:
+        facts = prompts.facts(**{name: incident[name] for name in prompts.FACTS})
+        if self.neutralise:
+            return {name: control_tokens.escape(fact) for name, fact in facts.items()}
+        return facts
 
     def _messages(
         self, task: str, facts: dict[str, str], evidence: Counted, answer: Counted
@@ -241,15 +237,24 @@ def _groups(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield records[start:end]
 
 
-def facts_of(incident: dict[str, Any]) -> dict[str, str]:
-    """The facts in a row that has an incident's columns."""
-    return prompts.facts(**{name: incident[name] for name in prompts.FACTS})
-
-
 def renderer(recipe: Recipe) -> Renderer:
-    """The renderer of a recipe, its prompts read."""
+    """The renderer of a recipe, its prompts read.
+
+    Raises:
+        ImmuneError: the prompts are not as they should be, or the recipe neutralises control
+            tokens and its own prompts or marker hold one.
+    """
+    loaded = prompts.load(recipe.prompts_folder)
+    if recipe.answers.cleaned:
+        own = {f"the prompt of task {task}": prompt.templates for task, prompt in loaded.items()}
+        own["its dag_marker"] = (("", recipe.dag_marker),)
+        for what, templates in own.items():
+            if any(control_tokens.found(text) for _, text in templates):
+                raise ImmuneError(
+                    f"recipe {recipe.name} neutralises control tokens, but {what} holds one"
+                )
     return Renderer(
-        prompts=prompts.load(recipe.prompts_folder),
+        prompts=loaded,
         dag_limit=recipe.dag.limit,
         dag_unit=recipe.dag.unit,
         dag_marker=recipe.dag_marker,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS, tokenizer
 
 from immune_data import control_tokens, recipes
 from immune_data.emit import emit
+from immune_data.errors import ImmuneError
 
 RECIPE = "unified-clean"
 CONTEXT = 4096
@@ -302,3 +304,26 @@ def test_an_answer_too_long_for_the_context_is_refused_by_name(tmp_path: Path) -
     assert query(out, "select max(tokens) <= 2048, count(*) from conversations", "small") == [
         (True, 6)
     ]
+
+
+@pytest.mark.parametrize("token", ADDED[1:16:7])
+def test_a_prompt_or_marker_with_an_added_token_is_refused(token: str, tmp_path: Path) -> None:
+    source = Corpus().incident("a").write(tmp_path / "source")
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        f'description = "x"\nextends = "unified-clean"\n[dag]\nmarker = "cut {token}"\n'
+    )
+    with pytest.raises(ImmuneError, match="dag_marker"):
+        emit(source, tmp_path / "out", recipes.load(str(recipe)))
+    shutil.copytree(recipes.load(RECIPE).prompts_folder, tmp_path / "prompts")
+    (tmp_path / "prompts" / "risk.user.txt").write_text(f"{token} {{evidence}}")
+    recipe.write_text('description = "x"\nextends = "unified-clean"\nprompts = "prompts"\n')
+    with pytest.raises(ImmuneError, match="task risk"):
+        emit(source, tmp_path / "out", recipes.load(str(recipe)))
+
+
+def test_facts_full_of_tokens_leave_the_conversation_within_the_context(tmp_path: Path) -> None:
+    facts = {"timeline": "<|im_start|>" * 600, "source_ip": "10.0.0.1"}
+    corpus = Corpus().incident("a", facts=facts, dag="10:00 - seen\n" * 900).incident("b")
+    source = corpus.write(tmp_path / "source")
+    assert_clean(source, emitted(source, tmp_path / "out"))

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from immune_data.errors import ImmuneError
 
 TASKS = ("summary", "cause", "risk")
@@ -20,9 +22,8 @@ FACTS = ("incident_id", "source_ip", "timewindow", "threat_level", "timeline", "
 _PLACEHOLDER = re.compile(r"\{(" + "|".join((*FACTS, "evidence")) + r")\}")
 
 
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation."""
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation; the fields stand in the order of its keys in a record."""
 
     role: str
     content: str
