@@ -9,6 +9,11 @@ from importlib import import_module
 VERBS = {
     "sample": "write the synthetic sample corpus",
     "emit": "the whole way from source files to SFT JSONL",
+    "audit": "ask a dataset for its faults, by SQL",
+    "why": "one incident's way through every step",
+    "sql": "a query over tables and relations",
+    "report": "one HTML page that shows the dataset",
+    "publish": "the dataset on the Hugging Face Hub",
 }
 
 

@@ -1,0 +1,284 @@
+"""Ask an emitted dataset for its faults.
+
+    python -m immune_data.audit --out data --recipe unified-v2
+
+In: `immune.duckdb` of an output folder, or a dataset that was published. Out: a line a check of
+`sql/audit/`, and the rows of those that failed as `audit/<recipe>/<check>.parquet`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from immune_data import cli
+from immune_data.errors import ImmuneError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from immune_data.checks import Check, Result
+
+_EPILOG = """python -m immune_data.audit --recipe unified-clean
+  python -m immune_data.audit eval_in_train answer_cut   only these checks
+  python -m immune_data.audit --list                     the checks, and what each finds
+  python -m immune_data.audit funnel                     the way of the incidents
+  python -m immune_data.audit diff data/sft/unified-v1 data/sft/unified-v2
+  python -m immune_data.audit --from hf://datasets/ORG/NAME@v1"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser(
+        "immune_data.audit",
+        summary="Run the checks of sql/audit/ on a dataset: each is a query that returns the rows\n"
+        "nobody wants. Exit code 1 says that a check of severity `error` found some.",
+        example=_EPILOG,
+    )
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="CHECK",
+        help="checks to run (default: all); or `funnel`; or `diff FOLDER FOLDER`",
+    )
+    cli.add_out(parser)
+    cli.add_recipe(parser)
+    parser.add_argument("--list", action="store_true", help="say what the checks are, and run none")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        metavar="FILE",
+        help="incidents that must not be in train: an id a line, or JSON lines with incident_id",
+    )
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        metavar="hf://datasets/ORG/NAME[@REV]",
+        help="audit a published dataset, which is downloaded",
+    )
+    return cli.run(parser, _command, argv)
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    first, *rest = arguments.what or [None]
+    if first == "diff":
+        return _diff(arguments, rest)
+    if arguments.list:
+        return _list(arguments)
+    if first == "funnel":
+        if rest:
+            raise ImmuneError("`audit funnel` takes no checks: name them without it")
+        with _opened(arguments) as connection:
+            return _funnel(connection, arguments)
+    from immune_data import checks
+
+    wanted = checks.load(arguments.what or None)
+    with _opened(arguments) as connection:
+        return _audit(connection, wanted, arguments)
+
+
+@contextmanager
+def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The recipe's database, local or downloaded, with the held-out ids in it."""
+    from immune_data.checks import hold_out, read_ids
+    from immune_data.database import reading
+
+    held_out = read_ids(arguments.held_out) if arguments.held_out else None
+    recipe = _recipe(arguments)
+    with ExitStack() as stack:
+        out = arguments.out
+        if arguments.origin:
+            from immune_data import published
+
+            report = stack.enter_context(cli.progress())
+            out = stack.enter_context(published.opened(arguments.origin, recipe, report))
+        connection = stack.enter_context(reading(out, recipe))
+        if held_out is not None:
+            hold_out(connection, held_out)
+        yield connection
+
+
+def _recipe(arguments: argparse.Namespace) -> str:
+    """The recipe's name: a published one need not be a recipe that we know."""
+    return Path(arguments.recipe).stem if arguments.recipe.endswith(".toml") else arguments.recipe
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from immune_data import checks
+
+    wanted = checks.load(arguments.what or None)
+    if arguments.json:
+        keys = ("name", "severity", "sentence", "bound")
+        content = [{key: getattr(check, key) for key in keys} for check in wanted]
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        for check in wanted:
+            print(f"{check.severity:<7}{check.name:<34}{check.sentence}")
+    return 0
+
+
+def _audit(
+    connection: duckdb.DuckDBPyConnection, wanted: list[Check], arguments: argparse.Namespace
+) -> int:
+    from immune_data import checks, staging
+
+    folder = _rows_folder(arguments)
+    found: list[Result] = []
+    with staging.locked(folder), staging.staging(folder) as hidden:
+        if not arguments.json:
+            print(
+                f"{'':<8}{'severity':<10}{'check':<34}{'rows':>8}  {'first incident':<38}shown by"
+            )
+        for result in checks.run(connection, wanted, keep=hidden):
+            found.append(result)
+            if not arguments.json:
+                print(_line(result, _shows(result, folder, arguments)), flush=True)
+        for result in found:
+            path = folder / f"{result.check.name}.parquet"
+            if result.failed:
+                staging.move(hidden / path.name, path)
+            else:
+                path.unlink(missing_ok=True)
+    errors = [result for result in found if result.failed and result.check.severity == "error"]
+    if arguments.json:
+        _print_json(found, folder, arguments)
+    else:
+        _print_closing(found, errors, folder, arguments)
+    return 1 if errors else 0
+
+
+def _line(result: Result, shows: str) -> str:
+    """One check: what came of it, how many rows, where they begin, and how to see them."""
+    check = result.check
+    mark = "ok" if not result.failed else "FAILED" if check.severity == "error" else "found"
+    line = f"{mark:<8}{check.severity:<10}{check.name:<34}{result.rows:>8,}"
+    return f"{line}  {result.first_incident or '':<38}{shows}" if result.failed else line
+
+
+def _rows_folder(arguments: argparse.Namespace) -> Path:
+    """Where the rows of failed checks go: those of a published dataset under its name."""
+    folder = arguments.out / "audit"
+    if arguments.origin:
+        from immune_data import published
+
+        folder = folder / published.address(arguments.origin).repo_id
+    return folder / _recipe(arguments)
+
+
+def _shows(result: Result, folder: Path, arguments: argparse.Namespace) -> str:
+    """The command that shows a check's rows."""
+    from immune_data import checks
+    from immune_data.recipes import DEFAULT
+
+    if arguments.origin or arguments.held_out:
+        query = f"from '{folder / result.check.name}.parquet'"
+        return f"python -m immune_data.sql {shlex.quote(query)}"
+    path = checks.folder() / f"{result.check.name}.sql"
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    command = ["python", "-m", "immune_data.sql", str(path)]
+    if arguments.recipe != DEFAULT:
+        command += ["--recipe", arguments.recipe]
+    if arguments.out != Path("data"):
+        command += ["--out", str(arguments.out)]
+    return shlex.join(command)
+
+
+def _print_closing(
+    found: list[Result], errors: list[Result], folder: Path, arguments: argparse.Namespace
+) -> None:
+    if any(result.failed for result in found):
+        print(f"the rows of what was found are in {folder}; --list says what each check finds")
+    of = f"{len(found)} checks of {_recipe(arguments)}"
+    if errors:
+        names = ", ".join(result.check.name for result in errors)
+        print(f"{of}: {len(errors)} of severity error failed: {names}")
+    else:
+        print(f"{of}: none of severity error failed")
+
+
+def _print_json(found: list[Result], folder: Path, arguments: argparse.Namespace) -> None:
+    content = [
+        {
+            "check": result.check.name,
+            "severity": result.check.severity,
+            "sentence": result.check.sentence,
+            "bound": result.check.bound,
+            "status": result.status,
+            "rows": result.rows,
+            "first_incident": result.first_incident,
+            "parquet": str(folder / f"{result.check.name}.parquet") if result.failed else None,
+            "shows": _shows(result, folder, arguments),
+        }
+        for result in found
+    ]
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace) -> int:
+    steps = _rows(connection, "select step, incidents, records, lost, why from funnel")
+    accounts = _rows(
+        connection,
+        "select coalesce(reason, 'emitted: ' || array_to_string(splits, ' and ')) as account, "
+        "count(*) filter (where task = 'summary') as summary, "
+        "count(*) filter (where task = 'cause') as cause, "
+        "count(*) filter (where task = 'risk') as risk "
+        "from accounts group by account, reason "
+        "order by reason is not null, cause desc, account",
+    )
+    rejects = _rows(
+        connection,
+        "select file, reason, scope, count(*) as rejects from rejects "
+        "group by all order by file, reason, scope",
+    )
+    if arguments.json:
+        content = {"funnel": steps, "accounts": accounts, "rejects": rejects}
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+        return 0
+    cli.table(
+        "the way of the incidents",
+        ["step", "incidents", "records", "lost", "why"],
+        [[*list(row.values())[:3], row["lost"] or None, row["why"]] for row in steps],
+    )
+    total = [
+        "every source incident",
+        *(sum(row[task] for row in accounts) for task in ("summary", "cause", "risk")),
+    ]
+    cli.table(
+        "incidents by task: emitted, or the first reason why not",
+        ["account", "summary", "cause", "risk"],
+        [*(list(row.values()) for row in accounts), total],
+    )
+    if rejects:
+        cli.table("rejects", list(rejects[0]), [list(row.values()) for row in rejects])
+    return 0
+
+
+def _diff(arguments: argparse.Namespace, folders: list[str]) -> int:
+    from immune_data import difference
+
+    if len(folders) != 2:
+        raise ImmuneError("`audit diff` takes two folders of emitted datasets")
+    with difference.compared(*map(Path, folders)) as found:
+        if arguments.json:
+            json.dump(found.summary(), sys.stdout, indent=2, ensure_ascii=False)
+            print()
+        else:
+            found.show()
+        return 0 if found.equal else 1
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    found = connection.execute(query)
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

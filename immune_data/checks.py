@@ -1,0 +1,188 @@
+"""Audit checks: the files of `sql/audit/` and a recipe's connection in, what they find out.
+
+A check is one file. Its comment says, in a sentence, what is wrong with the rows that its query
+returns; then `-- severity: error`, `warn` or `info`; and `-- bound: 0.2` where it is a share.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from immune_data.errors import ImmuneError
+from immune_data.pipeline import sql_folder
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+SEVERITIES = ("error", "warn", "info")
+
+_DIRECTIVE = re.compile(r"(severity|bound):\s*(\S+)")
+_ROWS = "audit_rows"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One file of `sql/audit/`."""
+
+    name: str
+    sentence: str
+    severity: str
+    bound: float | None
+    query: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found: how many rows, and the incident of the first where it names one."""
+
+    check: Check
+    rows: int
+    failed: bool
+    first_incident: str | None
+
+    @property
+    def status(self) -> str:
+        return "failed" if self.failed else "passed"
+
+
+def folder() -> Path:
+    return sql_folder() / "audit"
+
+
+def load(names: Sequence[str] | None = None) -> list[Check]:
+    """The checks of these names, or all of them, the gravest first.
+
+    Raises:
+        ImmuneError: there is no check of a name.
+    """
+    known = {path.stem: path for path in sorted(folder().glob("*.sql"))}
+    for name in names or ():
+        if name not in known:
+            near = get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}" if near else "`audit --list` names them all"
+            raise ImmuneError(f"no check {name}: {hint}")
+    checks = [_read(known[name]) for name in dict.fromkeys(names or known)]
+    return sorted(checks, key=lambda check: (SEVERITIES.index(check.severity), check.name))
+
+
+def run(
+    connection: duckdb.DuckDBPyConnection, checks: Iterable[Check], keep: Path | None = None
+) -> Iterator[Result]:
+    """Run checks, one after the other.
+
+    Args:
+        connection: one whose current schema is a recipe's.
+        checks: what to run.
+        keep: a folder that gets the rows of each check that fails, as `<check>.parquet`.
+    """
+    for check in checks:
+        with _materialised(connection, check) as columns:
+            [(count,)] = connection.execute(f"select count(*) from {_ROWS}").fetchall()
+            first = None
+            if count and "incident_id" in columns:
+                [(first,)] = connection.execute(
+                    f"select incident_id from {_ROWS} limit 1"
+                ).fetchall()
+            if count and keep is not None:
+                path = str(keep / f"{check.name}.parquet").replace("'", "''")
+                connection.execute(f"copy {_ROWS} to '{path}' (format parquet, compression zstd)")
+        yield Result(check, count, count > 0, first)
+
+
+def rows(
+    connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None = None
+) -> pl.DataFrame:
+    """The rows that a check finds, or the first of them."""
+    import polars as pl
+
+    query = f"from {_ROWS}" if limit is None else f"from {_ROWS} limit {limit:d}"
+    with _materialised(connection, check):
+        return pl.from_arrow(connection.sql(query).to_arrow_table())
+
+
+def _read(path: Path) -> Check:
+    text = path.read_text(encoding="utf-8")
+    comment = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        comment.append(line.removeprefix("--").strip())
+    values = dict(match.groups() for match in map(_DIRECTIVE.fullmatch, comment) if match)
+    sentence = " ".join(line for line in comment if line and not _DIRECTIVE.fullmatch(line))
+    severity = values.get("severity")
+    if severity not in SEVERITIES:
+        raise ImmuneError(
+            f"{path} should say `-- severity:` error, warn or info in the comment on top of it"
+        )
+    if not sentence:
+        raise ImmuneError(f"{path} should say what is wrong in the comment on top of it")
+    try:
+        bound = float(values["bound"]) if "bound" in values else None
+    except ValueError:
+        raise ImmuneError(f"{path} has a `-- bound:` that is not a number") from None
+    return Check(path.stem, sentence, severity, bound, text)
+
+
+@contextmanager
+def _materialised(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterator[list[str]]:
+    """The rows of a check in a temporary table, spilled to disk if they are many; its columns."""
+    import duckdb
+
+    try:
+        connection.execute(f"create or replace temp table {_ROWS} as\n{check.query}")
+    except duckdb.Error as error:
+        raise ImmuneError(f"check {check.name} cannot run: {str(error).splitlines()[0]}") from None
+    try:
+        yield [column for column, *_ in connection.execute(f"describe {_ROWS}").fetchall()]
+    finally:
+        connection.execute(f"drop table if exists {_ROWS}")
+
+
+def read_ids(path: Path) -> list[str]:
+    """The incident ids in a file: one a line, or JSON lines with `incident_id`.
+
+    Raises:
+        ImmuneError: the file cannot be read, or a line of it is neither.
+    """
+    import json
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ImmuneError(f"{path} is not UTF-8 text: give an id a line, or JSON lines") from None
+    ids = []
+    for number, line in enumerate(lines, start=1):
+        found: object = line.strip()
+        if line.lstrip().startswith("{"):
+            try:
+                found = json.loads(line).get("incident_id")
+            except ValueError:
+                raise ImmuneError(f"line {number} of {path} is not JSON") from None
+            if not isinstance(found, str) or not found:
+                raise ImmuneError(f"line {number} of {path} has no incident_id")
+        if found:
+            ids.append(found)
+    if not ids:
+        raise ImmuneError(f"{path} holds no incident id: give one a line, or JSON lines")
+    return ids
+
+
+def hold_out(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:
+    """Lay a temporary relation `held_out` of these ids over the empty one of the schema."""
+    import polars as pl
+
+    frame = pl.DataFrame({"incident_id": list(ids)}, schema={"incident_id": pl.String})
+    connection.register("held_out_ids", frame.to_arrow())
+    connection.execute(
+        "create or replace temp table held_out as select distinct incident_id from held_out_ids"
+    )
+    connection.unregister("held_out_ids")

@@ -1,0 +1,204 @@
+"""Compare two emitted datasets: two folders with `train.jsonl` and `eval.jsonl` in, what they
+have, lack and changed out, by incident and task.
+
+DuckDB reads the files, so that only digests of texts are held, and those on disk if need be.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from immune_data import cli
+from immune_data.errors import ImmuneError
+
+if TYPE_CHECKING:
+    import duckdb
+
+_SHOWN = 20
+_COLUMNS = {
+    "messages": "struct(role varchar, content varchar)[]",
+    "incident_id": "varchar",
+    "task": "varchar",
+    "model": "varchar",
+    "score": "double",
+    "dag_truncated": "boolean",
+    "origin": "varchar",
+    "tokens": "bigint",
+}
+# What a record may differ in; texts by their digests.
+_FIELDS = ("split", "model", "score", "dag_truncated", "origin", "tokens", "prompt", "answer")
+
+_READ = """
+create temp table {side} as
+select
+    '{split}' as split,
+    row_number() over () as line,
+    incident_id,
+    task,
+    model,
+    score,
+    dag_truncated,
+    origin,
+    tokens,
+    md5(messages[:-2]::varchar) as prompt,
+    md5(messages[-1].content) as answer
+from read_json($path, format = 'newline_delimited', columns = {columns})
+"""
+_COMPARE = """
+create temp table compared as
+with a_records as (
+    select incident_id, task, count(*) as records, {lists} from a group by incident_id, task
+),
+b_records as (
+    select incident_id, task, count(*) as records, {lists} from b group by incident_id, task
+)
+select
+    incident_id,
+    task,
+    case
+        when b_records.records is null then 'lacking'
+        when a_records.records is null then 'added'
+        else 'changed'
+    end as difference,
+    coalesce(a_records.records, 0) as records_a,
+    coalesce(b_records.records, 0) as records_b,
+    [field for field in [
+        if(a_records.records <> b_records.records, 'records', null), {changes}
+    ] if field is not null] as fields
+from a_records full outer join b_records using (incident_id, task)
+where a_records.records is null or b_records.records is null or len(fields) > 0
+order by incident_id, task
+"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the second of two datasets lacks, has added and changed against the first."""
+
+    folders: tuple[Path, Path]
+    connection: duckdb.DuckDBPyConnection
+
+    @cached_property
+    def counts(self) -> list[tuple[str, str, int]]:
+        """(difference, task, incidents)."""
+        return self.connection.execute(
+            "select difference, task, count(*) from compared group by all order by all"
+        ).fetchall()
+
+    @cached_property
+    def reordered(self) -> list[str]:
+        """The splits that hold the same records in another order."""
+        return [
+            split
+            for split in ("train", "eval")
+            if not self.counts
+            and self.connection.execute(
+                "select count(*) from a full outer join b using (split, line) where split = ? and "
+                "(a.incident_id, a.task, a.answer, a.prompt) "
+                "is distinct from (b.incident_id, b.task, b.answer, b.prompt)",
+                [split],
+            ).fetchall()
+            != [(0,)]
+        ]
+
+    @property
+    def equal(self) -> bool:
+        return not self.counts and not self.reordered
+
+    def rows(self, limit: int | None = None) -> list[dict[str, Any]]:
+        found = self.connection.execute(
+            "from compared" if limit is None else f"from compared limit {limit:d}"
+        )
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    def summary(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {
+            "folders": [str(folder) for folder in self.folders],
+            "equal": self.equal,
+            "counts": [
+                {"difference": difference, "task": task, "incidents": incidents}
+                for difference, task, incidents in self.counts
+            ],
+            "reordered": self.reordered,
+            "rows": self.rows(),
+        }
+
+    def show(self) -> None:
+        """Print the counts, and the first of the rows."""
+        first, second = self.folders
+        if self.equal:
+            print(f"{second} holds the records of {first}")
+            return
+        if self.reordered:
+            print(f"{second} holds the records of {first} in another order: {self.reordered}")
+            return
+        cli.table(
+            f"what {second} lacks, has added and changed against {first}",
+            ["difference", "task", "incidents"],
+            self.counts,
+        )
+        rows = self.rows(_SHOWN)
+        cli.table(
+            "by incident and task",
+            ["incident", "task", "difference", "records before", "records now", "in"],
+            [[*list(row.values())[:5], ", ".join(row["fields"] or [])] for row in rows],
+        )
+        more = sum(incidents for *_, incidents in self.counts) - len(rows)
+        if more > 0:
+            print(f"and {more:,} more: --json gives all")
+
+
+@contextmanager
+def compared(first: Path, second: Path) -> Iterator[Difference]:
+    """The difference of two datasets, for as long as the context lasts.
+
+    Raises:
+        ImmuneError: a folder does not hold an emitted dataset.
+    """
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="immune-") as spill:
+        config = {"memory_limit": "512MB", "temp_directory": spill}
+        with duckdb.connect(str(Path(spill) / "difference.duckdb"), config=config) as connection:
+            for side, folder in (("a", first), ("b", second)):
+                for number, split in enumerate(("train", "eval")):
+                    _read(connection, side, split, folder / f"{split}.jsonl", append=number > 0)
+            connection.execute(
+                _COMPARE.format(
+                    lists=", ".join(
+                        f"list({field} order by split, line) as {field}" for field in _FIELDS
+                    ),
+                    changes=", ".join(
+                        f"if(a_records.{field} is distinct from b_records.{field}, '{field}', null)"
+                        for field in _FIELDS
+                    ),
+                )
+            )
+            yield Difference((first, second), connection)
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection, side: str, split: str, path: Path, *, append: bool
+) -> None:
+    import duckdb
+
+    if not path.is_file():
+        raise ImmuneError(
+            f"{path} does not exist: name folders of emitted datasets, as data/sft/unified-v2"
+        )
+    query = _READ.format(side=side, split=split, columns=_COLUMNS)
+    if append:
+        query = query.replace(f"create temp table {side} as", f"insert into {side}")
+    try:
+        connection.execute(query, {"path": str(path)})
+    except duckdb.Error as error:
+        said = str(error).splitlines()[0]
+        raise ImmuneError(f"{path} does not hold emitted records: {said}") from None

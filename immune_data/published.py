@@ -1,0 +1,172 @@
+"""Read a published dataset: its address on the Hub in, a database like `immune.duckdb` out.
+
+The layout is that of `publish`: `tables/<table>.parquet`, `<recipe>/relations/<relation>.parquet`
+and `<recipe>/manifest.json`.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from immune_data.errors import ImmuneError
+
+_ADDRESS = re.compile(
+    r"hf://datasets/(?P<repo_id>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w./+-]+))?"
+)
+_TABLES, _RELATIONS = "tables", "relations"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A dataset repository on the Hub, at a revision if one is named."""
+
+    repo_id: str
+    revision: str | None
+
+    def __str__(self) -> str:
+        return self.repo_id + (f"@{self.revision}" if self.revision else "")
+
+
+def address(text: str) -> Address:
+    """The address that a `hf://` text gives.
+
+    Raises:
+        ImmuneError: it is not one.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None or ".." in text:
+        raise ImmuneError(f"{text} is no dataset: write hf://datasets/ORG/NAME[@REV]")
+    return Address(match["repo_id"], match["revision"])
+
+
+@contextmanager
+def opened(text: str, recipe: str, report: Callable[[str], None]) -> Iterator[Path]:
+    """A temporary output folder that holds the database of a published dataset.
+
+    Raises:
+        ImmuneError: it cannot be downloaded, or `publish` did not make it.
+    """
+    with tempfile.TemporaryDirectory(prefix="immune-") as out:
+        found = address(text)
+        report(f"downloading {found}")
+        folder = download(found, [recipe])
+        report(f"loading {found}")
+        load(folder, Path(out), [recipe])
+        yield Path(out)
+
+
+def download(found: Address, recipes: Sequence[str]) -> Path:
+    """The folder in `huggingface_hub`'s cache that holds the dataset's tables and relations.
+
+    Raises:
+        ImmuneError: there is no such dataset, it is not ours to read, or the Hub is out of reach.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from huggingface_hub.utils import disable_progress_bars as no_bars
+    from huggingface_hub.utils import enable_progress_bars as bars
+
+    wanted = [f"{_TABLES}/*.parquet", "manifest.json"]
+    for recipe in recipes:
+        wanted += [f"{recipe}/{_RELATIONS}/*.parquet", f"{recipe}/manifest.json"]
+    quiet = are_progress_bars_disabled()
+    no_bars()
+    try:
+        return Path(
+            snapshot_download(
+                found.repo_id,
+                repo_type="dataset",
+                revision=found.revision,
+                allow_patterns=wanted,
+                library_name="immune",
+            )
+        )
+    except GatedRepoError:
+        raise ImmuneError(
+            f"the dataset {found.repo_id} is gated: ask for access on its page, then log in with "
+            "`hf auth login`"
+        ) from None
+    except RevisionNotFoundError:
+        raise ImmuneError(
+            f"the dataset {found.repo_id} has no revision {found.revision}: name a branch, a tag "
+            "or a commit"
+        ) from None
+    except RepositoryNotFoundError:
+        raise ImmuneError(
+            f"there is no dataset {found.repo_id}, or it is private: check the name, or log in "
+            "with `hf auth login`"
+        ) from None
+    except LocalEntryNotFoundError:
+        raise ImmuneError(
+            f"the Hub cannot be reached and {found} is not in the cache: check the network and "
+            "HF_ENDPOINT, and run again"
+        ) from None
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "an error")
+        raise ImmuneError(
+            f"the Hub answers {status} for {found}: see whether your login may read it, or run "
+            "again later"
+        ) from None
+    except OSError as error:
+        raise ImmuneError(f"{found} cannot be downloaded: {error.strerror or error}") from None
+    except Exception as error:
+        if "http" not in type(error).__module__:
+            raise
+        raise ImmuneError(
+            f"the connection to the Hub fails while {found} is downloaded: run again"
+        ) from None
+    finally:
+        if not quiet:
+            bars()
+
+
+def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
+    """Make `immune.duckdb` in `out` from the Parquet files of a published dataset.
+
+    Raises:
+        ImmuneError: the folder does not hold the tables, or a recipe's relations.
+    """
+    import os
+
+    import duckdb
+
+    from immune_data.database import NAME
+    from immune_data.pipeline import connect
+
+    tables = sorted((folder / _TABLES).glob("*.parquet"))
+    if not tables:
+        raise ImmuneError(f"{folder} holds no {_TABLES}/*.parquet: `publish` did not make it")
+    with connect(out / NAME, threads=os.cpu_count() or 1, scratch=out) as connection:
+        for recipe in recipes:
+            relations = sorted((folder / recipe / _RELATIONS).glob("*.parquet"))
+            if not relations:
+                held = sorted(
+                    path.parent.name for path in folder.glob(f"*/{_RELATIONS}") if path.is_dir()
+                )
+                raise ImmuneError(
+                    f"the dataset holds no recipe {recipe}: name one that it was published with "
+                    f"by --recipe{': ' + ', '.join(held) if held else ''}"
+                )
+            connection.execute(f'create schema "{recipe}"')
+            files = [(f'"{recipe}"', path) for path in relations]
+            files += [] if recipe != recipes[0] else [("main", path) for path in tables]
+            for schema, path in files:
+                try:
+                    connection.execute(
+                        f'create table {schema}."{path.stem}" as from read_parquet(?)', [str(path)]
+                    )
+                except duckdb.Error as error:
+                    said = str(error).splitlines()[0]
+                    raise ImmuneError(f"{path} cannot be read as Parquet: {said}") from None

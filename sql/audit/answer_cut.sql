@@ -1,0 +1,18 @@
+-- The context ends inside a record's answer: training never sees how the answer goes on, nor that
+-- it ends.
+-- severity: error
+select
+    conversations.incident_id,
+    conversations.task,
+    conversations.split,
+    conversations.line,
+    conversations.tokens,
+    conversations.prompt_tokens,
+    conversations.answer_tokens,
+    conversations.tokens - settings.max_sequence_tokens as answer_tokens_lost
+from conversations
+cross join settings
+where
+    conversations.tokens > settings.max_sequence_tokens
+    and conversations.prompt_tokens < settings.max_sequence_tokens
+order by answer_tokens_lost desc, conversations.split asc, conversations.line asc

@@ -1,0 +1,28 @@
+-- A record's answer holds a Markdown code fence, around it or inside.
+-- severity: error
+with found as (
+    select
+        incident_id,
+        task,
+        split,
+        line,
+        model,
+        messages[-1].content as text,
+        regexp_extract_all(
+            text,
+            '```'
+        ) as matches
+    from conversations
+)
+
+select
+    incident_id,
+    task,
+    split,
+    line,
+    model,
+    ltrim(text, chr(10) || chr(13) || chr(9) || ' ') like '```%' as at_start,
+    substr(text, greatest(1, strpos(text, matches[1]) - 40), 120) as excerpt
+from found
+where len(matches) > 0
+order by split, line

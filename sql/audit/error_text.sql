@@ -1,0 +1,30 @@
+-- A record's answer is the text of an error that its model's service gave instead of an answer.
+-- severity: error
+with found as (
+    select
+        incident_id,
+        task,
+        split,
+        line,
+        model,
+        messages[-1].content as text,
+        regexp_extract_all(
+            text,
+            '(?i)LLM query failed'
+            || '|\A\W*(?:[\w-]+ ){0,3}(?:query|analysis|assessment|summary|summarization) failed\b'
+            || '|Error code: \d{3}\b|insufficient_quota|<title>\s*[45]\d\d '
+        ) as matches
+    from conversations
+)
+
+select
+    incident_id,
+    task,
+    split,
+    line,
+    model,
+    matches[1] as error,
+    substr(text, greatest(1, strpos(text, matches[1]) - 40), 120) as excerpt
+from found
+where len(matches) > 0
+order by split, line

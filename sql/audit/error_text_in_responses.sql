@@ -1,0 +1,36 @@
+-- A response, chosen or not, is the text of an error that the model's service gave.
+-- severity: info
+with found as (
+    select
+        incident_id,
+        task,
+        model,
+        text,
+        regexp_extract_all(
+            text,
+            '(?i)LLM query failed'
+            || '|\A\W*(?:[\w-]+ ){0,3}(?:query|analysis|assessment|summary|summarization) failed\b'
+            || '|Error code: \d{3}\b|insufficient_quota|<title>\s*[45]\d\d '
+        ) as matches
+    from responses
+),
+
+chosen as (
+    select distinct
+        incident_id,
+        task,
+        model
+    from sft_records
+)
+
+select
+    found.incident_id,
+    found.task,
+    found.model,
+    chosen.model is not null as chosen,
+    found.matches[1] as error,
+    substr(found.text, greatest(1, strpos(found.text, found.matches[1]) - 40), 120) as excerpt
+from found
+left join chosen using (incident_id, task, model)
+where len(found.matches) > 0
+order by found.incident_id, found.task, found.model

@@ -1,0 +1,22 @@
+-- A train record is of an incident that the recipe evaluates on: whatever is measured on that
+-- incident is worth nothing.
+-- severity: error
+with in_eval as (
+    select
+        incident_id,
+        list(distinct task order by task) as eval_tasks
+    from conversations
+    where split = 'eval'
+    group by incident_id
+)
+
+select
+    conversations.incident_id,
+    conversations.task,
+    conversations.line as train_line,
+    conversations.origin,
+    in_eval.eval_tasks
+from conversations
+inner join in_eval on conversations.incident_id = in_eval.incident_id
+where conversations.split = 'train'
+order by conversations.line

@@ -1,0 +1,12 @@
+-- A train record is of an incident that was to be held out: its id is in the list that
+-- `audit --held-out FILE` read into `held_out`, which is empty otherwise.
+-- severity: error
+select
+    conversations.incident_id,
+    conversations.task,
+    conversations.line as train_line,
+    conversations.origin
+from conversations
+semi join held_out on conversations.incident_id = held_out.incident_id
+where conversations.split = 'train'
+order by conversations.line

@@ -1,0 +1,31 @@
+-- A record's answer echoes a placeholder of the prompt that its model was asked with.
+-- severity: error
+with found as (
+    select
+        incident_id,
+        task,
+        split,
+        line,
+        model,
+        messages[-1].content as text,
+        regexp_extract_all(
+            text,
+            '(?i)\bHH:MM\b|YOUR[ _]ASSESSED|\[your clear'
+            || '|\[\s*(?:your )?clear (?:and concise )?(?:grouped )?summary'
+            || '|\[specific attack technique|\[brief justification\]|\[description\]'
+            || '|\[(?:source|dest(?:ination)?)[ _]ip\]'
+        ) as matches
+    from conversations
+)
+
+select
+    incident_id,
+    task,
+    split,
+    line,
+    model,
+    list_distinct(matches) as placeholders,
+    substr(text, greatest(1, strpos(text, matches[1]) - 40), 120) as excerpt
+from found
+where len(matches) > 0
+order by split, line

@@ -1,0 +1,37 @@
+-- A response, chosen or not, echoes a placeholder of the prompt that its model was asked with.
+-- severity: info
+with found as (
+    select
+        incident_id,
+        task,
+        model,
+        text,
+        regexp_extract_all(
+            text,
+            '(?i)\bHH:MM\b|YOUR[ _]ASSESSED|\[your clear'
+            || '|\[\s*(?:your )?clear (?:and concise )?(?:grouped )?summary'
+            || '|\[specific attack technique|\[brief justification\]|\[description\]'
+            || '|\[(?:source|dest(?:ination)?)[ _]ip\]'
+        ) as matches
+    from responses
+),
+
+chosen as (
+    select distinct
+        incident_id,
+        task,
+        model
+    from sft_records
+)
+
+select
+    found.incident_id,
+    found.task,
+    found.model,
+    chosen.model is not null as chosen,
+    list_distinct(found.matches) as placeholders,
+    substr(found.text, greatest(1, strpos(found.text, found.matches[1]) - 40), 120) as excerpt
+from found
+left join chosen using (incident_id, task, model)
+where len(found.matches) > 0
+order by found.incident_id, found.task, found.model
