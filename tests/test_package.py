@@ -16,7 +16,17 @@ from corpus import Corpus, digests
 from immune_data import emit
 from immune_data.__main__ import VERBS
 
-HEAVY = ("polars", "duckdb", "dataframely", "torch", "pyarrow", "tiktoken", "altair", "sklearn")
+HEAVY = (
+    "polars",
+    "duckdb",
+    "matplotlib",
+    "dataframely",
+    "torch",
+    "pyarrow",
+    "tiktoken",
+    "altair",
+    "sklearn",
+)
 
 
 def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

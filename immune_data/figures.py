@@ -1,0 +1,465 @@
+"""Draw the report's figures: rows of `sql/report/` in, SVG and PNG out.
+
+Every figure is drawn twice, for a desk and for a phone; a stylesheet chooses. Colours are those of
+a light page; `DARK` overrides them where the reader prefers dark. Blue is what stays and orange
+what is lost, a pair that every kind of colour blindness tells apart, and nothing is said by colour
+alone. The same rows give the same bytes.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from immune_data.prompts import TASKS
+from immune_data.shown import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+
+_INK, _MUTED, _GRID, _SURFACE = "#1d2630", "#55606d", "#d5dbe1", "#ffffff"
+_KEPT, _LOST, _OTHER = "#0b66ad", "#d9640f", "#7d8a97"
+COLOURS = {"kept": _KEPT, "lost": _LOST, "other": _OTHER}
+_DARKENED = {
+    _INK: "#e8ecf1",
+    _MUTED: "#a9b4c0",
+    _GRID: "#3b4651",
+    _SURFACE: "#151b21",
+    _KEPT: "#4f9fdf",
+    _LOST: "#ff9a52",
+    _OTHER: "#b9c3cd",
+}
+# The colours are in inline styles, so that a viewer without CSS variables shows them too.
+DARK = "".join(
+    f'svg [style*="{what}: {light}"]{{{what}:{dark}!important}}'
+    for light, dark in _DARKENED.items()
+    for what in ("fill", "stroke")
+)
+
+_WIDE, _NARROW = 8.6, 3.5  # inches
+_FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
+_DPI = 160
+_LABEL = 30  # characters
+_VALUES = 8  # of a property, the rarer ones as one
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure: its name, what it is called and shows in words, and its two widths."""
+
+    name: str
+    title: str
+    description: str
+    wide: str
+    narrow: str
+    svg: str  # a file of its own
+    png: bytes
+
+
+def draw(name: str, title: str, description: str, plot: Callable[[bool], Figure]) -> Drawn:
+    """The figure that `plot` makes, given whether it should be narrow."""
+    with _ours(name):
+        wide = plot(False)
+        drawn = _svg(wide)
+        image = io.BytesIO()
+        wide.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
+    with _ours(f"{name}-narrow"):
+        narrow = _svg(plot(True))
+    label = _labelled(name, title, description)
+    background = f'<rect width="100%" height="100%" style="fill: {_SURFACE}"/>'
+    style = f"<style>@media (prefers-color-scheme: dark){{{DARK}}}</style>"
+    return Drawn(
+        name,
+        title,
+        description,
+        _inline(drawn, _labelled(f"{name}-wide", title, description)),
+        _inline(narrow, _labelled(f"{name}-narrow", title, description)),
+        _opened(drawn, label, f"{label[1]}{style}{background}", xml=True),
+        image.getvalue(),
+    )
+
+
+@contextmanager
+def _ours(salt: str) -> Iterator[None]:
+    """Matplotlib as it comes, whatever the user's configuration, and then our choices."""
+    import matplotlib as mpl
+
+    with warnings.catch_warnings(), mpl.rc_context():
+        warnings.simplefilter("ignore")  # a glyph that our font lacks, the reader's has
+        mpl.rcdefaults()
+        mpl.rcParams.update(
+            {
+                "axes.edgecolor": _GRID,
+                "axes.grid.axis": "y",
+                "axes.labelcolor": _MUTED,
+                "axes.labelsize": 8,
+                "axes.spines.left": False,
+                "axes.spines.right": False,
+                "axes.spines.top": False,
+                "axes.titlecolor": _INK,
+                "axes.titlelocation": "left",
+                "axes.titlesize": 9,
+                "axes.titleweight": "bold",
+                "axes.unicode_minus": True,
+                "figure.constrained_layout.use": True,
+                "figure.facecolor": _SURFACE,
+                "font.family": ["DejaVu Sans"],
+                "font.size": 8,
+                "grid.color": _GRID,
+                "svg.fonttype": "none",
+                "svg.hashsalt": salt,
+                "text.color": _INK,
+                "text.parse_math": False,
+                "xtick.color": _GRID,
+                "xtick.major.size": 0,
+                "xtick.labelcolor": _MUTED,
+                "xtick.labelsize": 7.5,
+                "ytick.color": _GRID,
+                "ytick.major.size": 0,
+                "ytick.labelcolor": _INK,
+                "ytick.labelsize": 8,
+            }
+        )
+        yield
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element, without prologue, metadata, style sheet and unused ids."""
+    text = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(text, format="svg", metadata=nothing, transparent=True)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\bfont: ([^\"]*?[\d.]+px) [^;\"]*", rf"font: \1 {_FONTS}", svg)
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    return re.sub(r"\n\s*", "\n", svg).strip()
+
+
+def _labelled(name: str, title: str, description: str) -> tuple[str, str]:
+    """Attributes and elements that say to those who cannot see it what an SVG shows."""
+    return (
+        f'role="img" aria-labelledby="{name}-title {name}-desc"',
+        f'<title id="{name}-title">{html.escape(title)}</title>'
+        f'<desc id="{name}-desc">{html.escape(description)}</desc>',
+    )
+
+
+def _opened(svg: str, label: tuple[str, str], first: str, *, xml: bool) -> str:
+    """`svg` with an opening tag of ours, and something to stand first in it."""
+    opening, _, rest = svg.partition(">")
+    [(width, height)] = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)
+    names = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    size = f' width="{width}" height="{height}"' if xml else ""
+    fixed = ' style="stroke-linejoin:round;stroke-linecap:butt"'
+    tag = f'<svg{names if xml else ""}{size} viewBox="0 0 {width} {height}" {label[0]}{fixed}>'
+    return f"{tag}{first}{rest}" + ("\n" if xml else "")
+
+
+def _inline(svg: str, label: tuple[str, str]) -> str:
+    return _opened(svg, label, label[1], xml=False).replace("xlink:href", "href")
+
+
+def _figure(narrow: bool, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(_NARROW if narrow else _WIDE, height))
+
+
+def label(text: str) -> str:
+    """A value of the dataset as a label."""
+    return one_line(text, _LABEL)
+
+
+def _bare(axes: Axes) -> None:
+    """No frame, no numbers along it."""
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+
+
+def _threshold(axes: Axes, at: float, text: str | None = None) -> None:
+    axes.axvline(at, color=_INK, linewidth=1, linestyle=(0, (3, 2)))
+    if text:
+        axes.annotate(
+            text,
+            (at, 1),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+        )
+
+
+def funnel(rows: Sequence[Row], narrow: bool) -> Figure:
+    """Bars that shorten step by step, what each step loses at their end."""
+    start = next((i for i, row in enumerate(rows) if row["step"] == "risk judged"), len(rows))
+    parts = [("unified: judged on all tasks", rows[:start])]
+    if rows[start:]:
+        parts.append(("standalone: judged on causes and risks", rows[start:]))
+    unit = 0.36 if narrow else 0.25
+    figure = _figure(narrow, 0.5 * len(parts) + unit * len(rows))
+    heights = [len(part) + 0.3 for _, part in parts]
+    grid = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)
+    most = max((row["incidents"] + row["lost"] for row in rows), default=1) or 1
+    for axes, (title, part) in zip(grid[:, 0], parts, strict=True):
+        axes.set_title(title)
+        _bare(axes)
+        places = range(len(part))
+        kept = [row["incidents"] for row in part]
+        thick = 0.42 if narrow else 0.72
+        axes.barh(places, kept, height=thick, color=_KEPT)
+        axes.barh(places, [row["lost"] for row in part], left=kept, height=thick, color=_LOST)
+        axes.set_xlim(0, most * (1.24 if narrow else 1.42))
+        axes.set_ylim(len(part) - 0.4, -0.75 if narrow else -0.6)
+        names = [row["step"].replace("_", " ") for row in part]
+        axes.set_yticks([] if narrow else places, [] if narrow else names)
+        for place, name, row in zip(places, names, part, strict=True):
+            said = f"{row['incidents']:,}"
+            if row["lost"]:
+                said += f" · −{row['lost']:,}"
+                said += "" if narrow else f" {row['why'].replace('_', ' ')}"
+            elif row["records"] is not None:
+                said += f" · {row['records']:,} records"
+            end = (row["incidents"] + row["lost"], place)
+            axes.annotate(said, end, (4, 0), textcoords="offset points", va="center")
+            if narrow:
+                axes.text(0, place - 0.26, name, va="bottom", fontsize=7.5)
+    return figure
+
+
+def scores(
+    rows: Sequence[Row], models: Sequence[str], limits: dict[str, float], narrow: bool
+) -> Figure:
+    """A histogram per model and task, and the gate."""
+    counts: dict[tuple[str, str], dict[int, list[int]]] = defaultdict(
+        lambda: defaultdict(lambda: [0, 0])
+    )
+    for row in rows:
+        below = row["score"] < limits[row["task"]]
+        counts[row["model"], row["task"]][int(row["score"])][below] += row["answers"]
+    figure = _figure(narrow, 0.7 + (1.05 if narrow else 0.95) * len(models))
+    grid = figure.subplots(len(models), len(TASKS), squeeze=False, sharex="col", sharey="col")
+    for place, (line, model) in enumerate(zip(grid, models, strict=True)):
+        for axes, task in zip(line, TASKS, strict=True):
+            found = counts[model, task]
+            spans = sorted(found)
+            passing = [found[span][0] for span in spans]
+            failing = [found[span][1] for span in spans]
+            axes.bar(spans, passing, width=0.86, align="edge", color=_KEPT)
+            axes.bar(spans, failing, width=0.86, align="edge", color=_LOST, bottom=passing)
+            axes.set_yticks([])
+            axes.set_xlim(-0.3, 11.2 if task == "summary" else 31.2)
+            answers = sum(passing) + sum(failing)
+            if answers:
+                below = f"{sum(failing) / answers:.0%} below"
+                behind = {"facecolor": _SURFACE, "edgecolor": "none", "pad": 1}
+                axes.text(
+                    0.02,
+                    0.96,
+                    below,
+                    transform=axes.transAxes,
+                    va="top",
+                    fontsize=6.5 if narrow else 7,
+                    color=_MUTED,
+                    bbox=behind,
+                )
+            _threshold(axes, limits[task], f"gate {limits[task]:g}" if place == 0 else None)
+        if narrow:
+            line[0].annotate(
+                label(model),
+                (0, 1),
+                (0, 14 if place == 0 else 3),
+                fontweight="bold",
+                xycoords="axes fraction",
+                textcoords="offset points",
+                va="bottom",
+            )
+        else:
+            line[0].set_ylabel(
+                label(model), rotation=0, ha="right", va="center", color=_INK, fontsize=8.5
+            )
+    for axes, task in zip(grid[-1], TASKS, strict=True):
+        most = 10 if task == "summary" else 30
+        axes.set_xlabel(task if narrow else f"{task} score, 0 to {most}")
+    return figure
+
+
+def winners(rows: Sequence[Row], models: Sequence[str], narrow: bool) -> Figure:
+    """Who has the best score, and by how much."""
+    tasks = ("summary", "cause")
+    bars = 0.22 * len(models) + 0.55
+    if narrow:
+        figure = _figure(narrow, 2 * bars + 3.0)
+        grid = figure.subplots(4, 1, height_ratios=[bars, 1.4, bars, 1.4])
+        pairs = [(grid[0], grid[1]), (grid[2], grid[3])]
+    else:
+        figure = _figure(narrow, 2 * max(bars, 1.5))
+        grid = figure.subplots(2, 2, width_ratios=[1, 1.15])
+        pairs = [(line[0], line[1]) for line in grid]
+    for (left, right), task in zip(pairs, tasks, strict=True):
+        of_task = [row for row in rows if row["task"] == task]
+        wins = [sum(r["incidents"] for r in of_task if r["model"] == model) for model in models]
+        total = sum(wins) or 1
+        what = "summary: best score" if task == "summary" else "cause, and with it risk: best score"
+        _shares(left, [label(model) for model in models], wins, total)
+        left.set_title(what)
+        leads: dict[int, int] = defaultdict(int)
+        for row in of_task:
+            if row["lead"] is not None:
+                leads[-int(-row["lead"] // 1)] += row["incidents"]
+        last = max(leads, default=0)
+        places = range(last + 1)
+        heights = [leads[place] for place in places]
+        right.bar(places, heights, width=0.84, color=[_LOST if p == 0 else _KEPT for p in places])
+        right.set_yticks([])
+        right.set_ylim(0, max(heights, default=0) * 1.18 or 1)
+        right.set_title(f"{task}: points ahead of the next")
+        every = max(1, (last + 1) // (8 if narrow else 14) + 1)
+        ticks = list(range(0, last + 1, every))
+        right.set_xticks(ticks, ["tie" if tick == 0 else f"≤{tick}" for tick in ticks])
+        if last < (9 if narrow else 16):
+            for place, height in zip(places, heights, strict=True):
+                right.text(place, height, f"{height:,}", ha="center", va="bottom", fontsize=7)
+    return figure
+
+
+def _shares(axes: Axes, names: Sequence[str], values: Sequence[int], total: int) -> None:
+    places = range(len(names))
+    _bare(axes)
+    axes.barh(places, values, height=0.7, color=_KEPT)
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, max(values, default=0) * 1.5 or 1)
+    for place, value in zip(places, values, strict=True):
+        said = f"{value:,} · {value / total:.1%}"
+        axes.annotate(said, (value, place), (4, 0), textcoords="offset points", va="center")
+
+
+def tokens(rows: Sequence[Row], fit: Sequence[Row], context: int, narrow: bool) -> Figure:
+    """A histogram of conversation lengths per task, and where the context ends."""
+    figure = _figure(narrow, 4.3 if narrow else 3.9)
+    grid = figure.subplots(len(TASKS), 1, sharex=True)
+    last = max([row["tokens_from"] + 256 for row in rows] + [context])
+    for axes, task in zip(grid, TASKS, strict=True):
+        found = [row for row in rows if row["task"] == task]
+        axes.bar(
+            [row["tokens_from"] for row in found],
+            [row["records"] for row in found],
+            width=232,
+            align="edge",
+            color=[_LOST if row["tokens_from"] >= context else _KEPT for row in found],
+        )
+        axes.set_yticks([])
+        axes.set_xlim(0, last * 1.08)
+        cut = sum(row["answer_cut"] for row in fit if row["task"] == task)
+        lost = sum(row["answer_lost"] for row in fit if row["task"] == task)
+        records = sum(row["records"] for row in fit if row["task"] == task)
+        axes.set_title(f"{task}: {records:,} conversations")
+        said = f"answers cut: {cut:,}\nlost whole: {lost:,}"
+        axes.text(0.015, 0.93, said, transform=axes.transAxes, va="top", fontsize=7.5, color=_MUTED)
+        _threshold(axes, context, f"context {context:,}" if axes is grid[0] else None)
+    grid[-1].set_xlabel("tokens of a conversation")
+    grid[-1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    grid[-1].locator_params(axis="x", nbins=5 if narrow else 10)
+    return figure
+
+
+def evidence(rows: Sequence[Row], limit: int | None, narrow: bool) -> Figure:
+    """Incidents by the length of their evidence, and whether it was cut."""
+    figure = _figure(narrow, 2.5)
+    axes = figure.subplots()
+    powers = [row["power"] for row in rows]
+    whole, cut = [row["whole"] for row in rows], [row["cut"] for row in rows]
+    axes.bar(powers, whole, width=0.45, align="edge", color=_KEPT)
+    axes.bar(powers, cut, width=0.45, align="edge", color=_LOST, bottom=whole)
+    axes.set_yticks([])
+    axes.set_title(f"shown whole: {sum(whole):,} · cut: {sum(cut):,}", pad=14)
+    first, last = int(min(powers, default=0)), int(max(powers, default=1)) + 1
+    every = 2 if narrow and last - first > 6 else 1
+    ticks = range(first, last + 1, every)
+    axes.set_xticks(ticks, [_short(2**tick) for tick in ticks])
+    axes.set_xlabel("tokens of the whole evidence, each step twice the last")
+    if limit is not None:
+        from math import log2
+
+        _threshold(axes, log2(limit), f"limit {limit:,}")
+    return figure
+
+
+def _short(value: int) -> str:
+    return f"{value:,}" if value < 1024 else f"{value // 1024:,}k"
+
+
+def balance(rows: Sequence[Row], narrow: bool) -> Figure:
+    """Each value's share of the records of either split."""
+    titles = {
+        "task": "task",
+        "origin": "origin",
+        "model": "model that answered",
+        "category": "category",
+        "level": "risk level named first",
+    }
+    parts = [(title, _by_value(rows, name)) for name, title in titles.items()]
+    parts = [(title, part) for title, part in parts if part]
+    lines = sum(len(part) for _, part in parts)
+    unit = 0.33
+    figure = _figure(narrow, max(1.0, unit * lines + 0.36 * len(parts) + 0.2))
+    heights = [len(part) + 0.2 for _, part in parts] or [1]
+    grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
+    for axes, (title, part) in zip(grid[:, 0], parts, strict=False):
+        axes.set_title(title)
+        _bare(axes)
+        axes.set_xlim(0, 1.36 if narrow else 1.16)
+        axes.set_ylim(len(part) - 0.45, -0.55)
+        axes.set_yticks(range(len(part)), list(part))
+        for place, shares in enumerate(part.values()):
+            for offset, split, colour in ((-0.2, "train", _KEPT), (0.2, "eval", _OTHER)):
+                records, share = shares.get(split, (0, 0.0))
+                axes.barh(place + offset, share, height=0.36, color=colour)
+                said = f"{split} {records:,} · {share:.1%}"
+                axes.annotate(
+                    said,
+                    (share, place + offset),
+                    (4, 0),
+                    fontsize=7,
+                    textcoords="offset points",
+                    va="center",
+                )
+    return figure
+
+
+def _by_value(rows: Sequence[Row], name: str) -> dict[str, dict[str, tuple[int, float]]]:
+    """Value to split to records and share of the split's, the most frequent first."""
+    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    totals: dict[str, int] = defaultdict(int)
+    for row in rows:
+        if row["property"] == name:
+            found[row["value"]][row["split"]] += row["records"]
+            totals[row["split"]] += row["records"]
+    ordered = sorted(found, key=lambda value: (-sum(found[value].values()), value))
+    if name == "task":
+        ordered = [task for task in TASKS if task in found]
+    merged: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for place, value in enumerate(ordered):
+        few = place < _VALUES or len(ordered) == _VALUES + 1
+        shown = label(value) if few else f"{len(ordered) - _VALUES} others"
+        for split, records in found[value].items():
+            merged[shown][split] += records
+    return {
+        value: {split: (records, records / totals[split]) for split, records in splits.items()}
+        for value, splits in merged.items()
+    }

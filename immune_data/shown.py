@@ -1,0 +1,55 @@
+"""Text for a reader: anything a dataset may hold in, what is safe and short enough to show out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# Control characters would move the cursor or colour the terminal; bidirectional and zero-width
+# ones would show a text that is not the one that is there. Tabs and line ends stay.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` with every character that cannot be seen written out, as `\\u200b`."""
+    return _UNSEEN.sub(lambda match: _escaped(match[0]), text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """`text` on one line, all of it visible, its end left out past `limit` characters."""
+    if limit is not None:
+        text = text[: limit + 1]
+    line = visible(text.replace("\\", "\\\\") if "\n" in text else text)
+    line = line.replace("\n", "\\n").replace("\t", "\\t")
+    if limit is not None and len(line) > limit:
+        line = line[: limit - 1] + "…"
+    return line
+
+
+def middle_out(lines: list[str], head: int, tail: int) -> tuple[list[str], int, list[str]]:
+    """The first lines, how many are left out after them, and the last ones."""
+    hidden = len(lines) - head - tail
+    if hidden <= 1:  # a line saying so would take the place of the one it hides
+        return lines, 0, []
+    return lines[:head], hidden, lines[len(lines) - tail :]
+
+
+def widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """How wide each column is."""
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def aligned(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    """One line of a plain table; a cell wider than its column pushes the rest."""
+    cells = (
+        cell.rjust(width) if numeric else cell.ljust(width)
+        for cell, width, numeric in zip(row, widths, right, strict=True)
+    )
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,10 @@
+-- scores: one row per task, model and score that a standing judge run gave, with how often.
+select
+    task,
+    model,
+    score,
+    count(*) as answers
+from candidates
+where place is not null
+group by task, model, score
+order by list_position(['summary', 'cause', 'risk'], task) asc, model asc, score asc

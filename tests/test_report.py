@@ -1,0 +1,387 @@
+"""`report`: one page that needs nothing but itself, and says what is so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+from corpus import CAUSE_TOTALS, MODELS, RISK_TOTALS, Corpus, answer, digests, manifest, query
+
+from immune_data import checks, emit, figures, page, report
+from immune_data.prompts import TASKS
+
+HOSTILE = (
+    "</pre></style></svg><script>alert('$x_1^2$')</script>"
+    '"><img src="http://evil.test/x.png" onerror="alert(1)"> &lt;b&gt; \x1b[2J\u202e ]]> -->'
+)
+NAMES = ["funnel", "scores", "winners", "tokens", "evidence", "balance"]
+ELEMENTS = {
+    *("html", "head", "meta", "title", "style", "body", "header", "nav", "main", "section"),
+    *("footer", "p", "h1", "h2", "h3", "ul", "li", "a", "dl", "dt", "dd", "div", "span", "strong"),
+    *("figure", "figcaption", "table", "caption", "thead", "tbody", "tr", "th", "td"),
+    *("details", "summary", "code", "pre"),
+    *("svg", "desc", "g", "path", "text", "tspan", "defs", "use", "clippath", "rect"),
+}
+ATTRIBUTES = {
+    *("lang", "charset", "name", "content", "class", "id", "href", "role", "tabindex", "scope"),
+    *("open", "aria-label", "aria-labelledby", "aria-hidden", "viewbox", "style", "d", "x", "y"),
+    *("width", "height", "transform", "clip-path"),
+}
+VOID = {"meta"}
+
+Refused = Callable[..., str]
+
+
+def hostile_corpus() -> Corpus:
+    corpus = Corpus().incidents([f"i-{n}" for n in range(8)], facts={"category": HOSTILE})
+    said = {
+        model: {task: f"{HOSTILE} {answer(task, HOSTILE, model)}" for task in TASKS}
+        for model in MODELS
+    }
+    for n in range(8):
+        corpus.incident(f"<i>{n}&$z$", answers=said, dag=f"{HOSTILE}\n" * 400)
+    return corpus
+
+
+@pytest.fixture(scope="session")
+def hostile_out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    def make(folder: Path) -> None:
+        source = hostile_corpus().write(folder / "source")
+        recipe = folder / "mine.toml"
+        recipe.write_text(
+            f'extends = "unified-v2"\ndescription = {json.dumps(HOSTILE)}\n'
+            f"[models.{json.dumps('<i>$a_b$</i>')}]\n"
+            'summaries = "other"\ncause_risk = "other"\nspellings = ["other"]\n'
+        )
+        command = ["--source", str(source), "--out", str(folder / "out")]
+        assert emit.main([*command, "--recipe", str(recipe)]) == 0
+        assert report.main(["--out", str(folder / "out"), "--recipe", str(recipe)]) == 0
+
+    return shared_folder("report-hostile", make)
+
+
+@pytest.fixture(scope="session")
+def small(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    def make(folder: Path) -> None:
+        source = Corpus().incidents("abcdefghijkl").write(folder / "source")
+        assert emit.main(["--source", str(source), "--out", str(folder / "out")]) == 0
+
+    return shared_folder("report-small", make) / "out"
+
+
+@pytest.fixture(scope="session")
+def sample_page(
+    shared_folder: Callable[[str, Callable[[Path], object]], Path],
+    sample_out: Callable[[str], Path],
+) -> Path:
+    out = sample_out("unified-v2")
+
+    def make(folder: Path) -> None:
+        assert report.main(["--out", str(out), "--to", str(folder / "page.html")]) == 0
+
+    return shared_folder("report-sample", make) / "page.html"
+
+
+class Read(HTMLParser):
+    """A page read strictly: every element closed, and in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text: list[str] = []
+        self.by_element: dict[str, list[str]] = {}
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.by_element.setdefault(self._open[-1] if self._open else "", []).append(data)
+        self.text.append(data)
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+
+def everything(out: Path) -> dict[str, str]:
+    return digests(out / "report")
+
+
+@pytest.mark.parametrize("which", ["sample", "hostile"])
+def test_the_page_needs_neither_network_nor_script(
+    which: str, sample_page: Path, hostile_out: Path
+) -> None:
+    path = sample_page if which == "sample" else hostile_out / "out" / "report" / "mine.html"
+    text = path.read_text(encoding="utf-8")
+    read = Read(text)
+    assert set(read.elements) <= ELEMENTS
+    assert {name for _, name, _ in read.attributes} <= ATTRIBUTES
+    for _, name, value in read.attributes:
+        assert "://" not in value, (name, value)
+        if name in ("style", "clip-path", "href"):
+            assert "url(" not in value.replace("url(#", "")
+            assert name != "href" or value.startswith("#")
+    [style] = read.by_element["style"]
+    assert not re.search(r"url\(|@import|expression|</", style)
+
+
+@pytest.mark.parametrize("which", ["sample", "hostile"])
+def test_the_page_can_be_read_by_all(which: str, sample_page: Path, hostile_out: Path) -> None:
+    path = sample_page if which == "sample" else hostile_out / "out" / "report" / "mine.html"
+    read = Read(path.read_text(encoding="utf-8"))
+    ids = read.values("id")
+    assert len(ids) == len(set(ids))
+    for value in read.values("aria-labelledby"):
+        assert set(value.split()) <= set(ids)
+    assert {value.removeprefix("#") for value in read.values("href")} <= set(ids)
+    assert read.elements["table"] == read.elements["caption"]
+    assert read.elements["h1"] == read.elements["main"] == read.elements["nav"] == 1
+    assert ("html", "lang", "en") in read.attributes
+    images = sum(entry == ("svg", "role", "img") for entry in read.attributes)
+    decoration = sum(entry == ("svg", "aria-hidden", "true") for entry in read.attributes)
+    assert images == 2 * len(NAMES)
+    assert images + decoration == read.elements["svg"]
+    assert read.elements["desc"] == images
+    assert read.elements["title"] == images + 1
+
+
+def test_hostile_text_stays_text(hostile_out: Path) -> None:
+    text = (hostile_out / "out" / "report" / "mine.html").read_text(encoding="utf-8")
+    shown = "".join(Read(text).text)
+    written_out = HOSTILE.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
+    assert written_out in shown  # in the description, the answers, the evidence
+    assert shown.count("alert('$x_1^2$')") > 10
+    assert "<i>$a_b$</i>" in shown  # a model's name, no formula
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "http://evil.test" not in text.replace("&quot;http://evil.test", "")
+
+
+def test_offending_rows_are_shown_shortened_and_escaped(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [
+        checks.Check("a_fault", f"Wrong: `{HOSTILE}` is.", "error", None, "from pool"),
+        checks.Check("a_share", "Too much.", "warn", 0.25, "from pool"),
+        checks.Check("all_well", "Nothing.", "info", None, "from pool where false"),
+    ]
+    frame = pl.DataFrame(
+        {
+            "incident_id": [HOSTILE, "b", "c"],
+            "n": [1, None, 3],
+            "list": [[HOSTILE], [], ["x"]],
+            "text": [HOSTILE * 200, "", None],
+            **{f"more_{i}": [0.5, 1.0, 2.0] for i in range(9)},
+        }
+    )
+    monkeypatch.setattr(checks, "load", lambda names=None: every)
+    monkeypatch.setattr(
+        checks,
+        "run",
+        lambda connection, some: iter(
+            [
+                checks.Result(check, 0 if check is every[2] else 12, check is not every[2], "a")
+                for check in some
+            ]
+        ),
+    )
+    monkeypatch.setattr(checks, "rows", lambda connection, check, limit: frame.head(limit))
+    path = tmp_path / "page.html"
+    assert report.main(["--out", str(small), "--to", str(path)]) == 0
+    text = path.read_text(encoding="utf-8")
+    read = Read(text)
+    assert set(read.elements) <= ELEMENTS
+    assert text.count("12 rows") == 2
+    assert "Rows 1 to 3 of 12; 5 more columns are not shown" in text
+    assert "The bound is 0.25." in text
+    assert "1 check that found nothing" in text
+    assert len("".join(read.by_element["td"])) < 10_000
+
+
+def test_the_page_says_what_the_database_and_the_manifest_say(
+    sample_page: Path, sample_out: Callable[[str], Path]
+) -> None:
+    out = sample_out("unified-v2")
+    text = sample_page.read_text(encoding="utf-8")
+    read = Read(text)
+    content = manifest(out)
+    shown = "".join(read.text)
+    for record in content["counts"]["funnel"]:
+        assert record["step"] in shown
+        assert f"{record['incidents']:,}" in shown
+    for name, sha256 in content["inputs"]["sources"].items():
+        assert name in shown
+        assert sha256 in shown
+    assert "2,195" in shown
+    [(over,)] = query(out, "select count(*) from conversations where tokens > 4096")
+    assert f"{over:,} conversations end past it" in shown
+    for check in checks.load():
+        assert check.name in shown
+    wins = query(
+        out,
+        "select count(*) from candidates semi join pool using (incident_id) "
+        "where task = 'summary' and place = 1 and model = 'gpt-4o'",
+    )[0][0]
+    assert f"{wins:,} · " in shown
+    assert shown.count("carries loss") == 1 + shown.count("assistant · carries loss")
+    assert shown.count("assistant · carries loss") == 4
+
+
+def test_figures_are_files_of_their_own(sample_page: Path) -> None:
+    folder = sample_page.with_suffix("") / "figures"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"{name}.{kind}" for name in NAMES for kind in ("svg", "png")
+    )
+    for name in NAMES:
+        text = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        root = ElementTree.fromstring(text)
+        space = "{http://www.w3.org/2000/svg}"
+        assert root.tag == f"{space}svg"
+        assert root.attrib["role"] == "img"
+        assert root.find(f"{space}title").text
+        assert root.find(f"{space}desc").text
+        assert "<script" not in text
+        assert set(re.findall(r"https?://[^\"]*", text)) <= {
+            "http://www.w3.org/2000/svg",
+            "http://www.w3.org/1999/xlink",
+        }
+        assert "prefers-color-scheme: dark" in text
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_hostile_figures_are_valid_too(hostile_out: Path) -> None:
+    for path in (hostile_out / "out" / "report" / "mine" / "figures").glob("*.svg"):
+        ElementTree.fromstring(path.read_text(encoding="utf-8"))
+
+
+def test_the_same_dataset_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    shutil.copytree(small, first)
+    assert report.main(["--out", str(first)]) == 0
+    second = tmp_path / "second"
+    shutil.copytree(small, second)
+    settings = tmp_path / "settings"
+    settings.mkdir()
+    (settings / "matplotlibrc").write_text(
+        "font.size: 30\nsvg.hashsalt: other\nlines.linewidth: 9\naxes.grid: True\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "immune_data.report", "--out", str(second)],
+        env={
+            **os.environ,
+            "PYTHONHASHSEED": "7",
+            "MPLCONFIGDIR": str(settings),
+            "TZ": "Asia/Tokyo",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert everything(first) == everything(second)
+    assert not [path for path in first.rglob("*") if "unfinished" in path.name]
+
+
+def test_nothing_emitted_is_a_page_too(tmp_path: Path) -> None:
+    none = Corpus().incidents("abc", cause=dict.fromkeys(CAUSE_TOTALS, 1))
+    never = Corpus().incidents("abc", summary_scores=None, cause=None, risk=None)
+    one = Corpus().incident("a", cause={"gpt-4o": 20}, risk={"gpt-4o": RISK_TOTALS["gpt-4o"]})
+    for place, corpus in enumerate((none, never, one)):
+        folder = tmp_path / str(place)
+        source = corpus.write(folder / "source")
+        assert emit.main(["--source", str(source), "--out", str(folder / "out")]) == 0
+        assert report.main(["--out", str(folder / "out")]) == 0
+        Read((folder / "out" / "report" / "unified-v2.html").read_text(encoding="utf-8"))
+
+
+def test_wrong_uses_are_sentences(refused: Refused, small: Path, tmp_path: Path) -> None:
+    assert "emit a recipe first" in refused(report.main, "--out", tmp_path)
+    assert "not risk" in refused(report.main, "--out", small, "--recipe", "risk")
+    assert "is a folder" in refused(report.main, "--out", small, "--to", tmp_path)
+    assert "ends in .html" in refused(report.main, "--out", small, "--to", tmp_path / "page")
+    (tmp_path / "file").write_text("")
+    below = tmp_path / "file" / "page.html"
+    assert "cannot write" in refused(report.main, "--out", small, "--to", below)
+    assert (tmp_path / "file").read_text() == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_dataset_that_is_not_what_it_says_is_refused(
+    refused: Refused, small: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(small, out)
+    path = out / "sft" / "unified-v2" / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "inputs": {**content["inputs"], "version": "0"}}))
+    assert "of different runs" in refused(report.main, "--out", out)
+    path.write_text(json.dumps(content))
+    with (out / "sft" / "unified-v2" / "train.jsonl").open("a") as file:
+        file.write("\n")
+    assert "is not the file that the manifest names" in refused(report.main, "--out", out, code=1)
+    assert not (out / "report").exists()
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(weight * p for weight, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_text_and_figures_have_contrast_in_light_and_dark(sample_page: Path) -> None:
+    [style] = Read(sample_page.read_text(encoding="utf-8")).by_element["style"]
+    light, dark = (
+        {
+            name: value if len(value) == 7 else "#" + "".join(2 * c for c in value[1:])
+            for name, value in re.findall(r"--([a-z-]+):(#[0-9a-f]+)", block)
+        }
+        for block in re.findall(r":root\{([^}]*)\}", style)
+    )
+    assert light.keys() == dark.keys()
+    darkened = dict(re.findall(r'fill: (#[0-9a-f]{6})"\]\{fill:(#[0-9a-f]{6})', figures.DARK))
+    for mode in (light, dark):
+        for text in ("ink", "muted", "accent"):
+            for behind in ("surface", "page", "code", "loss-bg"):
+                assert contrast(mode[text], mode[behind]) >= 4.5, (text, behind)
+        assert contrast(mode["bad"], mode["bad-bg"]) >= 4.5
+        assert contrast(mode["ok"], mode["ok-bg"]) >= 4.5
+        for colour in figures.COLOURS.values():
+            drawn = colour if mode is light else darkened[colour]
+            assert contrast(drawn, mode["surface"]) >= 3
+
+
+def test_markup_is_made_by_elements_only() -> None:
+    assert page.element("p", "a < b", title='"') == '<p title="&quot;">a &lt; b</p>'
+    assert page.element("p", page.element("b", "x")) == "<p><b>x</b></p>"
+    assert page.joined(["<", page.Markup("<br>")]) == "&lt;<br>"
+    assert page.escaped("\x00\u202e\ud83e\udd99".encode("utf-16", "surrogatepass").decode("utf-16"))
