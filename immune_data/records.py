@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -41,52 +46,57 @@ CONVERSATIONS = {
     "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
 }
 
-_RECORDS = 192
 
-# One row per record, in the order of the files; texts join last, and the evidence only to the
-# first of an incident's consecutive records.
-_QUERY = """
-with numbered as (
-    select
-        *,
-        row_number() over (
-            partition by split, incident_id, origin, copy order by line
-        ) as place
-    from sft_records
-)
-select
-    numbered.split,
-    numbered.line,
-    numbered.incident_id,
-    numbered.task,
-    numbered.model,
-    numbered.score,
-    numbered.origin,
-    numbered.place = 1 as first,
-    incidents.* exclude (incident_id),
-    coalesce(cleaned.text, responses.text) as answer,
-    coalesce(cleaned.tokens, responses.tokens) as answer_tokens,
-    dags.text as dag,
-    dags.tokens as dag_tokens
-from numbered
-inner join incidents on numbered.incident_id = incidents.incident_id
-inner join responses
-    on
-        numbered.incident_id = responses.incident_id
-        and numbered.task = responses.task
-        and numbered.model = responses.model
-left join cleaned
-    on
-        numbered.incident_id = cleaned.incident_id
-        and numbered.task = cleaned.task
-        and numbered.model = cleaned.model
-left join dags
-    on
-        numbered.incident_id = dags.incident_id
-        and numbered.dag_dataset = dags.dataset
-        and numbered.place = 1
-order by numbered.split, numbered.line
+# Which rows of which table hold the texts of the records. Joins here see keys only: texts are
+# then scanned, and neither joined nor sorted.
+_WANTED_DAGS = """
+select dags.rowid
+from dags
+semi join sft_records
+    on dags.incident_id = sft_records.incident_id and dags.dataset = sft_records.dag_dataset
 """
+_WANTED_RESPONSES = """
+select responses.rowid
+from responses
+semi join sft_records using (incident_id, task, model)
+anti join cleaned using (incident_id, task, model)
+"""
+_WANTED_CLEANED = """
+select cleaned.rowid
+from cleaned
+semi join sft_records using (incident_id, task, model)
+"""
+
+# One row per record, in the order of the files, with the places of its texts.
+_RECORDS = """
+select
+    sft_records.split,
+    sft_records.line,
+    sft_records.incident_id,
+    sft_records.task,
+    sft_records.model,
+    sft_records.score,
+    sft_records.origin,
+    incidents.* exclude (incident_id),
+    dag_places.place as dag_place,
+    dag_places.tokens as dag_tokens,
+    answer_places.place as answer_place,
+    answer_places.tokens as answer_tokens
+from sft_records
+inner join incidents on sft_records.incident_id = incidents.incident_id
+inner join dag_places
+    on
+        sft_records.incident_id = dag_places.incident_id
+        and sft_records.dag_dataset = dag_places.dataset
+inner join answer_places
+    on
+        sft_records.incident_id = answer_places.incident_id
+        and sft_records.task = answer_places.task
+        and sft_records.model = answer_places.model
+order by sft_records.split, sft_records.line
+"""
+_BATCH = 192
+_SCANNED = 1024
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -136,28 +146,32 @@ class Renderer:
         marker = Counted(self.dag_marker, count(self.dag_marker))
         return self._measure(task, self._facts(incident), marker, answer).total <= self.context
 
-    def render(self, records: pa.Table) -> Rendered:
-        """Records, whole runs of an incident each, as lines of JSON by split and as rows."""
+    def render(self, texts: Path, records: pa.RecordBatch) -> Rendered:
+        """Records, whose texts lie in the file `texts`, as lines of JSON by split and as rows."""
         lines: dict[str, list[bytes]] = {split: [] for split in SPLITS}
         rows = []
-        for group in _groups(records.to_pylist()):
-            for line, row in self._group(group):
-                lines[row["split"]].append(line)
-                rows.append(row)
+        with texts.open("rb") as file:
+            for _, group in groupby(records.to_pylist(), itemgetter("dag_place")):
+                for line, row in self._group(file, list(group)):
+                    lines[row["split"]].append(line)
+                    rows.append(row)
         return Rendered(
             {split: b"".join(lines[split]) for split in SPLITS},
             pl.DataFrame(rows, schema=CONVERSATIONS),
         )
 
-    def _group(self, group: list[dict[str, Any]]) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        dag, dag_tokens = group[0]["dag"], group[0]["dag_tokens"]
+    def _group(
+        self, texts: BinaryIO, group: list[dict[str, Any]]
+    ) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """Consecutive records that share their evidence."""
+        dag, dag_tokens = _text(texts, group[0]["dag_place"]), group[0]["dag_tokens"]
         facts = self._facts(group[0])
         if self.neutralise and (escaped := control_tokens.escape(dag)) != dag:
             dag, dag_tokens = escaped, count(escaped)
         limited = self._limited(dag, dag_tokens)
         for record in group:
             task = record["task"]
-            answer = Counted(record["answer"], record["answer_tokens"])
+            answer = Counted(_text(texts, record["answer_place"]), record["answer_tokens"])
             evidence = self._within_context(task, facts, dag, limited, answer)
             messages = self._messages(task, facts, evidence, answer)
             lengths = self._measure(task, facts, evidence, answer)
@@ -230,13 +244,6 @@ class Renderer:
         return evidence
 
 
-def _groups(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Runs of records that share the evidence of their first."""
-    starts = [i for i, record in enumerate(records) if record["first"]]
-    for start, end in zip(starts, [*starts[1:], len(records)], strict=True):
-        yield records[start:end]
-
-
 def renderer(recipe: Recipe) -> Renderer:
     """The renderer of a recipe, its prompts read.
 
@@ -270,6 +277,8 @@ def write(
     pool: Executor | None,
 ) -> None:
     """Write `train.jsonl` and `eval.jsonl` into `folder` and make the relation `conversations`."""
+    texts = folder / "texts"
+    _place_texts(connection, texts)
     with (
         (folder / "train.jsonl").open("wb") as train,
         (folder / "eval.jsonl").open("wb") as held_out,
@@ -277,23 +286,53 @@ def write(
         behind() as do,
     ):
         append("conversations", pl.DataFrame(schema=CONVERSATIONS))
-        batches = _batches(connection)
-        for _, rendered in in_order(pool, renderer.render, batches, lambda batch: batch):
+        batches = connection.sql(_RECORDS).to_arrow_reader(_BATCH)
+        work = in_order(pool, partial(renderer.render, texts), batches, lambda batch: batch)
+        for _, rendered in work:
             train.write(rendered.lines["train"])
             held_out.write(rendered.lines["eval"])
             do(append, "conversations", rendered.conversations)
+    connection.execute("drop table dag_places; drop table answer_places")
+    texts.unlink()
 
 
-def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
-    """The records to render in batches that divide no incident's consecutive records."""
-    rest = None
-    for batch in connection.sql(_QUERY).to_arrow_reader(_RECORDS):
-        table = pa.Table.from_batches([batch])
-        if rest is not None:
-            table = pa.concat_tables([rest, table]).combine_chunks()
-        last = max(i for i, first in enumerate(table["first"].to_pylist()) if first)
-        if last:
-            yield table.slice(0, last)
-        rest = table.slice(last)
-    if rest is not None:
-        yield rest
+def _place_texts(connection: duckdb.DuckDBPyConnection, texts: Path) -> None:
+    """Write the texts of the records into one file, and where each lies into two relations."""
+    position = 0
+    with texts.open("wb") as file, appending(connection) as append:
+        for relation, keys, sources in (
+            ("dag_places", ("incident_id", "dataset"), {"dags": _WANTED_DAGS}),
+            (
+                "answer_places",
+                ("incident_id", "task", "model"),
+                {"responses": _WANTED_RESPONSES, "cleaned": _WANTED_CLEANED},
+            ),
+        ):
+            place = pl.Struct({"start": pl.Int64, "size": pl.Int64})
+            schema = dict.fromkeys(keys, pl.String) | {"tokens": pl.Int64, "place": place}
+            append(relation, pl.DataFrame(schema=schema))
+            for table, wanted in sources.items():
+                for rows in _rows(connection, table, keys, wanted):
+                    for row in rows:
+                        data = row.pop("text").encode()
+                        row["place"] = {"start": position, "size": len(data)}
+                        position += file.write(data)
+                    append(relation, pl.DataFrame(rows, schema=schema))
+
+
+def _rows(
+    connection: duckdb.DuckDBPyConnection, table: str, keys: tuple[str, ...], wanted: str
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a table that `wanted` names by their rowid, as they lie in it."""
+    rows = connection.execute(f"select count(*) from {table}").fetchall()[0][0]
+    taken = np.zeros(rows, dtype=bool)
+    taken[[rowid for (rowid,) in connection.execute(wanted).fetchall()]] = True
+    scan = f"select rowid, {', '.join(keys)}, tokens, text from {table}"
+    for batch in connection.sql(scan).to_arrow_reader(_SCANNED):
+        found = taken[batch.column("rowid").to_numpy()]
+        if found.any():
+            yield batch.filter(pa.array(found)).drop_columns(["rowid"]).to_pylist()
+
+
+def _text(texts: BinaryIO, place: dict[str, int]) -> str:
+    return os.pread(texts.fileno(), place["size"], place["start"]).decode()

@@ -1,0 +1,500 @@
+"""The dataset card: a folder to publish and what is known of its datasets in, `README.md` out.
+
+Every number in it is computed from what is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import immune_data
+from immune_data.prompts import TASKS
+from immune_data.publication import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from immune_data.figures import Drawn
+
+_TAGS = ["security", "intrusion-detection", "slips", "sft", "lora", "llm-as-a-judge", "provenance"]
+_SIZES = ["1K", "10K", "100K", "1M", "10M", "100M", "1B"]
+
+_TABLES = {
+    "incidents": "one row per incident",
+    "dags": "one row per incident and dataset that holds its evidence",
+    "responses": "one row per incident, task and model that answered",
+    "judgements": "one row per incident, task, model and judge run",
+    "gates": "one row per incident judged on all tasks: its value at every gate",
+    "funnel": "one row per step that incidents take from the sources to the records",
+}
+_KEYS = {
+    "messages": "the conversation: `role` and `content` of each turn; the last is the answer",
+    "incident_id": "the incident",
+    "task": "`summary`, `cause` (an analysis) or `risk` (an assessment)",
+    "model": "who wrote the answer",
+    "score": "the judge's score of it",
+    "dag_truncated": "whether the evidence is shown in part",
+    "origin": "`unified`, or `risk_only` for records of the standalone cause and risk dataset",
+    "tokens": "the whole conversation under Qwen2.5's chat template",
+}
+_UNITS = {
+    "chars4": "in characters divided by four and rounded down",
+    "words": "in words",
+    "tokens": "in Qwen2.5's tokens",
+}
+
+
+def render(
+    folder: Path,
+    datasets: Sequence[Dataset],
+    terms: Terms,
+    figures: Mapping[str, Sequence[Drawn]],
+) -> str:
+    """The card of what `folder` holds; `figures` by dataset, which lie in it as SVG files."""
+    from huggingface_hub import DatasetCardData
+
+    configs = _configs(datasets)
+    data = DatasetCardData(
+        language=["en"],
+        license=terms.license,
+        pretty_name=terms.repo_id.partition("/")[2],
+        size_categories=[_size(sum(_rows(datasets[0], split) for split in SPLITS.values()))],
+        task_categories=["text-generation", "summarization"],
+        tags=_TAGS,
+        configs=[
+            {
+                "config_name": name,
+                **({"default": True} if name == datasets[0].name else {}),
+                "data_files": [{"split": split, "path": path} for split, path in files.items()],
+            }
+            for name, files in configs.items()
+        ],
+        dataset_info=[_info(folder, name, files) for name, files in configs.items()],
+    )
+    sections = [
+        _opening(folder, datasets, terms),
+        _contents(folder, datasets),
+        _making(folder, datasets, figures),
+        _faults(datasets, terms),
+        _loading(datasets, terms),
+        _auditing(folder, datasets, terms),
+        _rebuilding(datasets),
+        _citing(terms),
+    ]
+    return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _configs(datasets: Sequence[Dataset]) -> dict[str, dict[str, str]]:
+    """The Parquet file of each split of each config."""
+    configs = {
+        dataset.name: {split: f"{dataset.name}/{split}.parquet" for split in SPLITS}
+        for dataset in datasets
+    }
+    configs |= {table: {"train": f"tables/{table}.parquet"} for table in TABLE_CONFIGS}
+    configs |= {
+        relation: {"train": f"{datasets[0].name}/relations/{relation}.parquet"}
+        for relation in RELATION_CONFIGS
+    }
+    return configs
+
+
+def _info(folder: Path, config: str, files: dict[str, str]) -> dict[str, Any]:
+    """What `datasets` wants to know of a config: features and sizes."""
+    import pyarrow.parquet as pq
+
+    splits = []
+    for split, path in files.items():
+        with pq.ParquetFile(folder / path) as parquet:
+            schema = parquet.schema_arrow
+            splits.append(
+                {
+                    "name": split,
+                    "num_bytes": sum(batch.nbytes for batch in parquet.iter_batches()),
+                    "num_examples": parquet.metadata.num_rows,
+                }
+            )
+    return {
+        "config_name": config,
+        "features": _features(schema),
+        "splits": splits,
+        "download_size": sum((folder / path).stat().st_size for path in files.values()),
+        "dataset_size": sum(split["num_bytes"] for split in splits),
+    }
+
+
+def _features(fields: pa.Schema | pa.StructType) -> list[dict[str, Any]]:
+    """Columns in the card's own notation."""
+    return [{"name": field.name, **_feature(field.type)} for field in fields]
+
+
+def _feature(type_: pa.DataType) -> dict[str, Any]:
+    import pyarrow as pa
+
+    if pa.types.is_struct(type_):
+        return {"struct": _features(type_)}
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        items = _feature(type_.value_type)
+        return {"list": items.get("dtype") or items.get("struct") or items}
+    names = {"double": "float64", "bool": "bool"}
+    return {"dtype": names.get(str(type_), str(type_))}
+
+
+def _size(rows: int) -> str:
+    """The Hub's category of a dataset of so many rows."""
+    for below, bound in zip(["", *_SIZES], _SIZES, strict=False):
+        number = int(bound[:-1]) * 1000 ** ("KMB".index(bound[-1]) + 1)
+        if rows < number:
+            return f"{below}<n<{bound}" if below else f"n<{bound}"
+    return f"n>{_SIZES[-1]}"
+
+
+def _opening(folder: Path, datasets: Sequence[Dataset], terms: Terms) -> str:
+    models = list(datasets[0].settings["models"])
+    judges = sorted({run["judge"] for run in _asked("from read_parquet(?)", _judge_runs(folder))})
+    incidents = _height(folder / "tables" / "incidents.parquet")
+    return (
+        f"# {terms.repo_id.partition('/')[2]}\n\n"
+        "Conversations about network-security incidents to fine-tune a small language model on, "
+        "selected from judged answers of larger ones.\n\n"
+        "The intrusion detection system "
+        "[Slips](https://github.com/stratosphereips/StratosphereLinuxIPS) reported "
+        f"{incidents:,} incidents. {len(models)} language models ({', '.join(models)}) each wrote "
+        "a summary, an analysis of the cause and an assessment of the risk of an incident, and "
+        f"judge models ({', '.join(judges)}) scored them. Here are the conversations that were "
+        "selected, and beside them everything they were selected from, so that each can be "
+        "traced to its source and asked about by SQL.\n\n"
+        "Read [the known faults](#known-faults) before you train on it."
+    )
+
+
+def _contents(folder: Path, datasets: Sequence[Dataset]) -> str:
+    recipes = [
+        [
+            f"`{dataset.name}`" + (" (default)" if dataset is datasets[0] else ""),
+            *(_rows(dataset, split) for split in SPLITS.values()),
+            dataset.settings["description"],
+        ]
+        for dataset in datasets
+    ]
+    tables = []
+    for config, files in _configs(datasets).items():
+        if config in _TABLES:
+            rows = _height(folder / files["train"])
+            of = f" (of `{datasets[0].name}`)" if config in RELATION_CONFIGS else ""
+            tables.append([f"`{config}`", rows, f"{_TABLES[config]}{of}"])
+    records = [
+        [f"`{dataset.name}`", split, row["task"], row["records"], row["tokens"]]
+        for dataset in datasets
+        for split, ours in SPLITS.items()
+        for row in sorted(
+            (row for row in dataset.manifest["counts"]["tasks"] if row["split"] == ours),
+            key=lambda row: TASKS.index(row["task"]),
+        )
+    ]
+    return "\n\n".join(
+        [
+            "## What is in it",
+            _table(["config", *SPLITS, "what it is"], recipes),
+            _table(["config", "rows", "what it is"], tables),
+            "Records and tokens by task:",
+            _table(["config", "split", "task", "records", "tokens"], records),
+            "A record:",
+            _table(["key", "what it is"], [[f"`{key}`", what] for key, what in _KEYS.items()]),
+            "`<config>/train.jsonl` and `validation.jsonl` are the same rows as lines of JSON, as "
+            "they were emitted (`validation` is what our commands call `eval`), with their "
+            "`manifest.json`. `tables/` and `<config>/relations/` are every table and relation of "
+            "the run, `sql/` the queries that made and audited them, `audit.json` what the audit "
+            "found, and `manifest.json` the sha256 of every file.",
+        ]
+    )
+
+
+def _making(
+    folder: Path, datasets: Sequence[Dataset], figures: Mapping[str, Sequence[Drawn]]
+) -> str:
+    parts = ["## How it was made"]
+    for dataset in datasets:
+        [settings] = _asked(
+            "from read_parquet(?)", folder / dataset.name / "relations" / "settings.parquet"
+        )
+        parts.append(f"### `{dataset.name}`")
+        parts.append("\n".join(f"- {rule}" for rule in _rules(folder, dataset, settings)))
+        parts.append("The way of the incidents, and where they were lost:")
+        parts.append(
+            _table(
+                ["step", "incidents", "records", "lost", "why"],
+                [
+                    [row[key] for key in ("step", "incidents", "records")]
+                    + [row["lost"] or None, row["why"]]
+                    for row in dataset.manifest["counts"]["funnel"]
+                ],
+            )
+        )
+        for figure in figures[dataset.name]:
+            parts.append(f"![{_cell(figure.title)}](figures/{dataset.name}/{figure.name}.svg)")
+            parts.append(f"*{_cell(figure.title)}.* {figure.description}")
+    return "\n\n".join(parts)
+
+
+def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str]:
+    """The recipe's rules in words, with its own values."""
+
+    def length(key: str) -> str:
+        unit = _UNITS[settings[f"{key}_unit"]]
+        return f"{settings[f'{key}_min']:,}-{settings[f'{key}_max']:,} ({unit})"
+
+    runs = _asked(
+        "select judge, provider, precedence, list(task order by task) as tasks, "
+        "max(incidents) as incidents from read_parquet(?) "
+        "group by judge_run, judge, provider, precedence order by precedence",
+        _judge_runs(folder),
+    )
+    judged = "; ".join(
+        f"{run['judge']} ({run['provider']}) on {' and '.join(run['tasks'])}: "
+        f"{run['incidents']:,} incidents"
+        for run in runs
+    )
+    marker = settings["dag_marker"].replace("{limit}", str(settings["dag_limit"]))
+    whose = {
+        "any": "any model's answer will do",
+        "winner": "the chosen answer must pass",
+    }[settings["gates_look_at"]]
+    rules = [
+        f"**Judge runs.** {judged}. An earlier run stands; a later one adds what it lacks.",
+        "**Pool.** Incidents judged on all three tasks and present in both source datasets.",
+        "**Winner.** The highest score of the judge; between equals, the model it scored first. "
+        "The winner on the cause gives the risk answer too.",
+        f"**Gates.** Best summary score at least {settings['summary_score_min']:g}, best cause "
+        f"total at least {settings['cause_total_min']:g}, best risk total at least "
+        f"{settings['risk_total_min']:g}; a summary of {length('summary_length')}, a cause of "
+        f"{length('cause_length')}, a risk of {length('risk_length')}"
+        + (", a risk answer that names its level" if settings["risk_level_required"] else "")
+        + f"; for lengths and level, {whose}.",
+        f"**Split.** {settings['eval_share']:.0%} of the passing incidents are `validation`, drawn "
+        f"with the seed {settings['split_seed']}"
+        + (
+            "; incidents of one source address and time window, or of one text of evidence, stay "
+            "on one side."
+            if settings["split_method"] == "groups"
+            else "."
+        ),
+        f"**Evidence.** At most {settings['dag_limit']:,} {settings['dag_unit']}, cut between "
+        f"lines and then marked `{marker}`"
+        + (
+            f"; less where the conversation would pass {settings['max_sequence_tokens']:,} tokens."
+            if settings["dag_within_context"]
+            else f". Training contexts are taken to be {settings['max_sequence_tokens']:,} tokens."
+        ),
+    ]
+    if settings["answers_cleaned"]:
+        rules.append(
+            "**Answers** are cleaned by named rules; one that cannot be is not used, and the next "
+            "best that passes stands in. Control tokens that stand as text are made harmless."
+        )
+    if settings["dataset"] == "risk" or settings["augmentation"] != "none":
+        rules.append(
+            "**Standalone risk dataset.** Cause and risk records in the order of the judge's file, "
+            f"winners by its combined ranking, causes of {length('standalone_cause_length')} and "
+            f"risks of {length('standalone_risk_length')}, {settings['standalone_eval_share']:.0%} "
+            f"held out with the seed {settings['standalone_split_seed']}."
+        )
+    if settings["dataset"] == "unified" and settings["augmentation"] != "none":
+        apart = {
+            "not_in_train": "that are not in the unified train split",
+            "not_in_splits": "that are in neither unified split, nor of a group of `validation`",
+        }[settings["augmentation"]]
+        rules.append(
+            f"**Augmentation.** Train records of the standalone dataset {apart} are appended."
+        )
+    if settings["cause_risk_copies"] > 1:
+        rules.append(
+            f"**Copies.** Cause and risk train records stand {settings['cause_risk_copies']} times."
+        )
+    return rules
+
+
+def _faults(datasets: Sequence[Dataset], terms: Terms) -> str:
+    parts = [
+        "## Known faults",
+        "An audit ran over every dataset before it was published. An `error` makes a record wrong "
+        "to train on, a `warn` wants a look, an `info` is good to know. `audit.json` says it all.",
+    ]
+    for dataset in datasets:
+        failed = [found for found in dataset.audit if found.failed]
+        failed.sort(key=lambda found: ("error", "warn", "info").index(found.check.severity))
+        accepted = [found for found in dataset.errors if found.check.name in terms.accepted]
+        said = (
+            f"{len(accepted)} of them are errors that the publisher accepts."
+            if accepted
+            else "None of them is an error."
+        )
+        parts.append(f"### In `{dataset.name}`")
+        if not failed:
+            parts.append(f"{len(dataset.audit)} checks ran; none found anything.")
+            continue
+        parts.append(f"{len(dataset.audit)} checks ran; {len(failed)} found something. {said}")
+        parts.append(
+            _table(
+                ["check", "severity", "rows", "what is wrong with them"],
+                [
+                    [
+                        f"`{found.check.name}`",
+                        found.check.severity + (" (accepted)" if found in accepted else ""),
+                        found.rows,
+                        _sentence(found.check.sentence),
+                    ]
+                    for found in failed
+                ],
+            )
+        )
+    return "\n\n".join(parts)
+
+
+def _loading(datasets: Sequence[Dataset], terms: Terms) -> str:
+    return f"""## Load it
+
+```python
+from datasets import load_dataset
+
+dataset = load_dataset("{terms.repo_id}", "{datasets[0].name}")
+print(dataset["train"][0]["messages"])
+```
+
+Name a tag by `revision="…"` to get the same bytes for ever. A trainer that takes conversations \
+needs `messages` alone; let the loss be on the assistant's turn."""
+
+
+def _auditing(folder: Path, datasets: Sequence[Dataset], terms: Terms) -> str:
+    at = f"hf://datasets/{terms.repo_id}"
+    name = datasets[0].name
+    tables = sorted((folder / "tables").glob("*.parquet"))
+    relations = sorted((folder / name / "relations").glob("*.parquet"))
+    views = "\n".join(
+        f"create view \"{path.stem}\" as from '{at}/{path.relative_to(folder).as_posix()}';"
+        for path in [*tables, *relations]
+    )
+    return f"""## Audit it
+
+```console
+$ python -m immune_data.audit --from {at} --recipe {name}
+```
+
+Or with any DuckDB client, straight from the Hub. Where incidents were lost, and at which gate:
+
+```sql
+from '{at}/{name}/relations/funnel.parquet';
+
+select verdict, count(*) as incidents
+from '{at}/{name}/relations/gates.parquet'
+where not passed
+group by verdict
+order by incidents desc, verdict;
+```
+
+Records of one incident on both sides:
+
+```sql
+select train.task, count(*) as records
+from '{at}/{name}/train.parquet' as train
+semi join '{at}/{name}/validation.parquet' as validation
+    on train.incident_id = validation.incident_id
+group by train.task
+order by train.task;
+```
+
+With these views every file of `sql/` runs by `.read`:
+
+<details><summary>Views of all tables and relations</summary>
+
+```sql
+{views}
+```
+
+</details>"""
+
+
+def _rebuilding(datasets: Sequence[Dataset]) -> str:
+    sources = {
+        (name, sha256)
+        for dataset in datasets
+        for name, sha256 in dataset.manifest["inputs"]["sources"].items()
+    }
+    commands = "\n".join(
+        f"$ python -m immune_data.emit --source data/source --out data --recipe {dataset.name}"
+        for dataset in datasets
+    )
+    return f"""## Rebuild it
+
+With `immune` {immune_data.__version__} and the source files below, these commands give the same \
+bytes of JSONL, whose sha256 are in `<config>/manifest.json`:
+
+```console
+{commands}
+```
+
+{_table(["source file", "sha256"], [[f"`{file}`", f"`{sha}`"] for file, sha in sorted(sources)])}"""
+
+
+def _citing(terms: Terms) -> str:
+    owner, _, name = terms.repo_id.partition("/")
+    return f"""## Cite it
+
+```bibtex
+@misc{{{name.lower()},
+  title = {{{name}: judged answers about network-security incidents}},
+  author = {{{owner}}},
+  howpublished = {{Hugging Face Hub}},
+  url = {{https://huggingface.co/datasets/{terms.repo_id}}}
+}}
+```
+
+## Licence
+
+`{terms.license}`, as its publisher says."""
+
+
+def _rows(dataset: Dataset, split: str) -> int:
+    tasks = dataset.manifest["counts"]["tasks"]
+    return sum(row["records"] for row in tasks if row["split"] == split)
+
+
+def _judge_runs(folder: Path) -> Path:
+    return folder / "tables" / "judge_runs.parquet"
+
+
+def _height(parquet: Path) -> int:
+    """The rows of a file."""
+    import pyarrow.parquet as pq
+
+    return pq.read_metadata(parquet).num_rows
+
+
+def _asked(query: str, parquet: Path) -> list[dict[str, Any]]:
+    """The rows of a query over a file, which is its parameter."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        found = connection.execute(query, [str(parquet)])
+        columns = [column for column, *_ in found.description]
+        return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown, its columns of numbers to the right."""
+    right = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
+    lines = [columns, ["---:" if flag else "---" for flag in right]]
+    lines += [[_cell(value) for value in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = f"{value:,}" if isinstance(value, int | float) else str(value)
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,0 +1,431 @@
+"""Upload a folder to the Hub: a folder and a dataset repository in, the commit it is now at out.
+
+All of it goes in one commit, so that nothing is ever published in part, and a step may be tried
+again at any point: each looks at what is there first. Works with `huggingface_hub` 1.3x and 2.x.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import immune_data
+from immune_data import manifest
+from immune_data.errors import ImmuneError
+from immune_data.publication import files
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetInfo, HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+Report = Callable[[str], None]
+Done = TypeVar("Done")
+
+# Seconds: the pauses before a step is tried again, the longest one that the Hub may ask for, and
+# how long it may take to accept a connection or to say nothing on one.
+PAUSES = (1, 4, 16)
+LONGEST_PAUSE = 300
+_CONNECT, _SILENCE = 30, 300
+
+_HUBS_OWN = ".gitattributes"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a folder was published: the commit that holds it, and whether this run made it."""
+
+    url: str
+    commit: str
+    created: bool
+    committed: bool
+    tagged: bool
+    private: bool
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file to publish."""
+
+    path: Path
+    sha256: str
+
+    @cached_property
+    def blob(self) -> str:
+        """The id that git gives the content."""
+        content = self.path.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+    def is_at(self, remote: RepoFile | None) -> bool:
+        """Whether the repository has this very content there."""
+        if remote is None:
+            return False
+        if remote.lfs is not None:
+            return remote.lfs.sha256 == self.sha256
+        return remote.blob_id == self.blob
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What went wrong, in a sentence without its end, and whether trying again may help."""
+
+    sentence: str
+    passing: bool
+    pause: float = 0
+
+
+class _TooLong(Exception):
+    """The Hub asks for more patience than we have."""
+
+
+def check_names(repo_id: str, tag: str | None) -> None:
+    """Refuse, before any work, what the Hub would refuse.
+
+    Raises:
+        ImmuneError: it cannot be the name of a repository of an owner, or of a tag.
+    """
+    import re
+
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        repo_id = ""
+    if repo_id.count("/") != 1:
+        raise ImmuneError(
+            "--repo-id should be ORG/NAME, of letters, digits, dots, dashes and underscores"
+        )
+    if tag is not None and (
+        not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", tag)
+        or ".." in tag
+        or tag.endswith((".", ".lock"))
+    ):
+        raise ImmuneError("--revision should be a tag such as v1.0, without spaces or slashes")
+
+
+def publish(
+    folder: Path, repo_id: str, *, private: bool, tag: str | None, report: Report
+) -> Published:
+    """Make the dataset repository hold what `folder` holds, under `tag` too if one is given.
+
+    Raises:
+        ImmuneError: the Hub does not let us, or cannot be reached; nothing is published in part.
+    """
+    from huggingface_hub import HfApi
+
+    _check_token()
+    api = HfApi(library_name="immune", library_version=immune_data.__version__)
+    local = {name: _File(folder / name, manifest.sha256(folder / name)) for name in files(folder)}
+    repo = _Repo(api, repo_id, local, report)
+    with _patient_client(report):
+        info, created = repo.persist(lambda: repo.open(private))
+        if private and not info.private:
+            raise ImmuneError(
+                f"{repo_id} exists and is public, and --private applies only when a repository is "
+                "made: change it in its settings on the Hub, or publish without --private; "
+                "nothing was published"
+            )
+        if tag is not None:
+            repo.persist(lambda: repo.tagged(tag))
+        commit, committed = repo.persist(repo.synchronise)
+        tagged = False
+        if tag is not None:
+            try:
+                tagged = repo.persist(lambda: repo.tag(tag, commit))
+            except ImmuneError as error:
+                raise ImmuneError(
+                    f"the files are published, but not under the tag {tag}, which the same "
+                    f"command sets when it is run again: {error}"
+                ) from None
+    url = f"{api.endpoint}/datasets/{repo_id}"
+    return Published(url, commit, created, committed, tagged, bool(info.private))
+
+
+def _check_token() -> None:
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import OIDCError
+
+    try:
+        token = get_token()
+    except OIDCError:
+        raise ImmuneError(
+            "HF_OIDC_RESOURCE is set, and no token can be had by it: unset it, or run where "
+            "its provider is"
+        ) from None
+    if token is None:
+        raise ImmuneError(
+            "there is no Hugging Face token: log in with `hf auth login` or set HF_TOKEN"
+        )
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ImmuneError(
+            "the Hugging Face token holds characters that no token has: "
+            "log in again with `hf auth login` or set HF_TOKEN anew"
+        )
+
+
+class _Repo:
+    """A dataset repository on the Hub, and the files it is to hold."""
+
+    def __init__(self, api: HfApi, repo_id: str, local: dict[str, _File], report: Report) -> None:
+        self._api = api
+        self._id = repo_id
+        self._local = local
+        self._report = report
+        self._created = False
+        self._sent = False
+
+    def open(self, private: bool) -> tuple[DatasetInfo, bool]:
+        """What the Hub says of the repository, which is made if need be, and whether it was."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        with suppress(RepositoryNotFoundError):
+            return self._info(), self._created
+        self._created = True
+        # Without a word on `private`, an organisation's own default applies.
+        self._api.create_repo(self._id, repo_type="dataset", private=private or None, exist_ok=True)
+        return self._info(), True
+
+    def synchronise(self) -> tuple[str, bool]:
+        """The commit at which the repository holds our files, and whether it took a new one."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        head = self._info().sha
+        remote = self._files(head)
+        changed = self._changed(remote)
+        gone = [name for name in remote if name not in self._local]
+        if not changed and not gone:
+            return head, self._sent
+        self._report(f"uploading {len(changed)} files, removing {len(gone)}")
+        self._sent = True
+        commit = self._api.create_commit(
+            self._id,
+            [
+                *(CommitOperationAdd(name, self._local[name].path) for name in changed),
+                *(CommitOperationDelete(name) for name in gone),
+            ],
+            commit_message=f"Publish with immune {immune_data.__version__}",
+            repo_type="dataset",
+            parent_commit=head,
+        )
+        return commit.oid, True
+
+    def tagged(self, tag: str) -> bool:
+        """Whether the tag is there, on our files.
+
+        Raises:
+            ImmuneError: it is there on other ones.
+        """
+        refs = self._api.list_repo_refs(self._id, repo_type="dataset")
+        if tag not in [ref.name for ref in refs.tags]:
+            return False
+        remote = self._files(tag)
+        if self._changed(remote) or remote.keys() - self._local.keys():
+            raise ImmuneError(
+                f"the tag {tag} of {self._id} is on other files: choose another --revision, or "
+                "delete the tag on the Hub"
+            )
+        return True
+
+    def tag(self, tag: str, commit: str) -> bool:
+        """Put the tag on the commit; whether it was not there before."""
+        if self.tagged(tag):
+            return False
+        self._api.create_tag(self._id, tag=tag, revision=commit, repo_type="dataset")
+        return True
+
+    def persist(self, step: Callable[[], Done]) -> Done:
+        """Do a step, and again after a pause where that may help.
+
+        Raises:
+            ImmuneError: it did not, or something else is wrong.
+        """
+        for pause in (*PAUSES, None):
+            try:
+                return step()
+            except ImmuneError:
+                raise
+            except Exception as error:
+                problem = _problem(error, self._id, urlsplit(self._api.endpoint).hostname or "")
+                if problem is None:
+                    raise
+            if not problem.passing or pause is None or problem.pause > LONGEST_PAUSE:
+                raise ImmuneError(f"{problem.sentence}; nothing was published in part")
+            pause = max(pause, problem.pause)
+            self._report(f"trying again in {pause:.0f} s")
+            time.sleep(pause)
+        raise AssertionError("the last pause is none")
+
+    def _info(self) -> DatasetInfo:
+        return self._api.dataset_info(self._id)
+
+    def _files(self, revision: str) -> dict[str, RepoFile]:
+        from huggingface_hub.hf_api import RepoFile
+
+        entries = self._api.list_repo_tree(
+            self._id, recursive=True, revision=revision, repo_type="dataset"
+        )
+        return {
+            entry.path: entry
+            for entry in entries
+            if isinstance(entry, RepoFile) and entry.path != _HUBS_OWN
+        }
+
+    def _changed(self, remote: dict[str, RepoFile]) -> list[str]:
+        return [
+            name for name, file in sorted(self._local.items()) if not file.is_at(remote.get(name))
+        ]
+
+
+def _problem(error: Exception, repo_id: str, host: str) -> _Problem | None:
+    """What an exception of `huggingface_hub` means to the user; None if it is a fault of ours.
+
+    No exception's text is passed on but the Hub's own words: the others may hold signed URLs.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    # httpx's in 1.x, httpx2's in 2.x
+    connection_error = next(
+        kind for kind in HfHubHTTPError.__bases__ if kind.__name__ == "HTTPError"
+    )
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for cause in chain:
+        if isinstance(cause, _TooLong):
+            return _Problem(str(cause), passing=False)
+        if isinstance(cause, OfflineModeIsEnabled):
+            return _Problem("HF_HUB_OFFLINE is set: unset it to publish", passing=False)
+        if isinstance(cause, HfHubHTTPError) and cause.response is not None:
+            return _answer(cause, repo_id, host)
+        if isinstance(cause, connection_error):
+            return _Problem(
+                f"the connection to {host} fails: see whether it can be reached, then run again",
+                passing=True,
+            )
+    if isinstance(error, json.JSONDecodeError):
+        return _Problem(f"{host} does not answer as the Hub does: see HF_ENDPOINT", passing=True)
+    if isinstance(error, ValueError) and "README.md" in str(error):
+        return _Problem(f"the Hub refuses the card: {_line(str(error))}", passing=False)
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return _Problem(f"{error.filename} went away: run again", passing=False)
+    if isinstance(error, ValueError) and "LFS" in str(error):
+        return _Problem(f"the Hub refuses a file: {_line(str(error))}", passing=False)
+    if isinstance(error, OSError | RuntimeError):  # of Xet, of the storage
+        return _Problem(
+            f"the upload to {host} fails: run again, what is there is not sent twice", passing=True
+        )
+    return None
+
+
+def _answer(error: Any, repo_id: str, host: str) -> _Problem:
+    """What an answer other than 200 means."""
+    status = error.response.status_code
+    said = _line(error.server_message or "")
+    owner = repo_id.partition("/")[0]
+    if status == 401:
+        sentence = (
+            "the Hub does not accept the token: log in again with `hf auth login`, "
+            f"or set HF_TOKEN to one that may write to {owner}"
+        )
+    elif status == 403:
+        sentence = f"the token may not write to {repo_id}: use one that has write access to {owner}"
+    elif status == 404:
+        sentence = f"the Hub does not find {repo_id}: see whether {owner} exists and is yours"
+    elif status in (409, 412):
+        sentence = f"{repo_id} is being changed by someone else: run again when that is done"
+        return _Problem(sentence, passing=True)
+    elif status == 429:
+        wait = _asked_to_wait(error.response)
+        sentence = f"{host} gets too many requests: run again in {max(wait, 60):.0f} s"
+        return _Problem(sentence, passing=True, pause=wait)
+    elif status >= 500 or status == 408:
+        sentence = f"{host} has trouble ({status}): run again later"
+        return _Problem(sentence, passing=True, pause=_asked_to_wait(error.response))
+    else:
+        sentence = f"the Hub refuses ({status})"
+    return _Problem(f"{sentence} (it says: {said})" if said else sentence, passing=False)
+
+
+def _line(text: str) -> str:
+    """Some words of another's, fit to stand in a sentence and without our token."""
+    from huggingface_hub import get_token
+
+    words = " ".join(text.split())[:300]
+    token = get_token()
+    return words.replace(token, "<token>") if token else words
+
+
+def _asked_to_wait(response: Any) -> float:
+    """The seconds of a `Retry-After`, which are a number or a date; 0 if there is none."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+@contextmanager
+def _patient_client(report: Report) -> Iterator[None]:
+    """Let `huggingface_hub` wait, but not for ever; and write nothing of its own.
+
+    It retries some requests by itself and then waits as long as the Hub asks; and what it logs
+    meanwhile holds URLs that are as good as passwords.
+    """
+    from huggingface_hub import logging, set_client_factory
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+    from huggingface_hub.utils._http import default_client_factory
+
+    def look(response: Any) -> None:
+        status = response.status_code
+        if status != 429 and status < 500:
+            return
+        wait = _asked_to_wait(response)
+        if wait > LONGEST_PAUSE:
+            raise _TooLong(
+                f"the Hub asks to wait {wait:.0f} s, which is too long to wait here: run again then"
+            )
+        report(f"the Hub answers {status}" + (f", wait {wait:.0f} s" if wait else ""))
+
+    def factory() -> Any:
+        client = default_client_factory()
+        hooks = client.event_hooks
+        client.event_hooks = {**hooks, "response": [*hooks.get("response", []), look]}
+        client.timeout = type(client.timeout)(_SILENCE, connect=_CONNECT)
+        return client
+
+    def pass_on(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if issubclass(category, UserWarning):
+            report(_line(str(message)))
+
+    verbosity, quiet = logging.get_verbosity(), are_progress_bars_disabled()
+    logging.set_verbosity(logging.CRITICAL)
+    disable_progress_bars()
+    set_client_factory(factory)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = pass_on
+            yield
+    finally:
+        set_client_factory(default_client_factory)
+        logging.set_verbosity(verbosity)
+        if not quiet:
+            enable_progress_bars()

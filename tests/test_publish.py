@@ -1,0 +1,798 @@
+"""Publishing: what the folder holds, what the Hub gets, and what goes wrong on the way there.
+
+The real `huggingface_hub` client talks to a loopback server; `datasets` opens what was published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from corpus import Corpus, digests, query, records
+from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors
+
+from immune_data import card, checks, emit, publish, report
+from immune_data import hub as hub_module
+from immune_data.errors import ImmuneError
+from immune_data.figures import Drawn
+
+RECIPES = ("unified-clean", "unified-v2")
+TABLES = ("incidents", "dags", "responses", "judgements")
+REPO = "acme/incidents"
+TERMS = ("--repo-id", REPO, "--license", "cc-by-4.0")
+
+# The errors of the corpus below under `unified-v2`, whose augmentation takes eval incidents.
+FAULT = "eval_in_train"
+
+
+def sketched(facts: report.Facts) -> list[Drawn]:
+    """Stands in for the report's figures, whose drawing takes seconds."""
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg"><!-- {len(facts.funnel)} --></svg>'
+    return [Drawn("funnel", "The way", "Step by step.", svg, svg, svg, b"")]
+
+
+@pytest.fixture(autouse=True)
+def _sketches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "drawn", sketched)
+
+
+def emit_all(source: Path, out: Path) -> None:
+    for recipe in RECIPES:
+        arguments = ["--source", str(source), "--out", str(out), "--recipe", recipe]
+        assert emit.main(arguments) == 0
+
+
+@pytest.fixture(scope="session")
+def emitted(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """Two recipes of a corpus in which something differs wherever it can."""
+
+    def make(folder: Path) -> None:
+        corpus = Corpus()
+        for number in range(24):
+            corpus.incident(
+                f"i{number:02}",
+                facts={
+                    "source_ip": f"10.0.0.{number}",
+                    "category": "Normal" if number % 3 else "Malware",
+                    "threat_level": None if number == 5 else number / 4,
+                },
+                answers={"gpt-4o": {"summary": None}} if number == 7 else None,
+                summary_scores=None if number > 20 else {"gpt-4o": 9, "qwen2.5-3b": 4},
+                dag=f"Evidence {number}: “10.0.0.{number} → 8.8.8.8” | 日本\n" * (number + 1),
+            )
+        emit_all(corpus.write(folder / "source"), folder / "out")
+
+    return shared_folder("publish", make) / "out"
+
+
+@pytest.fixture
+def out(emitted: Path, tmp_path: Path) -> Path:
+    """A copy of what was emitted that a test may spoil."""
+    import shutil
+
+    shutil.copytree(emitted, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., HubServer]]:
+    """`served(…)`: a Hub, which the client of this process then takes for the real one."""
+    started: list[HubServer] = []
+
+    def start(**how: Any) -> HubServer:
+        server = HubServer(**how).__enter__()
+        started.append(server)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            server.url + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        return server
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield start
+    for server in started:
+        server.__exit__()
+
+
+@pytest.fixture
+def hub(served: Callable[..., HubServer]) -> HubServer:
+    return served(lfs_above=4000)
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were made, without making them."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    return pauses
+
+
+def run(out: Path, *more: object, recipes: tuple[str, ...] = ("unified-clean",)) -> int:
+    arguments = [*TERMS, "--out", out, "--recipe", *recipes, *more]
+    return publish.main([str(argument) for argument in arguments])
+
+
+def folder_of(out: Path) -> Path:
+    return out / "publish" / "incidents"
+
+
+def metadata(folder: Path) -> dict[str, Any]:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# The folder
+
+
+@pytest.fixture(scope="session")
+def written(emitted: Path, shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A dry run of both recipes."""
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(report, "drawn", sketched)
+            code = run(
+                *(emitted, "--dry-run", "--to", folder / "made", "--accept", FAULT), recipes=RECIPES
+            )
+        assert code == 0
+
+    return shared_folder("published", make) / "made"
+
+
+def test_a_dry_run_writes_everything_and_prints_the_card(
+    out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert run(out, "--dry-run") == 0
+    folder = folder_of(out)
+    said = capsys.readouterr().out
+    assert said.startswith((folder / "README.md").read_text(encoding="utf-8"))
+    assert "nothing was uploaded" in said
+    names = set(digests(folder))
+    relations = {f"unified-clean/relations/{name}.parquet" for (name,) in schema(out)}
+    assert {"README.md", "manifest.json", "audit.json", "unified-clean/manifest.json"} <= names
+    assert len(relations) > 15
+    assert {name for name in names if "/relations/" in name} == relations
+    assert {name for name in names if name.startswith("tables/")} >= {
+        f"tables/{path.name}" for path in (out / "tables").glob("*.parquet")
+    }
+    assert any(name.startswith("sql/pipeline/") for name in names)
+    assert any(name.startswith("sql/audit/") for name in names)
+    sft = out / "sft" / "unified-clean"
+    for split, ours in (("train", "train"), ("validation", "eval")):
+        published = (folder / "unified-clean" / f"{split}.jsonl").read_bytes()
+        assert published == (sft / f"{ours}.jsonl").read_bytes()
+    assert not list(folder.parent.glob(".*"))
+
+
+def schema(out: Path, recipe: str = "unified-clean") -> list[tuple]:
+    return query(
+        out,
+        "select table_name from duckdb_tables() where schema_name = current_schema()",
+        recipe,
+    )
+
+
+def test_the_manifest_names_every_other_file(written: Path) -> None:
+    content = json.loads((written / "manifest.json").read_text())
+    found = digests(written)
+    del found["manifest.json"]
+    assert {name: file["sha256"] for name, file in content["files"].items()} == found
+    assert [recipe["recipe"] for recipe in content["recipes"]] == list(RECIPES)
+    assert content["accepted"] == [FAULT]
+
+
+def test_parquet_holds_the_rows_of_the_lines(written: Path) -> None:
+    for recipe in RECIPES:
+        for split in ("train", "validation"):
+            rows = lines(written / recipe / f"{split}.jsonl")
+            table = pq.read_table(written / recipe / f"{split}.parquet")
+            assert table.to_pylist() == rows
+            assert table.column_names == list(rows[0])
+            column = pq.ParquetFile(written / recipe / f"{split}.parquet").metadata.row_group(0)
+            assert column.column(0).compression == "ZSTD"
+
+
+def test_relations_are_those_of_the_database(written: Path, emitted: Path) -> None:
+    for recipe in RECIPES:
+        for (name,) in schema(emitted, recipe):
+            path = written / recipe / "relations" / f"{name}.parquet"
+            assert duckdb.read_parquet(str(path)).fetchall() == query(
+                emitted, f'from "{name}"', recipe
+            )
+
+
+def test_the_same_dataset_gives_the_same_bytes(out: Path, written: Path, tmp_path: Path) -> None:
+    assert run(out, "--dry-run", "--accept", FAULT, recipes=RECIPES) == 0
+    first = digests(folder_of(out))
+    assert first == digests(written)
+    assert run(out, "--dry-run", "--accept", FAULT, recipes=RECIPES) == 0
+    assert digests(folder_of(out)) == first
+
+
+def test_an_earlier_publication_is_replaced_and_nothing_else(
+    out: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    target = tmp_path / "to"
+    assert run(out, "--dry-run", "--to", target, "--accept", FAULT, recipes=RECIPES) == 0
+    assert run(out, "--dry-run", "--to", target) == 0
+    assert not (target / "unified-v2").exists()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years")
+    said = refused(
+        publish.main, *TERMS, "--out", out, "--recipe", RECIPES[0], "--to", precious, "--dry-run"
+    )
+    assert str(precious) in said
+    assert (precious / "thesis.txt").read_text() == "years"
+
+
+# The card
+
+
+def test_the_hub_accepts_the_card(written: Path) -> None:
+    from huggingface_hub import DatasetCard
+
+    loaded = DatasetCard.load(written / "README.md")
+    assert loaded.data.license == "cc-by-4.0"
+    assert loaded.data.language == ["en"]
+    assert card_errors(str(loaded)) == []
+    data = metadata(written)
+    assert [config["config_name"] for config in data["configs"]] == [
+        *(*RECIPES, *TABLES),
+        *("gates", "funnel"),
+    ]
+    assert [config.get("default") for config in data["configs"]] == [True] + [None] * 7
+    for config in data["configs"]:
+        for files in config["data_files"]:
+            assert (written / files["path"]).is_file()
+    assert data["size_categories"] == ["n<1K"]
+
+
+def test_sizes_and_features_are_those_of_the_files(written: Path) -> None:
+    data = metadata(written)
+    for config, info in zip(data["configs"], data["dataset_info"], strict=True):
+        assert info["config_name"] == config["config_name"]
+        paths = {files["split"]: written / files["path"] for files in config["data_files"]}
+        assert {split["name"]: split["num_examples"] for split in info["splits"]} == {
+            split: pq.read_metadata(path).num_rows for split, path in paths.items()
+        }
+        assert info["download_size"] == sum(path.stat().st_size for path in paths.values())
+        assert info["dataset_size"] == sum(split["num_bytes"] for split in info["splits"])
+        names = [feature["name"] for feature in info["features"]]
+        assert all(pq.read_schema(path).names == names for path in paths.values())
+
+
+@pytest.mark.parametrize(
+    ("rows", "category"),
+    [
+        (1, "n<1K"),
+        (999, "n<1K"),
+        (1000, "1K<n<10K"),
+        (2420, "1K<n<10K"),
+        (10_000, "10K<n<100K"),
+        (999_999, "100K<n<1M"),
+        (999_999_999, "100M<n<1B"),
+        (10**9, "n>1B"),
+    ],
+)
+def test_size_categories(rows: int, category: str) -> None:
+    assert card._size(rows) == category
+
+
+def test_the_numbers_of_the_card_are_counted(written: Path, emitted: Path) -> None:
+    text = (written / "README.md").read_text(encoding="utf-8")
+    for recipe in RECIPES:
+        train, held_out = (len(records(emitted, split, recipe)) for split in ("train", "eval"))
+        assert re.search(rf"\| `{recipe}`( \(default\))? \| {train} \| {held_out} \|", text)
+        for split, ours in (("train", "train"), ("validation", "eval")):
+            for task in ("summary", "cause", "risk"):
+                of_task = [row for row in records(emitted, ours, recipe) if row["task"] == task]
+                tokens = sum(row["tokens"] for row in of_task)
+                row = f"| `{recipe}` | {split} | {task} | {len(of_task)} | {tokens:,} |"
+                assert (row in text) == bool(of_task)
+        for step, incidents in query(emitted, "select step, incidents from funnel", recipe):
+            assert f"| {step} | {incidents} |" in text
+    for table in TABLES:
+        [(rows,)] = query(emitted, f"select count(*) from main.{table}")
+        assert f"| `{table}` | {rows} |" in text
+    [(limit, score)] = query(emitted, "select dag_limit, summary_score_min from settings")
+    assert f"At most {limit:,} tokens" in text
+    assert f"summary score at least {score:g}" in text
+
+
+def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> None:
+    recipe = tmp_path / "strict.toml"
+    recipe.write_text(
+        'description = "ours | theirs"\nextends = "unified-v1"\n'
+        "[gates]\nsummary_score_min = 7\nsummary_length = { min = 51, max = 399, unit = 'words' }\n"
+        "[dag]\nlimit = 1234\n[split]\nseed = 7\neval_share = 0.25\n"
+    )
+    source, out = emitted.parent / "source", tmp_path / "out"
+    arguments = ["--source", str(source), "--out", str(out), "--recipe", str(recipe)]
+    assert emit.main(arguments) == 0
+    assert publish.main([*TERMS, "--out", str(out), "--recipe", str(recipe), "--dry-run"]) == 0
+    text = (folder_of(out) / "README.md").read_text(encoding="utf-8")
+    for value in (
+        *("ours \\| theirs", "summary score at least 7", "51-399 (in words)", "At most 1,234"),
+        *("first ~1234 tokens", "seed 7", "25% of the passing"),
+    ):
+        assert value in text
+    assert "**Augmentation.**" not in text
+    assert "3,500" not in text
+
+
+def test_the_figures_are_those_of_the_report(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    real, made = report.drawn, []
+    monkeypatch.setattr(report, "drawn", lambda facts: made.extend(real(facts)) or made)
+    assert run(out, "--dry-run") == 0
+    text = (folder_of(out) / "README.md").read_text(encoding="utf-8")
+    assert len(made) > 3
+    for figure in made:
+        path = f"figures/unified-clean/{figure.name}.svg"
+        assert (folder_of(out) / path).read_text(encoding="utf-8") == figure.svg
+        assert f"![{figure.title}]({path})" in text
+        assert figure.description in text
+
+
+def test_the_sql_of_the_card_runs_on_the_files(written: Path) -> None:
+    text = (written / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    with duckdb.connect() as connection:
+        answers = []
+        for block in blocks:
+            here = block.replace(f"hf://datasets/{REPO}", str(written))
+            assert "hf://" not in here
+            for statement in duckdb.extract_statements(here):
+                answers.append(connection.execute(statement).fetchall())
+        assert answers[0][0][0] == "read"
+        assert answers[2] == []  # none of unified-clean is on both sides
+        for path in sorted((written / "sql" / "audit").glob("*.sql")):
+            connection.execute(path.read_text(encoding="utf-8"))
+
+
+# What is refused
+
+
+def test_the_audit_refuses_what_is_wrong_to_train_on(
+    out: Path, hub: HubServer, refused: Callable[..., str]
+) -> None:
+    arguments = [*TERMS, "--out", out, "--recipe", "unified-v2"]
+    said = refused(publish.main, *arguments, code=1)
+    assert FAULT in said
+    assert f"--accept {FAULT}" in said
+    assert hub.requests == []
+    assert not folder_of(out).exists()
+
+
+def test_accepted_faults_are_on_the_card(out: Path, emitted: Path) -> None:
+    assert run(out, "--dry-run", "--accept", FAULT, recipes=("unified-v2",)) == 0
+    text = (folder_of(out) / "README.md").read_text(encoding="utf-8")
+    held_out = {row["incident_id"] for row in records(emitted, "eval")}
+    leaked = [row for row in records(emitted, "train") if row["incident_id"] in held_out]
+    assert leaked
+    assert f"| `{FAULT}` | error (accepted) | {len(leaked)} |" in text
+    [found] = [
+        found
+        for found in json.loads((folder_of(out) / "audit.json").read_text())["unified-v2"]
+        if found["check"] == FAULT
+    ]
+    assert found["failed"]
+    assert found["rows"] == len(leaked)
+    assert found["severity"] == "error"
+    assert found["first_incident"] in held_out
+
+
+def test_a_changed_file_is_refused(out: Path, hub: HubServer, refused: Callable[..., str]) -> None:
+    arguments = [*TERMS, "--out", out, "--recipe", "unified-clean"]
+    train = out / "sft" / "unified-clean" / "train.jsonl"
+    before = train.read_bytes()
+    train.write_bytes(before.replace(b"scan", b"scam", 1))
+    assert str(train) in refused(publish.main, *arguments, code=1)
+    train.write_bytes(before)
+    table = out / "tables" / "dags.parquet"
+    spoilt = table.read_bytes()
+    table.write_bytes(spoilt + b"\0")
+    assert str(table.parent) in refused(publish.main, *arguments, code=1)
+    table.write_bytes(spoilt)
+    manifest = out / "sft" / "unified-clean" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["inputs"]["settings"]["gates"]["summary_score_min"] = 5
+    manifest.write_text(json.dumps(content))
+    assert "emit it again" in refused(publish.main, *arguments, code=1)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--license", "mit"], ["--repo-id"]),
+        (["--repo-id", REPO], ["--license"]),
+        (["--repo-id", "incidents", "--license", "mit"], ["ORG/NAME"]),
+        (["--repo-id", "a/b/c", "--license", "mit"], ["ORG/NAME"]),
+        (["--repo-id", "acme/in cidents", "--license", "mit"], ["ORG/NAME"]),
+        (["--repo-id", "acme/../x", "--license", "mit"], ["ORG/NAME"]),
+        (["--repo-id", REPO, "--license", "My Licence"], ["--license", "cc-by-4.0"]),
+        ([*TERMS, "--recipe", "unifed"], ["unifed", "unified-v2"]),
+        ([*TERMS, "--recipe", "risk"], ["risk"]),
+        ([*TERMS, "--recipe", "unified-clean", "--accept", "eval_in_trian"], ["eval_in_trian"]),
+        ([*TERMS, "--revision", "a b"], ["--revision"]),
+        ([*TERMS, "--revision", "x/../y"], ["--revision"]),
+        ([*TERMS, "--token", "hf_x"], ["--token"]),
+    ],
+)
+def test_a_wrong_use_is_a_sentence(
+    arguments: list[str], words: list[str], emitted: Path, refused: Callable[..., str]
+) -> None:
+    before = digests(emitted)
+    said = refused(publish.main, *arguments, "--out", emitted)
+    for word in words:
+        assert word in said
+    assert digests(emitted) == before
+
+
+def test_what_was_never_emitted_is_a_sentence(tmp_path: Path, refused: Callable[..., str]) -> None:
+    said = refused(publish.main, *TERMS, "--out", tmp_path / "nowhere")
+    assert "emit" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_may_not_hide_a_config(
+    out: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    (tmp_path / "Gates.toml").write_text('description = "x"\nextends = "unified-v1"\n')
+    said = refused(publish.main, *TERMS, "--out", out, "--recipe", tmp_path / "Gates.toml")
+    assert "Gates" in said
+
+
+# To the Hub and back
+
+LOAD = """
+import json, sys
+from datasets import get_dataset_config_names, load_dataset
+folder, into = sys.argv[1:]
+found = {}
+for config in get_dataset_config_names(folder):
+    loaded = load_dataset(folder, config)
+    for split, rows in loaded.items():
+        found.setdefault(config, {})[split] = [dict(row) for row in rows]
+found["default"] = [dict(row) for row in load_dataset(folder)["validation"]]
+json.dump(found, open(into, "w"))
+"""
+
+
+@pytest.mark.parametrize("parts_of", [None, 20_000])
+def test_what_is_downloaded_is_what_was_emitted(
+    parts_of: int | None, out: Path, served: Callable[..., HubServer], tmp_path: Path
+) -> None:
+    hub = served(lfs_above=4000, parts_of=parts_of)
+    accept = ("--accept", FAULT, "--revision", "v1")
+    assert run(out, *accept, recipes=RECIPES) == 0
+    local = {name: (folder_of(out) / name).read_bytes() for name in digests(folder_of(out))}
+    assert hub.files(REPO) == local
+    assert len(hub.repos[REPO].commits) == 2  # the Hub's own first, and ours
+    assert hub.repos[REPO].tags == {"v1": hub.repos[REPO].commits[-1][0]}
+    assert any("/complete" in route for route in hub.requests) == bool(parts_of)
+
+    from huggingface_hub import snapshot_download
+
+    downloaded = Path(
+        snapshot_download(
+            REPO,
+            repo_type="dataset",
+            revision="v1",
+            cache_dir=tmp_path / "hub",
+            local_dir=tmp_path / "downloaded",
+            token=TOKEN,
+        )
+    )
+    assert {
+        name: sha256 for name, sha256 in digests(downloaded).items() if not name.startswith(".")
+    } == {name: hashlib.sha256(content).hexdigest() for name, content in local.items()}
+    if parts_of is None:
+        opened(downloaded, out, tmp_path)
+
+
+def opened(downloaded: Path, out: Path, tmp_path: Path) -> None:
+    """`datasets` gives, config by config and offline, the rows that were emitted."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(downloaded), str(tmp_path / "loaded.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_OFFLINE": "1",
+            "HF_HOME": str(tmp_path / "home"),
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads((tmp_path / "loaded.json").read_text())
+    assert set(loaded) == {*RECIPES, *TABLES, "gates", "funnel", "default"}
+    for recipe in RECIPES:
+        assert loaded[recipe] == {
+            "train": records(out, "train", recipe),
+            "validation": records(out, "eval", recipe),
+        }
+    assert loaded["default"] == records(out, "eval", RECIPES[0])
+    for table in TABLES:
+        path = out / "tables" / f"{table}.parquet"
+        assert loaded[table] == {"train": pq.read_table(path).to_pylist()}
+    for relation in ("gates", "funnel"):
+        rows = [list(row.values()) for row in loaded[relation]["train"]]
+        assert rows == [list(row) for row in query(out, f"from {relation}", RECIPES[0])]
+
+
+def test_the_same_bytes_make_no_commit(
+    out: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(out) == 0
+    assert "published" in capsys.readouterr().out
+    commits, since = list(hub.repos[REPO].commits), len(hub.requests)
+    assert run(out, "--revision", "v1.0") == 0
+    said = capsys.readouterr().out
+    assert "no commit" in said
+    assert "v1.0" in said
+    assert hub.repos[REPO].commits == commits
+    assert not [route for route in hub.routes(since) if "/commit/" in route or "PUT" in route]
+    assert run(out, "--revision", "v1.0") == 0
+    assert "there already" in capsys.readouterr().out
+    assert run(out, "--revision", "v1.1", "--json") == 0
+    published = json.loads(capsys.readouterr().out)["published"]
+    assert published["committed"] is False
+    assert published["tagged"] is True
+    assert published["commit"] == commits[-1][0]
+    assert set(hub.repos[REPO].tags) == {"v1.0", "v1.1"}
+
+
+def test_what_no_longer_belongs_goes(out: Path, hub: HubServer) -> None:
+    assert run(out, "--accept", FAULT, recipes=RECIPES) == 0
+    assert any(name.startswith("unified-v2/") for name in hub.files(REPO))
+    since = len(hub.requests)
+    assert run(out) == 0
+    assert set(hub.files(REPO)) == set(digests(folder_of(out)))
+    assert ".gitattributes" in hub.repos[REPO].at("main")[1]
+    stored = [route for route in hub.requests[since:] if route.startswith("PUT")]
+    assert len(stored) <= len({"README.md", "audit.json", "manifest.json"})
+
+
+def test_a_tag_on_other_files_is_a_sentence(
+    out: Path, hub: HubServer, refused: Callable[..., str]
+) -> None:
+    assert run(out, "--revision", "v1") == 0
+    commits = list(hub.repos[REPO].commits)
+    arguments = [*TERMS, "--out", out, "--recipe", *RECIPES, "--accept", FAULT]
+    said = refused(publish.main, *arguments, "--revision", "v1")
+    assert "v1" in said
+    assert hub.repos[REPO].commits == commits
+
+
+def test_private_applies_when_a_repository_is_made(
+    out: Path, hub: HubServer, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    assert run(out, "--private") == 0
+    assert hub.repos[REPO].private
+    assert run(out) == 0
+    assert "is private" in capsys.readouterr().out
+    assert hub.repos[REPO].private
+    hub.repos[REPO].private = False
+    hub.repos[REPO].commits[1:] = []
+    said = refused(publish.main, *TERMS, "--out", out, "--recipe", RECIPES[0], "--private")
+    assert "public" in said
+    assert hub.files(REPO) == {}
+
+
+# What goes wrong
+
+PREUPLOAD, COMMIT, BATCH = "POST .*/preupload/", "POST .*/commit/", "POST .*/objects/batch"
+STORE, INFO, CREATE = "PUT /storage/", "GET /api/datasets/[^/]+/[^/]+$", "POST /api/repos/create"
+TREE, TAG, CARD, VERIFY = "GET .*/tree/", "POST .*/tag/", "validate-yaml", "objects/verify"
+STEPS = [PREUPLOAD, COMMIT, BATCH, STORE, INFO, CREATE, TREE, TAG, CARD, VERIFY]
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """A part of a publication: one file of each kind."""
+    for name in ("README.md", "manifest.json", "audit.json", "unified-clean/train.parquet"):
+        part = tmp_path / "folder" / name
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes((written / name).read_bytes())
+    return tmp_path / "folder"
+
+
+def attempt(folder: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]) -> str | None:
+    """Publish under a tag: the sentence, if any, and the folder is there as a whole or not."""
+    capsys.readouterr()
+    failed = None
+    try:
+        published = hub_module.publish(folder, REPO, private=False, tag="v1", report=print)
+    except ImmuneError as error:
+        failed = str(error)
+    said = f"{failed} {capsys.readouterr()}"
+    assert TOKEN not in said
+    assert SIGNATURE not in said
+    held = hub.files(REPO) if REPO in hub.repos else {}
+    assert held in ({}, {name: (folder / name).read_bytes() for name in digests(folder)})
+    if failed is None:
+        assert held
+        assert hub.repos[REPO].tags == {"v1": published.commit}
+        assert published.commit == hub.repos[REPO].commits[-1][0]
+        assert len(hub.repos[REPO].commits) == 2
+    return failed
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"status": 503, "body": b"<html>busy</html>"},
+        {"status": 429, "headers": {"Retry-After": "7"}},
+        {"cut": "request"},
+        {"cut": "response"},
+    ],
+    ids=["500", "503", "429", "cut-request", "cut-response"],
+)
+def test_what_passes_is_tried_again(
+    step: str,
+    fault: dict[str, Any],
+    folder: Path,
+    hub: HubServer,
+    slept: list[float],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hub.fault(step, **fault)
+    assert attempt(folder, hub, capsys) is None
+    assert slept
+    assert max(slept) <= 20
+    if "headers" in fault:
+        assert max(slept) >= 7
+
+
+@pytest.mark.parametrize("step", [PREUPLOAD, COMMIT, STORE, TAG])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"status": 401, "message": "Invalid credentials"}, "hf auth login"),
+        ({"status": 403, "message": "Forbidden"}, "write access"),
+        ({"status": 404}, "does not find"),
+        ({"status": 409, "message": "Conflict"}, "someone else"),
+        ({"status": 412}, "someone else"),
+        ({"status": 500}, "run again later"),
+        ({"status": 429, "headers": {"Retry-After": "2"}}, "too many requests"),
+        ({"status": 429, "headers": {"Retry-After": "86400"}}, "86400 s"),
+        ({"status": 418, "message": "short and stout"}, "short and stout"),
+        ({"cut": "request"}, "can be reached"),
+    ],
+    ids=["401", "403", "404", "409", "412", "500", "429", "429-for-a-day", "418", "cut"],
+)
+def test_what_does_not_pass_is_a_sentence(
+    step: str,
+    fault: dict[str, Any],
+    words: str,
+    folder: Path,
+    hub: HubServer,
+    slept: list[float],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hub.fault(step, times=float("inf"), **fault)
+    said = attempt(folder, hub, capsys)
+    assert said is not None
+    assert words in said
+    assert sum(slept) < 600
+    assert ("the files are published" in said) == (step == TAG)
+    assert bool(REPO in hub.repos and hub.files(REPO)) == (step == TAG)
+    hub.faults.clear()
+    assert attempt(folder, hub, capsys) is None
+
+
+def test_another_commit_in_between_is_no_harm(
+    out: Path, hub: HubServer, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(out) == 0
+    assert run(out, "--accept", FAULT, "--dry-run", recipes=RECIPES) == 0
+    repo = hub.repos[REPO]
+    real = hub_module._Repo._files
+
+    def meddled(self: Any, revision: str) -> Any:
+        found = real(self, revision)
+        if len(repo.commits) == 2:
+            repo.commit({**repo.commits[-1][1], "note.txt": b"hello"}, "someone else's")
+        return found
+
+    monkeypatch.setattr(hub_module._Repo, "_files", meddled)
+    assert run(out, "--accept", FAULT, recipes=RECIPES) == 0
+    assert slept
+    assert set(hub.files(REPO)) == set(digests(folder_of(out)))
+
+
+def test_without_a_token_it_says_how_to_get_one(
+    out: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    arguments = [*TERMS, "--out", out, "--recipe", RECIPES[0]]
+    monkeypatch.delenv("HF_TOKEN")
+    assert "hf auth login" in refused(publish.main, *arguments)
+    monkeypatch.setenv("HF_TOKEN", "hf_Gehéim")
+    assert "Geh" not in refused(publish.main, *arguments)
+    assert hub.requests == []
+    monkeypatch.setenv("HF_TOKEN", "hf_Unknown")
+    assert "does not accept the token" in refused(publish.main, *arguments)
+    monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
+    said = refused(publish.main, *arguments)
+    assert "write access to acme" in said
+    assert READ_TOKEN not in said
+    assert hub.repos == {}
+
+
+def test_a_licence_that_the_hub_does_not_know_is_its_own_sentence(
+    out: Path, hub: HubServer, refused: Callable[..., str]
+) -> None:
+    arguments = ["--repo-id", REPO, "--license", "wtf-9", "--out", out, "--recipe", RECIPES[0]]
+    said = refused(publish.main, *arguments)
+    assert '"license" must be one of' in said
+    assert hub.files(REPO) == {}
+
+
+def test_offline_is_a_sentence(
+    out: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    said = refused(publish.main, *TERMS, "--out", out, "--recipe", RECIPES[0])
+    assert "HF_HUB_OFFLINE" in said
+
+
+def test_a_token_never_shows(out: Path, tmp_path: Path) -> None:
+    """In a process of its own, as talkative as `huggingface_hub` can be, well and ill."""
+    written = b""
+    with HubServer(lfs_above=4000) as hub:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": hub.url,
+            "HF_TOKEN": TOKEN,
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_VERBOSITY": "debug",
+            "HF_DEBUG": "1",
+        }
+        command = [sys.executable, "-m", "immune_data.publish", *TERMS, "--out", str(out)]
+        command += ["--recipe", RECIPES[0]]
+        for code, status in ((0, 0), (2, 403)):
+            if status:
+                hub.repos[REPO].commits[1:] = []
+                hub.fault(COMMIT, status=status, message=f"no, {TOKEN} may not")
+            done = subprocess.run(command, capture_output=True, env=environment, check=False)
+            assert done.returncode == code, done.stderr.decode()
+            written += done.stdout + done.stderr
+        assert b"no, <token> may not" in written
+        assert REPO in hub.repos
+    for path in [*out.rglob("*"), *(tmp_path / "home").rglob("*")]:
+        written += path.read_bytes() if path.is_file() else b""
+    assert TOKEN.encode() not in written
+    assert SIGNATURE.encode() not in written
+
+
+def test_the_checks_of_the_corpus_are_known() -> None:
+    assert FAULT in [check.name for check in checks.load()]
