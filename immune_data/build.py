@@ -127,13 +127,12 @@ class _Build:
                 tables = hidden / "tables"
                 tables_inputs = self._make_tables(tables, pool)
             tables_sha256 = manifest.digest(tables_inputs)
-            loaded = not self.force and _asked(self.database, "from main.made_from") == [
-                (tables_sha256,)
-            ]
-            if loaded:
+            # Other recipes' relations stay, as long as they were made from the same tables.
+            kept = _asked(self.database, "from main.made_from") == [(tables_sha256,)]
+            if kept:
                 shutil.copyfile(self.database, hidden / DATABASE)
             with pipeline.connect(hidden / DATABASE, self.threads, hidden) as connection:
-                if not loaded:
+                if self.force or not kept:
                     self.report("loading tables")
                     pipeline.load_tables(connection, tables, tables_sha256)
 

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="make everything anew; the database then holds this recipe alone",
+        help="make everything anew",
     )
     parser.add_argument(
         "--check", action="store_true", help="only verify the emitted files against the manifest"

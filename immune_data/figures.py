@@ -70,11 +70,11 @@ def draw(name: str, title: str, description: str, plot: Callable[[bool], Figure]
     """The figure that `plot` makes, given whether it should be narrow."""
     with _ours(name):
         wide = plot(False)
-        drawn = _svg(wide)
+        drawn = _svg(wide, name)
         image = io.BytesIO()
         wide.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
     with _ours(f"{name}-narrow"):
-        narrow = _svg(plot(True))
+        narrow = _svg(plot(True), f"{name}-narrow")
     label = _labelled(name, title, description)
     background = f'<rect width="100%" height="100%" style="fill: {_SURFACE}"/>'
     style = f"<style>@media (prefers-color-scheme: dark){{{DARK}}}</style>"
@@ -133,7 +133,7 @@ def _ours(salt: str) -> Iterator[None]:
         yield
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, salt: str) -> str:
     """The figure as an SVG element, without prologue, metadata, style sheet and unused ids."""
     text = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -143,8 +143,13 @@ def _svg(figure: Figure) -> str:
     svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\bfont: ([^\"]*?[\d.]+px) [^;\"]*", rf"font: \1 {_FONTS}", svg)
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    used = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    # Matplotlib makes ids of memory addresses too, whatever its salt: number them instead.
+    for number, name in enumerate(used):
+        svg = re.sub(
+            rf'(id="|href="#|url\(#){re.escape(name)}(?=["\)])', rf"\g<1>{salt}-{number}", svg
+        )
     return re.sub(r"\n\s*", "\n", svg).strip()
 
 

@@ -59,8 +59,12 @@ def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConne
 def load_tables(connection: duckdb.DuckDBPyConnection, folder: Path, inputs_sha256: str) -> None:
     """Make the tables of `folder` the tables of schema `main`, and `made_from` their digest."""
     for path in sorted(folder.glob("*.parquet")):
-        connection.execute(f'create table main."{path.stem}" as from read_parquet(?)', [str(path)])
-    connection.execute("create table main.made_from as select ? as inputs_sha256", [inputs_sha256])
+        connection.execute(
+            f'create or replace table main."{path.stem}" as from read_parquet(?)', [str(path)]
+        )
+    connection.execute(
+        "create or replace table main.made_from as select ? as inputs_sha256", [inputs_sha256]
+    )
 
 
 def run(
