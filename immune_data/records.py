@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from immune_data import chat, control_tokens, prompts
 from immune_data.errors import ImmuneError
@@ -277,23 +278,26 @@ def write(
     pool: Executor | None,
 ) -> None:
     """Write `train.jsonl` and `eval.jsonl` into `folder` and make the relation `conversations`."""
-    texts = folder / "texts"
+    texts, conversations = folder / "texts", folder / "conversations.parquet"
     _place_texts(connection, texts)
+    schema = pl.DataFrame(schema=CONVERSATIONS).to_arrow().schema
     with (
         (folder / "train.jsonl").open("wb") as train,
         (folder / "eval.jsonl").open("wb") as held_out,
-        appending(connection) as append,
+        pq.ParquetWriter(conversations, schema, compression="zstd") as writer,
         behind() as do,
     ):
-        append("conversations", pl.DataFrame(schema=CONVERSATIONS))
         batches = connection.sql(_RECORDS).to_arrow_reader(_BATCH)
         work = in_order(pool, partial(renderer.render, texts), batches, lambda batch: batch)
         for _, rendered in work:
             train.write(rendered.lines["train"])
             held_out.write(rendered.lines["eval"])
-            do(append, "conversations", rendered.conversations)
+            do(writer.write_table, rendered.conversations.rechunk().to_arrow())
+    # By way of a file: rows appended in one transaction would all wait in memory for its end.
+    connection.execute("create table conversations as from read_parquet(?)", [str(conversations)])
     connection.execute("drop table dag_places; drop table answer_places")
     texts.unlink()
+    conversations.unlink()
 
 
 def _place_texts(connection: duckdb.DuckDBPyConnection, texts: Path) -> None:

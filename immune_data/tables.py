@@ -219,16 +219,25 @@ def check(folder: Path, models: set[str]) -> None:
     Raises:
         AssertionError: a table breaks its contract.
     """
-    scans = {table: pl.scan_parquet(path(folder, table)) for table in TABLES}
-    for table, schema in TABLES.items():
-        keys = scans[table].select(schema.primary_key()).collect()
-        assert not keys.is_duplicated().any(), f"{table}: a key occurs twice"
-    for table, columns, other, other_columns in REFERENCES:
-        rows = scans[table].select(columns)
-        lost = rows.join(
-            scans[other].select(other_columns), left_on=columns, right_on=other_columns, how="anti"
-        ).collect()
-        assert lost.is_empty(), f"{table}: {columns} not in {other}"
-    for table in ("responses", "judgements"):
-        found = set(scans[table].select(pl.col("model").unique()).collect()["model"])
-        assert found <= models, f"{table}: models {sorted(found - models)} are not canonical"
+    import duckdb
+
+    with duckdb.connect(config={"memory_limit": "256MB", "temp_directory": str(folder)}) as memory:
+
+        def broken(query: str) -> bool:
+            return bool(memory.execute(f"{query} limit 1").fetchall())
+
+        for table in TABLES:
+            memory.read_parquet(str(path(folder, table))).create_view(table)
+        for table, schema in TABLES.items():
+            keys = ", ".join(schema.primary_key())
+            repeated = f"select {keys} from {table} group by {keys} having count(*) > 1"
+            assert not broken(repeated), f"{table}: a key occurs twice"
+        for table, columns, other, other_columns in REFERENCES:
+            pairs = zip(columns, other_columns, strict=True)
+            on = " and ".join(f"{table}.{left} = {other}.{right}" for left, right in pairs)
+            lost = f"select 1 from {table} anti join {other} on {on}"
+            assert not broken(lost), f"{table}: {columns} not in {other}"
+        for table in ("responses", "judgements"):
+            rows = memory.execute(f"select distinct model from {table}").fetchall()
+            strange = {model for (model,) in rows} - models
+            assert not strange, f"{table}: models {sorted(strange)} are not canonical"

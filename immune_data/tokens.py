@@ -29,8 +29,10 @@ Item = TypeVar("Item")
 _LINE_START = re.compile(r"[^\S\r\n]*\S")
 _BOUNDARY = re.compile(rf"\n(?={_LINE_START.pattern})")
 
-# A cache of segments starts a new generation past this many characters: some 110 MB of memory.
-_GENERATION = 1 << 25
+# A cache of segments starts a new generation past this many characters, each of them some three
+# bytes of memory: the one small cache of a process, and the large one that sees all texts.
+_GENERATION = 1 << 23
+_LARGE_GENERATION = 1 << 25
 _AT_ONCE = 64
 
 
@@ -53,8 +55,9 @@ class _Segments:
     forgotten, but for what was asked for in between.
     """
 
-    def __init__(self, end: str) -> None:
+    def __init__(self, end: str, generation: int) -> None:
         self._end = end
+        self._generation = generation
         self._young: dict[str, int | None] = {}
         self._old: dict[str, int | None] = {}
         self._characters = 0
@@ -64,7 +67,7 @@ class _Segments:
 
         It is the caller's to fill their places in, with `fill`; until then they hold None.
         """
-        if self._characters > _GENERATION:
+        if self._characters > self._generation:
             self._young, self._old, self._characters = {}, self._young, 0
         young = self._young
         unknown = []
@@ -79,7 +82,7 @@ class _Segments:
         return [segment + self._end for segment in segments]
 
 
-_heads = _Segments("\n")
+_heads = _Segments("\n", _GENERATION)
 
 
 def _heads_tokens(heads: list[str]) -> list[int]:
@@ -114,7 +117,7 @@ def counted(
         for item in items:
             yield item, [count(text) for text in texts(item)]
         return
-    caches = _Segments("\n"), _Segments("")
+    caches = _Segments("\n", _LARGE_GENERATION), _Segments("", _GENERATION)
     pending: deque[_Batch] = deque()
     for item in items:
         pending.append(_Batch(pool, caches, item, texts(item)))
