@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from immune_data import cli, recipes
 from immune_data.errors import ImmuneError
+from immune_data.pipeline import sql_folder
 from immune_data.shown import aligned, one_line, widths
 
 if TYPE_CHECKING:
@@ -105,6 +106,10 @@ def _text(argument: str) -> str:
         if isinstance(error, PermissionError):
             raise ImmuneError(f"cannot read {argument}: {error.strerror}") from None
     if path.suffix == ".sql" and len(argument.split()) == 1:
+        # Our own files, as `audit` names them, wherever they were installed.
+        ours = sql_folder().parent / path
+        if path.parts[0] == "sql" and ours.is_file():
+            return _decoded(ours.read_bytes(), argument)
         raise ImmuneError(f"there is no file {argument}")
     return argument
 

@@ -252,6 +252,13 @@ def test_the_help_warns_that_sql_reads_files(capsys: pytest.CaptureFixture[str])
     assert "whatever files the file system lets" in capsys.readouterr().out.replace("\n", " ")
 
 
+def test_our_own_files_are_found_from_anywhere(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "verdict" in ask("sql/pipeline/05_gates.sql", "--csv").splitlines()[0]
+
+
 MEASURED = """
 import re, sys
 from pathlib import Path
