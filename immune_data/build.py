@@ -54,7 +54,7 @@ def emit(
             before is then untouched.
     """
     build = _Build(source, out, recipe, force, threads or os.cpu_count() or 1, report)
-    input_files(source, recipe)
+    input_files(source, recipe)  # what is missing is said before an output folder is made
     with staging.locked(out):
         tables_inputs = build.current_tables()
         if tables_inputs is not None:

@@ -62,7 +62,7 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted: nothing was changed", file=sys.stderr)
+        print("interrupted: no file is half-written; run again", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our standard output went away (`| head`): not our failure.
