@@ -1,0 +1,124 @@
+"""Qwen2.5's tokenizer without a download: the vendored byte-pair ranks in, a Hugging Face one out.
+
+Hugging Face's format wants the merges that the ranks only imply. A token's merge is the last one
+that byte-pair encoding does on its bytes when only tokens of lower rank are known; done for every
+token it gives back the 151,387 merges of Qwen's own `tokenizer.json`, in order.
+
+This serves models that are made here (see `random_model`). A downloaded model brings its own
+tokenizer, and training always uses the model's.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from immune_data.chat import DEFAULT_SYSTEM
+from immune_data.vocabulary import ADDED_TOKENS, PATTERN, qwen2_5
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+# The first fourteen of the added tokens are special to Qwen2.5's tokenizer, the rest are not.
+SPECIAL = 14
+END_OF_TURN, END_OF_TEXT = "<|im_end|>", "<|endoftext|>"
+
+# What Qwen2.5's template makes of a conversation without tools, which is all that is trained.
+CHAT_TEMPLATE = (
+    "{% if messages[0].role != 'system' %}"
+    "{{ '<|im_start|>system\\n" + DEFAULT_SYSTEM + "<|im_end|>\\n' }}"
+    "{% endif %}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def tokenizer() -> PreTrainedTokenizerBase:
+    """The tokenizer as `transformers` loads it, with its chat template.
+
+    Raises:
+        ImmuneError: the vendored ranks are damaged.
+    """
+    from transformers import Qwen2TokenizerFast
+
+    made = Qwen2TokenizerFast(
+        tokenizer_object=backend(),
+        eos_token=END_OF_TURN,
+        pad_token=END_OF_TEXT,
+        unk_token=None,
+        bos_token=None,
+        additional_special_tokens=list(ADDED_TOKENS[1:SPECIAL]),
+        add_prefix_space=False,
+        split_special_tokens=False,
+        model_max_length=131_072,
+    )
+    made.chat_template = CHAT_TEMPLATE
+    return made
+
+
+@functools.cache
+def backend(*, added_tokens: bool = True) -> Tokenizer:
+    """The bare `tokenizers` object; without added tokens it reads those in a text as text."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+    from tokenizers.models import BPE
+
+    if added_tokens:
+        made = Tokenizer.from_str(backend(added_tokens=False).to_str())
+        for i, token in enumerate(ADDED_TOKENS):
+            added = AddedToken(token, special=i < SPECIAL, normalized=False)
+            (made.add_special_tokens if i < SPECIAL else made.add_tokens)([added])
+        return made
+    ranks = qwen2_5()["mergeable_ranks"]
+    characters = byte_characters()
+
+    def text(token: bytes) -> str:
+        return "".join([characters[byte] for byte in token])
+
+    made = Tokenizer(
+        BPE(
+            vocab={text(token): rank for token, rank in ranks.items()},
+            merges=[(text(left), text(right)) for left, right in merges(ranks)],
+        )
+    )
+    made.normalizer = normalizers.NFC()
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    made.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=False)
+    return made
+
+
+def byte_characters() -> list[str]:
+    """The character that stands for each byte in a byte-level vocabulary.
+
+    Printable characters of Latin-1 stand for themselves, the others for those from U+0100 on.
+    """
+    printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
+def merges(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
+    """The merges behind byte-pair ranks, in order of rank."""
+    tokens = sorted((token for token in ranks if len(token) > 1), key=ranks.__getitem__)
+    return [_last_merge(token, ranks) for token in tokens]
+
+
+def _last_merge(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
+    rank = ranks[token]
+    parts = [token[i : i + 1] for i in range(len(token))]
+    while len(parts) > 2:
+        pairs = [left + right for left, right in itertools.pairwise(parts)]
+        best = min(range(len(pairs)), key=lambda i: ranks.get(pairs[i], rank))
+        assert ranks.get(pairs[best], rank) < rank, f"no merge leads to {token!r}"
+        parts[best : best + 2] = [pairs[best]]
+    left, right = parts
+    return left, right

@@ -1,0 +1,104 @@
+"""Write a Qwen2.5 of random weights: a size and a seed in, a folder that `transformers` loads out.
+
+Nothing of use can be learned from one, but everything about training can: throughput, memory,
+labels, checkpoints, conversion. The architectures are those of the Qwen2.5 models' config files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from immune_data import cli, staging
+from immune_data.errors import ImmuneError
+
+# `tiny` has rows of 256, the least that llama.cpp's k-quants can take.
+SIZES = {
+    "tiny": (256, 512, 2, 4, 2, True),
+    "0.5b": (896, 4864, 24, 14, 2, True),
+    "1.5b": (1536, 8960, 28, 12, 2, True),
+    "3b": (2048, 11008, 36, 16, 2, True),
+}
+VOCABULARY = 151_936  # rows of the embedding, a few more than there are tokens
+
+
+def config(size: str, **changes):
+    """The `Qwen2Config` of a size in `SIZES`."""
+    from transformers import Qwen2Config
+
+    hidden, intermediate, layers, heads, key_value_heads, tied = SIZES[size]
+    return Qwen2Config(
+        **{
+            "vocab_size": VOCABULARY,
+            "hidden_size": hidden,
+            "intermediate_size": intermediate,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": key_value_heads,
+            "max_position_embeddings": 32_768,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": tied,
+            "bos_token_id": 151_643,
+            "eos_token_id": 151_645,
+            "pad_token_id": 151_643,
+            **changes,
+        }
+    )
+
+
+def write(folder: Path, size: str, *, seed: int = 0, dtype: str = "bfloat16", **changes) -> Path:
+    """Write the model and its tokenizer; `changes` are further fields of `Qwen2Config`.
+
+    Raises:
+        ImmuneError: the folder is there already or cannot be written.
+    """
+    import torch
+    from transformers import Qwen2ForCausalLM
+
+    from immune_train.qwen_tokenizer import tokenizer
+
+    if folder.exists():
+        raise ImmuneError(f"{folder} is there already: remove it or name another with --out")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2ForCausalLM(config(size, **changes)).to(getattr(torch, dtype))
+    with staging.locked(folder.parent), staging.staging(folder.parent) as hidden:
+        model.save_pretrained(hidden / folder.name)
+        tokenizer().save_pretrained(hidden / folder.name)
+        staging.move(hidden / folder.name, folder)
+    return folder
+
+
+def parser() -> argparse.ArgumentParser:
+    made = cli.parser(
+        "immune_train.random_model",
+        summary="Write a Qwen2.5 of random weights, to try training and conversion without a"
+        " download.",
+        example="python -m immune_train.random_model --size tiny --out data/models/tiny",
+    )
+    made.add_argument("--size", choices=SIZES, default="tiny", help="architecture (default: tiny)")
+    made.add_argument("--out", type=Path, required=True, help="folder to write, not there yet")
+    made.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
+    made.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float16", "float32"),
+        default="bfloat16",
+        help="type of the weights (default: bfloat16, as Qwen2.5 is published)",
+    )
+    return made
+
+
+def command(arguments: argparse.Namespace) -> None:
+    write(arguments.out, arguments.size, seed=arguments.seed, dtype=arguments.dtype)
+    print(f"wrote {arguments.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
