@@ -54,14 +54,24 @@ def opened(text: str, recipe: str, report: Callable[[str], None]) -> Iterator[Pa
     with tempfile.TemporaryDirectory(prefix="immune-") as out:
         found = address(text)
         report(f"downloading {found}")
-        folder = download(found, [recipe])
+        folder = download(found, wanted([recipe]))
         report(f"loading {found}")
         load(folder, Path(out), [recipe])
         yield Path(out)
 
 
-def download(found: Address, recipes: Sequence[str]) -> Path:
-    """The folder in `huggingface_hub`'s cache that holds the dataset's tables and relations.
+def wanted(recipes: Sequence[str]) -> list[str]:
+    """Patterns of the files that hold a dataset's tables, and its recipes' relations."""
+    return [
+        f"{_TABLES}/*.parquet",
+        "manifest.json",
+        *(f"{recipe}/{_RELATIONS}/*.parquet" for recipe in recipes),
+        *(f"{recipe}/manifest.json" for recipe in recipes),
+    ]
+
+
+def download(found: Address, patterns: Sequence[str]) -> Path:
+    """The folder in `huggingface_hub`'s cache that holds the dataset's files of these patterns.
 
     Raises:
         ImmuneError: there is no such dataset, it is not ours to read, or the Hub is out of reach.
@@ -78,9 +88,6 @@ def download(found: Address, recipes: Sequence[str]) -> Path:
     from huggingface_hub.utils import disable_progress_bars as no_bars
     from huggingface_hub.utils import enable_progress_bars as bars
 
-    wanted = [f"{_TABLES}/*.parquet", "manifest.json"]
-    for recipe in recipes:
-        wanted += [f"{recipe}/{_RELATIONS}/*.parquet", f"{recipe}/manifest.json"]
     quiet = are_progress_bars_disabled()
     no_bars()
     try:
@@ -89,7 +96,7 @@ def download(found: Address, recipes: Sequence[str]) -> Path:
                 found.repo_id,
                 repo_type="dataset",
                 revision=found.revision,
-                allow_patterns=wanted,
+                allow_patterns=list(patterns),
                 library_name="immune",
             )
         )

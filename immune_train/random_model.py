@@ -21,6 +21,7 @@ SIZES = {
     "1.5b": (1536, 8960, 28, 12, 2, True),
     "3b": (2048, 11008, 36, 16, 2, True),
 }
+_REACH = 1_250  # hidden size times gain at which logits of 25 are in reach
 VOCABULARY = 151_936  # rows of the embedding, a few more than there are tokens
 
 
@@ -64,7 +65,12 @@ def write(folder: Path, size: str, *, seed: int = 0, dtype: str = "bfloat16", **
         raise ImmuneError(f"{folder} is there already: remove it or name another with --out")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(config(size, **changes)).to(getattr(torch, dtype))
+        model = Qwen2ForCausalLM(config(size, **changes))
+        # Logits are sums over a row of the embedding, which for a small one at this initialisation
+        # are too small to single out a token: no loss under 6.9 nats could be learned. Trained
+        # models have a larger gain here.
+        model.model.norm.weight.data.fill_(max(1.0, _REACH / model.config.hidden_size))
+        model.to(getattr(torch, dtype))
     with staging.locked(folder.parent), staging.staging(folder.parent) as hidden:
         model.save_pretrained(hidden / folder.name)
         tokenizer().save_pretrained(hidden / folder.name)

@@ -1,0 +1,104 @@
+"""The libraries that can train the adapter: a config in, a model with its adapter out.
+
+`unsloth` where CUDA and unsloth are there, otherwise `trl`: transformers, peft and trl as they
+are, with bitsandbytes on CUDA. Both train the same rows, adapter and schedule.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from immune_data.errors import ImmuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from immune_train.config import Config
+
+NAMES = ("unsloth", "trl")
+
+
+def choose(wanted: str) -> str:
+    """The back end to use for `auto`, `unsloth` or `trl`; unsloth is imported when it is chosen.
+
+    Unsloth changes trl and transformers as it is imported, so this comes before anything imports
+    those.
+
+    Raises:
+        ImmuneError: unsloth is wanted and cannot be used here.
+    """
+    import torch
+
+    _quiet()
+    there = importlib.util.find_spec("unsloth") is not None
+    if wanted == "unsloth" and not (there and torch.cuda.is_available()):
+        lacks = "is not installed (pip install 'immune[unsloth]')" if not there else "needs CUDA"
+        raise ImmuneError(f"unsloth {lacks}: install it, or take --backend trl")
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if wanted == "unsloth" and several:
+        raise ImmuneError("several GPUs are trained on by the trl back end: take --backend trl")
+    if wanted == "trl" or not there or several or not torch.cuda.is_available():
+        return "trl"
+    from immune_train import unsloth_backend
+
+    unsloth_backend.prepare()
+    return "unsloth"
+
+
+def load(backend: str, config: Config) -> Any:
+    """The base model with a fresh adapter, ready to be trained.
+
+    Raises:
+        ImmuneError: the model cannot be found, or wants hardware or a library that is not there.
+    """
+    with readable(config.model_name_or_path):
+        if backend == "unsloth":
+            from immune_train import unsloth_backend
+
+            return unsloth_backend.load(config)
+        from immune_train import trl_backend
+
+        return trl_backend.load(config)
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn what loading a model or tokenizer of this name raises into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise ImmuneError(
+            f"the model {name} cannot be loaded: {said}; name a folder or a model of the Hub with "
+            "--model"
+        ) from None
+
+
+def tokenizer(config: Config) -> Any:
+    """The model's own tokenizer.
+
+    Raises:
+        ImmuneError: it cannot be found.
+    """
+    from transformers import AutoTokenizer
+
+    with readable(config.model_name_or_path):
+        return AutoTokenizer.from_pretrained(
+            config.model_name_or_path, revision=config.model_revision
+        )
+
+
+def _quiet() -> None:
+    """Keep the libraries' notices to their developers, and bars where no terminal is, away."""
+    import sys
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for library in ("transformers", "torch", "peft", "trl"):
+        warnings.filterwarnings("ignore", category=FutureWarning, module=library)
+    if not sys.stderr.isatty():
+        for switch in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
+            os.environ.setdefault(switch, "1")

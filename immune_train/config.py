@@ -1,0 +1,311 @@
+"""A run's settings: YAML and `key=value` overrides in, values with their origins out.
+
+Keys are those of TRL's `SFTConfig` and `ModelConfig`, and our few in `RunArguments`; TRL's own
+parser reads them. A file may extend another of this folder, as `extends: unified-v2` says.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from immune_data.errors import ImmuneError
+
+FOLDER = Path(__file__).with_name("configs")
+
+# What every run has unless its file says otherwise; each name is TRL's or transformers' own.
+_OURS = {
+    "eval_strategy": "steps",
+    "save_strategy": "steps",
+    "save_total_limit": 2,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "eval_loss",
+    "greater_is_better": False,
+    "report_to": "none",
+}
+# The trainer is handed rows; these would make it change them.
+_DECIDED = {
+    "remove_unused_columns": False,
+    "dataset_kwargs": {"skip_prepare_dataset": True},
+    "max_length": None,
+    "packing": False,
+    "output_dir": None,
+}
+
+
+@dataclass
+class RunArguments:
+    """What neither TRL nor transformers has a setting for."""
+
+    recipe: str = field(
+        default="unified-clean", metadata={"help": "the dataset's recipe, or the config on the Hub"}
+    )
+    backend: str = field(
+        default="auto",
+        metadata={
+            "help": "unsloth, trl, or auto: unsloth where it and CUDA are there",
+            "choices": ["auto", "unsloth", "trl"],
+        },
+    )
+    overflow: str = field(
+        default="error",
+        metadata={
+            "help": "a conversation longer than max_length is an error, is dropped, or truncated",
+            "choices": ["error", "drop", "truncate"],
+        },
+    )
+    allow_leak: bool = field(
+        default=False, metadata={"help": "train although eval incidents are in train"}
+    )
+    order: str = field(
+        default="shuffled",
+        metadata={
+            "help": "the trainer's own shuffle by seed, or the order of the file",
+            "choices": ["shuffled", "emitted"],
+        },
+    )
+    records_train: int | None = field(
+        default=None, metadata={"help": "train on this many of the shortest records only"}
+    )
+    records_eval: int | None = field(
+        default=None, metadata={"help": "measure on this many of the shortest records only"}
+    )
+    merge: bool = field(
+        default=True, metadata={"help": "write base and adapter as one 16-bit model at the end"}
+    )
+    gguf: list[str] = field(
+        default_factory=list, metadata={"help": "quantisations to write at the end: q4_k_m, …"}
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run's settings by key, and where each one's value came from."""
+
+    name: str
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self.values[key]
+        except KeyError:
+            raise AttributeError(key) from None
+
+    @property
+    def step(self) -> int:
+        """Conversations of an optimiser step, on one device."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    @property
+    def capacity(self) -> int:
+        """The most tokens of a packed micro-batch: what the longest conversations need unpacked."""
+        return self.max_length * self.per_device_train_batch_size
+
+    def warnings(self) -> list[str]:
+        found = []
+        if not self.use_rslora and self.lora_r >= 64:
+            found.append(
+                f"RSLoRA is off at r = {self.lora_r}: LoRA's own scale, alpha / r, makes a high "
+                "rank learn little; set use_rslora=true"
+            )
+        return found
+
+    def trainer_arguments(self, output: Path, **changes: Any):
+        """The `SFTConfig` of a run that writes its checkpoints to `output`.
+
+        With packing the trainer's batch is all conversations of a step, which the collator packs.
+
+        Raises:
+            ImmuneError: the settings contradict each other, or want hardware that is not there.
+        """
+        import torch
+        from trl import SFTConfig
+
+        values = {name: self.values[name] for name in _names(SFTConfig) if name in self.values}
+        values |= {**_DECIDED, "output_dir": str(output), "data_seed": self.seed, **changes}
+        values["dataloader_pin_memory"] = torch.cuda.is_available()
+        if self.packing:
+            values["per_device_train_batch_size"] = self.step
+            values["gradient_accumulation_steps"] = 1
+        try:
+            return SFTConfig(**values)
+        except (ValueError, ImportError, RuntimeError) as error:
+            said = str(error).splitlines()[0]
+            raise ImmuneError(
+                f"config {self.name} cannot be used here: {said} (--config tiny trains on a CPU)"
+            ) from None
+
+    def text(self) -> str:
+        """The settings as YAML that can be trained from again, each with its origin."""
+        given = [key for key in self.values if self.origins[key] != _DEFAULT]
+        rest = [key for key in self.values if self.origins[key] == _DEFAULT]
+        lines = [f"# The settings of a run of config {self.name}, and where each came from.", ""]
+        for key in (*given, *rest):
+            value = self.values[key]
+            if value is None or key in ("output_dir", "logging_dir"):
+                continue
+            said = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+            said = said.removesuffix("\n").removesuffix("\n...")
+            lines.append(f"{key}: {said}  # {self.origins[key]}")
+        return "\n".join(lines) + "\n"
+
+
+_DEFAULT = "default"
+
+
+def shipped() -> list[str]:
+    """The names of the configs that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Config:
+    """The config of a shipped name or a YAML file, with `key=value` overrides on top.
+
+    Raises:
+        ImmuneError: it cannot be found or read, or a key or value is none.
+    """
+    given, origins = read(name)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ImmuneError(f"{override} is no setting: write key=value")
+        given[key], origins[key] = _yaml(text, f"the setting {override}"), "command line"
+    for key, value in _OURS.items():
+        if key not in given:
+            given[key], origins[key] = value, "immune_train"
+    parser = _parser()
+    known = {action.dest for action in parser._actions} - {"help"}
+    for key in given:
+        if key not in known:
+            raise ImmuneError(_unknown(key, origins[key], known))
+    arguments = ["--output_dir", "unused"] if "output_dir" not in given else []
+    for key, value in given.items():
+        if value is not None:
+            arguments += [f"--{key}", *map(_text, value if isinstance(value, list) else [value])]
+    values = vars(parser.parse_args(arguments))
+    values = {key: values[key] for key in (*given, *(key for key in values if key not in given))}
+    for key in values:
+        origins.setdefault(key, _DEFAULT)
+    _check(values)
+    return Config(Path(name).stem, {key: _plain(value) for key, value in values.items()}, origins)
+
+
+def read(name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The keys of a file and of those it extends, and which file each came from.
+
+    Raises:
+        ImmuneError: there is no such config, or it is not a YAML mapping.
+    """
+    given: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    seen: list[Path] = []
+    path: Path | None = _find(name)
+    while path is not None:
+        if path in seen:
+            raise ImmuneError(f"{path} extends itself: name another config to extend")
+        seen.append(path)
+        try:
+            content = _yaml(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ImmuneError(f"cannot read {path}: {error}") from None
+        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+            raise ImmuneError(f"{path} is no config: write one `key: value` a line")
+        parent = content.pop("extends", None)
+        for key, value in content.items():
+            if key not in given:
+                given[key], origins[key] = value, path.name
+        path = None if parent is None else _find(str(parent), beside=path.parent)
+    return given, origins
+
+
+def _find(name: str, beside: Path | None = None) -> Path:
+    if name in shipped():
+        return FOLDER / f"{name}.yaml"
+    for path in (Path(name), *([beside / name] if beside else [])):
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            return path
+    close = difflib.get_close_matches(name, shipped(), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}"
+    raise ImmuneError(f"there is no config {name}: {hint} A .yaml file of your own will do as well")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML as everyone reads it, but a key given twice is an error and 2e-5 is a number."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key} stands there twice")
+        return super().construct_mapping(node, deep)
+
+
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+)
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        raise ImmuneError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _parser():
+    from trl import ModelConfig, SFTConfig, TrlParser
+
+    class Parser(TrlParser):
+        def error(self, message: str) -> None:
+            raise ImmuneError(f"a setting has a value that it cannot have: {message}")
+
+    return Parser((RunArguments, SFTConfig, ModelConfig), allow_abbrev=False, add_help=False)
+
+
+def _names(dataclass: type) -> list[str]:
+    return [field.name for field in fields(dataclass) if field.init]
+
+
+def _unknown(key: str, origin: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else "see TRL's SFTConfig and ModelConfig"
+    return f"{key} ({origin}) is no setting: {hint}"
+
+
+def _text(value: Any) -> str:
+    import json
+
+    return json.dumps(value) if isinstance(value, dict | bool) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """A value without the enumerations that argument parsers make."""
+    import enum
+
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def _check(values: dict[str, Any]) -> None:
+    least = {
+        "max_length": 1,
+        "lora_r": 1,
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": 1,
+        "records_train": 1,
+        "records_eval": 1,
+    }
+    for key, number in least.items():
+        if values[key] is not None and values[key] < number:
+            raise ImmuneError(f"{key}={values[key]} cannot be: it is at least {number}")
+    if values["max_length"] is None:
+        raise ImmuneError("max_length is not set: give the tokens of the longest conversation")
+    if values["model_name_or_path"] is None:
+        raise ImmuneError("no model is set: give one with --model, or model_name_or_path=…")

@@ -1,0 +1,52 @@
+"""A run's losses as a picture: the lines of `metrics.jsonl` in, `curves.svg` and `.png` out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from immune_train import run
+
+# Colours and marks that stay apart for colour-blind readers and in grey (Okabe and Ito, 2008).
+_LINES = {
+    "loss": ("train", "#999999", "-", ""),
+    "eval_loss": ("eval, all tasks", "#000000", "-", "o"),
+    "eval_summary_loss": ("eval, summary", "#0072B2", "--", "s"),
+    "eval_cause_loss": ("eval, cause", "#D55E00", "--", "^"),
+    "eval_risk_loss": ("eval, risk", "#009E73", "--", "D"),
+}
+
+
+def draw(folder: Path, title: str) -> None:
+    """Draw the losses of the run in `folder` beside them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    lines = run.metrics(folder)
+    with pyplot.rc_context({"svg.hashsalt": "immune", "font.size": 9, "svg.fonttype": "path"}):
+        figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+        for key, (label, colour, style, mark) in _LINES.items():
+            steps, values = _points(lines, key)
+            if steps:
+                axes.plot(steps, values, style, color=colour, marker=mark, ms=4, label=label)
+        axes.set_xlabel("optimiser step")
+        axes.set_ylabel("loss of an answer's token (nats)")
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#dddddd", lw=0.6)
+        if axes.lines:
+            axes.legend(frameon=False)
+        for suffix in ("svg", "png"):
+            beside = folder / f".{run.CURVES}.{suffix}"
+            without_clock = {"Date": None} if suffix == "svg" else {"Software": None}
+            figure.savefig(beside, dpi=160, metadata=without_clock)
+            beside.replace(folder / f"{run.CURVES}.{suffix}")
+        pyplot.close(figure)
+
+
+def _points(lines: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
+    found = [(line["step"], line[key]) for line in lines if key in line]
+    return [step for step, _ in found], [value for _, value in found]

@@ -1,0 +1,167 @@
+"""The records to train on: emitted JSONL files, or a published dataset, in; checked records out.
+
+Nothing is taken on trust that can be checked: where a manifest lies beside the files, they must
+be the files that it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.prompts import Message
+
+MANIFEST = "manifest.json"
+
+# The names that our two splits have in an emitted folder, and in a published one.
+_EMITTED = ("train.jsonl", "eval.jsonl")
+_PUBLISHED = ("train.jsonl", "validation.jsonl")
+
+_ADDRESS = re.compile(r"(?P<repo>[^:@]+)(?::(?P<config>[^:@]+))?(?:@(?P<revision>[^:@]+))?")
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One emitted conversation; the last message is the answer to learn."""
+
+    messages: list[Message]
+    incident_id: str
+    task: Literal["summary", "cause", "risk"]
+    model: str
+    score: float
+    dag_truncated: bool
+    origin: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The two splits, what they were made from (None where nothing says), and where they lay."""
+
+    train: list[Record]
+    eval: list[Record]
+    manifest: dict[str, Any] | None
+    origin: str
+
+    @property
+    def leaked(self) -> list[Record]:
+        """The train records of eval incidents."""
+        held_out = {record.incident_id for record in self.eval}
+        return [record for record in self.train if record.incident_id in held_out]
+
+
+def from_folder(folder: Path) -> Dataset:
+    """The dataset that `immune_data.emit` wrote to `folder`, or a published one's folder.
+
+    Raises:
+        ImmuneError: there is none, or a line of it is no record.
+        CheckFailed: a file is not the one that the manifest names.
+    """
+    names = _PUBLISHED if (folder / _PUBLISHED[1]).is_file() else _EMITTED
+    if not (folder / MANIFEST).is_file():
+        raise ImmuneError(
+            f"{folder} holds no complete dataset (no {MANIFEST}): emit it with "
+            f"`python -m immune_data.emit --recipe {folder.name}`, or name one with --dataset"
+        )
+    return from_files(*(folder / name for name in names))
+
+
+def from_files(train: Path, eval: Path) -> Dataset:
+    """The dataset of two JSONL files; a manifest beside a file must name it as it is.
+
+    Raises:
+        ImmuneError: a file cannot be read, or a line of it is no record.
+        CheckFailed: a file is not the one that the manifest beside it names.
+    """
+    manifests = []
+    splits = []
+    for path, emitted in zip((train, eval), _EMITTED, strict=True):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
+        manifests.append(_vouched(path, emitted, content))
+        splits.append(_records(path, content))
+    one = manifests[0] if manifests[0] == manifests[1] else None
+    return Dataset(*splits, manifest=one, origin=f"{train} and {eval}")
+
+
+def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
+    """The dataset `ORG/NAME[:CONFIG][@REV]` on the Hub; `recipe` is the config where none is named.
+
+    A folder on this machine that holds a published dataset will do as well.
+
+    Raises:
+        ImmuneError: it cannot be found, reached or read.
+        CheckFailed: a file is not the one that its manifest names.
+    """
+    from immune_data.published import address, download
+
+    if Path(name).is_dir():
+        folder = Path(name)
+        return from_folder(folder if (folder / MANIFEST).is_file() else folder / recipe)
+    match = _ADDRESS.fullmatch(name)
+    if match is None:
+        raise ImmuneError(f"{name} is no dataset: write ORG/NAME[:CONFIG][@REV], or a folder")
+    revision = f"@{match['revision']}" if match["revision"] else ""
+    found = address(f"hf://datasets/{match['repo']}{revision}")
+    config = match["config"] or recipe
+    report(f"downloading {found}")
+    folder = download(found, [f"{config}/{file}" for file in (*_PUBLISHED, MANIFEST)]) / config
+    if not (folder / MANIFEST).is_file():
+        raise ImmuneError(f"the dataset {found} has no config {config}: name one of its configs")
+    return from_folder(folder)
+
+
+def _records(path: Path, content: bytes) -> list[Record]:
+    decoder = msgspec.json.Decoder(Record)
+    records = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            record = decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ImmuneError(f"{path}, line {number} is no record: {error}") from None
+        if not record.messages or record.messages[-1].role != "assistant":
+            raise ImmuneError(
+                f"{path}, line {number} does not end with an assistant's message: emit it again"
+            )
+        records.append(record)
+    if not records:
+        raise ImmuneError(f"{path} holds no record: there is nothing to train on or to measure")
+    return records
+
+
+def _vouched(path: Path, emitted: str, content: bytes) -> dict[str, Any] | None:
+    """The manifest beside `path`, once `path` is seen to be the file it names."""
+    beside = path.with_name(MANIFEST)
+    if not beside.is_file():
+        return None
+    try:
+        manifest = msgspec.json.decode(beside.read_bytes(), type=dict[str, Any])
+        expected = manifest["outputs"][emitted]["sha256"]
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        raise ImmuneError(
+            f"{beside} is no manifest of {path.name}: emit the dataset again"
+        ) from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise CheckFailed(f"{path} is not the file that {beside} names: emit or download it again")
+    return manifest
+
+
+def shortest(records: Iterable[Record], number: int | None) -> list[Record]:
+    """The `number` shortest records, evenly from each task, in their order; None is all."""
+    records = list(records)
+    if number is None or number >= len(records):
+        return records
+    rank: dict[int, int] = {}
+    seen: dict[str, int] = {}
+    for i in sorted(range(len(records)), key=lambda i: records[i].tokens):
+        rank[i] = seen[records[i].task] = seen.get(records[i].task, 0) + 1
+    chosen = sorted(rank, key=lambda i: (rank[i], records[i].tokens))[:number]
+    return [records[i] for i in sorted(chosen)]

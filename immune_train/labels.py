@@ -1,0 +1,204 @@
+"""Which tokens carry loss: conversations and a model's tokenizer in, token ids and labels out.
+
+This is the one place where conversations are rendered and masked; both back ends train on its
+rows as they are. A row is the tokenizer's own chat template over the messages, with two rules of
+ours. What a message says is ordinary text: a control token written out in it (`<|im_end|>`) is
+read as letters and never ends a turn. And only the answer and the `<|im_end|>` that ends it carry
+loss, so that the model learns to answer and to stop, and nothing else.
+
+The answer's first token starts where the answer starts, as it does when the model is asked: what
+the template puts before the answer is tokenised by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from immune_data import chat
+from immune_data.errors import ImmuneError
+from immune_data.prompts import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from immune_train.dataset import Record
+
+NO_LOSS = -100
+"""The label of a token without loss: what PyTorch's cross entropy ignores."""
+
+END_OF_TURN = "<|im_end|>"
+
+# Stand-ins for what messages say, while a template is looked at; no template holds these.
+_MARK = "\ue000{}\ue001"
+_MARKED = re.compile("\ue000(\\d+)\ue001")
+
+_AT_ONCE = 128  # conversations tokenised in one call, which uses all cores
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tokenised conversation.
+
+    `answer` is the first token of the answer; `end` the place after its `<|im_end|>`. `joined` is
+    the number of tokens when the whole text is tokenised in one go, which is what a record's
+    `tokens` counts: a token less where an answer starts with white space that joins a line end.
+    """
+
+    input_ids: list[int]
+    answer: int
+    end: int
+    joined: int
+    task: str
+    incident_id: str
+
+    @property
+    def labels(self) -> list[int]:
+        """For each token its own id where it carries loss, else `NO_LOSS`."""
+        carried = self.input_ids[self.answer : self.end]
+        rest = len(self.input_ids) - self.end
+        return [NO_LOSS] * self.answer + carried + [NO_LOSS] * max(0, rest)
+
+    @property
+    def supervised(self) -> int:
+        """The number of tokens that carry loss."""
+        return max(0, min(self.end, len(self.input_ids)) - self.answer)
+
+    def cut(self, length: int) -> Row:
+        """The row's first `length` tokens, as a library that truncates would leave it."""
+        return Row(
+            self.input_ids[:length],
+            min(self.answer, length),
+            min(self.end, length),
+            min(self.joined, length),
+            self.task,
+            self.incident_id,
+        )
+
+
+class Renderer:
+    """Rows as one tokenizer makes them.
+
+    Raises:
+        ImmuneError: the tokenizer cannot be used as it is, or its chat template does not render
+            conversations as the dataset was counted.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._name = tokenizer.name_or_path or "the model's tokenizer"
+        if not getattr(tokenizer, "is_fast", False):
+            raise ImmuneError(f"{self._name} has no tokenizer.json: only fast tokenizers will do")
+        if tokenizer.chat_template is None:
+            raise ImmuneError(f"{self._name} has no chat template: take an instruct model")
+        self._template = tokenizer.apply_chat_template
+        self._text, self._control = _split_tokenizer(tokenizer)
+        if END_OF_TURN not in self._control:
+            raise ImmuneError(f"{self._name} has no token {END_OF_TURN}: take a Qwen2.5 model")
+        self._controls = re.compile(
+            "(" + "|".join(map(re.escape, sorted(self._control, key=len, reverse=True))) + ")"
+        )
+        self._pieces: dict[tuple[str, ...], list[str]] = {}
+
+    def rows(self, records: Iterable[Record]) -> Iterator[Row]:
+        """A row for each record, in order."""
+        records = iter(records)
+        while some := list(islice(records, _AT_ONCE)):
+            conversations = [self._stretches(record.messages) for record in some]
+            texts = [part.text for parts in conversations for part in parts if not part.is_control]
+            ids = iter(self._encode(texts))
+            for record, parts in zip(some, conversations, strict=True):
+                yield self._row(record, parts, ids)
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens that ask for an answer, up to and with the line end after `assistant`."""
+        parts = self._stretches([*messages, Message("assistant", "")])
+        answer = next(i for i, part in enumerate(parts) if part.is_answer)
+        asked = parts[:answer]
+        ids = iter(self._encode([part.text for part in asked if not part.is_control]))
+        return list(
+            chain.from_iterable(
+                [self._control[part.text]] if part.is_control else next(ids) for part in asked
+            )
+        )
+
+    def _row(self, record: Record, parts: list[_Part], ids: Iterator[list[int]]) -> Row:
+        tokens: list[int] = []
+        answer = end = joined = 0
+        before = ""
+        for part in parts:
+            of_part = [self._control[part.text]] if part.is_control else next(ids)
+            if part.is_answer:
+                answer = len(tokens)
+                if part.text[:1].isspace():
+                    together, apart = self._encode([before + part.text, before])
+                    joined = len(together) - len(apart) - len(of_part)
+            elif part.is_control and answer and not end:
+                end = len(tokens) + 1
+            tokens += of_part
+            before = part.text
+        return Row(tokens, answer, end, len(tokens) + joined, record.task, record.incident_id)
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        encoded = self._text.encode_batch_fast(texts, add_special_tokens=False)
+        return [one.ids for one in encoded]
+
+    def _stretches(self, messages: Sequence[Message]) -> list[_Part]:
+        """The conversation as control tokens and the texts between them, the answer by itself."""
+        roles = tuple(message.role for message in messages)
+        if roles not in self._pieces:
+            self._pieces[roles] = self._look_at_template(roles)
+        parts: list[_Part] = []
+        text = ""
+        for i, piece in enumerate(self._pieces[roles]):
+            if i % 2:  # what message number `piece` says
+                if int(piece) < len(messages) - 1:
+                    text += messages[int(piece)].content
+                else:
+                    parts += [_Part(text), _Part(messages[-1].content, is_answer=True)]
+                    text = ""
+                continue
+            for j, between in enumerate(self._controls.split(piece)):
+                if j % 2:
+                    parts += [_Part(text), _Part(between, is_control=True)]
+                    text = ""
+                else:
+                    text += between
+        return [part for part in [*parts, _Part(text)] if part.text or part.is_answer]
+
+    def _look_at_template(self, roles: tuple[str, ...]) -> list[str]:
+        """What the template puts around messages of these roles: texts and numbers, by turns."""
+        marked = [Message(role, _MARK.format(i)) for i, role in enumerate(roles)]
+        as_dicts = [{"role": message.role, "content": message.content} for message in marked]
+        rendered = self._template(as_dicts, tokenize=False)
+        if rendered != chat.render(marked):
+            raise ImmuneError(
+                f"the chat template of {self._name} does not render conversations as they were "
+                "counted when the dataset was emitted: take a Qwen2.5 instruct model"
+            )
+        return _MARKED.split(rendered)
+
+
+@dataclass(frozen=True)
+class _Part:
+    text: str
+    is_control: bool = False
+    is_answer: bool = False
+
+
+def _split_tokenizer(tokenizer: PreTrainedTokenizerBase):
+    """The tokenizer without its added tokens, and those tokens' ids.
+
+    `split_special_tokens` would not do: it still reads added tokens that are not special, such as
+    `<tool_call>`, as control tokens.
+    """
+    from tokenizers import Tokenizer
+
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    control = {token["content"]: token["id"] for token in content["added_tokens"]}
+    content["added_tokens"] = []
+    content["post_processor"] = None
+    return Tokenizer.from_str(json.dumps(content)), control

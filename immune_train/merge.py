@@ -1,0 +1,148 @@
+"""Base and adapter as one model: a run in, a 16-bit model that plain transformers loads out.
+
+The base is loaded in 16 bits, not turned back from the 4 it was trained over, and the adapter's
+share, scaled by alpha / sqrt(r) under RSLoRA, is added in float32 before the sum is rounded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from immune_data import cli, staging
+from immune_data.errors import ImmuneError
+from immune_train import run
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a merged model is from the adapter on its base, over some conversations' answers."""
+
+    tokens: int
+    largest: float
+    same_greedy: float
+
+    def __str__(self) -> str:
+        return (
+            f"over {self.tokens:,} answer tokens the largest difference of a logit is "
+            f"{self.largest:.2e}, and {self.same_greedy:.2%} of the greedy tokens are the same"
+        )
+
+
+def merged(base: str, adapter: Path, *, revision: str = "main") -> Any:
+    """The model of a 16-bit base and an adapter, in float32, on the CPU.
+
+    Raises:
+        ImmuneError: the base or the adapter cannot be loaded.
+    """
+    import torch
+
+    return _with_adapter(base, adapter, revision, torch.float32).merge_and_unload(safe_merge=True)
+
+
+def write(base: str, adapter: Path, folder: Path, *, revision: str = "main") -> None:
+    """Write the merged model and its tokenizer to `folder`, in bfloat16.
+
+    Raises:
+        ImmuneError: the base or the adapter cannot be loaded, or `folder` cannot be written.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    model = merged(base, adapter, revision=revision).to(torch.bfloat16)
+    model.config.dtype = torch.bfloat16
+    model.config.use_cache = True
+    model.generation_config.do_sample = False
+    for sampling in ("temperature", "top_p", "top_k", "repetition_penalty"):
+        setattr(model.generation_config, sampling, None)
+    with staging.staging(folder.parent) as hidden:
+        model.save_pretrained(hidden / folder.name)
+        AutoTokenizer.from_pretrained(adapter).save_pretrained(hidden / folder.name)
+        staging.move(hidden / folder.name, folder)
+
+
+def difference(
+    base: str, adapter: Path, merged_model: Any, rows: Sequence[Any], *, revision: str = "main"
+) -> Difference:
+    """Compare a merged model with the adapter on its base, both in float32, on rows' answers."""
+    import torch
+
+    with_adapter = _with_adapter(base, adapter, revision, torch.float32).eval()
+    merged_model = merged_model.to(torch.float32).eval()
+    largest, same, tokens = 0.0, 0, 0
+    with torch.no_grad():
+        for row in rows:
+            ids = torch.tensor([row.input_ids])
+            places = torch.arange(row.answer - 1, row.end - 1)
+            one, other = (
+                model(input_ids=ids, logits_to_keep=places).logits[0]
+                for model in (with_adapter, merged_model)
+            )
+            largest = max(largest, (one - other).abs().max().item())
+            same += int((one.argmax(-1) == other.argmax(-1)).sum())
+            tokens += len(places)
+    return Difference(tokens, largest, same / max(1, tokens))
+
+
+def load(folder: Path) -> Any:
+    """The merged model in `folder`, in the 16 bits that it was written in."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+
+def _with_adapter(base: str, adapter: Path, revision: str, dtype: Any) -> Any:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from immune_train.backends import readable
+
+    with readable(base):
+        # A base that is published in float32 is rounded to 16 bits first, as it is trained.
+        model = AutoModelForCausalLM.from_pretrained(
+            base, revision=revision, dtype=torch.bfloat16, device_map=None
+        )
+    if not (adapter / "adapter_config.json").is_file():
+        raise ImmuneError(f"{adapter} holds no adapter (no adapter_config.json): train one first")
+    return PeftModel.from_pretrained(model.to(dtype), adapter)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = cli.parser(
+        "immune_train.merge",
+        summary="Write a run's base model and adapter as one 16-bit model. `sft` does it when a "
+        "run ends; this does it again, or for a run that was trained with merge=false.",
+        example="python -m immune_train.merge --run data/models/unified-clean",
+    )
+    made.add_argument("--run", type=Path, required=True, help="folder of the run")
+    return made
+
+
+def command(arguments: argparse.Namespace) -> None:
+    from immune_train import config
+
+    folder = arguments.run
+    if not (folder / run.CONFIG).is_file():
+        raise ImmuneError(f"{folder} holds no run (no {run.CONFIG}): train one first")
+    settings = config.load(str(folder / run.CONFIG))
+    with staging.locked(folder):
+        write(
+            settings.model_name_or_path,
+            folder / run.ADAPTER,
+            folder / run.MERGED,
+            revision=settings.model_revision,
+        )
+    print(f"wrote {folder / run.MERGED}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Batches: the rows of an optimiser step in, the micro-batches that a model reads out.
+
+Without packing a micro-batch is rows padded on the right to the longest of them. With packing it
+is one row that holds whole conversations one after the other: positions start anew with each, and
+`cu_seq_lens` says where they meet, so that no conversation attends to another.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from immune_data.errors import ImmuneError
+from immune_train.labels import NO_LOSS
+
+if TYPE_CHECKING:
+    import torch
+
+Example = dict[str, Any]
+
+MICRO_BATCHES = "micro_batches"
+
+
+def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Bins of indices whose lengths sum to at most `capacity`, none split.
+
+    The longest goes first, each into the fullest bin that still takes it (Johnson, 1973: at most
+    11/9 of the bins that would do). Ties go to the lower index and the earlier bin, so that the
+    same lengths give the same bins.
+
+    Raises:
+        ImmuneError: one is longer than a bin.
+    """
+    bins: list[list[int]] = []
+    room: list[tuple[int, int]] = []  # (what is left, bin), sorted
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if lengths[i] > capacity:
+            raise ImmuneError(
+                f"a conversation of {lengths[i]:,} tokens does not fit a pack of {capacity:,}: "
+                "raise max_length"
+            )
+        at = bisect_left(room, (lengths[i], 0))
+        if at == len(room):
+            bins.append([])
+            left, bin = capacity, len(bins) - 1
+        else:
+            left, bin = room.pop(at)
+        bins[bin].append(i)
+        insort(room, (left - lengths[i], bin))
+    return bins
+
+
+def padded(examples: Sequence[Example], pad_token: int) -> dict[str, torch.Tensor]:
+    """A micro-batch of rows padded on the right: `input_ids`, `attention_mask`, `labels`.
+
+    Each is of shape (rows, longest row); padding attends to nothing and carries no loss.
+    """
+    import torch
+
+    longest = max(len(example["input_ids"]) for example in examples)
+
+    def tensor(rows: list[list[int]], fill: int) -> torch.Tensor:
+        return torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
+
+    ids = [list(example["input_ids"]) for example in examples]
+    return {
+        "input_ids": tensor(ids, pad_token),
+        "attention_mask": tensor([[1] * len(row) for row in ids], 0),
+        "labels": tensor([list(example["labels"]) for example in examples], NO_LOSS),
+    }
+
+
+def packed(examples: Sequence[Example]) -> dict[str, Any]:
+    """A micro-batch of one row that holds the conversations whole, one after the other.
+
+    `input_ids`, `position_ids` and `labels` are of shape (1, tokens); `cu_seq_lens_q` and `_k`
+    are the places where conversations start and the last one ends, `max_length_q` and `_k` the
+    longest one, by the names that `transformers` hands on to attention kernels.
+    """
+    import torch
+
+    lengths = [len(example["input_ids"]) for example in examples]
+    labels = [
+        # What precedes a conversation's first token is another's last one: nothing to learn.
+        label
+        for example in examples
+        for label in (NO_LOSS, *example["labels"][1:])
+    ]
+    borders = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+    return {
+        "input_ids": torch.tensor([[i for e in examples for i in e["input_ids"]]]),
+        "position_ids": torch.tensor([[i for length in lengths for i in range(length)]]),
+        "labels": torch.tensor([labels]),
+        "cu_seq_lens_q": borders,
+        "cu_seq_lens_k": borders,
+        "max_length_q": max(lengths),
+        "max_length_k": max(lengths),
+    }
+
+
+class Padding:
+    """A collator of padded micro-batches."""
+
+    def __init__(self, pad_token: int) -> None:
+        self._pad_token = pad_token
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        return padded(examples, self._pad_token)
+
+
+class Packing:
+    """A collator that packs all conversations of an optimiser step into few micro-batches.
+
+    `capacity` is the most tokens of a micro-batch. `labels` beside the micro-batches are those of
+    them all, from which a trainer counts the tokens that the step's loss is a mean of.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        import torch
+
+        lengths = [len(example["input_ids"]) for example in examples]
+        bins = best_fit_decreasing(lengths, self._capacity)
+        made = [packed([examples[i] for i in sorted(bin)]) for bin in bins]
+        return {
+            MICRO_BATCHES: made,
+            "labels": torch.cat([one["labels"] for one in made], dim=1),
+        }
+
+
+def efficiency(lengths: Sequence[int], rows: int, step: int, capacity: int) -> tuple[float, float]:
+    """Shares of a step's tokens that are conversation: padded to `rows` a batch, and packed.
+
+    `lengths` are in the order of the dataset and `step` conversations make a step. A pack holds
+    no padding, but kernels run as long as its `capacity` allows; its share is of the capacity of
+    the bins that are needed.
+    """
+    total = sum(lengths)
+    batches = [lengths[i : i + rows] for i in range(0, len(lengths), rows)]
+    padded_to = sum(len(batch) * max(batch) for batch in batches)
+    steps = [lengths[i : i + step] for i in range(0, len(lengths), step)]
+    packs = sum(len(best_fit_decreasing(of_step, capacity)) for of_step in steps)
+    return total / padded_to, total / (packs * capacity)

@@ -1,0 +1,192 @@
+"""What training would do to a dataset, said before any weight is loaded: rows in, a report out.
+
+Libraries cut what does not fit the context without a word. Here every row that would lose any of
+its answer is an error, unless the config says what to do with it, and then it is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from immune_data.cli import table
+from immune_data.errors import CheckFailed, ImmuneError
+from immune_train.config import Config
+from immune_train.dataset import Dataset, Record, shortest
+from immune_train.labels import Renderer, Row
+from immune_train.packing import efficiency
+
+TASKS = ("summary", "cause", "risk")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of a split as they will be trained on, and what became of the others."""
+
+    rows: list[Row]
+    records: int
+    over: int
+    answers_cut: int
+    answers_lost: int
+    dropped: int
+
+    def counts(self) -> dict[str, Any]:
+        """The split as it is, in numbers."""
+        tokens = sum(len(row.input_ids) for row in self.rows)
+        supervised = sum(row.supervised for row in self.rows)
+        return {
+            "records": len(self.rows),
+            "tokens": tokens,
+            "supervised_tokens": supervised,
+            "by_task": {
+                task: {
+                    "records": sum(row.task == task for row in self.rows),
+                    "tokens": sum(len(row.input_ids) for row in self.rows if row.task == task),
+                    "supervised_tokens": sum(r.supervised for r in self.rows if r.task == task),
+                }
+                for task in TASKS
+            },
+            "over_context": self.over,
+            "answers_cut": self.answers_cut,
+            "answers_lost": self.answers_lost,
+            "dropped": self.dropped,
+        }
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Both splits, and how full the batches are."""
+
+    train: Split
+    eval: Split
+    leaked: dict[str, int]
+    padding_efficiency: float
+    packing_efficiency: float
+    notes: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        counts = {key: value for key, value in asdict(self).items() if key not in ("train", "eval")}
+        return {"train": self.train.counts(), "eval": self.eval.counts(), **counts}
+
+
+def look(config: Config, dataset: Dataset, renderer: Renderer) -> Preflight:
+    """Render every record and see what the context, the batches and the split do to it.
+
+    Raises:
+        ImmuneError: a record was counted under another template or tokenizer.
+        CheckFailed: an answer would be cut, a row carries no loss, or an eval incident is in
+            train, and the config does not allow for it.
+    """
+    leaked = dataset.leaked
+    if leaked and not config.allow_leak:
+        raise CheckFailed(
+            f"{len(leaked):,} train records are of eval incidents (first: "
+            f"{leaked[0].incident_id}), so the eval loss would be worth nothing: train on another "
+            "recipe, as unified-clean, or set allow_leak=true"
+        )
+    train = _split("train", shortest(dataset.train, config.records_train), config, renderer)
+    eval = _split("eval", shortest(dataset.eval, config.records_eval), config, renderer)
+    lengths = [len(row.input_ids) for row in train.rows]
+    padding, packing = efficiency(
+        lengths, config.per_device_train_batch_size, config.step, config.capacity
+    )
+    by_task = Counter(record.task for record in leaked)
+    counted = {task: by_task[task] for task in TASKS if by_task[task]}
+    notes = [*config.warnings(), *_recipe_notes(config, dataset), *_leak_notes(counted, dataset)]
+    for name, split in (("train", train), ("eval", eval)):
+        notes += _overflow_notes(name, split, config)
+    return Preflight(train, eval, counted, padding, packing, notes)
+
+
+def show(preflight: Preflight, config: Config) -> None:
+    """Print the report."""
+    rows = []
+    for name, split in (("train", preflight.train), ("eval", preflight.eval)):
+        counts = split.counts()
+        for task, of_task in (*counts["by_task"].items(), ("all", counts)):
+            if of_task["records"]:
+                share = of_task["supervised_tokens"] / of_task["tokens"]
+                supervised = of_task["supervised_tokens"]
+                cells = [of_task["records"], of_task["tokens"], supervised, f"{share:.1%}"]
+                rows.append([name, task, *cells])
+    columns = ["split", "task", "records", "tokens", "with loss", "share"]
+    table(f"what {config.name} trains on", columns, rows)
+    counts = preflight.train.counts()
+    of_step = f"{config.step} conversations a step"
+    used = "packed" if config.packing else "padded"
+    print(
+        f"{of_step}, {used}: {preflight.padding_efficiency:.1%} of the tokens of padded batches "
+        f"of {config.per_device_train_batch_size} are conversation, "
+        f"{preflight.packing_efficiency:.1%} of packs of {config.capacity:,}"
+    )
+    print(
+        f"{counts['over_context']:,} of {preflight.train.records:,} train records are longer than "
+        f"the context of {config.max_length:,} tokens"
+    )
+    for note in preflight.notes:
+        print(f"warning: {note}")
+
+
+def _split(name: str, records: Sequence[Record], config: Config, renderer: Renderer) -> Split:
+    kept: list[Row] = []
+    over = cut = lost = dropped = 0
+    for record, row in zip(records, renderer.rows(records), strict=True):
+        if row.joined != record.tokens:
+            raise ImmuneError(
+                f"the {record.task} record of {record.incident_id} in {name} has {row.joined:,} "
+                f"tokens by the model's tokenizer and {record.tokens:,} by the dataset's: take a "
+                "Qwen2.5 model, or emit the dataset again"
+            )
+        if len(row.input_ids) > config.max_length:
+            over += 1
+            cut += row.answer < config.max_length < row.end
+            lost += row.answer >= config.max_length
+            if config.overflow == "drop":
+                dropped += 1
+                continue
+            if config.overflow == "error" and row.end > config.max_length:
+                raise CheckFailed(
+                    f"the {record.task} record of {record.incident_id} in {name} is "
+                    f"{len(row.input_ids):,} tokens long, so at {config.max_length:,} its answer "
+                    "would be cut: raise max_length, train on unified-clean, or set overflow=drop "
+                    "or overflow=truncate"
+                )
+            row = row.cut(config.max_length)
+        kept.append(row)
+    supervised = sum(row.supervised for row in kept)
+    if not supervised:
+        raise CheckFailed(f"no record of {name} carries loss: there is nothing to learn from it")
+    return Split(kept, len(records), over, cut, lost, dropped)
+
+
+def _recipe_notes(config: Config, dataset: Dataset) -> list[str]:
+    if dataset.manifest is None:
+        return [f"no manifest vouches for {dataset.origin}: nothing says how they were made"]
+    recipe = dataset.manifest.get("recipe")
+    if recipe != config.recipe:
+        return [f"config {config.name} is for recipe {config.recipe}, the dataset is of {recipe}"]
+    return []
+
+
+def _leak_notes(leaked: dict[str, int], dataset: Dataset) -> list[str]:
+    if not leaked:
+        return []
+    incidents = len({record.incident_id for record in dataset.leaked})
+    by_task = ", ".join(f"{number} {task}" for task, number in leaked.items())
+    return [
+        f"{sum(leaked.values()):,} train records ({by_task}) are of {incidents} eval incidents: "
+        "the eval loss says less than it seems to"
+    ]
+
+
+def _overflow_notes(name: str, split: Split, config: Config) -> list[str]:
+    if not split.over:
+        return []
+    what = {"drop": "left out", "truncate": "cut there", "error": "cut after the answer"}
+    return [
+        f"{split.over:,} {name} records are longer than {config.max_length:,} tokens and are "
+        f"{what[config.overflow]}: {split.answers_lost:,} whole answers and parts of "
+        f"{split.answers_cut:,} more are lost"
+    ]

@@ -1,0 +1,119 @@
+"""What a run says while it trains: lines or a bar, `metrics.jsonl`, and a stop that saves.
+
+These are callbacks of the trainer, made late, since importing `transformers` takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from immune_train import run
+
+# What a clock or a machine decides has no place beside what a run with the same seed gives again.
+_NOT_KEPT = ("runtime", "samples_per_second", "steps_per_second", "total_flos", "num_tokens")
+
+
+def record(folder: Path) -> Any:
+    """A callback that writes each logged step to `metrics.jsonl`, going on where a run stopped."""
+    from transformers import TrainerCallback
+
+    class Record(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            if state.is_world_process_zero:
+                before = [line for line in run.metrics(folder) if line["step"] <= state.global_step]
+                run.write(folder, run.METRICS, "".join(map(_line, before)))
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            kept = _kept(logs or {})
+            if state.is_world_process_zero and kept:
+                with (folder / run.METRICS).open("a", encoding="utf-8") as file:
+                    file.write(_line({"step": state.global_step, **kept}))
+
+    return Record()
+
+
+def show() -> Any:
+    """A callback that shows losses: a bar with lines above it on a terminal, else lines."""
+    from transformers import ProgressCallback, TrainerCallback
+
+    def line(state: Any, logs: Mapping[str, Any]) -> str:
+        said = [f"step {state.global_step:,} of {state.max_steps:,}"]
+        said += [f"{_name(key)} {value:.4g}" for key, value in _kept(logs).items()]
+        return "  ".join(said)
+
+    class Lines(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if state.is_world_process_zero and _kept(logs or {}):
+                print(line(state, logs), file=sys.stderr)
+
+    class Bar(ProgressCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if state.is_world_process_zero and self.training_bar is not None and _kept(logs or {}):
+                self.training_bar.write(line(state, logs), file=sys.stderr)
+
+    return Bar() if sys.stderr.isatty() else Lines()
+
+
+def at_the_end() -> Any:
+    """A callback that evaluates and saves the last step, wherever it falls."""
+    from transformers import TrainerCallback
+
+    class AtTheEnd(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step >= state.max_steps:
+                control.should_evaluate = control.should_save = True
+
+    return AtTheEnd()
+
+
+class Stop:
+    """Ctrl-C: the first one saves after the step at hand and ends the run, a second one at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def callback(self) -> Any:
+        from transformers import TrainerCallback
+
+        stop = self
+
+        class Stopping(TrainerCallback):
+            def on_step_end(self, args, state, control, **kwargs):
+                if stop.asked:
+                    control.should_save = control.should_training_stop = True
+
+        return Stopping()
+
+    def __enter__(self) -> Stop:
+        self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print("stopping after this step; once more to stop at once", file=sys.stderr)
+
+
+def _kept(logs: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        key: value
+        for key, value in logs.items()
+        if isinstance(value, int | float) and not key.endswith(_NOT_KEPT) and key != "train_loss"
+    }
+
+
+def _name(key: str) -> str:
+    return key.replace("_", " ").removesuffix(" loss") if key.endswith("_loss") else key
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return json.dumps(values) + "\n"

@@ -1,0 +1,181 @@
+"""The training loop: a model, tokenised rows and settings in, a trained adapter out.
+
+TRL's `SFTTrainer` with what it lacks: a step of packed micro-batches, the loss of each task at
+every evaluation, and on a CPU a loss that reads the vocabulary only where a token carries loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from immune_train.labels import NO_LOSS
+from immune_train.packing import MICRO_BATCHES, Packing, Padding, best_fit_decreasing, packed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from immune_train.config import Config
+    from immune_train.labels import Row
+
+
+def make(
+    config: Config,
+    model: Any,
+    tokenizer: Any,
+    train: Sequence[Row],
+    eval: Sequence[Row],
+    output: Path,
+    callbacks: Sequence[Any] = (),
+    **changes: Any,
+) -> Any:
+    """The trainer of a run, whose checkpoints go to `output`; `changes` are `SFTConfig`'s.
+
+    Raises:
+        ImmuneError: the settings cannot be used on this machine.
+    """
+    from datasets import Dataset
+    from transformers import PrinterCallback, ProgressCallback
+
+    arguments = config.trainer_arguments(output, **changes)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    # TRL rounds an adapter over 4-bit weights to bfloat16, whose steps are larger than those of a
+    # learning rate of 2e-5: the weights would hardly move. They stay as they were.
+    adapter = {
+        name: weight.data for name, weight in model.named_parameters() if weight.requires_grad
+    }
+    trainer = _class()(
+        model=model,
+        args=arguments,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list([_example(row) for row in train]),
+        eval_dataset=Dataset.from_list([_example(row) for row in eval]),
+        data_collator=Packing(config.capacity) if config.packing else Padding(pad),
+    )
+    for shown in (ProgressCallback, PrinterCallback):  # what is shown is in `progress`
+        trainer.remove_callback(shown)
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    for name, weight in trainer.model.named_parameters():
+        if name in adapter:
+            weight.data = adapter[name].to(weight.device)
+    trainer.setup(config, pad)
+    return trainer
+
+
+def _example(row: Row) -> dict[str, Any]:
+    return {"input_ids": row.input_ids, "labels": row.labels, "task": row.task}
+
+
+def _class() -> type:
+    """The trainer's class, made late: unsloth replaces `SFTTrainer` when it is imported."""
+    import torch
+    from torch.utils.data import SequentialSampler
+    from trl import SFTTrainer
+
+    class Trainer(SFTTrainer):
+        def setup(self, config: Config, pad_token: int) -> None:
+            self._config = config
+            self._pad_token = pad_token
+            # Losses are sums over a step's tokens, divided by their number: not to be averaged
+            # over micro-batches again.
+            self.model_accepts_loss_kwargs = True
+
+        def _get_train_sampler(self, train_dataset=None):
+            if self._config.order == "emitted":
+                return SequentialSampler(train_dataset or self.train_dataset)
+            return super()._get_train_sampler(train_dataset)
+
+        def training_step(self, model, inputs, num_items_in_batch=None):
+            if MICRO_BATCHES not in inputs:
+                return super().training_step(model, inputs, num_items_in_batch)
+            losses = [
+                super(Trainer, self).training_step(model, one, num_items_in_batch)
+                for one in inputs[MICRO_BATCHES]
+            ]
+            return torch.stack(losses).sum()
+
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            if self.args.device.type != "cpu" or return_outputs:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            loss = answer_loss(model, inputs, num_items_in_batch)
+            several = num_items_in_batch is not None and self.args.average_tokens_across_devices
+            return loss * self.accelerator.num_processes if several else loss
+
+        def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+            """The mean loss of a token of each task and of all: `eval_loss`, `eval_risk_loss`, …"""
+            examples = list(self.eval_dataset if eval_dataset is None else eval_dataset)
+            tasks = sorted({example["task"] for example in examples})
+            self.model.eval()
+            totals = {
+                task: self._total([e for e in examples if e["task"] == task]) for task in tasks
+            }
+            metrics = {f"{metric_key_prefix}_loss": _mean(totals.values())}
+            for task, total in totals.items():
+                metrics[f"{metric_key_prefix}_{task}_loss"] = _mean([total])
+            self.log(metrics)
+            self.model.train()
+            self.control = self.callback_handler.on_evaluate(
+                self.args, self.state, self.control, metrics
+            )
+            return metrics
+
+        def _total(self, examples: list[dict[str, Any]]) -> tuple[float, int]:
+            """The sum of the losses of the examples' tokens, and how many carry loss."""
+            sums = torch.zeros(2, dtype=torch.float64)
+            processes = self.accelerator.num_processes
+            batches = self._eval_batches(examples)
+            for inputs in batches[self.accelerator.process_index :: processes]:
+                number = int((inputs["labels"][:, 1:] != NO_LOSS).sum())
+                if not number:
+                    continue
+                with torch.no_grad(), self.compute_loss_context_manager():
+                    loss = self.compute_loss(self.model, self._prepare_inputs(inputs))
+                sums += torch.tensor([loss.item() * number, number], dtype=torch.float64)
+            if processes > 1:
+                sums = self.accelerator.reduce(sums.to(self.args.device, torch.float32)).cpu()
+            return sums[0].item(), int(sums[1].item())
+
+        def _eval_batches(self, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            rows = self.args.per_device_eval_batch_size
+            lengths = [len(example["input_ids"]) for example in examples]
+            if self._config.packing:
+                bins = best_fit_decreasing(lengths, self._config.max_length * rows)
+                return [packed([examples[i] for i in bin]) for bin in bins]
+            by_length = sorted(range(len(examples)), key=lambda i: (-lengths[i], i))
+            pad = Padding(self._pad_token)
+            return [
+                pad([examples[i] for i in by_length[at : at + rows]])
+                for at in range(0, len(examples), rows)
+            ]
+
+    return Trainer
+
+
+def _mean(totals) -> float:
+    totals = list(totals)
+    return sum(loss for loss, _ in totals) / max(1, sum(number for _, number in totals))
+
+
+def answer_loss(model: Any, inputs: dict[str, Any], items: Any = None) -> Any:
+    """Cross entropy of the tokens that carry loss, in float32, as their sum over `items`.
+
+    Without `items` it is their mean. Logits are made only where some row of the batch carries
+    loss: the vocabulary is so large that all others would cost more than the rest of a small
+    model. A batch without any such token has the loss 0, and gradients of 0.
+    """
+    import torch
+    from torch.nn import functional
+
+    labels = functional.pad(inputs["labels"][:, 1:], (0, 1), value=NO_LOSS)
+    given = {key: value for key, value in inputs.items() if key != "labels"}
+    places = (labels != NO_LOSS).any(dim=0).nonzero()[:, 0]
+    if not len(places):
+        places = torch.zeros(1, dtype=torch.long, device=labels.device)
+    logits = model(**given, use_cache=False, logits_to_keep=places).logits.float()
+    chosen = labels[:, places]
+    total = functional.cross_entropy(
+        logits.flatten(0, 1), chosen.flatten(), ignore_index=NO_LOSS, reduction="sum"
+    )
+    number = (chosen != NO_LOSS).sum().clamp(min=1) if items is None else items
+    return total / number

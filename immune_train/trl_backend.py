@@ -1,0 +1,76 @@
+"""The back end of transformers, peft and trl as they are: a config in, a model with adapter out."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Any
+
+from immune_data.errors import ImmuneError
+
+if TYPE_CHECKING:
+    from immune_train.config import Config
+
+
+def load(config: Config) -> Any:
+    """The base model, in 4 bits where the config says so, with a fresh LoRA adapter in float32.
+
+    Raises:
+        ImmuneError: 4 bits or 8-bit optimisers are wanted without CUDA and bitsandbytes.
+        OSError: the model cannot be found.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, set_seed
+
+    cuda = torch.cuda.is_available()
+    wants = config.load_in_4bit or "8bit" in config.optim
+    if wants and not (cuda and importlib.util.find_spec("bitsandbytes")):
+        raise ImmuneError(
+            f"config {config.name} wants 4-bit weights or an 8-bit optimiser, which need CUDA and "
+            "bitsandbytes: take --config tiny, or set load_in_4bit=false and optim=adamw_torch"
+        )
+    set_seed(config.seed)
+    base = AutoModelForCausalLM.from_pretrained(
+        config.model_name_or_path,
+        revision=config.model_revision,
+        dtype=config.dtype,
+        quantization_config=_quantization(config) if config.load_in_4bit else None,
+        attn_implementation=_attention(config, cuda),
+        device_map={"": int(os.environ.get("LOCAL_RANK", "0"))} if cuda else None,
+    )
+    base.config.use_cache = False
+    set_seed(config.seed)
+    return get_peft_model(
+        base,
+        LoraConfig(
+            r=config.lora_r,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=list(config.lora_target_modules),
+            use_rslora=config.use_rslora,
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def _quantization(config: Config) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=config.bnb_4bit_quant_type,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_use_double_quant=config.use_bnb_nested_quant,
+    )
+
+
+def _attention(config: Config, cuda: bool) -> str:
+    if config.attn_implementation is not None:
+        return config.attn_implementation
+    if config.packing and cuda:
+        from immune_train import attention
+
+        return attention.register()
+    return "sdpa"
