@@ -1,5 +1,6 @@
 # make emit   set up, write the sample corpus if there is no source, emit the dataset
 # make test   set up, run the linters and all tests
+# make train-tiny  set up, train a tiny model on the sample's answers, on the CPU, in minutes
 # make bench  set up, time our chain against a plain script (SCALES="1 10 100")
 # make campaigns  set up, kill a hundred runs and read ten thousand broken sources
 
@@ -13,7 +14,10 @@ BIN := .venv/bin
 SCALES ?= 1 10
 SEED ?= 7
 
-.PHONY: emit test lint bench campaigns
+# A machine with a GPU takes the torch it has: make train-tiny TORCH=
+TORCH ?= --constraint constraints.txt
+
+.PHONY: emit test lint train-tiny bench campaigns
 
 emit: .venv/.installed
 	test -d $(SOURCE) || $(BIN)/python -m immune_data.sample --out $(SOURCE)
@@ -26,6 +30,14 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sqlfluff lint --processes 2 sql
+
+train-tiny: .venv/.installed-train
+	$(MAKE) emit RECIPE=unified-clean
+	test -d $(OUT)/models/random-tiny || \
+		$(BIN)/python -m immune_train.random_model --size tiny --out $(OUT)/models/random-tiny
+	$(BIN)/python -m immune_train.sft --config tiny --data $(OUT) \
+		--model $(OUT)/models/random-tiny --output $(OUT)/models/tiny
+	$(BIN)/python -m immune_train.recall --run $(OUT)/models/tiny --data $(OUT)
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/bench.py --scales $(SCALES)
@@ -41,6 +53,14 @@ campaigns: .venv/.installed-dev
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet --group dev
+.venv/.installed-train: .venv/.installed
+	$(BIN)/python -m pip install --quiet $(TORCH) --editable '.[train]'
+	touch $@
+
+.venv/.installed-edge: .venv/.installed-train
+	$(BIN)/python -m pip install --quiet $(TORCH) --editable '.[edge]'
+	touch $@
+
+.venv/.installed-dev: .venv/.installed-edge
+	$(BIN)/python -m pip install --quiet $(TORCH) --group dev
 	touch $@

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -181,15 +181,24 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
         if key not in given:
             given[key], origins[key] = value, "immune_train"
     parser = _parser()
-    known = {action.dest for action in parser._actions} - {"help"}
-    for key in given:
+    known = {action.dest: action for action in parser._actions}
+    for key, value in given.items():
         if key not in known:
             raise ImmuneError(_unknown(key, origins[key], known))
+        if value is False and "no" in (known[key].choices or ()):
+            given[key] = "no"  # which is false to YAML
+        if isinstance(value, list) and known[key].nargs != "+":
+            raise ImmuneError(f"{key} ({origins[key]}) has one value, not a list of them")
     arguments = ["--output_dir", "unused"] if "output_dir" not in given else []
     for key, value in given.items():
-        if value is not None:
+        if value not in (None, []):  # an argument parser knows of neither
             arguments += [f"--{key}", *map(_text, value if isinstance(value, list) else [value])]
     values = vars(parser.parse_args(arguments))
+    for key, value in given.items():
+        if value == []:
+            values[key] = value
+        elif value is None and values[key] is not None:
+            raise ImmuneError(f"{key} ({origins[key]}) has no value: give one, or leave it out")
     values = {key: values[key] for key in (*given, *(key for key in values if key not in given))}
     for key in values:
         origins.setdefault(key, _DEFAULT)
@@ -208,9 +217,9 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, str]]:
     seen: list[Path] = []
     path: Path | None = _find(name)
     while path is not None:
-        if path in seen:
+        if path.resolve() in seen:
             raise ImmuneError(f"{path} extends itself: name another config to extend")
-        seen.append(path)
+        seen.append(path.resolve())
         try:
             content = _yaml(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
@@ -228,11 +237,11 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, str]]:
 def _find(name: str, beside: Path | None = None) -> Path:
     if name in shipped():
         return FOLDER / f"{name}.yaml"
-    for path in (Path(name), *([beside / name] if beside else [])):
+    for path in (*([beside / name] if beside else []), Path(name)):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path
     close = difflib.get_close_matches(name, shipped(), n=1)
-    hint = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}"
+    hint = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}."
     raise ImmuneError(f"there is no config {name}: {hint} A .yaml file of your own will do as well")
 
 
@@ -255,7 +264,7 @@ _UniqueKeys.add_implicit_resolver(
 def _yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
         raise ImmuneError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -273,7 +282,7 @@ def _names(dataclass: type) -> list[str]:
     return [field.name for field in fields(dataclass) if field.init]
 
 
-def _unknown(key: str, origin: str, known: set[str]) -> str:
+def _unknown(key: str, origin: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}?" if close else "see TRL's SFTConfig and ModelConfig"
     return f"{key} ({origin}) is no setting: {hint}"

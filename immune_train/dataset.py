@@ -119,6 +119,18 @@ def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
     return from_folder(folder)
 
 
+def read_records(path: Path) -> list[Record]:
+    """The records of a JSONL file.
+
+    Raises:
+        ImmuneError: it cannot be read, or a line of it is no record.
+    """
+    try:
+        return _records(path, path.read_bytes())
+    except OSError as error:
+        raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
+
+
 def _records(path: Path, content: bytes) -> list[Record]:
     decoder = msgspec.json.Decoder(Record)
     records = []

@@ -53,7 +53,7 @@ def show() -> Any:
 
     class Bar(ProgressCallback):
         def on_log(self, args, state, control, logs=None, **kwargs):
-            if state.is_world_process_zero and self.training_bar is not None and _kept(logs or {}):
+            if self.training_bar is not None and _kept(logs or {}):
                 self.training_bar.write(line(state, logs), file=sys.stderr)
 
     return Bar() if sys.stderr.isatty() else Lines()
@@ -104,11 +104,13 @@ class Stop:
 
 
 def _kept(logs: Mapping[str, Any]) -> dict[str, float]:
-    return {
+    """What of a log is kept and shown; nothing where it holds no loss."""
+    kept = {
         key: value
         for key, value in logs.items()
         if isinstance(value, int | float) and not key.endswith(_NOT_KEPT) and key != "train_loss"
     }
+    return kept if kept.keys() - {"epoch"} else {}
 
 
 def _name(key: str) -> str:

@@ -178,7 +178,8 @@ def _summary(
     from immune_train import run
 
     state = made.state
-    best = state.best_global_step or state.global_step
+    kept_best = settings.load_best_model_at_end and state.best_global_step
+    best = state.best_global_step if kept_best else state.global_step
     losses = next(
         (log for log in state.log_history if log["step"] == best and "eval_loss" in log), {}
     )

@@ -1,0 +1,246 @@
+"""Training speed and memory of both back ends on a GPU: a table of ways to lay out the same steps.
+
+    python benchmarks/gpu.py --train data/sft/unified-clean/train.jsonl --model DIR
+
+Every way trains the same conversations in the same order, sixteen a step, with the real trainer.
+Each runs in a process of its own; all load their models first and then take turns, a few steps
+each, so that what disturbs the machine disturbs them alike. The last step holds the longest
+conversations: it decides the memory. `--model` is any Qwen2.5; one of random weights will do:
+
+    python -m immune_train.random_model --size 1.5b --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+DOCUMENTED = ("packing=false", "per_device_train_batch_size=2", "gradient_accumulation_steps=8")
+PACKED = ("packing=true", "per_device_train_batch_size=16", "gradient_accumulation_steps=1")
+HALVES = ("packing=true", "per_device_train_batch_size=8", "gradient_accumulation_steps=2")
+SIXTEEN_BITS = ("load_in_4bit=false",)
+
+WAYS = {
+    "trl, as documented": ("backend=trl", *DOCUMENTED),
+    "trl, as documented, 16-bit": ("backend=trl", *DOCUMENTED, *SIXTEEN_BITS),
+    "unsloth, as documented": ("backend=unsloth", *DOCUMENTED),
+    "unsloth, as documented, 16-bit": ("backend=unsloth", *DOCUMENTED, *SIXTEEN_BITS),
+    "trl, packed 16 x 1": ("backend=trl", *PACKED),
+    "trl, packed 16 x 1, 16-bit": ("backend=trl", *PACKED, *SIXTEEN_BITS),
+    "unsloth, packed 16 x 1": ("backend=unsloth", *PACKED),
+    "unsloth, packed 16 x 1, 16-bit": ("backend=unsloth", *PACKED, *SIXTEEN_BITS),
+    "unsloth, packed 8 x 2": ("backend=unsloth", *HALVES),
+    "unsloth, packed 8 x 2, 16-bit": ("backend=unsloth", *HALVES, *SIXTEEN_BITS),
+}
+STEP = 16  # conversations
+WARM = 2  # steps before anything is timed
+GIB = 1 << 30
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--train", type=Path, required=True, help="emitted JSONL")
+    parser.add_argument("--model", required=True, help="folder of a Qwen2.5 model")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), help="some of the ways")
+    parser.add_argument("--turns", type=int, default=3, help="turns that each way takes")
+    parser.add_argument("--steps", type=int, default=2, help="steps of a turn")
+    parser.add_argument("--json", type=Path, help="write the numbers there too")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.worker:
+        work(arguments)
+        return 0
+    results = measure(arguments)
+    show(results)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    return 0 if all("failed" not in result for result in results.values()) else 1
+
+
+# The process that lets the ways take turns.
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The numbers of each way, or the last thing that it said."""
+    workers = {way: _start(way, arguments) for way in arguments.ways}
+    results: dict[str, dict[str, Any]] = {}
+    times: dict[str, list[float]] = {way: [] for way in workers}
+    said = {way: _said(worker) for way, worker in workers.items()}
+    for turn in range(arguments.turns + 1):  # the last turn is the step of the longest
+        for way, worker in workers.items():
+            if "failed" in said[way]:
+                continue
+            _print(worker, "go")
+            said[way] = {**said[way], **_said(worker)}
+            if turn < arguments.turns and "seconds" in said[way]:
+                times[way].append(said[way]["seconds"])
+    for way, worker in workers.items():
+        worker.wait(timeout=120)
+        results[way] = {**said[way], "turns": times[way]}
+        if times[way] and "failed" not in said[way]:
+            seconds = sorted(times[way])[len(times[way]) // 2] / arguments.steps
+            per_step = {key: said[way][key] / arguments.steps for key in ("tokens", "supervised")}
+            results[way] |= {
+                "seconds_per_16": seconds,
+                "tokens_per_second": per_step["tokens"] / seconds,
+                "supervised_per_second": per_step["supervised"] / seconds,
+            }
+    return results
+
+
+def _start(way: str, arguments: argparse.Namespace) -> subprocess.Popen:
+    log = Path(tempfile.mkdtemp(prefix="immune-gpu-")) / "log"
+    worker = subprocess.Popen(
+        [sys.executable, __file__, *sys.argv[1:], "--worker", way],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log.open("w"),
+        text=True,
+    )
+    worker.log = log
+    return worker
+
+
+def _print(worker: subprocess.Popen, line: str) -> None:
+    worker.stdin.write(line + "\n")
+    worker.stdin.flush()
+
+
+def _said(worker: subprocess.Popen) -> dict[str, Any]:
+    """The next JSON line of a worker; the libraries' own lines are passed over."""
+    for line in worker.stdout:
+        if line.startswith('{"bench"'):
+            return json.loads(line)["bench"]
+    tail = worker.log.read_text(errors="replace").strip().splitlines()[-25:]
+    return {"failed": "\n".join(tail)}
+
+
+def show(results: dict[str, dict[str, Any]]) -> None:
+    from immune_data.cli import table
+
+    rows = []
+    for way, result in results.items():
+        if "failed" in result:
+            print(f"{way}: failed\n{result['failed']}\n")
+            continue
+        rows.append(
+            [
+                way,
+                round(result["tokens_per_second"]),
+                round(result["supervised_per_second"]),
+                f"{result['seconds_per_16']:.2f}",
+                f"{result['allocated'] / GIB:.1f}",
+                f"{result['reserved'] / GIB:.1f}",
+                f"{result['loss']:.4f}",
+            ]
+        )
+    columns = ["way", "tokens/s", "with loss/s", "s per 16", "allocated GiB", "reserved GiB"]
+    table("one optimiser step of 16 conversations", [*columns, "loss before"], rows)
+    base = results.get("unsloth, as documented", {}).get("seconds_per_16")
+    if base:
+        for way, result in results.items():
+            if "seconds_per_16" in result:
+                print(f"{way}: {base / result['seconds_per_16']:.2f} x unsloth as documented")
+
+
+# A process that trains one way.
+
+
+def work(arguments: argparse.Namespace) -> None:
+    from immune_train import backends, config
+
+    settings_given = WAYS[arguments.worker]
+    wanted = settings_given[0].partition("=")[2]
+    backend = backends.choose(wanted)
+    steps = WARM + arguments.turns * arguments.steps + 1
+    settings = config.load(
+        "unified-clean",
+        [
+            *settings_given,
+            f"model_name_or_path={arguments.model}",
+            "order=emitted",
+            f"max_steps={steps}",
+            "eval_strategy=no",
+            "save_strategy=no",
+            "load_best_model_at_end=false",
+            "logging_steps=1000",
+            "per_device_eval_batch_size=2",
+        ],
+    )
+    import torch
+
+    from immune_train import trainer
+    from immune_train.labels import Renderer
+
+    tokenizer = backends.tokenizer(settings)
+    rows = [*Renderer(tokenizer).rows(_chosen(arguments.train, steps))]
+    model = backends.load(backend, settings)
+    with tempfile.TemporaryDirectory() as output:
+        made = trainer.make(settings, model, tokenizer, rows, rows[:STEP], Path(output))
+        loss = made.evaluate()["eval_loss"]
+        made.add_callback(_turns(arguments, rows, steps, loss, torch))
+        made.train()
+
+
+def _chosen(path: Path, steps: int) -> list[Any]:
+    """Records of all steps: chosen at random, and the longest last."""
+    from immune_train.dataset import read_records
+
+    records = read_records(path)
+    longest = sorted(records, key=lambda record: -record.tokens)[:STEP]
+    rest = [record for record in records if record not in longest]
+    return random.Random(42).sample(rest, (steps - 1) * STEP) + longest
+
+
+def _turns(
+    arguments: argparse.Namespace, rows: Sequence[Any], steps: int, loss: float, torch: Any
+) -> Any:
+    from transformers import TrainerCallback
+
+    def report(**numbers: Any) -> None:
+        print(json.dumps({"bench": numbers}), flush=True)
+
+    class Turns(TrainerCallback):
+        """Trains while it is its turn, and says after each turn how long it took."""
+
+        began = 0.0
+
+        def _await(self) -> None:
+            sys.stdin.readline()
+            self.began = time.perf_counter()
+
+        def on_step_end(self, args, state, control, **kwargs):
+            done = state.global_step
+            torch.cuda.synchronize()
+            if done == WARM:
+                report(loss=loss)
+                self._await()
+            elif done == steps:
+                report(
+                    worst_seconds=time.perf_counter() - self.began,
+                    allocated=torch.cuda.max_memory_allocated(),
+                    reserved=torch.cuda.max_memory_reserved(),
+                )
+            elif done > WARM and (done - WARM) % arguments.steps == 0:
+                of_turn = rows[(done - arguments.steps) * STEP : done * STEP]
+                report(
+                    seconds=time.perf_counter() - self.began,
+                    tokens=sum(len(row.input_ids) for row in of_turn),
+                    supervised=sum(row.supervised for row in of_turn),
+                    typical_reserved=torch.cuda.max_memory_reserved(),
+                )
+                self._await()
+
+    return Turns()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
