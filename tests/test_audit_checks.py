@@ -429,3 +429,46 @@ def test_the_audit_knows_what_cleaning_refuses(
         ).fetchall()
     assert refused
     assert set(refused) <= found
+
+
+def test_the_checks_that_compare_texts_are_bounded(
+    sample_out: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Eight samples of evidence in less memory than it fills: each found as in one sample."""
+    recipe, names, copies = "unified-v2", ["ungrounded", "nearly_same_dag_in_train"], range(1, 8)
+    shutil.copy(sample_out(recipe) / "immune.duckdb", tmp_path / "immune.duckdb")
+    once = {}
+    with reading(tmp_path, recipe) as connection:
+        for check in checks.load(names):
+            once[check.name] = checks.rows(connection, check)
+    with duckdb.connect(str(tmp_path / "immune.duckdb")) as connection:
+        connection.execute(f'use "{recipe}"')
+        connection.execute(
+            "delete from dags where (incident_id, dataset) not in "
+            "(select (incident_id, dag_dataset) from sft_records)"
+        )
+        for copy in copies:
+            name = f"incident_id || '-{copy}' as incident_id"
+            # Lines that no other copy has: it has shapes of its own.
+            own = f"repeat(chr(10) || 'copy {'i' * copy}', 3)"
+            for relation, changes in {
+                "main.dags": f"text || {own} as text, sha256(text || {own}) as text_sha256",
+                "sft_records": f"line + {copy} * 10000 as line",
+                "conversations": f"line + {copy} * 10000 as line",
+            }.items():
+                connection.execute(
+                    f"insert into {relation} select * replace ({name}, {changes}) "
+                    f"from {relation} where not regexp_matches(incident_id, '-[1-7]$')"
+                )
+        [(size,)] = connection.execute("select sum(strlen(text)) from dags").fetchall()
+    with reading(tmp_path, recipe) as connection:
+        # One thread: what several hold at one moment is up to the machine.
+        connection.execute("set memory_limit = '64MB'; set threads = 1")
+        assert size > 64_000_000
+        for check in checks.load(names):
+            found = checks.rows(connection, check)["incident_id"].to_list()
+            for suffix in ("", *(f"-{copy}" for copy in copies)):
+                lacking = {name + suffix for name in once[check.name]["incident_id"]} - set(found)
+                assert not lacking
+            if check.name == "ungrounded":
+                assert len(found) == 8 * len(once[check.name])

@@ -3,18 +3,27 @@
 -- `audit.dag_resemblance` says or a greater one, and the texts are not the same. One row per eval
 -- incident, with the most alike train incident and how many there are.
 -- severity: warn
-with used as (
-    select distinct
-        split,
+with emitted as (
+    select
         incident_id,
-        dag_dataset
+        dag_dataset,
+        bool_or(split = 'eval') as in_eval,
+        bool_or(split = 'train') as in_train
     from sft_records
+    group by incident_id, dag_dataset
 ),
 
-masked as (
+-- In one list for a moment: what comes out of it is planned as few rows, which wait in memory for
+-- the DAGs' texts to go by, and never the texts for them.
+used as (
+    select unnest(list(emitted), recursive := true) from emitted
+),
+
+-- A line is its hash from here on: no text goes further.
+masked as materialized (
     select
         dags.incident_id,
-        dags.dataset,
+        dags.text_sha256,
         list_sort(
             list_distinct(
                 [
@@ -31,31 +40,30 @@ masked as (
                     )
                 ]
             )
-        ) as lines
+        ) as lines,
+        used.in_eval,
+        used.in_train
     from dags
-    semi join used on dags.incident_id = used.incident_id and dags.dataset = used.dag_dataset
+    inner join used on dags.incident_id = used.incident_id and dags.dataset = used.dag_dataset
 ),
 
 -- Many DAGs are the same once they are masked: each set of lines is looked at once.
-shapes as (
+shapes as materialized (
     select
-        hash(masked.lines) as shape,
-        any_value(masked.lines) as lines,
-        bool_or(used.split = 'eval') as in_eval,
-        bool_or(used.split = 'train') as in_train
+        hash(lines) as shape,
+        any_value(lines) as lines,
+        bool_or(in_eval) as in_eval,
+        bool_or(in_train) as in_train
     from masked
-    inner join used on masked.incident_id = used.incident_id and masked.dataset = used.dag_dataset
     group by shape
 ),
 
--- The lines of a shape, the rarest first. Two shapes that resemble each other by the bound have one
--- of the first few in common, not too late in either: such pairs alone are compared line by line.
+-- Two shapes that resemble each other by the bound have one of the first few lines of each in
+-- common, the rarest first, not too late in either; and the lines that only one of them has are
+-- few, which 64 bits a shape tell: a bit that only one has set is such a line.
 elements as (
     select
         shape,
-        in_eval,
-        in_train,
-        len(lines) as size,
         unnest(lines) as line
     from shapes
 ),
@@ -70,7 +78,8 @@ frequencies as (
 
 ranked as (
     select
-        elements.*,
+        elements.shape,
+        elements.line,
         row_number() over (
             partition by elements.shape
             order by frequencies.frequency, elements.line
@@ -79,13 +88,30 @@ ranked as (
     inner join frequencies on elements.line = frequencies.line
 ),
 
-prefixes as (
+signatures as (
     select
-        ranked.*,
+        shape,
+        count(*) as size,
+        bit_or(1::ubigint << (line % 64)) as bits
+    from elements
+    group by shape
+),
+
+prefixes as materialized (
+    select
+        ranked.shape,
+        ranked.line,
+        ranked.place,
+        signatures.size,
+        signatures.bits,
+        shapes.in_eval,
+        shapes.in_train,
         settings.audit_dag_resemblance as bound
     from ranked
+    inner join signatures on ranked.shape = signatures.shape
+    inner join shapes on ranked.shape = shapes.shape
     cross join settings
-    where ranked.place <= ranked.size - ceil(settings.audit_dag_resemblance * ranked.size) + 1
+    where ranked.place <= signatures.size - ceil(bound * signatures.size) + 1
 ),
 
 pairs as (
@@ -100,6 +126,8 @@ pairs as (
             and train.size <= held.size / held.bound
             and 1 + least(held.size - held.place, train.size - train.place)
             >= held.bound / (1 + held.bound) * (held.size + train.size) - 1e-6
+            and bit_count(xor(held.bits, train.bits))
+            <= (1 - held.bound) / (1 + held.bound) * (held.size + train.size) + 1e-6
     where held.in_eval and train.in_train
 ),
 
@@ -116,17 +144,6 @@ resemblances as (
     where resemblance >= settings.audit_dag_resemblance
 ),
 
-members as (
-    select
-        used.split,
-        used.incident_id,
-        hash(masked.lines) as shape,
-        dags.text_sha256
-    from used
-    inner join masked on used.incident_id = masked.incident_id and used.dag_dataset = masked.dataset
-    inner join dags on used.incident_id = dags.incident_id and used.dag_dataset = dags.dataset
-),
-
 alike as (
     select
         held.incident_id,
@@ -134,12 +151,12 @@ alike as (
         max(
             { 'resemblance': resemblances.resemblance, 'incident_id': train.incident_id }
         ) as most_alike
-    from members as held
-    inner join resemblances on held.shape = resemblances.eval_shape
-    inner join members as train on resemblances.train_shape = train.shape
+    from masked as held
+    inner join resemblances on hash(held.lines) = resemblances.eval_shape
+    inner join masked as train on resemblances.train_shape = hash(train.lines)
     where
-        held.split = 'eval'
-        and train.split = 'train'
+        held.in_eval
+        and train.in_train
         and held.incident_id <> train.incident_id
         and held.text_sha256 <> train.text_sha256
     group by held.incident_id
