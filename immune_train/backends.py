@@ -30,6 +30,8 @@ def choose(wanted: str) -> str:
     Raises:
         ImmuneError: unsloth is wanted and cannot be used here.
     """
+    # Conversations differ in length at every step; without this, freed memory would lie in pieces.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     import torch
 
     _quiet()

@@ -126,16 +126,16 @@ class Config:
             ImmuneError: the settings contradict each other, or want hardware that is not there.
         """
         import torch
-        from trl import SFTConfig
 
-        values = {name: self.values[name] for name in _names(SFTConfig) if name in self.values}
+        arguments = _sft_config()
+        values = {name: self.values[name] for name in _names(arguments) if name in self.values}
         values |= {**_DECIDED, "output_dir": str(output), "data_seed": self.seed, **changes}
         values["dataloader_pin_memory"] = torch.cuda.is_available()
         if self.packing:
             values["per_device_train_batch_size"] = self.step
             values["gradient_accumulation_steps"] = 1
         try:
-            return SFTConfig(**values)
+            return arguments(**values)
         except (ValueError, ImportError, RuntimeError) as error:
             said = str(error).splitlines()[0]
             raise ImmuneError(
@@ -269,13 +269,22 @@ def _yaml(text: str, where: str) -> Any:
 
 
 def _parser():
-    from trl import ModelConfig, SFTConfig, TrlParser
+    from trl import ModelConfig, TrlParser
 
     class Parser(TrlParser):
         def error(self, message: str) -> None:
             raise ImmuneError(f"a setting has a value that it cannot have: {message}")
 
-    return Parser((RunArguments, SFTConfig, ModelConfig), allow_abbrev=False, add_help=False)
+    return Parser((RunArguments, _sft_config(), ModelConfig), allow_abbrev=False, add_help=False)
+
+
+def _sft_config() -> type:
+    """TRL's `SFTConfig` as TRL has it: unsloth puts one with other keys and defaults before it."""
+    from trl import SFTConfig
+
+    return next(
+        known for known in SFTConfig.__mro__ if "_unsloth_patched_rl_config" not in vars(known)
+    )
 
 
 def _names(dataclass: type) -> list[str]:

@@ -104,8 +104,8 @@ def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
     from immune_data.published import address, download
 
     if Path(name).is_dir():
-        folder = Path(name)
-        return from_folder(folder if (folder / MANIFEST).is_file() else folder / recipe)
+        folder = Path(name) / recipe  # a published folder has a manifest of all its files, too
+        return from_folder(folder if (folder / MANIFEST).is_file() else Path(name))
     match = _ADDRESS.fullmatch(name)
     if match is None:
         raise ImmuneError(f"{name} is no dataset: write ORG/NAME[:CONFIG][@REV], or a folder")

@@ -7,15 +7,19 @@ share, scaled by alpha / sqrt(r) under RSLoRA, is added in float32 before the su
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from immune_data import cli, staging
 from immune_data.errors import ImmuneError
 from immune_train import run
+
+if TYPE_CHECKING:
+    from immune_train.labels import Row
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,12 @@ def merged(base: str, adapter: Path, *, revision: str = "main") -> Any:
     return _with_adapter(base, adapter, revision, torch.float32).merge_and_unload(safe_merge=True)
 
 
-def write(base: str, adapter: Path, folder: Path, *, revision: str = "main") -> None:
+def write(
+    base: str, adapter: Path, folder: Path, *, revision: str = "main", rows: Sequence[Row] = ()
+) -> Difference:
     """Write the merged model and its tokenizer to `folder`, in bfloat16.
+
+    The difference is that of the written model from the adapter on its base, over `rows`.
 
     Raises:
         ImmuneError: the base or the adapter cannot be loaded, or `folder` cannot be written.
@@ -62,22 +70,25 @@ def write(base: str, adapter: Path, folder: Path, *, revision: str = "main") -> 
     with staging.staging(folder.parent) as hidden:
         model.save_pretrained(hidden / folder.name)
         AutoTokenizer.from_pretrained(adapter).save_pretrained(hidden / folder.name)
+        shutil.rmtree(folder, ignore_errors=True)
         staging.move(hidden / folder.name, folder)
+    return difference(base, adapter, load(folder), rows, revision=revision)
 
 
 def difference(
-    base: str, adapter: Path, merged_model: Any, rows: Sequence[Any], *, revision: str = "main"
+    base: str, adapter: Path, merged_model: Any, rows: Sequence[Row], *, revision: str = "main"
 ) -> Difference:
     """Compare a merged model with the adapter on its base, both in float32, on rows' answers."""
     import torch
 
-    with_adapter = _with_adapter(base, adapter, revision, torch.float32).eval()
-    merged_model = merged_model.to(torch.float32).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with_adapter = _with_adapter(base, adapter, revision, torch.float32).to(device).eval()
+    merged_model = merged_model.to(device, torch.float32).eval()
     largest, same, tokens = 0.0, 0, 0
     with torch.no_grad():
         for row in rows:
-            ids = torch.tensor([row.input_ids])
-            places = torch.arange(row.answer - 1, row.end - 1)
+            ids = torch.tensor([row.input_ids], device=device)
+            places = torch.arange(row.answer - 1, row.end - 1, device=device)
             one, other = (
                 model(input_ids=ids, logits_to_keep=places).logits[0]
                 for model in (with_adapter, merged_model)

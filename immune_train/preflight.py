@@ -143,10 +143,11 @@ def _split(name: str, records: Sequence[Record], config: Config, renderer: Rende
             over += 1
             cut += row.answer < config.max_length < row.end
             lost += row.answer >= config.max_length
-            if config.overflow == "drop":
+            whole = row.end <= config.max_length  # only the line end after the answer is cut
+            if config.overflow == "drop" and not whole:
                 dropped += 1
                 continue
-            if config.overflow == "error" and row.end > config.max_length:
+            if config.overflow == "error" and not whole:
                 raise CheckFailed(
                     f"the {record.task} record of {record.incident_id} in {name} is "
                     f"{len(row.input_ids):,} tokens long, so at {config.max_length:,} its answer "
@@ -184,9 +185,10 @@ def _leak_notes(leaked: dict[str, int], dataset: Dataset) -> list[str]:
 def _overflow_notes(name: str, split: Split, config: Config) -> list[str]:
     if not split.over:
         return []
-    what = {"drop": "left out", "truncate": "cut there", "error": "cut after the answer"}
-    return [
-        f"{split.over:,} {name} records are longer than {config.max_length:,} tokens and are "
-        f"{what[config.overflow]}: {split.answers_lost:,} whole answers and parts of "
-        f"{split.answers_cut:,} more are lost"
-    ]
+    if config.overflow == "drop":
+        what = f"{split.dropped:,} of them are left out"
+    else:
+        what = (
+            f"{split.answers_lost:,} whole answers and parts of {split.answers_cut:,} more are lost"
+        )
+    return [f"{split.over:,} {name} records are longer than {config.max_length:,} tokens: {what}"]

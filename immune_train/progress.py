@@ -14,8 +14,8 @@ from typing import Any
 
 from immune_train import run
 
-# What a clock or a machine decides has no place beside what a run with the same seed gives again.
-_NOT_KEPT = ("runtime", "samples_per_second", "steps_per_second", "total_flos", "num_tokens")
+# What a run with the same seed gives again; what a clock or a machine decides has no place there.
+_KEPT = ("loss", "grad_norm", "learning_rate", "epoch")
 
 
 def record(folder: Path) -> Any:
@@ -108,7 +108,7 @@ def _kept(logs: Mapping[str, Any]) -> dict[str, float]:
     kept = {
         key: value
         for key, value in logs.items()
-        if isinstance(value, int | float) and not key.endswith(_NOT_KEPT) and key != "train_loss"
+        if key in _KEPT or (key.startswith("eval_") and key.endswith("loss"))
     }
     return kept if kept.keys() - {"epoch"} else {}
 

@@ -44,6 +44,8 @@ def begin(folder: Path, config: Config, dataset: Dataset, backend: str, *, resum
     if resume:
         if not (folder / CONFIG).is_file():
             raise ImmuneError(f"{folder} holds no run to go on with: leave --resume out")
+        if (folder / SUMMARY).exists():
+            raise ImmuneError(f"the run in {folder} is done: name another --output to train again")
         for name, text in content.items():
             if (folder / name).read_text(encoding="utf-8") != text:
                 raise ImmuneError(

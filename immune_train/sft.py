@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +133,8 @@ def _train(
         checkpoint = run.last_checkpoint(output) if arguments.resume else None
         model = backends.load(backend, settings)
         callbacks = [progress.record(output), progress.show(), progress.at_the_end()]
-        with progress.Stop() as stop:
+        # What the libraries print is no result of the command.
+        with progress.Stop() as stop, redirect_stdout(sys.stderr):
             made = trainer.make(
                 settings,
                 model,
@@ -212,10 +215,12 @@ def _merge(settings: Config, seen: Preflight, output: Path) -> dict[str, Any]:
 
     base, adapter = settings.model_name_or_path, output / run.ADAPTER
     revision = settings.model_revision
-    merge.write(base, adapter, output / run.MERGED, revision=revision)
     rows = sorted(seen.eval.rows, key=lambda row: len(row.input_ids))[:_COMPARED]
-    saved = merge.load(output / run.MERGED)
-    found = merge.difference(base, adapter, saved, rows, revision=revision)
+    # In a process of its own, where nothing has rewritten transformers and peft.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        found = fresh.submit(
+            merge.write, base, adapter, output / run.MERGED, revision=revision, rows=rows
+        ).result()
     print(f"merged_16bit against the adapter on its base: {found}")
     return {"merged": {"largest_difference": found.largest, "same_greedy": found.same_greedy}}
 
