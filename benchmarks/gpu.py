@@ -4,8 +4,9 @@
 
 Every way trains the same conversations in the same order, sixteen a step, with the real trainer.
 Each runs in a process of its own; all load their models first and then take turns, a few steps
-each, so that what disturbs the machine disturbs them alike. The last step holds the longest
-conversations: it decides the memory. `--model` is any Qwen2.5; one of random weights will do:
+each, so that what disturbs the machine disturbs them alike; a ratio is the median over turns. The
+first step holds the longest conversations: it decides the memory. `--model` is any Qwen2.5; one of
+random weights will do:
 
     python -m immune_train.random_model --size 1.5b --out DIR
 """
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 DOCUMENTED = ("packing=false", "per_device_train_batch_size=2", "gradient_accumulation_steps=8")
@@ -43,7 +45,7 @@ WAYS = {
     "unsloth, packed 8 x 2": ("backend=unsloth", *HALVES),
 }
 STEP = 16  # conversations
-WARM = 2  # steps before anything is timed
+WARM = 3  # steps before anything is timed, that of the longest conversations among them
 GIB = 1 << 30
 
 
@@ -74,26 +76,26 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The numbers of each way, or the last thing that it said."""
     workers = {way: _start(way, arguments) for way in arguments.ways}
     results: dict[str, dict[str, Any]] = {}
-    times: dict[str, list[float]] = {way: [] for way in workers}
+    turns: dict[str, list[dict[str, Any]]] = {way: [] for way in workers}
     said = {way: _said(worker) for way, worker in workers.items()}
-    for turn in range(arguments.turns + 1):  # the last turn is the step of the longest
+    for _ in range(arguments.turns):
         for way, worker in workers.items():
-            if "failed" in said[way]:
-                continue
-            _print(worker, "go")
-            said[way] = {**said[way], **_said(worker)}
-            if turn < arguments.turns and "seconds" in said[way]:
-                times[way].append(said[way]["seconds"])
+            if "failed" not in said[way]:
+                _print(worker, "go")
+                turn = _said(worker)
+                said[way] |= turn
+                turns[way].append(turn)
     for way, worker in workers.items():
+        worker.stdin.close()
         worker.wait(timeout=120)
-        results[way] = {**said[way], "turns": times[way]}
-        if times[way] and "failed" not in said[way]:
-            seconds = sorted(times[way])[len(times[way]) // 2] / arguments.steps
-            per_step = {key: said[way][key] / arguments.steps for key in ("tokens", "supervised")}
+        results[way] = said[way]
+        if "failed" not in said[way]:
+            seconds = median(turn["seconds"] for turn in turns[way]) / arguments.steps
             results[way] |= {
+                "turns": [turn["seconds"] for turn in turns[way]],
                 "seconds_per_16": seconds,
-                "tokens_per_second": per_step["tokens"] / seconds,
-                "supervised_per_second": per_step["supervised"] / seconds,
+                "tokens_per_second": median(t["tokens"] / t["seconds"] for t in turns[way]),
+                "supervised_per_second": median(t["supervised"] / t["seconds"] for t in turns[way]),
             }
     return results
 
@@ -150,11 +152,12 @@ def show(results: dict[str, dict[str, Any]]) -> None:
         [*columns, "loss"],
         rows,
     )
-    base = results.get("unsloth, as documented", {}).get("seconds_per_16")
-    if base:
-        for way, result in results.items():
-            if "seconds_per_16" in result:
-                print(f"{way}: {base / result['seconds_per_16']:.2f} x unsloth as documented")
+    base = results.get("unsloth, as documented", {}).get("turns")
+    for way, result in results.items():
+        if base and "turns" in result:
+            ratios = [ours / theirs for ours, theirs in zip(base, result["turns"], strict=True)]
+            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            print(f"{way}: {median(ratios):.2f} x unsloth as documented ({spread})")
 
 
 # A process that trains one way.
@@ -166,7 +169,7 @@ def work(arguments: argparse.Namespace) -> None:
     settings_given = WAYS[arguments.worker]
     wanted = settings_given[0].partition("=")[2]
     backend = backends.choose(wanted)
-    steps = WARM + arguments.turns * arguments.steps + 1
+    steps = WARM + arguments.turns * arguments.steps
     settings = config.load(
         "unified-clean",
         [
@@ -197,13 +200,13 @@ def work(arguments: argparse.Namespace) -> None:
 
 
 def _chosen(path: Path, steps: int) -> list[Any]:
-    """Records of all steps: chosen at random, and the longest last."""
+    """Records of all steps: the longest first, the others chosen at random."""
     from immune_train.dataset import read_records
 
     records = read_records(path)
     longest = sorted(records, key=lambda record: -record.tokens)[:STEP]
     rest = [record for record in records if record not in longest]
-    return random.Random(42).sample(rest, (steps - 1) * STEP) + longest
+    return longest + random.Random(42).sample(rest, (steps - 1) * STEP)
 
 
 def _turns(
@@ -229,21 +232,17 @@ def _turns(
             if done == WARM:
                 report(loss=loss)
                 self._await()
-            elif done == steps:
-                report(
-                    worst_seconds=time.perf_counter() - self.began,
-                    allocated=torch.cuda.max_memory_allocated(),
-                    reserved=torch.cuda.max_memory_reserved(),
-                )
             elif done > WARM and (done - WARM) % arguments.steps == 0:
                 of_turn = rows[(done - arguments.steps) * STEP : done * STEP]
                 report(
                     seconds=time.perf_counter() - self.began,
                     tokens=sum(len(row.input_ids) for row in of_turn),
                     supervised=sum(row.supervised for row in of_turn),
-                    typical_reserved=torch.cuda.max_memory_reserved(),
+                    allocated=torch.cuda.max_memory_allocated(),
+                    reserved=torch.cuda.max_memory_reserved(),
                 )
-                self._await()
+                if done < steps:
+                    self._await()
 
     return Turns()
 

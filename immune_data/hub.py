@@ -1,4 +1,4 @@
-"""Upload a folder to the Hub: a folder and a dataset repository in, the commit it is now at out.
+"""Upload a folder to the Hub: a folder and a repository in, the commit it is now at out.
 
 All of it goes in one commit, so that nothing is ever published in part, and a step may be tried
 again at any point: each looks at what is there first. Works with `huggingface_hub` 1.3x and 2.x.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import immune_data
@@ -25,10 +26,11 @@ from immune_data.errors import ImmuneError
 from immune_data.publication import files
 
 if TYPE_CHECKING:
-    from huggingface_hub import DatasetInfo, HfApi
+    from huggingface_hub import DatasetInfo, HfApi, ModelInfo
     from huggingface_hub.hf_api import RepoFile
 
 Report = Callable[[str], None]
+Kind = Literal["dataset", "model"]
 Done = TypeVar("Done")
 
 # Seconds: the pauses before a step is tried again, the longest one that the Hub may ask for, and
@@ -62,8 +64,11 @@ class _File:
     @cached_property
     def blob(self) -> str:
         """The id that git gives the content."""
-        content = self.path.read_bytes()
-        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        with self.path.open("rb") as file:
+            made = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size)
+            while part := file.read(1 << 20):
+                made.update(part)
+        return made.hexdigest()
 
     def is_at(self, remote: RepoFile | None) -> bool:
         """Whether the repository has this very content there."""
@@ -115,9 +120,15 @@ def check_names(repo_id: str, tag: str | None) -> None:
 
 
 def publish(
-    folder: Path, repo_id: str, *, private: bool, tag: str | None, report: Report
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool,
+    tag: str | None,
+    report: Report,
+    kind: Kind = "dataset",
 ) -> Published:
-    """Make the dataset repository hold what `folder` holds, under `tag` too if one is given.
+    """Make the repository hold what `folder` holds, under `tag` too if one is given.
 
     Raises:
         ImmuneError: the Hub does not let us, or cannot be reached; nothing is published in part.
@@ -127,7 +138,7 @@ def publish(
     _check_token()
     api = HfApi(library_name="immune", library_version=immune_data.__version__)
     local = {name: _File(folder / name, manifest.sha256(folder / name)) for name in files(folder)}
-    repo = _Repo(api, repo_id, local, report)
+    repo = _Repo(api, repo_id, kind, local, report)
     with _patient_client(report):
         info, created = repo.persist(lambda: repo.open(private))
         if private and not info.private:
@@ -148,7 +159,7 @@ def publish(
                     f"the files are published, but not under the tag {tag}, which the same "
                     f"command sets when it is run again: {error}"
                 ) from None
-    url = f"{api.endpoint}/datasets/{repo_id}"
+    url = f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
     return Published(url, commit, created, committed, tagged, bool(info.private))
 
 
@@ -175,17 +186,20 @@ def _check_token() -> None:
 
 
 class _Repo:
-    """A dataset repository on the Hub, and the files it is to hold."""
+    """A repository on the Hub, and the files it is to hold."""
 
-    def __init__(self, api: HfApi, repo_id: str, local: dict[str, _File], report: Report) -> None:
+    def __init__(
+        self, api: HfApi, repo_id: str, kind: Kind, local: dict[str, _File], report: Report
+    ) -> None:
         self._api = api
         self._id = repo_id
+        self._kind = kind
         self._local = local
         self._report = report
         self._created = False
         self._sent = False
 
-    def open(self, private: bool) -> tuple[DatasetInfo, bool]:
+    def open(self, private: bool) -> tuple[DatasetInfo | ModelInfo, bool]:
         """What the Hub says of the repository, which is made if need be, and whether it was."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -193,7 +207,9 @@ class _Repo:
             return self._info(), self._created
         self._created = True
         # Without a word on `private`, an organisation's own default applies.
-        self._api.create_repo(self._id, repo_type="dataset", private=private or None, exist_ok=True)
+        self._api.create_repo(
+            self._id, repo_type=self._kind, private=private or None, exist_ok=True
+        )
         return self._info(), True
 
     def synchronise(self) -> tuple[str, bool]:
@@ -215,7 +231,7 @@ class _Repo:
                 *(CommitOperationDelete(name) for name in gone),
             ],
             commit_message=f"Publish with immune {immune_data.__version__}",
-            repo_type="dataset",
+            repo_type=self._kind,
             parent_commit=head,
         )
         return commit.oid, True
@@ -226,7 +242,7 @@ class _Repo:
         Raises:
             ImmuneError: it is there on other ones.
         """
-        refs = self._api.list_repo_refs(self._id, repo_type="dataset")
+        refs = self._api.list_repo_refs(self._id, repo_type=self._kind)
         if tag not in [ref.name for ref in refs.tags]:
             return False
         remote = self._files(tag)
@@ -241,7 +257,7 @@ class _Repo:
         """Put the tag on the commit; whether it was not there before."""
         if self.tagged(tag):
             return False
-        self._api.create_tag(self._id, tag=tag, revision=commit, repo_type="dataset")
+        self._api.create_tag(self._id, tag=tag, revision=commit, repo_type=self._kind)
         return True
 
     def persist(self, step: Callable[[], Done]) -> Done:
@@ -266,14 +282,14 @@ class _Repo:
             time.sleep(pause)
         raise AssertionError("the last pause is none")
 
-    def _info(self) -> DatasetInfo:
-        return self._api.dataset_info(self._id)
+    def _info(self) -> DatasetInfo | ModelInfo:
+        return self._api.repo_info(self._id, repo_type=self._kind)
 
     def _files(self, revision: str) -> dict[str, RepoFile]:
         from huggingface_hub.hf_api import RepoFile
 
         entries = self._api.list_repo_tree(
-            self._id, recursive=True, revision=revision, repo_type="dataset"
+            self._id, recursive=True, revision=revision, repo_type=self._kind
         )
         return {
             entry.path: entry

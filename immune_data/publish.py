@@ -114,18 +114,19 @@ def _command(arguments: argparse.Namespace) -> None:
         print(card)
         print(f"wrote {folder}; nothing was uploaded")
     else:
-        _say(published, arguments)
+        say(published, arguments.revision)
 
 
-def _say(published: Published, arguments: argparse.Namespace) -> None:
+def say(published: Published, tag: str | None) -> None:
+    """Print where a folder was published, and under which tag."""
     if published.committed:
         print(f"published {published.url} at commit {published.commit}")
     else:
         print(
             f"{published.url} holds these very files at commit {published.commit}: no commit made"
         )
-    if arguments.revision:
-        print(f"tag {arguments.revision}: {'set' if published.tagged else 'there already'}")
+    if tag:
+        print(f"tag {tag}: {'set' if published.tagged else 'there already'}")
     if published.private:
         print("the repository is private; its settings on the Hub make it public")
 

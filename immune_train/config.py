@@ -131,6 +131,7 @@ class Config:
         values = {name: self.values[name] for name in _names(arguments) if name in self.values}
         values |= {**_DECIDED, "output_dir": str(output), "data_seed": self.seed, **changes}
         values["dataloader_pin_memory"] = torch.cuda.is_available()
+        values["use_cpu"] = not torch.cuda.is_available()  # or processes would not know each other
         if self.packing:
             values["per_device_train_batch_size"] = self.step
             values["gradient_accumulation_steps"] = 1

@@ -159,6 +159,8 @@ def _train(
         curves.draw(output, f"{settings.name}, {backend}")
         result = _summary(settings, backend, dataset, seen, made, trained)
         del made, model
+        if arguments.dataset and not Path(arguments.dataset).is_dir():
+            result["dataset"] = arguments.dataset
         result |= _merge(settings, seen, output)
         result |= _gguf(settings, output, arguments)
         run.write_json(output, run.SUMMARY, result)
@@ -232,12 +234,14 @@ def _gguf(settings: Config, output: Path, arguments: argparse.Namespace) -> dict
 
     if not settings.merge:
         raise ImmuneError("gguf files are made of the merged model: leave merge=true")
-    export.main(
-        [
-            *("--model", str(output / run.MERGED)),
-            *("--output", str(output / run.GGUF)),
-            *("--quant", *settings.gguf),
-        ]
+    export.command(
+        export.parser().parse_args(
+            [
+                *("--model", str(output / run.MERGED)),
+                *("--output", str(output / run.GGUF)),
+                *("--quant", *settings.gguf),
+            ]
+        )
     )
     return {"gguf": list(settings.gguf)}
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from immune_train.labels import NO_LOSS
 from immune_train.packing import MICRO_BATCHES, Packing, Padding, best_fit_decreasing, packed
 
+_RUNNING = "immune running loss"  # a key of the trainer's saved state
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -80,6 +82,7 @@ def _class() -> type:
             # Losses are sums over a step's tokens, divided by their number: not to be averaged
             # over micro-batches again.
             self.model_accepts_loss_kwargs = True
+            self._running: tuple[Any, int] | None = None
 
         def _get_train_sampler(self, train_dataset=None):
             if self._config.order == "emitted":
@@ -87,13 +90,38 @@ def _class() -> type:
             return super()._get_train_sampler(train_dataset)
 
         def training_step(self, model, inputs, num_items_in_batch=None):
-            if MICRO_BATCHES not in inputs:
-                return super().training_step(model, inputs, num_items_in_batch)
             losses = [
                 super(Trainer, self).training_step(model, one, num_items_in_batch)
-                for one in inputs[MICRO_BATCHES]
+                for one in inputs.get(MICRO_BATCHES, [inputs])
             ]
-            return torch.stack(losses).sum()
+            loss = torch.stack(losses).sum()
+            if self._running is None:
+                self._running = self._at_checkpoint(loss)
+            self._running = self._running[0] + loss, self._running[1]
+            return loss
+
+        # The losses of the steps since the last one that was logged, and which one that was: they
+        # go into the checkpoint, so that a resumed run logs what an uninterrupted one does.
+
+        def _at_checkpoint(self, loss):
+            kept = self.state.stateful_callbacks.get(_RUNNING)
+            total, since = kept or (0.0, self.state.global_step)
+            return torch.zeros_like(loss) + total, since
+
+        def log(self, logs, *rest, **more):
+            if "loss" in logs and self._running is not None:
+                total, since = self._running
+                steps = max(1, self.state.global_step - since)
+                logs["loss"] = self.accelerator.gather(total).mean().item() / steps
+                self._running = torch.zeros_like(total), self.state.global_step
+            super().log(logs, *rest, **more)
+
+        def _save_checkpoint(self, *rest, **more):
+            if self._running is not None:
+                total, since = self._running
+                kept = [self.accelerator.gather(total).mean().item(), since]
+                self.state.stateful_callbacks[_RUNNING] = kept
+            super()._save_checkpoint(*rest, **more)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             if self.args.device.type != "cpu" or return_outputs:

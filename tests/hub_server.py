@@ -27,11 +27,13 @@ import yaml
 TOKEN = "hf_PlantedTokenThatNobodyMaySee"
 READ_TOKEN = "hf_ReadsOnlyAndNobodyMaySeeIt"
 SIGNATURE = "X-Amz-Signature-that-is-as-good-as-a-password"
-ATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n"
+ATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n"  # and so on, see LARGE
 
 # Of the licences, tasks and sizes that the Hub knows, those that our tests name.
 LICENSES = {"apache-2.0", "cc-by-4.0", "cc0-1.0", "mit", "other", "unknown"}
 TASKS = {"text-generation", "summarization", "question-answering", "text-classification"}
+RELATIONS = {"finetune", "adapter", "quantized", "merge"}
+LARGE = (".parquet", ".safetensors", ".gguf")
 SIZES = {"n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B"}
 
 
@@ -48,6 +50,7 @@ class Answer(Exception):
 @dataclass
 class Repo:
     private: bool
+    kind: str = "dataset"
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
@@ -166,7 +169,7 @@ class HubServer:
         return {**found, "oid": git_blob(pointer), "lfs": lfs}
 
     def is_lfs(self, path: str, size: int) -> bool:
-        return size > 0 and (path.endswith(".parquet") or size > self.lfs_above)
+        return size > 0 and (path.endswith(LARGE) or size > self.lfs_above)
 
 
 def git_blob(content: bytes) -> str:
@@ -178,6 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: HubServer
     body: bytes
     json: Any
+    kind: str
 
     def log_message(self, *_: object) -> None:
         pass
@@ -259,7 +263,13 @@ class _Handler(BaseHTTPRequestHandler):
         for pattern, handler in _ROUTES:
             match = re.fullmatch(pattern, f"{self.command} {path}")
             if match:
-                return handler(self, **match.groupdict())
+                found = match.groupdict()
+                if "kind" in found:
+                    self.kind = "dataset" if "dataset" in (found.pop("kind") or "") else "model"
+                    repo = self.hub.repos.get(found["repo_id"])
+                    if repo is not None and repo.kind != self.kind:
+                        raise Answer(404, "Repository not found", "RepoNotFound")
+                return handler(self, **found)
         raise Answer(404, f"no route {self.command} {path}")
 
     def _json(self, content: Any, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -275,16 +285,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def create(self) -> Any:
         asked = json.loads(self.body)
-        assert asked["type"] == "dataset"
+        kind = asked.get("type", "model")
         owner = asked["organization"] or "ann"
         self._writer(owner)
         repo_id = f"{owner}/{asked['name']}"
         if repo_id in self.hub.repos:
-            raise Answer(409, "You already created this dataset repo")
+            raise Answer(409, "You already created this repo")
         private = asked.get("visibility") == "private" or bool(asked.get("private"))
-        repo = self.hub.repos[repo_id] = Repo(private)
+        repo = self.hub.repos[repo_id] = Repo(private, kind)
         repo.commit({".gitattributes": ATTRIBUTES}, "initial commit")
-        return self._json({"url": f"{self.hub.url}/datasets/{repo_id}", "name": repo_id})
+        folder = "datasets/" if kind == "dataset" else ""
+        return self._json({"url": f"{self.hub.url}/{folder}{repo_id}", "name": repo_id})
+
+    def _web(self, repo_id: str) -> str:
+        return f"{self.hub.url}/{'datasets/' if self.kind == 'dataset' else ''}{repo_id}"
 
     def validate(self) -> Any:
         errors = card_errors(json.loads(self.body)["content"])
@@ -406,7 +420,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 raise Answer(400, f"no operation {item['key']}")
         oid = repo.commit(files, header["summary"])
-        url = f"{self.hub.url}/datasets/{repo_id}/commit/{oid}"
+        url = f"{self._web(repo_id)}/commit/{oid}"
         return self._json({"success": True, "commitOid": oid, "commitUrl": url})
 
     def lfs_batch(self, repo_id: str) -> Any:
@@ -428,7 +442,7 @@ class _Handler(BaseHTTPRequestHandler):
                 upload["header"]["chunk_size"] = str(self.hub.parts_of)
                 for part in range(1, -(-size // self.hub.parts_of) + 1):
                     upload["header"][f"{part:05d}"] = f"{storage}/{part}?{SIGNATURE}"
-            verify = {"href": f"{self.hub.url}/datasets/{repo_id}.git/info/lfs/objects/verify"}
+            verify = {"href": f"{self._web(repo_id)}.git/info/lfs/objects/verify"}
             objects.append(
                 {"oid": oid, "size": size, "actions": {"upload": upload, "verify": verify}}
             )
@@ -491,24 +505,26 @@ class _Nothing:
 
 _ID = r"(?P<repo_id>[^/]+/[^/]+)"
 _AT = r"(?P<revision>[^/]+)"
+_API = r"/api/(?P<kind>datasets|models)"
+_WEB = r"(?P<kind>/datasets)?"
 _ROUTES: list[tuple[str, Callable[..., Any]]] = [
     ("GET /api/whoami-v2", _Handler.whoami),
     ("POST /api/repos/create", _Handler.create),
     ("POST /api/validate-yaml", _Handler.validate),
-    (f"GET /api/datasets/{_ID}", _Handler.info),
-    (f"GET /api/datasets/{_ID}/revision/{_AT}", _Handler.info),
-    (f"GET /api/datasets/{_ID}/tree/{_AT}", _Handler.tree),
-    (f"POST /api/datasets/{_ID}/paths-info/{_AT}", _Handler.paths_info),
-    (f"GET /api/datasets/{_ID}/refs", _Handler.refs),
-    (f"POST /api/datasets/{_ID}/tag/{_AT}", _Handler.tag),
-    (f"POST /api/datasets/{_ID}/preupload/{_AT}", _Handler.preupload),
-    (f"POST /api/datasets/{_ID}/commit/{_AT}", _Handler.commit),
-    (rf"POST /datasets/{_ID}\.git/info/lfs/objects/batch", _Handler.lfs_batch),
-    (rf"POST /datasets/{_ID}\.git/info/lfs/objects/verify", _Handler.lfs_verify),
+    (f"GET {_API}/{_ID}", _Handler.info),
+    (f"GET {_API}/{_ID}/revision/{_AT}", _Handler.info),
+    (f"GET {_API}/{_ID}/tree/{_AT}", _Handler.tree),
+    (f"POST {_API}/{_ID}/paths-info/{_AT}", _Handler.paths_info),
+    (f"GET {_API}/{_ID}/refs", _Handler.refs),
+    (f"POST {_API}/{_ID}/tag/{_AT}", _Handler.tag),
+    (f"POST {_API}/{_ID}/preupload/{_AT}", _Handler.preupload),
+    (f"POST {_API}/{_ID}/commit/{_AT}", _Handler.commit),
+    (rf"POST {_WEB}/{_ID}\.git/info/lfs/objects/batch", _Handler.lfs_batch),
+    (rf"POST {_WEB}/{_ID}\.git/info/lfs/objects/verify", _Handler.lfs_verify),
     ("PUT /storage/(?P<oid>[0-9a-f]{64})", _Handler.store),
     ("PUT /storage/(?P<oid>[0-9a-f]{64})/(?P<part>[0-9]+)", _Handler.store_part),
     ("POST /storage/(?P<oid>[0-9a-f]{64})/complete", _Handler.complete),
-    (f"(GET|HEAD) /datasets/{_ID}/resolve/{_AT}/(?P<path>.+)", _Handler.download),
+    (f"(GET|HEAD) {_WEB}/{_ID}/resolve/{_AT}/(?P<path>.+)", _Handler.download),
 ]
 
 
@@ -532,6 +548,7 @@ def card_errors(content: str) -> list[str]:
         errors.append('"language" must be ISO 639 codes')
     if not all(isinstance(tag, str) for tag in data.get("tags", [])):
         errors.append('"tags" must be strings')
+    errors += _model_errors(data)
     configs = data.get("configs", [])
     names = [config.get("config_name") for config in configs]
     if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
@@ -545,4 +562,30 @@ def card_errors(content: str) -> list[str]:
     for info in data.get("dataset_info", []):
         if info.get("config_name") not in names:
             errors.append(f'"dataset_info" of {info.get("config_name")} is of no config')
+    return errors
+
+
+def _model_errors(data: dict[str, Any]) -> list[str]:
+    """What the Hub would say of the fields that only a model's card has."""
+    errors = []
+    bases = data.get("base_model", [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+            errors.append(f'"base_model" holds {base}, which is no id of a model')
+    if data.get("base_model_relation", "finetune") not in RELATIONS:
+        errors.append(f'"base_model_relation" must be one of {sorted(RELATIONS)}')
+    if data.get("pipeline_tag", "text-generation") not in TASKS:
+        errors.append('"pipeline_tag" is an unknown task')
+    for name in data.get("datasets", []):
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+            errors.append(f'"datasets" holds {name}, which is no id of a dataset')
+    for model in data.get("model-index", []):
+        if not isinstance(model.get("name"), str):
+            errors.append('"model-index" must have names')
+        for result in model.get("results", []):
+            if not result["task"].get("type") or not {"name", "type"} <= set(result["dataset"]):
+                errors.append('"model-index" must name task and dataset')
+            for metric in result["metrics"]:
+                if not metric.get("type") or not isinstance(metric.get("value"), int | float):
+                    errors.append('"model-index" must have metrics with a type and a value')
     return errors

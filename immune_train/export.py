@@ -1,0 +1,335 @@
+"""Take a merged model to the edge: GGUF files, an Ollama `Modelfile` and what quantising costs.
+
+    python -m immune_train.export --model data/models/unified-clean --eval data/sft/…/eval.jsonl
+
+In: a merged 16-bit model, or the run that trained it. Out, in `gguf/` beside the model:
+`NAME-<quant>.gguf`, `Modelfile`, and `export.json`, which says what was made of what and is
+written last. The same model gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from immune_data import cli, staging
+from immune_data.errors import ImmuneError
+from immune_data.manifest import sha256
+from immune_train import run
+from immune_train.quantise import DEFAULT, QUANTS
+
+if TYPE_CHECKING:
+    from immune_train.gguf_file import Model
+    from immune_train.quantise import Importance
+    from immune_train.roundtrip import Reading
+
+SCHEMA_VERSION = 1
+RECORD, MODELFILE = "export.json", "Modelfile"
+
+SIXTEEN = "f16"
+CONTEXT, CONVERSATIONS = 4096, 24
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to write besides the defaults."""
+
+    quants: Sequence[str] = DEFAULT
+    f16: bool = False
+    imatrix: Path | None = None
+    eval: Path | None = None
+    conversations: int = CONVERSATIONS
+    context: int | None = None
+    name: str | None = None
+    threads: int | None = None
+
+
+def export(
+    folder: Path, output: Path | None, wanted: Wanted, report: Report
+) -> tuple[Path, dict[str, Any]]:
+    """Write the files; where they are, and the content of `export.json`.
+
+    Raises:
+        ImmuneError: the model cannot be converted, or something that was asked for not be done.
+    """
+    from immune_train import gguf_file, modelfile, quantise, roundtrip
+
+    _require()
+    folder, trained = _find(folder)
+    name = wanted.name or (trained or folder.resolve()).name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ImmuneError(f"{name} cannot name files: give letters, digits, . _ - with --name")
+    quants = [quant for quant in dict.fromkeys(wanted.quants) if quant != SIXTEEN]
+    keep = wanted.f16 or SIXTEEN in wanted.quants
+    model = gguf_file.read(folder)
+    quantise.check_rows(model.tensors, quants)
+    settings = modelfile.Settings(
+        wanted.context or _trained_context(trained) or CONTEXT,
+        modelfile.default_system(model.template),
+    )
+    importance = None
+    if wanted.imatrix is not None:
+        importance = quantise.read_importance(wanted.imatrix, model.tensors)
+    chosen = None
+    if wanted.eval is not None:
+        chosen = roundtrip.conversations(wanted.eval, wanted.conversations)
+    threads = wanted.threads or len(os.sched_getaffinity(0))
+    output = output or folder.resolve().parent / run.GGUF
+
+    readings: dict[str, Reading] = {}
+    files: dict[str, Path] = {}
+    with staging.locked(output), staging.staging(output) as hidden:
+        report(f"converting {folder}")
+        sixteen = hidden / f"{name}-{SIXTEEN}.gguf"
+        gguf_file.convert(model, name, sixteen)
+        if keep:
+            files[SIXTEEN] = sixteen
+        if chosen is not None:
+            readings[SIXTEEN] = roundtrip.read(sixteen, chosen, threads, report)
+        for quant in quants:
+            report(f"quantising to {quant}")
+            files[quant] = hidden / f"{name}-{quant}.gguf"
+            quantise.quantise(sixteen, files[quant], quant, importance, threads)
+            if chosen is not None:
+                readings[quant] = roundtrip.read(files[quant], chosen, threads, report)
+        report("hashing")
+        content = _content(name, model, settings, importance, files, readings)
+        if chosen is not None:
+            content["round_trip"] = _round_trip(wanted.eval, len(chosen), sixteen, readings)
+        names = [file.name for file in files.values()]
+        first = files[quants[0] if quants else SIXTEEN].name
+        others = [other for other in names if other != first]
+        text = modelfile.render(name, first, others, settings)
+        (hidden / MODELFILE).write_text(text, encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (hidden / RECORD).write_text(text, encoding="utf-8")
+        (output / RECORD).unlink(missing_ok=True)  # it says that what lies beside it is whole
+        for staged in [*files.values(), hidden / MODELFILE, hidden / RECORD]:
+            staging.move(staged, output / staged.name)
+    return output, content
+
+
+def _require() -> None:
+    """Say now, and in words, what would otherwise fail later."""
+    for module, package in (("gguf", "gguf"), ("llama_cpp", "llama-cpp-python")):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ImmuneError(
+                f"{package} cannot be loaded ({error}): pip install 'immune[edge]'"
+            ) from None
+
+
+def _find(folder: Path) -> tuple[Path, Path | None]:
+    """The merged model's folder, and the run's folder that it lies in, if it does."""
+    if not (folder / "config.json").is_file() and (folder / run.MERGED).is_dir():
+        folder = folder / run.MERGED
+    around = folder.resolve().parent
+    is_run = (around / run.CONFIG).is_file() and (around / run.ADAPTER).is_dir()
+    return folder, around if is_run else None
+
+
+def _trained_context(folder: Path | None) -> int | None:
+    """The most tokens of a conversation that the model of a run was trained on."""
+    if folder is None:
+        return None
+    try:
+        length = yaml.safe_load((folder / run.CONFIG).read_text(encoding="utf-8"))["max_length"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def _content(
+    name: str,
+    model: Model,
+    settings: Any,
+    importance: Importance | None,
+    files: dict[str, Path],
+    readings: dict[str, Reading],
+) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "made_of": {path.name: sha256(path) for path in model.files()},
+        "made_by": {package: version(package) for package in ("gguf", "llama-cpp-python")},
+        "importance_matrix": None
+        if importance is None
+        else {"file": importance.file, "sha256": importance.sha256, "chunks": importance.chunks},
+        "ollama": {**settings.parameters(), "system": settings.system},
+        "round_trip": None,
+        "files": [
+            {
+                "file": path.name,
+                "quant": quant,
+                "bytes": path.stat().st_size,
+                "sha256": sha256(path),
+                **_measured(quant, readings),
+            }
+            for quant, path in files.items()
+        ],
+    }
+
+
+def _measured(quant: str, readings: dict[str, Reading]) -> dict[str, float]:
+    if quant not in readings:
+        return {}
+    found, reference = readings[quant], readings[SIXTEEN]
+    return {
+        "perplexity": float(f"{found.perplexity:.6g}"),
+        "perplexity_ratio": round(found.perplexity / reference.perplexity, 5),
+        "greedy_agreement": round(found.agreement(reference), 5),
+    }
+
+
+def _round_trip(
+    path: Path, conversations: int, sixteen: Path, readings: dict[str, Reading]
+) -> dict[str, Any]:
+    return {
+        "eval": path.name,
+        "eval_sha256": sha256(path),
+        "conversations": conversations,
+        "counted_tokens": len(readings[SIXTEEN].greedy),
+        "counted": "the tokens of the answers, each with its <|im_end|>",
+        SIXTEEN: {
+            "bytes": sixteen.stat().st_size,
+            "perplexity": float(f"{readings[SIXTEEN].perplexity:.6g}"),
+        },
+    }
+
+
+def size(count: int) -> str:
+    """Bytes as people and the Hub write them, in thousands."""
+    for unit, bound in (("GB", 10**9), ("MB", 10**6)):
+        if count >= bound * 0.9:
+            return f"{count / bound:.2f} {unit}"
+    return f"{count / 1000:.1f} kB"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = cli.parser(
+        "immune_train.export",
+        summary="Turn a merged 16-bit model into GGUF files and an Ollama Modelfile, and measure "
+        "what quantising costs.",
+        example="python -m immune_train.export --model data/models/unified-clean "
+        "--eval data/sft/unified-clean/eval.jsonl",
+    )
+    made.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of a merged model, or of the run that holds one",
+    )
+    made.add_argument(
+        "--quant",
+        nargs="+",
+        choices=[*QUANTS, SIXTEEN],
+        default=DEFAULT,
+        metavar="Q",
+        help=f"types to write, of {', '.join([*QUANTS, SIXTEEN])}; the first one is the "
+        f"Modelfile's (default: {' '.join(DEFAULT)})",
+    )
+    made.add_argument("--f16", action="store_true", help="keep the 16-bit file as well")
+    made.add_argument(
+        "--imatrix", type=Path, metavar="FILE", help="importance matrix that llama-imatrix wrote"
+    )
+    made.add_argument(
+        "--eval", type=Path, metavar="JSONL", help="eval conversations to measure every file on"
+    )
+    made.add_argument(
+        "--eval-conversations",
+        type=cli.positive,
+        default=CONVERSATIONS,
+        metavar="N",
+        help=f"how many of them, of each task as many (default: {CONVERSATIONS})",
+    )
+    made.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder to write (default: gguf, beside DIR)"
+    )
+    made.add_argument(
+        "--name",
+        help="start of the files' names (default: the folder's of the run or model)",
+    )
+    made.add_argument(
+        "--context",
+        type=cli.positive,
+        metavar="N",
+        help=f"context in the Modelfile (default: as trained, or {CONTEXT})",
+    )
+    made.add_argument(
+        "--threads", type=cli.positive, metavar="N", help="threads to use (default: all)"
+    )
+    made.add_argument("--json", action="store_true", help="print export.json instead of the table")
+    return made
+
+
+def command(arguments: argparse.Namespace) -> None:
+    wanted = Wanted(
+        quants=arguments.quant,
+        f16=arguments.f16,
+        imatrix=arguments.imatrix,
+        eval=arguments.eval,
+        conversations=arguments.eval_conversations,
+        context=arguments.context,
+        name=arguments.name,
+        threads=arguments.threads,
+    )
+    with cli.progress() as report:
+        output, content = export(arguments.model, arguments.output, wanted, report)
+    if arguments.json:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        show(output, content)
+
+
+def show(output: Path, content: dict[str, Any]) -> None:
+    """Print what was written."""
+    measured = content["round_trip"]
+    columns = ["file", "size"]
+    rows = [[file["file"], size(file["bytes"])] for file in content["files"]]
+    if measured:
+        columns += ["perplexity", "against f16", "greedy agreement"]
+        for row, file in zip(rows, content["files"], strict=True):
+            row += [
+                f"{file['perplexity']:.6g}",
+                f"{file['perplexity_ratio'] - 1:+.2%}",
+                f"{file['greedy_agreement']:.2%}",
+            ]
+        if not any(file["quant"] == SIXTEEN for file in content["files"]):
+            whole = measured[SIXTEEN]
+            rows.append(["(f16, not kept)", size(whole["bytes"]), f"{whole['perplexity']:.6g}"])
+            rows[-1] += [None, None]
+    cli.table(f"{output}", columns, rows)
+    for file in content["files"]:
+        print(f"{file['sha256']}  {file['file']}")
+    if measured:
+        print(
+            f"measured on {measured['counted_tokens']:,} tokens of the answers of "
+            f"{measured['conversations']:,} conversations of {measured['eval']}"
+        )
+    else:
+        print("not measured what quantising costs: name eval conversations with --eval")
+    print(f"run it: ollama create {content['name'].lower()} -f {output / MODELFILE}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

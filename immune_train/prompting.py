@@ -1,0 +1,192 @@
+"""Ask about an incident as training did: an incident or a record in, messages and token ids out.
+
+The messages come from `immune_data.conversation`, which made the training records. Their token
+ids are put together here: the template's control tokens as such, and everything a message says as
+ordinary text, so that no control token written out in the evidence can ever end a turn.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from immune_data import chat, conversation, prompts, recipes
+from immune_data.errors import ImmuneError
+from immune_data.prompts import Message
+from immune_data.tokens import encoding
+from immune_data.vocabulary import ADDED_TOKENS
+
+DEFAULT_RECIPE = "unified-clean"
+
+FIRST_ADDED = 151_643
+START, END = (FIRST_ADDED + ADDED_TOKENS.index(t) for t in ("<|im_start|>", "<|im_end|>"))
+END_OF_TEXT = FIRST_ADDED
+
+# The header that Slips writes over an incident's DAG.
+_HEADER_LINES = 12
+_HEADER = {
+    "incident_id": re.compile(r"^Incident: *(\S+)", re.MULTILINE),
+    "source_ip": re.compile(r"^Source IP: *([^|\n]*[^|\s])", re.MULTILINE),
+    "timewindow": re.compile(r"\| *Timewindow: *([^|\n]*[^|\s])"),
+    "timeline": re.compile(r"^Timeline: *(.*\S)", re.MULTILINE),
+    "threat_level": re.compile(r"^Threat Level: *(\d+(?:\.\d+)?)", re.MULTILINE),
+    "event_count": re.compile(r"\bEvents: *(\d+)"),
+}
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """An incident to ask about: identity fields as in the source files, and its evidence."""
+
+    incident_id: str
+    dag_analysis: str
+    source_ip: str | None = None
+    timewindow: str | int | None = None
+    timeline: str | None = None
+    threat_level: float | None = None
+    event_count: int | float | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        facts = {name: getattr(self, name) for name in prompts.FACTS}
+        if isinstance(self.event_count, float) and self.event_count.is_integer():
+            facts["event_count"] = int(self.event_count)
+        return facts
+
+
+@dataclass(frozen=True)
+class Question:
+    """One task's prompt: its messages, its token ids, and what of the evidence it shows."""
+
+    incident_id: str
+    task: str
+    messages: list[Message]
+    ids: list[int]
+    room: int  # tokens that the longest allowed answer takes
+    dag_tokens: int | None = None
+    dag_tokens_shown: int | None = None
+
+
+class Asker:
+    """Questions as one recipe puts them.
+
+    Raises:
+        ImmuneError: there is no such recipe, or its prompts cannot be used.
+    """
+
+    def __init__(self, recipe: str = DEFAULT_RECIPE, context: int | None = None) -> None:
+        found = recipes.load(recipe)
+        self.recipe = found.name
+        self.context = context or found.records.max_sequence_tokens
+        self._conversations = conversation.load(found)
+        self.room = self._conversations.room
+
+    def questions(self, incident: Incident, tasks: Iterable[str]) -> list[Question]:
+        """The questions of some tasks about one incident, in the order of `tasks`.
+
+        Raises:
+            ImmuneError: a prompt cannot fit the context.
+        """
+        tasks = list(tasks)
+        made = self._conversations
+        facts = made.facts(incident.facts)
+        dag = made.evidence(incident.dag_analysis)
+        shown = made.asked(facts, dag, self.context, tasks)
+        return [
+            self._question(
+                incident.incident_id,
+                task,
+                made.messages(task, facts, shown[task].text),
+                dag_tokens=dag.tokens,
+                dag_tokens_shown=shown[task].tokens,
+            )
+            for task in tasks
+        ]
+
+    def from_record(self, record: Mapping[str, Any]) -> Question:
+        """The question that an emitted record asks: all its messages but the answer."""
+        messages = [Message(turn["role"], turn["content"]) for turn in record["messages"]]
+        return self._question(record["incident_id"], record["task"], messages[:-1])
+
+    def _question(
+        self, incident_id: str, task: str, messages: list[Message], **shown: int
+    ) -> Question:
+        return Question(incident_id, task, messages, prompt_ids(messages), self.room[task], **shown)
+
+
+def prompt_ids(messages: Sequence[Message]) -> list[int]:
+    """The tokens that ask for an answer, up to and with the line end after `assistant`."""
+    ids = []
+    for message in chat.with_system(messages):
+        ids += [START, *text_ids(f"{message.role}\n{message.content}"), END, *text_ids("\n")]
+    return [*ids, START, *text_ids("assistant\n")]
+
+
+def text_ids(text: str) -> list[int]:
+    """The tokens of a text in which control tokens are letters like all others."""
+    return encoding().encode_ordinary(unicodedata.normalize("NFC", text))
+
+
+@cache
+def token_bytes(token: int) -> bytes:
+    """What a token stands for; nothing for control tokens and for ids that are no token."""
+    return encoding().decode_single_token_bytes(token) if token < FIRST_ADDED else b""
+
+
+def shared(some: Sequence[int], others: Sequence[int]) -> int:
+    """The length of what two sequences have in common at their start."""
+    length = 0
+    for one, other in zip(some, others, strict=False):
+        if one != other:
+            break
+        length += 1
+    return length
+
+
+def incident_from_json(text: str | bytes, where: str) -> Incident:
+    """The incident of a JSON object as the source files hold it; further keys are ignored.
+
+    Raises:
+        ImmuneError: it is no JSON object, or lacks what a prompt needs.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ImmuneError(f"{where} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ImmuneError(f"{where} should hold one JSON object, an incident")
+    for key, what in (("incident_id", "its id"), ("dag_analysis", "its evidence, the DAG's text")):
+        if not isinstance(found.get(key), str) or not found[key].strip():
+            raise ImmuneError(f"the incident in {where} has no `{key}`: give {what} as text")
+    try:
+        return msgspec.convert(found, Incident)
+    except msgspec.ValidationError as error:
+        raise ImmuneError(f"the incident in {where} cannot be used: {error}") from None
+
+
+def incident_from_dag(text: str, where: str) -> Incident:
+    """The incident of a DAG alone; its facts are those of the header that Slips writes.
+
+    Raises:
+        ImmuneError: the text is empty.
+    """
+    if not text.strip():
+        raise ImmuneError(f"{where} is empty: give the text of an incident's DAG")
+    header = "\n".join(text.split("\n", _HEADER_LINES)[:_HEADER_LINES])
+    found = {name: of.search(header) for name, of in _HEADER.items()}
+    facts: dict[str, Any] = {name: match[1] if match else None for name, match in found.items()}
+    return Incident(
+        incident_id=facts["incident_id"] or "unknown",
+        dag_analysis=text,
+        source_ip=facts["source_ip"],
+        timewindow=facts["timewindow"],
+        timeline=facts["timeline"],
+        threat_level=float(facts["threat_level"]) if facts["threat_level"] else None,
+        event_count=int(facts["event_count"]) if facts["event_count"] else None,
+    )

@@ -1,0 +1,232 @@
+"""The folder that is published: a finished run in, everything a model repository holds out.
+
+    README.md, manifest.json                the card, and the sha256 of every other file
+    config.json, model.safetensors, …       the merged model, where `from_pretrained` looks for it
+    adapter/                                the LoRA adapter; at the top, transformers would take
+                                            the repository for an adapter and not for a model
+    NAME-q4_k_m.gguf, …, Modelfile          at the top, where the Hub, llama.cpp's `-hf` and
+    template, system, params                `ollama run hf.co/…` look for them, and beside them
+                                            what Ollama is told when it downloads from the Hub
+    training/                               the run's records: settings, losses, environment
+
+Written whole or not at all; the same run gives the same bytes. Large files are linked, not copied,
+where the file system can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import immune_data
+from immune_data import manifest, staging
+from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.publication import CARD, files
+from immune_train import run as runs
+from immune_train.export import MODELFILE, RECORD
+from immune_train.modelfile import TEMPLATE
+
+SCHEMA_VERSION = 1
+SCORES = "scores.json"
+TRAINING = "training"
+
+# Nothing that came with checkpoints or caches, only what loads the model.
+_MODEL_FILES = (
+    *(
+        "config.json",
+        "generation_config.json",
+        "model*.safetensors",
+        "model.safetensors.index.json",
+    ),
+    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"),
+    *("vocab.json", "merges.txt", "added_tokens.json"),
+)
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model*.safetensors", *_MODEL_FILES[4:])
+_RECORDS = (
+    *(runs.SUMMARY, runs.CONFIG, runs.DATASET, runs.ENVIRONMENT, runs.METRICS),
+    *(f"{runs.CURVES}.svg", f"{runs.CURVES}.png", SCORES, "scores.svg"),
+)
+_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}")
+_TEXTS = (".json", ".jsonl", ".yaml", ".md", ".svg", ".jinja", ".txt", "")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, its records, and the GGUF files made of its model, if any."""
+
+    folder: Path
+    summary: dict[str, Any]
+    dataset: dict[str, Any]
+    environment: dict[str, Any]
+    scores: dict[str, Any]
+    gguf: Path | None
+    exported: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under which name and licence a model is published, and where its dataset is, if said."""
+
+    repo_id: str
+    license: str
+    dataset: str | None
+
+
+def read(folder: Path, gguf: Path | None) -> Run:
+    """The run in `folder`, fit to be published.
+
+    Raises:
+        ImmuneError: it is not done, or lacks its adapter or merged model.
+        CheckFailed: the GGUF files are not those of this model.
+    """
+    if not (folder / runs.SUMMARY).is_file():
+        raise ImmuneError(
+            f"{folder} holds no finished run (no {runs.SUMMARY}): train one with immune_train.sft"
+        )
+    for part, file in ((runs.ADAPTER, "adapter_config.json"), (runs.MERGED, "config.json")):
+        if not (folder / part / file).is_file():
+            raise ImmuneError(
+                f"{folder / part} is missing or not whole: make it with "
+                f"`python -m immune_train.merge --run {folder}`"
+            )
+    exported: dict[str, Any] = {}
+    if gguf is None and (folder / runs.GGUF / RECORD).is_file():
+        gguf = folder / runs.GGUF
+    if gguf is not None:
+        exported = _exported(gguf, folder / runs.MERGED)
+    return Run(
+        folder,
+        _object(folder / runs.SUMMARY),
+        *(
+            _object(folder / name) if (folder / name).is_file() else {}
+            for name in (runs.DATASET, runs.ENVIRONMENT, SCORES)
+        ),
+        gguf,
+        exported,
+    )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise ImmuneError(f"{path} cannot be read: it is not as the run wrote it")
+    return content
+
+
+def _exported(gguf: Path, merged: Path) -> dict[str, Any]:
+    """What `export` says of its files, which must be those that lie there and of this model."""
+    again = f"export it again with `python -m immune_train.export --model {merged}`"
+    if not (gguf / RECORD).is_file():
+        raise ImmuneError(f"{gguf} holds no complete export (no {RECORD}): {again}")
+    content = _object(gguf / RECORD)
+    for file in content["files"]:
+        path = gguf / file["file"]
+        if not path.is_file() or manifest.sha256(path) != file["sha256"]:
+            raise CheckFailed(f"{path} is not the file that {RECORD} names: {again}")
+    for name, sha256 in content["made_of"].items():
+        path = merged / name
+        if not path.is_file() or manifest.sha256(path) != sha256:
+            raise CheckFailed(
+                f"the files in {gguf} were made of another {name} than the one in {merged}: {again}"
+            )
+    return content
+
+
+def write(run: Run, terms: Terms, to: Path, report: Callable[[str], None]) -> None:
+    """Write the folder to publish as `to`, in place of the publication that may be there.
+
+    Raises:
+        ImmuneError: `to` is something else than a publication, cannot be written, or a record
+            holds what looks like a token.
+    """
+    if to.exists() and not _replaceable(to):
+        raise ImmuneError(f"{to} holds something else than a publication: name another with --to")
+    with staging.locked(to.parent), staging.staging(to.parent) as hidden:
+        made = hidden / "made"
+        made.mkdir()
+        _fill(made, run, terms, report)
+        if to.exists():
+            to.rename(hidden / "replaced")
+        made.rename(to)
+
+
+def _replaceable(folder: Path) -> bool:
+    """Whether nothing is lost with a folder: it is empty, or we wrote it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    found = manifest.read(folder)
+    return found is not None and "publication" in found
+
+
+def _fill(folder: Path, run: Run, terms: Terms, report: Callable[[str], None]) -> None:
+    from immune_train import model_card
+
+    report("linking the files")
+    _place(run.folder / runs.MERGED, _MODEL_FILES, folder)
+    _place(run.folder / runs.ADAPTER, _ADAPTER_FILES, folder / runs.ADAPTER)
+    _place(run.folder, _RECORDS, folder / TRAINING)
+    if run.gguf is not None:
+        names = tuple(file["file"] for file in run.exported["files"])
+        _place(run.gguf, (*names, MODELFILE), folder)
+        _place(run.gguf, (RECORD,), folder / TRAINING)
+        _tell_ollama(folder, run.exported.get("ollama", {}))
+    report("writing the card")
+    (folder / CARD).write_text(model_card.render(folder, run, terms), encoding="utf-8")
+    _refuse_tokens(folder)
+    report("hashing")
+    content = {
+        "publication": SCHEMA_VERSION,
+        "repo_id": terms.repo_id,
+        "license": terms.license,
+        "version": immune_data.__version__,
+        "files": manifest.outputs(folder, sorted(files(folder))),
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / manifest.NAME).write_text(text, encoding="utf-8")
+
+
+def _place(source: Path, patterns: tuple[str, ...], folder: Path) -> None:
+    """Put the files there, as the same files on the disk where that can be."""
+    folder.mkdir(exist_ok=True)
+    for pattern in patterns:
+        for path in sorted(source.glob(pattern)):
+            try:
+                os.link(path.resolve(), folder / path.name)
+            except OSError:
+                shutil.copyfile(path, folder / path.name)
+
+
+def _tell_ollama(folder: Path, settings: dict[str, Any]) -> None:
+    """The Modelfile's content once more, as the Hub hands it to `ollama run hf.co/…`."""
+    (folder / "template").write_text(TEMPLATE, encoding="utf-8")
+    parameters = {key: value for key, value in settings.items() if key != "system"}
+    (folder / "params").write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8")
+    if settings.get("system"):
+        (folder / "system").write_text(settings["system"], encoding="utf-8")
+
+
+def _refuse_tokens(folder: Path) -> None:
+    from huggingface_hub import get_token
+
+    token = (get_token() or "").encode()
+    for name in sorted(files(folder)):
+        path = folder / name
+        if path.suffix not in _TEXTS or path.stat().st_size > 1 << 25:
+            continue
+        content = path.read_bytes()
+        if _TOKEN.search(content) or (token and token in content):
+            raise ImmuneError(
+                f"{name} holds what looks like a Hugging Face token, which would be published: "
+                "take it out of the run's settings, and revoke it"
+            )

@@ -1,0 +1,195 @@
+"""Quantise a GGUF file by llama.cpp: a 16-bit file and a type in, a smaller file out.
+
+What llama.cpp would only find out inside, or silently work around, is looked at before: rows that
+a type cannot take, and an importance matrix of another model.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from immune_data.errors import ImmuneError
+from immune_data.manifest import sha256
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from immune_train.gguf_file import Tensor
+
+# llama.cpp's number of each type, and how many numbers it packs into one block of a row.
+QUANTS = {"q4_k_m": (15, 256), "q5_k_m": (17, 256), "q6_k": (18, 256), "q8_0": (7, 32)}
+DEFAULT = ("q4_k_m", "q5_k_m", "q8_0")
+
+_MEMORY = 1 << 29  # bytes of tensors that llama.cpp holds at a time
+_ERROR = 4  # llama.cpp's level of a line in its log
+
+
+@dataclass(frozen=True)
+class Importance:
+    """An importance matrix: how much each column of a tensor mattered on some text."""
+
+    file: str
+    sha256: str
+    chunks: int
+    values: dict[str, np.ndarray]
+
+
+def check_rows(tensors: Sequence[Tensor], quants: Sequence[str]) -> None:
+    """Refuse a type whose blocks do not fill the rows of every matrix.
+
+    Raises:
+        ImmuneError: llama.cpp would store some tensors in another type than the one asked for.
+    """
+    for quant in quants:
+        block = QUANTS[quant][1]
+        for tensor in tensors:
+            if tensor.is_matrix and tensor.shape[-1] % block:
+                others = [name for name, (_, size) in QUANTS.items() if not tensor.shape[-1] % size]
+                raise ImmuneError(
+                    f"{quant} packs {block} numbers at a time, and the rows of {tensor.original} "
+                    f"have {tensor.shape[-1]:,}, which is no multiple of it: "
+                    + (f"take --quant {' '.join(others)}" if others else "take --quant f16")
+                )
+
+
+def read_importance(path: Path, tensors: Sequence[Tensor]) -> Importance:
+    """The importance matrix that `llama-imatrix` wrote for this model.
+
+    Raises:
+        ImmuneError: it cannot be read, or is of another model.
+    """
+    import numpy as np
+    from gguf import GGUFReader
+
+    if not path.is_file():
+        raise ImmuneError(f"{path} does not exist: make it with llama-imatrix")
+    not_one = f"{path} is no importance matrix in GGUF format: make it with today's llama-imatrix"
+    with path.open("rb") as file:
+        if b"imatrix" not in file.read(1 << 16):  # a whole model would take a minute to read
+            raise ImmuneError(not_one)
+    try:
+        reader = GGUFReader(path)
+        kind = reader.fields["general.type"].contents()
+        chunks = int(reader.fields["imatrix.chunk_count"].contents())
+        parts = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
+    except (ValueError, KeyError, OSError, IndexError):
+        raise ImmuneError(not_one) from None
+    if kind != "imatrix":
+        raise ImmuneError(not_one)
+    values = {}
+    for part, sums in parts.items():
+        name, dot, suffix = part.rpartition(".")
+        if not dot or suffix != "in_sum2":
+            continue
+        count = float(parts.get(f"{name}.counts", np.ones(1)).ravel()[0])
+        row = sums.astype(np.float32).ravel()
+        values[name] = row / np.float32(count) if count > 0 else np.ones_like(row)
+    _check_importance(path, values, tensors)
+    return Importance(path.name, sha256(path), chunks, values)
+
+
+def _check_importance(path: Path, values: dict[str, np.ndarray], tensors: Sequence[Tensor]) -> None:
+    import numpy as np
+
+    rows = {tensor.name: tensor.shape[-1] for tensor in tensors if tensor.is_matrix}
+    again = "make it with llama-imatrix from this model's own f16 file (--f16)"
+    for name, row in values.items():
+        if rows.get(name) != len(row):
+            has = f"rows of {rows[name]:,}" if name in rows else "no such tensor"
+            raise ImmuneError(
+                f"{path} is of another model, with rows of {len(row):,} in {name} where this one "
+                f"has {has}: {again}"
+            )
+        if not np.isfinite(row).all():
+            raise ImmuneError(f"{path} holds numbers that are not finite in {name}: {again}")
+    missing = sorted(name for name in rows if name.startswith("blk.") and name not in values)
+    if missing:
+        raise ImmuneError(
+            f"{path} says nothing of {missing[0]}"
+            + (f" and {len(missing) - 1:,} more" if len(missing) > 1 else "")
+            + f": it is of another model; {again}"
+        )
+
+
+def quantise(
+    source: Path, target: Path, quant: str, importance: Importance | None, threads: int
+) -> None:
+    """Write `source` in another type as `target`.
+
+    Raises:
+        ImmuneError: llama.cpp cannot, with what it says of it.
+    """
+    import llama_cpp
+
+    said = silence()
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.nthread = threads
+    parameters.ftype = QUANTS[quant][0]
+    parameters.max_buf_size = _MEMORY
+    kept: list[Any] = []  # what llama.cpp only has addresses of
+    if importance is not None:
+        parameters.imatrix, parameters.kv_overrides = _passed(importance, kept)
+    failed = llama_cpp.llama_model_quantize(bytes(source), bytes(target), ctypes.byref(parameters))
+    if not failed:
+        return
+    free = shutil.disk_usage(target.parent).free
+    if free < 1 << 24:
+        raise ImmuneError(f"the disk of {target.parent} is full: make room and run again")
+    reason = f" ({said[-1]})" if said else ""
+    raise ImmuneError(
+        f"llama.cpp could not write {quant}{reason}: see whether the model's own files are whole"
+    )
+
+
+def _passed(importance: Importance, kept: list[Any]) -> tuple[Any, Any]:
+    """The matrix as llama.cpp takes it, and the notes that its own tool leaves in the file."""
+    import llama_cpp
+
+    entries = (llama_cpp.llama_model_imatrix_data * (len(importance.values) + 1))()
+    for entry, (name, row) in zip(entries, importance.values.items(), strict=False):
+        entry.name = name.encode()
+        entry.data = row.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        entry.size = len(row)
+    notes = {
+        "quantize.imatrix.file": importance.file,
+        "quantize.imatrix.entries_count": len(importance.values),
+        "quantize.imatrix.chunks_count": importance.chunks,
+    }
+    overrides = (llama_cpp.llama_model_kv_override * (len(notes) + 1))()
+    for override, (key, value) in zip(overrides, notes.items(), strict=False):
+        override.key = key.encode()
+        if isinstance(value, str):
+            override.tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_STR
+            override.value.val_str = value.encode()[:127]
+        else:
+            override.tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT
+            override.value.val_i64 = value
+    kept += [entries, overrides]
+    return entries, overrides
+
+
+_said: list[str] = []
+_listener: Any = None
+
+
+def silence() -> list[str]:
+    """Keep llama.cpp from writing to the terminal; its complaints, from now on, in a list."""
+    global _listener
+    import llama_cpp
+
+    _said.clear()
+    if _listener is None:
+
+        @llama_cpp.llama_log_callback
+        def listener(level: int, text: bytes, _: Any) -> None:
+            if level == _ERROR and (line := " ".join(text.decode("utf-8", "replace").split())):
+                _said.append(line)
+
+        _listener = listener  # llama.cpp has its address: it may never go away
+    llama_cpp.llama_log_set(_listener, ctypes.c_void_p(0))
+    return _said

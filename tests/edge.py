@@ -1,0 +1,51 @@
+"""A GGUF of random weights, small enough to be made and run by tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+NAME = "random.gguf"
+
+
+def random_gguf(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """The file, made once for all workers."""
+
+    def make(folder: Path) -> None:
+        from immune_train import gguf_file, random_model
+
+        model = random_model.write(
+            folder / "model",
+            "tiny",
+            dtype="float16",
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=1,
+        )
+        gguf_file.convert(gguf_file.read(model), "random", folder / NAME)
+
+    return shared_folder("random-gguf", make) / NAME
+
+
+def incident(lines: int = 12, **facts: Any) -> dict[str, Any]:
+    """An incident as the source files hold it."""
+    header = (
+        "============================================================\n"
+        "Incident: 7d0f6a1c-0000-4000-8000-000000000001\n"
+        "Source IP: 192.168.1.7 | Timewindow: 3\n"
+        "Timeline: 2024-01-01 10:00:00 to 2024-01-01 11:00:00\n"
+        "Threat Level: 12.5 | Events: 15\n\n"
+    )
+    events = (f"• 10:{i % 60:02d} - Event to 203.0.113.{i % 256}:{i} [LOW]\n" for i in range(lines))
+    return {
+        "incident_id": "7d0f6a1c-0000-4000-8000-000000000001",
+        "category": "Malware",
+        "source_ip": "192.168.1.7",
+        "timewindow": "3",
+        "timeline": "2024-01-01 10:00:00 to 2024-01-01 11:00:00",
+        "threat_level": 12.5,
+        "event_count": 15,
+        "dag_analysis": header + "".join(events),
+        **facts,
+    }

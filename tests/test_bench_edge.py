@@ -1,0 +1,64 @@
+"""The bench times what it says it times; numbers are not tested, only that they are there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from edge import incident, random_gguf
+
+from immune_data.tokens import count
+from immune_train import bench_edge
+
+
+@pytest.fixture(scope="module")
+def gguf(shared_folder) -> Path:
+    return random_gguf(shared_folder)
+
+
+@pytest.mark.parametrize("tokens", [300, 1500, 6200])
+def test_made_up_evidence_has_its_length(tokens: int) -> None:
+    found = bench_edge.made_up(tokens)
+    assert tokens <= count(found.dag_analysis) < tokens + 100
+    assert found == bench_edge.made_up(tokens)
+
+
+def test_every_way_is_timed(gguf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "incident.json"
+    file.write_text(json.dumps(incident(60)))
+    arguments = ["--model", str(gguf), "--incident", str(file), "--threads", "1"]
+    arguments += ["--answer-tokens", "4", "3", "2"]
+    assert bench_edge.main([*arguments, "--json"]) == 0
+    timings = json.loads(capsys.readouterr().out)["timings"]
+    assert [(timing["recipe"], timing["tasks"]) for timing in timings] == [
+        (recipe, tasks)
+        for recipe in ("unified-clean", "unified-edge")
+        for tasks in ("one by one", "all")
+    ]
+    apart, together = timings[2:]
+    assert apart["evaluated_tokens"] == apart["prompt_tokens"] == together["prompt_tokens"]
+    assert together["evaluated_tokens"] < 0.5 * apart["evaluated_tokens"]
+    for timing in timings:
+        assert timing["threads"] == 1
+        for key in ("prefill_per_second", "generated_per_second", "seconds_per_incident"):
+            assert timing[key] > 0
+        assert timing["peak_megabytes"] > timing["megabytes"]
+    assert bench_edge.main([*arguments, "--recipe", "unified-edge"]) == 0
+    assert "three tasks take" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--model", "no.gguf"), "no model no.gguf"),
+        (("--model", "GGUF", "--incident", "none.json"), "cannot read none.json"),
+        (("--model", "GGUF", "--incident", "x", "--dag-tokens", "9"), "exclude each other"),
+        (("--model", "GGUF", "--answer-tokens", "1", "2"), "expected 3 arguments"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    refused, gguf: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    given = [gguf if argument == "GGUF" else argument for argument in arguments]
+    assert says in refused(bench_edge.main, *given)

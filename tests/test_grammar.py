@@ -1,0 +1,230 @@
+"""Grammars let only the documented structure through, and what they let through parses."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from corpus import query
+from edge import random_gguf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from immune_data.errors import ImmuneError
+from immune_data.prompts import Message
+from immune_train import answer_parts, grammar
+from immune_train.local_model import Grammar, LocalModel
+from immune_train.prompting import END, prompt_ids, text_ids
+
+RISK = """\
+**Risk Level:** High
+
+**Justification:** A scan of 65 hosts on port 8080.
+
+**Business Impact:** Data could leave the network.
+
+**Likelihood of Malicious Activity:** Medium - Administrators scan too.
+
+**Investigation Priority:** Immediate - The host holds backups."""
+
+CAUSE = """\
+**Possible Causes:**
+
+**1. Malicious Activity:**
+• A worm looks for its next host.
+• Or a person does.
+
+**2. Legitimate Activity:**
+• An inventory of the network.
+
+**3. Misconfigurations:**
+• A monitor with too wide a range.
+
+**Conclusion:** Malicious activity, most likely.
+
+Ask the owner."""
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|\{\d+,\d+\}|[a-z]+|[()|*+?]|\s+')
+
+
+@cache
+def pattern(task: str) -> re.Pattern[str]:
+    """A grammar of ours, which has no recursion, as a regular expression."""
+    rules = dict(line.split(" ::= ", 1) for line in grammar.gbnf(task).strip().splitlines())
+
+    def expand(name: str) -> str:
+        made = ""
+        for token in _TOKEN.findall(rules[name]):
+            if token[0] == '"':
+                made += f"(?:{re.escape(json.loads(token))})"
+            elif token == "(":
+                made += "(?:"
+            elif token[0].isalpha():
+                made += f"(?:{expand(token)})"
+            elif not token.isspace():
+                made += token
+        return made
+
+    return re.compile(expand("root"))
+
+
+def accepts(task: str, text: str) -> bool:
+    return pattern(task).fullmatch(text) is not None
+
+
+@pytest.fixture(scope="module")
+def model(shared_folder) -> LocalModel:
+    return LocalModel(random_gguf(shared_folder), 2048, threads=1)
+
+
+def answers(out: Path, recipe: str, task: str) -> list[str]:
+    rows = query(
+        out,
+        f"select messages[-1].content from conversations where task = '{task}'",
+        recipe,
+    )
+    return [text for (text,) in rows]
+
+
+# What is let through
+
+
+@pytest.mark.parametrize(("task", "text"), [("risk", RISK), ("cause", CAUSE)])
+def test_the_documented_structure_is_let_through(task: str, text: str) -> None:
+    assert accepts(task, text)
+    assert not answer_parts.missing(task, text)
+    assert not answer_parts.parse(task, text).missing
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("High\n", "Severe\n"),
+        ("High\n", "High!\n"),
+        ("Medium -", "Critical -"),
+        ("Immediate -", "Critical -"),
+        ("Immediate -", "Scheduled -"),
+        ("**Business Impact:**", "**Impact:**"),
+        ("Administrators scan too.", ""),
+        ("\n\n**Justification", "\n**Justification"),
+        ("backups.", "backups.\n\nNote: 70 words."),
+        ("backups.", "x" * 2100),
+    ],
+)
+def test_another_structure_is_not(old: str, new: str) -> None:
+    assert old in RISK
+    assert not accepts("risk", RISK.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("recipe", ["unified-clean", "unified-v2"])
+@pytest.mark.parametrize("task", grammar.TASKS)
+def test_reference_answers_of_the_documented_structure_are_let_through(
+    sample_out: Callable[[str], Path], recipe: str, task: str
+) -> None:
+    texts = answers(sample_out(recipe), recipe, task)
+    if recipe == "unified-v2":  # as they are: some are dirty, which no answer should be
+        texts = [text for text in texts if "```" not in text and "\r" not in text]
+    whole = [text for text in texts if not answer_parts.missing(task, text)]
+    refused = [text for text in whole if not accepts(task, text)]
+    assert len(whole) > 300
+    if recipe == "unified-clean":
+        assert refused == []
+    else:
+        assert len(refused) < 0.02 * len(whole)
+
+
+# What is let through parses
+
+
+@given(st.data())
+def test_whatever_the_risk_grammar_lets_through_parses(data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(pattern("risk"), fullmatch=True))
+    parts = answer_parts.parse("risk", text)
+    assert not parts.missing, text
+    assert parts.fields["risk_level"].lower() in answer_parts.LEVELS["risk level"]
+
+
+@given(st.data())
+def test_whatever_the_cause_grammar_lets_through_parses(data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(pattern("cause"), fullmatch=True))
+    parts = answer_parts.parse("cause", text)
+    assert not parts.missing, text
+    assert all(parts.fields["malicious_activity"])
+
+
+# llama.cpp reads them so
+
+
+@pytest.mark.parametrize(("task", "text"), [("risk", RISK), ("cause", CAUSE)])
+def test_llama_cpp_lets_the_structure_through(model: LocalModel, task: str, text: str) -> None:
+    assert let_through(model, task, text)
+    assert not let_through(model, task, text[: text.rindex("**")])
+    assert not let_through(model, task, text.replace("**", "*", 1))
+
+
+@pytest.mark.parametrize("task", grammar.TASKS)
+def test_llama_cpp_and_the_regular_expression_agree(
+    model: LocalModel, sample_out: Callable[[str], Path], task: str
+) -> None:
+    texts = answers(sample_out("unified-clean"), "unified-clean", task)
+    some = [text for text in texts if answer_parts.missing(task, text)][:4] + texts[::150]
+    for text in some:
+        assert let_through(model, task, text) == accepts(task, text), text
+
+
+def let_through(model: LocalModel, task: str, text: str, *, ending: bool = True) -> bool:
+    """Whether llama.cpp would let a text and then its end through, token by token."""
+    walk = Grammar(model._llama, grammar.gbnf(task))
+    for token in [*text_ids(text), *([END] if ending else [])]:
+        if not walk.allowed([token]).all():
+            return False
+        if token != END:
+            walk.accept(token)
+    return True
+
+
+@pytest.mark.parametrize("task", grammar.TASKS)
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_random_weights_give_an_answer_that_parses(
+    model: LocalModel, task: str, seed: int | None
+) -> None:
+    ids = prompt_ids([Message("user", "Assess the incident.")])
+    answer = model.answer(
+        ids,
+        200,
+        grammar=grammar.gbnf(task),
+        temperature=0.0 if seed is None else 1.5,
+        seed=seed or 0,
+    )
+    assert answer.finish in ("stop", "wound_up")
+    assert answer.tokens < 200
+    assert accepts(task, answer.text)
+    assert not answer_parts.parse(task, answer.text).missing
+    assert (
+        model.answer(
+            ids,
+            200,
+            grammar=grammar.gbnf(task),
+            temperature=0.0 if seed is None else 1.5,
+            seed=seed or 0,
+        ).text
+        == answer.text
+    )
+
+
+def test_asking_about_the_likeliest_first_changes_nothing(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = prompt_ids([Message("user", "Assess the incident.")])
+    some = model.answer(ids, 160, grammar=grammar.gbnf("risk"))
+    monkeypatch.setattr("immune_train.local_model._LIKELIEST", 1)
+    assert model.answer(ids, 160, grammar=grammar.gbnf("risk")).text == some.text
+
+
+def test_a_grammar_that_cannot_be_read_is_an_error(model: LocalModel) -> None:
+    with pytest.raises(ImmuneError, match="cannot read the grammar"):
+        Grammar(model._llama, "root ::= (")

@@ -1,0 +1,299 @@
+"""Scores count what the audit counts, with intervals that hold, for any number of models."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus import query
+from hypothesis import given
+from hypothesis import strategies as st
+from test_grammar import CAUSE, RISK
+
+from immune_train import answer_parts, score
+
+AUDIT = Path(__file__).parent.parent / "sql" / "audit"
+RECIPE = "unified-v2"
+
+SUMMARY = """\
+============================================================
+Incident: 7d0f6a1c-0000-4000-8000-000000000001
+Source IP: 192.168.1.7 | Timewindow: 3
+Timeline: 2024-01-01 10:00:00 to 2024-01-01 11:00:00
+Threat Level: 12.5 | Events: 1,500
+
+• 10:00-10:30 - Scan of port 8080/TCP [HIGH]
+• 10:31 - Contact with a listed address [LOW]
+
+Total Evidence: 1500 events
+Severity breakdown: High: 1, Low: 1"""
+
+
+def record(task: str, answer: str, incident: str = "a", shown: str = "Events: 1500") -> dict:
+    return {
+        "messages": [
+            {"role": "user", "content": shown},
+            {"role": "assistant", "content": answer},
+        ],
+        "incident_id": incident,
+        "task": task,
+    }
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
+
+
+def answered(record: dict[str, Any], answer: str) -> dict[str, str]:
+    return {"incident_id": record["incident_id"], "task": record["task"], "answer": answer}
+
+
+# Parts
+
+
+def test_a_summary_is_taken_apart() -> None:
+    assert answer_parts.parse("summary", SUMMARY).fields == {
+        "incident_id": "7d0f6a1c-0000-4000-8000-000000000001",
+        "source_ip": "192.168.1.7",
+        "timewindow": "3",
+        "timeline": "2024-01-01 10:00:00 to 2024-01-01 11:00:00",
+        "threat_level": 12.5,
+        "events": 1500,
+        "key_events": [
+            {"time": "10:00-10:30", "description": "Scan of port 8080/TCP", "severity": "HIGH"},
+            {"time": "10:31", "description": "Contact with a listed address", "severity": "LOW"},
+        ],
+        "total_evidence": 1500,
+        "severity_breakdown": {"high": 1, "low": 1},
+    }
+
+
+def test_a_cause_analysis_is_taken_apart() -> None:
+    assert answer_parts.parse("cause", CAUSE).fields == {
+        "malicious_activity": ["A worm looks for its next host.", "Or a person does."],
+        "legitimate_activity": ["An inventory of the network."],
+        "misconfigurations": ["A monitor with too wide a range."],
+        "conclusion": "Malicious activity, most likely.\n\nAsk the owner.",
+    }
+
+
+def test_a_risk_assessment_is_taken_apart() -> None:
+    assert answer_parts.parse("risk", RISK).fields == {
+        "risk_level": "High",
+        "justification": "A scan of 65 hosts on port 8080.",
+        "business_impact": "Data could leave the network.",
+        "likelihood": "Medium",
+        "likelihood_reason": "Administrators scan too.",
+        "investigation_priority": "Immediate",
+        "investigation_priority_reason": "The host holds backups.",
+    }
+    plain = RISK.replace("**", "").replace("Level: High", "level: [HIGH]")
+    assert answer_parts.parse("risk", plain).fields["risk_level"] == "High"
+
+
+@given(st.text(), st.sampled_from(["summary", "cause", "risk"]))
+def test_any_text_can_be_taken_apart(text: str, task: str) -> None:
+    parts = answer_parts.parse(task, text)
+    assert json.dumps(parts.fields)
+    assert set(parts.missing) <= set(parts.fields)
+
+
+# The same as the audit
+
+
+def audited(out: Path, check: str) -> list[tuple]:
+    return query(out, (AUDIT / f"{check}.sql").read_text(), RECIPE)
+
+
+@pytest.fixture(scope="module")
+def conversations(sample_out: Callable[[str], Path]) -> dict[tuple[str, int], tuple]:
+    rows = query(
+        sample_out(RECIPE), "select split, line, task, messages from conversations", RECIPE
+    )
+    return {(split, line): (task, messages) for split, line, task, messages in rows}
+
+
+def test_structure_is_what_the_audit_says(
+    sample_out: Callable[[str], Path], conversations: dict
+) -> None:
+    expected = {(row[2], row[3]): tuple(row[5]) for row in audited(sample_out(RECIPE), "structure")}
+    found = {
+        place: missing
+        for place, (task, messages) in conversations.items()
+        if (missing := answer_parts.missing(task, messages[-1]["content"]))
+    }
+    assert found == expected
+    assert len(expected) > 300
+
+
+def test_what_is_ungrounded_is_what_the_audit_says(
+    sample_out: Callable[[str], Path], conversations: dict
+) -> None:
+    expected: dict[tuple, set] = {}
+    for _, _, split, line, _, kind, value, _ in audited(sample_out(RECIPE), "ungrounded"):
+        expected.setdefault((split, line), set()).add((kind, value))
+    found = {}
+    for place, (_, messages) in conversations.items():
+        shown = "\n".join(message["content"] for message in messages[:-1])
+        if of := score.ungrounded(messages[-1]["content"], shown):
+            found[place] = {(kind, value) for kind, values in of.items() for value in values}
+    assert found == expected
+    assert len(expected) > 100
+
+
+def test_event_totals_are_what_the_audit_says(
+    sample_out: Callable[[str], Path], conversations: dict
+) -> None:
+    expected = {(row[2], row[3]) for row in audited(sample_out(RECIPE), "event_total")}
+    found = {
+        place
+        for place, (task, messages) in conversations.items()
+        if task == "summary"
+        and score.totals_right(
+            messages[-1]["content"], score.event_count(m["content"] for m in messages[:-1])
+        )
+        is False
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        (SUMMARY, True),
+        (SUMMARY.replace("1,500", "1,501"), False),
+        (SUMMARY.replace("1500 events", "15 events"), False),
+        ("No number.", None),
+    ],
+)
+def test_totals(answer: str, right: bool | None) -> None:
+    assert score.totals_right(answer, 1500) is right
+
+
+# Intervals
+
+
+def test_wilson_is_the_published_interval() -> None:
+    # Brown, Cai and DasGupta 2001, and R's prop.test(correct = FALSE).
+    low, high = score.wilson(7, 10)
+    assert (round(low, 4), round(high, 4)) == (0.3968, 0.8922)
+    assert score.wilson(0, 75)[0] == 0.0
+    assert score.wilson(75, 75)[1] == 1.0
+    assert round(score.wilson(75, 75)[0], 3) == 0.951
+
+
+def test_wilson_covers() -> None:
+    drawn = random.Random(1)
+    for share in (0.5, 0.9):
+        of = [sum(drawn.random() < share for _ in range(75)) for _ in range(2000)]
+        covered = sum(low <= share <= high for low, high in (score.wilson(k, 75) for k in of))
+        assert 0.93 < covered / 2000 < 0.97
+
+
+def test_the_bootstrap_is_seeded_and_near_the_normal_interval() -> None:
+    drawn = random.Random(1)
+    values = [drawn.gauss(100, 20) for _ in range(200)]
+    low, high = score.bootstrap(values)
+    assert (low, high) == score.bootstrap(values[::-1])
+    mean = sum(values) / 200
+    assert abs((high - low) / 2 - 1.96 * 20 / 200**0.5) < 0.6
+    assert low < mean < high
+
+
+# The command
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    records = [
+        record(task, answer, incident)
+        for incident in "abcdefgh"
+        for task, answer in (("summary", SUMMARY), ("cause", CAUSE), ("risk", RISK))
+    ]
+    reference = write(tmp_path / "eval.jsonl", records)
+    good = write(
+        tmp_path / "good.jsonl", [answered(r, r["messages"][-1]["content"]) for r in records]
+    )
+    bad = write(tmp_path / "bad.jsonl", [answered(r, "High. 1.2.3.4") for r in records[:-1]])
+    return reference, good, bad
+
+
+def test_a_table_json_and_a_picture(
+    files: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference, good, bad = files
+    numbers, svg, png = (tmp_path / "made" / name for name in ("s.json", "s.svg", "s.png"))
+    arguments = ["--reference", str(reference), f"good={good}", f"bad={bad}"]
+    assert score.main([*arguments, "--json", str(numbers), "--figure", str(svg)]) == 0
+    said = capsys.readouterr()
+    assert "risk level is the reference's" in said.out
+    assert "warning: bad lacks 1 of 24 answers" in said.err
+    content = json.loads(numbers.read_text())
+    assert content["models"] == ["good", "bad"]
+    of = {(s["task"], s["model"], s["metric"]): s for s in content["scores"]}
+    assert of["risk", "good", "level_agrees"]["value"] == 1
+    assert of["risk", "bad", "level_agrees"]["value"] == 0
+    assert of["risk", "bad", "level_agrees"]["n"] == 7
+    assert ("risk", "reference", "level_agrees") not in of
+    assert of["summary", "reference", "event_totals"]["value"] == 1
+    assert of["cause", "bad", "structure"]["value"] == 0
+    assert of["cause", "bad", "ungrounded_addresses"]["value"] == 1
+    assert all(s["low"] <= s["value"] <= s["high"] for s in content["scores"] if s["n"])
+    first = svg.read_bytes()
+    assert b"reference" in first
+    assert score.main([*arguments, "--figure", str(svg)]) == 0
+    assert score.main([*arguments, "--figure", str(png)]) == 0
+    assert svg.read_bytes() == first
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in svg.parent.iterdir()) == ["s.json", "s.png", "s.svg"]
+
+
+def test_the_reference_alone_can_be_measured(
+    files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score.main(["--reference", str(files[0])]) == 0
+    assert "100% (68%–100%)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("good",), "should be NAME=FILE"),
+        (("=good",), "should be NAME=FILE"),
+        (("a=GOOD", "a=GOOD"), "two called a"),
+        (("reference=GOOD",), "two called reference"),
+        (("a=missing.jsonl",), "cannot read missing.jsonl"),
+        (("a=REFERENCE",), "is no answer"),
+        (("a=OTHER",), "which the reference does not hold"),
+        (("a=TWICE",), "again"),
+        (("a=EMPTY",), "holds no answer"),
+        (("a=BROKEN",), "is not JSON"),
+        (("a=GOOD", "--figure", "x.pdf"), "should end in .svg or .png"),
+        (("--reference", "GOOD"), "is no emitted record"),
+        (("--reference", "EMPTY"), "holds no record"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    refused, files: tuple[Path, Path, Path], tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    reference, good, _ = files
+    row = json.loads(good.read_text().splitlines()[0])
+    names = {
+        "GOOD": good,
+        "REFERENCE": reference,
+        "OTHER": write(tmp_path / "other", [{**row, "incident_id": "z"}]),
+        "TWICE": write(tmp_path / "twice", [row, row]),
+        "EMPTY": write(tmp_path / "empty", []),
+        "BROKEN": tmp_path / "broken",
+    }
+    names["BROKEN"].write_text("{\n")
+    given = []
+    for argument in arguments:
+        head, equals, tail = argument.rpartition("=")
+        given.append(f"{head}{equals}{names.get(tail, tail)}")
+    assert says in refused(score.main, "--reference", reference, *given)
