@@ -11,13 +11,20 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import training
 from corpus import Corpus, digests
 from hypothesis import HealthCheck, settings
 
 from immune_data import emit, sample
 from immune_data.recipes import DEFAULT
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from immune_train.labels import Renderer
 
 settings.register_profile(
     "immune", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -102,6 +109,57 @@ def real_out(
         return shared_folder(f"real-out-{recipe}", make)
 
     return emitted
+
+
+@pytest.fixture(scope="session")
+def training_out(shared_folder: Callable[[str, Make], Path]) -> Callable[[str], Path]:
+    """`training_out(recipe)`: a small corpus with every kind of record, emitted by `recipe`."""
+
+    def emitted(recipe: str) -> Path:
+        def make(folder: Path) -> None:
+            _emit(training.corpus().write(folder / "source"), folder / "out", recipe)
+
+        return shared_folder(f"training-{recipe}", make) / "out"
+
+    return emitted
+
+
+@pytest.fixture(scope="session")
+def tiny_model(shared_folder: Callable[[str, Make], Path]) -> Path:
+    """A Qwen2.5 of random weights, as small as it can be, with the real vocabulary."""
+
+    def make(folder: Path) -> None:
+        from immune_train import random_model
+
+        random_model.write(folder / "model", "tiny", **training.SMALL)
+
+    return shared_folder("tiny-model", make) / "model"
+
+
+@pytest.fixture(scope="session")
+def qwen() -> PreTrainedTokenizerBase:
+    """Qwen2.5's tokenizer, as our random models have it."""
+    from immune_train import qwen_tokenizer
+
+    return qwen_tokenizer.tokenizer()
+
+
+@pytest.fixture(scope="session")
+def renderer(qwen: PreTrainedTokenizerBase) -> Renderer:
+    from immune_train.labels import Renderer
+
+    return Renderer(qwen)
+
+
+@pytest.fixture
+def quick(
+    qwen: PreTrainedTokenizerBase, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spares commands the seconds in which a tokenizer is loaded."""
+    from immune_train import backends, labels
+
+    monkeypatch.setattr(backends, "tokenizer", lambda config: qwen)
+    monkeypatch.setattr(labels, "Renderer", lambda tokenizer: renderer)
 
 
 @pytest.fixture

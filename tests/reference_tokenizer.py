@@ -25,7 +25,7 @@ PATTERN = (
 )
 
 assert len(SPECIAL_TOKENS) == SPECIAL
-assert vocabulary.ADDED_TOKENS == (*SPECIAL_TOKENS, *OTHER_ADDED_TOKENS)
+assert (*SPECIAL_TOKENS, *OTHER_ADDED_TOKENS) == vocabulary.ADDED_TOKENS
 assert vocabulary.PATTERN == PATTERN
 
 tokenizer = backend

@@ -1,0 +1,448 @@
+"""Training from end to end: a run's folder, going on after a stop, merging, several processes.
+
+Runs are of a tiny random model on a handful of short records, on the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from corpus import digests, manifest
+from training import record, write
+
+from immune_train import config, merge, progress, run, sft
+
+CLEAN = "unified-clean"
+
+# Three steps an epoch; logs, evaluations and checkpoints fall on steps of their own. Dropout,
+# shuffling and a schedule are there so that each would show if a resumed run forgot it.
+SETTINGS = (
+    *("records_train=6", "records_eval=3", "per_device_train_batch_size=2", "num_train_epochs=3"),
+    *("lora_r=4", "lora_alpha=16", "lora_dropout=0.1", "lr_scheduler_type=cosine"),
+    *("warmup_steps=2", "learning_rate=1e-2", "weight_decay=0.01", "order=shuffled"),
+    *("logging_steps=3", "eval_steps=4", "save_steps=4", "load_best_model_at_end=true"),
+)
+STEPS = 9
+ADAPTER = "adapter/adapter_model.safetensors"
+
+Shared = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def command(training_out: Callable[[str], Path], tiny_model: Path) -> Callable[..., list[str]]:
+    """`command(output, *more)`: the arguments of a run."""
+    return lambda output, *more: arguments(training_out(CLEAN), tiny_model, output, *more)
+
+
+def arguments(data: Path, model: Path, output: Path, *more: str) -> list[str]:
+    flags = [one for one in more if one.startswith("--")]
+    settings = [one for one in more if not one.startswith("--")]
+    folders = ["--data", str(data), "--model", str(model), "--output", str(output)]
+    return ["--config", "tiny", *folders, *flags, *SETTINGS, *settings]
+
+
+@pytest.fixture(scope="session")
+def whole(training_out: Callable[[str], Path], tiny_model: Path, shared_folder: Shared) -> Path:
+    """An uninterrupted run."""
+
+    def make(folder: Path) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        found = arguments(training_out(CLEAN), tiny_model, folder / "run")
+        with (folder / "said").open("w") as said, pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sys, "stdout", said)
+            assert sft.main(found) == 0
+
+    return shared_folder("training-run", make) / "run"
+
+
+def at_step(step: int, what: Callable[[], object]) -> Any:
+    """A stand-in for what is shown, that does something once this step is done."""
+    from transformers import TrainerCallback
+
+    class AtStep(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                what()
+
+    return AtStep()
+
+
+# A run's folder
+
+
+def test_a_run_leaves_all_that_it_says(whole: Path, training_out: Callable[[str], Path]) -> None:
+    assert {path.name for path in whole.iterdir()} == {
+        *("config.yaml", "dataset.json", "environment.json", "metrics.jsonl", "curves.svg"),
+        *("curves.png", "checkpoints", "adapter", "merged_16bit", "run.json"),
+    }
+    assert json.loads((whole / "dataset.json").read_text()) == manifest(training_out(CLEAN), CLEAN)
+    environment = json.loads((whole / "environment.json").read_text())
+    assert environment["backend"] == "trl"
+    assert {"torch", "transformers", "peft", "trl"} <= set(environment["libraries"])
+    assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (whole / "curves.svg").read_text()
+    written = (whole / "run.json").stat().st_mtime_ns
+    others = [path for path in whole.rglob("*") if path.is_file() and path.name != "run.json"]
+    assert all(path.stat().st_mtime_ns <= written for path in others)
+
+
+def test_the_settings_of_a_run(whole: Path, tiny_model: Path) -> None:
+    text = (whole / "config.yaml").read_text(encoding="utf-8")
+    again = config.load(str(whole / "config.yaml"))
+    given = config.load("tiny", [*SETTINGS, f"model_name_or_path={tiny_model}"])
+    assert again.values == given.values
+    assert "learning_rate: 0.01  # command line" in text
+    assert "seed: 42  # unified-v2.yaml" in text
+    assert "max_length: 4096  # unified-v2.yaml" in text
+    assert yaml.safe_load(text)["lora_r"] == 4
+
+
+def test_the_losses_of_a_run(whole: Path) -> None:
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [3, 6, 9]
+    evaluated = [line for line in lines if "eval_loss" in line]
+    assert [line["step"] for line in evaluated] == [4, 8, 9]
+    for line in evaluated:
+        by_task = [line[f"eval_{task}_loss"] for task in ("summary", "cause", "risk")]
+        assert all(0 < loss < 100 for loss in by_task)
+        assert min(by_task) < line["eval_loss"] < max(by_task)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < losses[0]
+    assert not any("runtime" in key or "per_second" in key for line in lines for key in line)
+
+
+def test_the_summary_of_a_run(whole: Path) -> None:
+    summary = json.loads((whole / "run.json").read_text())
+    assert (summary["name"], summary["recipe"], summary["backend"]) == ("tiny", CLEAN, "trl")
+    assert summary["records"] == {"summary": 2, "cause": 2, "risk": 2}
+    assert summary["steps"] == STEPS
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    best = min((line for line in lines if "eval_loss" in line), key=lambda line: line["eval_loss"])
+    assert summary["best_step"] == best["step"]
+    assert summary["eval"] == {
+        "loss": best["eval_loss"],
+        **{task: best[f"eval_{task}_loss"] for task in ("summary", "cause", "risk")},
+    }
+    assert summary["preflight"]["train"]["records"] == 6
+    assert summary["merged"]["same_greedy"] > 0.9
+
+
+def test_what_a_run_says(whole: Path) -> None:
+    said = (whole.parent / "said").read_text()
+    assert "what tiny trains on" in said
+    assert "merged_16bit against the adapter on its base: over " in said
+    assert said.splitlines()[-1].startswith("wrote ")
+
+
+def test_the_adapter_is_the_best_one(whole: Path) -> None:
+    from safetensors.torch import load_file
+
+    best = json.loads((whole / "run.json").read_text())["best_step"]
+    kept = load_file(whole / ADAPTER)
+    checkpoint = load_file(
+        whole / "checkpoints" / f"checkpoint-{best}" / "adapter_model.safetensors"
+    )
+    assert set(kept) == set(checkpoint)
+    assert all((kept[name] == checkpoint[name]).all() for name in kept)
+    modules = {name.split(".")[-3] for name in kept}
+    assert modules == set(config.load("unified-v2").lora_target_modules)
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    whole: Path, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    assert sft.main(command(tmp_path / "run", "merge=false")) == 0
+    first, second = digests(whole), digests(tmp_path / "run")
+    for name in (ADAPTER, "metrics.jsonl", "curves.svg", "curves.png", "dataset.json"):
+        assert first[name] == second[name], name
+    assert not (tmp_path / "run" / "merged_16bit").exists()
+    # Merged later, by itself, it is the same model.
+    assert merge.main(["--run", str(tmp_path / "run")]) == 0
+    merged = "merged_16bit/model.safetensors"
+    assert digests(tmp_path / "run")[merged] == first[merged]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_from_its_own_config_with_packing(
+    whole: Path, training_out: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Another layout of the same steps: other dropout, so the losses are near, not the same."""
+    found = ["--config", str(whole / "config.yaml"), "--data", str(training_out(CLEAN))]
+    found += ["--output", str(tmp_path / "run"), "packing=true", "merge=false"]
+    assert sft.main(found) == 0
+    before, after = (run.metrics(one) for one in (whole, tmp_path / "run"))
+    assert [line["step"] for line in before] == [line["step"] for line in after]
+    first, second = before[0]["loss"], after[0]["loss"]
+    assert second == pytest.approx(first, rel=0.05)
+
+
+# Stopping and going on
+
+
+def stop_by_signal() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def crash() -> None:
+    raise RuntimeError("the lights went out")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("step", [5, 4])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+    step: int,
+    whole: Path,
+    command: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(progress, "show", lambda: at_step(step, stop_by_signal))
+        assert sft.main(command(output, "merge=false")) == 130
+    said = capsys.readouterr().err
+    assert f"stopped after step {step} of {STEPS}, which is saved" in said
+    assert f"--output {output} --resume" in said
+    assert run.last_checkpoint(output).name == f"checkpoint-{step}"
+    assert not (output / "run.json").exists()
+    assert not (output / "adapter").exists()
+    assert sft.main(command(output, "merge=false", "--resume")) == 0
+    assert digests(output)[ADAPTER] == digests(whole)[ADAPTER]
+    assert (output / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    assert digests(output)["curves.svg"] == digests(whole)["curves.svg"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_died_goes_on_from_its_last_checkpoint(
+    whole: Path,
+    command: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its last lines are of steps that are done again; a half-written one is left out."""
+    output = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(progress, "show", lambda: at_step(7, crash))
+        with pytest.raises(RuntimeError, match="the lights went out"):
+            sft.main(command(output, "merge=false"))
+    with (output / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')
+    incomplete = output / "checkpoints" / "checkpoint-6"
+    shutil.copytree(output / "checkpoints" / "checkpoint-4", incomplete)
+    (incomplete / "trainer_state.json").unlink()
+    assert run.last_checkpoint(output).name == "checkpoint-4"
+    assert sft.main(command(output, "merge=false", "--resume")) == 0
+    assert digests(output)[ADAPTER] == digests(whole)[ADAPTER]
+    assert (output / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_is_not_overwritten_nor_gone_on_with_as_another(
+    whole: Path, command: Callable[..., list[str]], tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    output = tmp_path / "run"
+    output.mkdir()
+    for name in ("config.yaml", "dataset.json", "run.json"):
+        shutil.copy(whole / name, output / name)
+    before = digests(output)
+    assert "holds a run: go on with it by --resume" in refused(sft.main, *command(output))
+    assert "is done" in refused(sft.main, *command(output, "--resume"))
+    (output / "run.json").unlink()
+    del before["run.json"]
+    said = refused(sft.main, *command(output, "seed=7", "--resume"))
+    assert f"{output / 'config.yaml'} is of another run" in said
+    files = ["--train", str(write(tmp_path / "t", [record()]))]
+    files += ["--eval", str(write(tmp_path / "e", [record(incident_id="b")]))]
+    said = refused(sft.main, "--resume", *files, *command(output))
+    assert f"{output / 'dataset.json'} is of another run" in said
+    assert "holds no run to go on with" in refused(
+        sft.main, *command(tmp_path / "other", "--resume")
+    )
+    assert digests(output) == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    found = command(output, "num_train_epochs=4000", "logging_steps=1", "save_strategy=steps")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "immune_train.sft", *found],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        deadline = time.monotonic() + 240
+        while not run.metrics(output) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    lines = said.splitlines()
+    assert "stopping after this step; once more to stop at once" in lines
+    assert "Traceback" not in said
+    step = run.last_checkpoint(output).name.removeprefix("checkpoint-")
+    assert lines[-1].startswith(f"stopped after step {int(step):,} of 12,000, which is saved")
+    assert f"--output {output} --resume" in lines[-1]
+
+
+# Merging
+
+
+def test_the_merged_model_is_the_adapter_on_its_base(whole: Path, tiny_model: Path) -> None:
+    """By plain transformers and peft; in float32 to 1e-4, and in 16 bits as near as those are."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(whole / "merged_16bit")
+    ids = tokenizer("10:15 - horizontal port scan, then a beacon", return_tensors="pt").input_ids
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    with torch.no_grad():
+        alone = base(ids).logits
+        expected = PeftModel.from_pretrained(base, whole / "adapter").eval()(ids).logits
+        exact = merge.merged(str(tiny_model), whole / "adapter").eval()(ids).logits
+        saved = AutoModelForCausalLM.from_pretrained(whole / "merged_16bit")
+        assert saved.dtype == torch.bfloat16
+        rounded = saved.float().eval()(ids).logits
+    assert (expected - alone).abs().max() > 1  # it has learned something
+    assert (expected - exact).abs().max() < 1e-4
+    assert (expected - rounded).abs().max() < 0.3
+    assert saved.config.use_cache
+
+
+@pytest.mark.parametrize("stabilised", [True, False])
+def test_the_adapters_scale(
+    stabilised: bool, whole: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """W + alpha / sqrt(r) B A under RSLoRA, and alpha / r without, by hand."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    shutil.copytree(whole / "adapter", tmp_path / "adapter")
+    settings = tmp_path / "adapter" / "adapter_config.json"
+    content = json.loads(settings.read_text())
+    assert (content["r"], content["lora_alpha"], content["use_rslora"]) == (4, 16, True)
+    settings.write_text(json.dumps({**content, "use_rslora": stabilised}))
+    scale = 16 / math.sqrt(4) if stabilised else 16 / 4
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).state_dict()
+    merged = merge.merged(str(tiny_model), tmp_path / "adapter").state_dict()
+    adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    names = [name.removesuffix(".lora_A.weight") for name in adapter if "lora_A" in name]
+    assert len(names) == 7
+    for name in names:
+        weight = name.removeprefix("base_model.model.") + ".weight"
+        change = scale * adapter[f"{name}.lora_B.weight"] @ adapter[f"{name}.lora_A.weight"]
+        assert change.abs().max() > 1e-3
+        assert torch.allclose(merged[weight], base[weight] + change, atol=1e-6)
+    assert torch.equal(merged["model.norm.weight"], base["model.norm.weight"])
+
+
+def test_merging_what_is_not_there(
+    whole: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    assert "holds no run" in refused(merge.main, "--run", tmp_path)
+    shutil.copy(whole / "config.yaml", tmp_path)
+    assert "holds no adapter" in refused(merge.main, "--run", tmp_path)
+
+
+# Several processes
+
+
+def test_two_processes_are_one_with_twice_the_batch(
+    command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    settings = ["lora_dropout=0.0", "max_steps=2", "logging_steps=1", "eval_steps=2"]
+    settings += ["save_steps=2", "order=emitted", "merge=false"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert sft.main(command(one, *settings)) == 0
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+            *("--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
+            *("-m", "immune_train.sft"),
+            *command(two, *settings, "per_device_train_batch_size=1"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("what tiny trains on") == 1
+    first, second = run.metrics(one), run.metrics(two)
+    assert [line["step"] for line in first] == [line["step"] for line in second] == [1, 2, 2]
+    for line, other in zip(first, second, strict=True):
+        losses = {key: value for key, value in line.items() if key.endswith("loss")}
+        assert {key: other[key] for key in losses} == pytest.approx(losses, rel=1e-5)
+    assert (two / "run.json").is_file()
+
+
+# What can go wrong
+
+
+@pytest.mark.usefixtures("quick")
+def test_too_little_memory_is_a_sentence(
+    command: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    import torch
+
+    from immune_train import backends
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has 8.")
+
+    monkeypatch.setattr(backends, "load", full)
+    said = refused(sft.main, *command(tmp_path / "run"))
+    assert "too little memory (Tried to allocate 9 GiB): lower per_device_train_batch_size" in said
+    said = refused(sft.main, *command(tmp_path / "other", "per_device_train_batch_size=1"))
+    assert "lower max_length" in said
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_documented_config_says_what_it_needs(
+    training_out: Callable[[str], Path],
+    tiny_model: Path,
+    tmp_path: Path,
+    refused: Callable[..., str],
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is CUDA")
+    found = ["--config", CLEAN, "--data", str(training_out(CLEAN)), "--model", str(tiny_model)]
+    said = refused(sft.main, *found, "--output", tmp_path / "run", "--backend", "trl")
+    assert "CUDA" in said
+    assert "--config tiny" in said

@@ -1,0 +1,309 @@
+"""The records to train on: what is read from files, folders and the Hub, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from corpus import records
+from hub_server import TOKEN, HubServer
+from hypothesis import given
+from hypothesis import strategies as st
+from training import record, write
+
+from immune_data import publish, report
+from immune_data.errors import CheckFailed, ImmuneError
+from immune_train import dataset, sft
+from immune_train.dataset import Record, shortest
+
+CLEAN = "unified-clean"
+REPO = "acme/incidents"
+
+
+def as_dicts(found: list[Record]) -> list[dict[str, Any]]:
+    return [msgspec.to_builtins(one) for one in found]
+
+
+@pytest.fixture
+def folder(training_out: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of an emitted dataset that a test may spoil."""
+    shutil.copytree(training_out(CLEAN) / "sft" / CLEAN, tmp_path / CLEAN)
+    return tmp_path / CLEAN
+
+
+def damage(path: Path) -> None:
+    """Change one letter of the last answer."""
+    content = path.read_bytes()
+    at = content.rindex(b"scan") if b"scan" in content else content.rindex(b"host")
+    path.write_bytes(content[:at] + content[at : at + 4].upper() + content[at + 4 :])
+
+
+# Files and folders
+
+
+def test_an_emitted_folder(folder: Path, training_out: Callable[[str], Path]) -> None:
+    found = dataset.from_folder(folder)
+    for split, read in (("train", found.train), ("eval", found.eval)):
+        assert as_dicts(read) == records(training_out(CLEAN), split, CLEAN)
+    assert found.manifest == json.loads((folder / "manifest.json").read_text())
+    assert found.leaked == []
+
+
+def test_two_files_by_name(folder: Path, tmp_path: Path) -> None:
+    one = dataset.from_files(folder / "train.jsonl", folder / "eval.jsonl")
+    assert one == dataset.from_folder(folder)
+    alone = write(tmp_path / "mine.jsonl", [record(), record(incident_id="b", task="cause")])
+    other = dataset.from_files(alone, folder / "eval.jsonl")
+    assert [len(other.train), len(other.eval)] == [2, len(one.eval)]
+    assert other.manifest is None  # it vouches for one of them only
+
+
+def test_leaks_are_found() -> None:
+    train = [record(incident_id=name) for name in "abca"]
+    held_out = [record(incident_id=name, task="summary") for name in "ad"]
+    found = dataset.Dataset(
+        msgspec.convert(train, list[Record]), msgspec.convert(held_out, list[Record]), None, "here"
+    )
+    assert [one.incident_id for one in found.leaked] == ["a", "a"]
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_a_file_that_the_manifest_does_not_name(split: str, folder: Path) -> None:
+    damage(folder / f"{split}.jsonl")
+    with pytest.raises(CheckFailed, match=rf"{split}\.jsonl is not the file that .*manifest\.json"):
+        dataset.from_folder(folder)
+    with pytest.raises(CheckFailed):
+        dataset.from_files(folder / "train.jsonl", folder / "eval.jsonl")
+
+
+def test_splits_that_changed_places(folder: Path) -> None:
+    (folder / "train.jsonl").rename(folder / "x")
+    (folder / "eval.jsonl").rename(folder / "train.jsonl")
+    (folder / "x").rename(folder / "eval.jsonl")
+    with pytest.raises(CheckFailed):
+        dataset.from_folder(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"outputs": 1}', '{"outputs": {"x": 1}}'])
+def test_a_manifest_that_is_none(content: str, folder: Path) -> None:
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(ImmuneError, match="is no manifest of"):
+        dataset.from_folder(folder)
+
+
+def test_a_folder_that_is_not_complete(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ImmuneError, match=r"immune_data\.emit --recipe unified-clean"):
+        dataset.from_folder(folder)
+    with pytest.raises(ImmuneError, match=r"cannot read .*absent\.jsonl"):
+        dataset.from_files(folder / "absent.jsonl", folder / "eval.jsonl")
+
+
+def spoilt(**changes: Any) -> str:
+    return json.dumps({**record(), **changes})
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "Input data was truncated"),
+        ("{", "Input data was truncated"),
+        ("[]", "Expected `object`"),
+        ("{}", "missing required field"),
+        ("\xff", "line 2 is no record"),
+        (spoilt(task="Summary"), "task"),
+        (spoilt(tokens="7"), "tokens"),
+        (spoilt(tokens=None), "tokens"),
+        (spoilt(extra=1), "extra"),
+        (spoilt(messages=[]), "assistant"),
+        (spoilt(messages=[{"role": "user", "content": "?"}]), "assistant"),
+        (spoilt(messages=[{"role": "assistant", "content": None}]), "content"),
+        (spoilt(messages="?"), "messages"),
+    ],
+)
+def test_a_line_that_is_no_record(line: str, says: str, tmp_path: Path) -> None:
+    good = json.dumps(record()).encode()
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(good + b"\n" + line.encode("latin-1") + b"\n" + good + b"\n")
+    with pytest.raises(ImmuneError) as error:
+        dataset.from_files(path, path)
+    assert says in str(error.value)
+    assert f"{path}, line 2 " in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_without_records(tmp_path: Path) -> None:
+    with pytest.raises(ImmuneError, match="holds no record"):
+        dataset.from_files(write(tmp_path / "a", []), write(tmp_path / "b", [record()]))
+
+
+def test_line_ends_within_a_record_are_no_lines(tmp_path: Path) -> None:
+    """Python's and Unicode's own line ends may stand as they are in a JSON string."""
+    one = record("a\u2028b\x85c\u2029", "\u2028d\x1ce")
+    path = write(tmp_path / "a", [one, one])
+    assert as_dicts(dataset.from_files(path, path).train) == [one, one]
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+    assert as_dicts(dataset.from_files(path, path).train) == [one, one]
+
+
+# The shortest ones
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["summary", "cause", "risk"]), st.integers(1, 9))),
+    st.integers(1, 12),
+)
+def test_the_shortest_come_evenly_from_each_task(made: list[tuple[str, int]], number: int) -> None:
+    found = [
+        msgspec.convert(record(task=task, incident_id=str(i), tokens=tokens), Record)
+        for i, (task, tokens) in enumerate(made)
+    ]
+    chosen = shortest(found, number)
+    assert len(chosen) == min(number, len(found))
+    places = [int(one.incident_id) for one in chosen]
+    assert places == sorted(set(places))
+    counts = {task: sum(one.task == task for one in chosen) for task, _ in made}
+    for task, count in counts.items():
+        of_task = sorted(one.tokens for one in found if one.task == task)
+        assert sorted(one.tokens for one in chosen if one.task == task) == of_task[:count]
+        if count < len(of_task):
+            assert count >= max(counts.values()) - 1
+    assert shortest(found, None) == found
+
+
+# The Hub
+
+
+@pytest.fixture(scope="session")
+def published(
+    training_out: Callable[[str], Path],
+    shared_folder: Callable[[str, Callable[[Path], object]], Path],
+) -> Path:
+    """The folder of a published dataset."""
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(report, "drawn", lambda facts: [])
+            code = publish.main(
+                [
+                    *("--repo-id", REPO, "--license", "cc-by-4.0", "--recipe", CLEAN, "--dry-run"),
+                    *("--out", str(training_out(CLEAN)), "--to", str(folder / "made")),
+                ]
+            )
+        assert code == 0
+
+    return shared_folder("training-published", make) / "made"
+
+
+@pytest.fixture
+def hub(published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A Hub with the dataset on it: as it is at `v1`, and one answer changed by hand on `main`."""
+    with HubServer() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            server.url + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=server.url, token=TOKEN)
+        api.create_repo(REPO, repo_type="dataset")
+        api.upload_folder(repo_id=REPO, folder_path=published, repo_type="dataset")
+        api.create_tag(REPO, tag="v1", repo_type="dataset")
+        changed = tmp_path / "validation.jsonl"
+        shutil.copy(published / CLEAN / "validation.jsonl", changed)
+        damage(changed)
+        api.upload_file(
+            path_or_fileobj=changed,
+            path_in_repo=f"{CLEAN}/validation.jsonl",
+            repo_id=REPO,
+            repo_type="dataset",
+        )
+        yield server
+
+
+def test_a_published_dataset(
+    hub: HubServer, training_out: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    emitted = dataset.from_folder(training_out(CLEAN) / "sft" / CLEAN)
+    said: list[str] = []
+    for name in (f"{REPO}@v1", f"{REPO}:{CLEAN}@v1"):
+        found = dataset.from_hub(name, CLEAN, said.append)
+        assert (found.train, found.eval) == (emitted.train, emitted.eval)
+        assert found.manifest == emitted.manifest
+    assert said == [f"downloading {REPO}@v1"] * 2
+    fetched = {request for request in hub.requests if "/resolve/" in request}
+    assert fetched
+    assert not any("parquet" in request for request in fetched)
+    with pytest.raises(CheckFailed, match=r"validation\.jsonl is not the file"):
+        dataset.from_hub(REPO, CLEAN, said.append)
+    for name, says in (
+        (f"{REPO}:unified-v9@v1", "has no config unified-v9"),
+        (f"{REPO}@v9", "has no revision v9"),
+        ("acme/other", "there is no dataset acme/other"),
+        (f"{REPO}@v1:{CLEAN}", "is no dataset"),
+        ("incidents", "is no dataset"),
+        ("../incidents", "is no dataset"),
+    ):
+        with pytest.raises(ImmuneError, match=says):
+            dataset.from_hub(name, CLEAN, said.append)
+
+
+def test_a_published_folder_on_this_machine(
+    published: Path, training_out: Callable[[str], Path]
+) -> None:
+    emitted = dataset.from_folder(training_out(CLEAN) / "sft" / CLEAN)
+    for name in (published, published / CLEAN, training_out(CLEAN) / "sft"):
+        found = dataset.from_hub(str(name), CLEAN, lambda line: None)
+        assert (found.train, found.eval) == (emitted.train, emitted.eval)
+
+
+def test_a_dry_run_from_the_hub(
+    hub: HubServer, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--config", "tiny", "--model", str(tiny_model), "--output", str(tmp_path / "run")]
+    assert sft.main([*arguments, "--dataset", f"{REPO}@v1", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert f"downloading {REPO}@v1" in said.err
+    assert "nothing was trained" in said.out
+    assert "warning" not in said.out
+    assert not (tmp_path / "run").exists()
+    assert sft.main([*arguments, "--dataset", REPO, "--dry-run"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--train", "a.jsonl"], "--train and --eval go together"),
+        (["--eval", "a.jsonl"], "--train and --eval go together"),
+        (["--train", "a", "--eval", "b", "--dataset", "c"], "two datasets"),
+        (["--train", "a.jsonl", "--eval", "b.jsonl"], "cannot read a.jsonl"),
+        (["--dataset", "a"], "a is no dataset"),
+        (["--data", "nowhere"], "emit it with `python -m immune_data.emit --recipe unified-clean`"),
+        (["lora_r"], "lora_r is no setting"),
+        (["--lora_r", "8"], "--lora_r"),
+        (["--backend", "axolotl"], "axolotl"),
+        (["--backend", "unsloth"], "unsloth"),
+        (["--config", "tinny"], "did you mean tiny?"),
+    ],
+)
+def test_wrong_uses(
+    arguments: list[str],
+    says: str,
+    refused: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = [] if "--config" in arguments else ["--config", "tiny"]
+    assert says in refused(sft.main, *config, *arguments)
+    assert list(tmp_path.iterdir()) == []
