@@ -6,7 +6,8 @@
 The two chains run interleaved, each as a process of its own on the same source files, and their
 output is compared byte for byte. Printed are medians of the ratios pair by pair: absolute times
 say more about the machine than about the program. Memory is the sum over a chain's processes,
-sampled; a page that two of them share counts in both.
+sampled, in which a page that several of them share counts once (Linux's PSS; elsewhere it counts
+in each of them).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def run(command: list[str]) -> Run:
     if status:
         sys.exit(f"{' '.join(command)} failed:\n{complaint.decode()}")
     wall = time.perf_counter() - started
-    return Run(wall, usage.ru_utime + usage.ru_stime, max(peak[0], usage.ru_maxrss * 1024))
+    return Run(wall, usage.ru_utime + usage.ru_stime, peak[0])
 
 
 def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
@@ -65,9 +66,14 @@ def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
         try:
             process = psutil.Process(pid)
             family = [process, *process.children(recursive=True)]
-            peak[0] = max(peak[0], sum(member.memory_info().rss for member in family))
+            peak[0] = max(peak[0], sum(map(_memory, family)))
         except psutil.Error:
             continue
+
+
+def _memory(process: psutil.Process) -> int:
+    info = process.memory_full_info()
+    return getattr(info, "pss", info.rss)
 
 
 def _sample(folder: Path, scale: int) -> None:

@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 _ANSWERS = 512
 
-_QUERY = """
-select responses.incident_id, responses.task, responses.model, responses.text, responses.tokens,
-    incidents.* exclude (incident_id)
+# The answers of judged incidents, as they lie in the table: texts are neither joined nor sorted.
+_RESPONSES = """
+select incident_id, task, model, text, tokens
 from responses
-inner join incidents on responses.incident_id = incidents.incident_id
-semi join judgements on responses.incident_id = judgements.incident_id
 where (select answers_cleaned from settings)
-order by responses.incident_id, responses.task, responses.model
+"""
+_INCIDENTS = """
+select * from incidents
+semi join judgements using (incident_id)
 """
 
 _CLEANING = dict.fromkeys(("incident_id", "task", "model", "rule", "effect"), pl.String)
@@ -46,18 +47,22 @@ _CLEANED = {
 
 def write(connection: duckdb.DuckDBPyConnection, renderer: Renderer, pool: Executor | None) -> None:
     """Make both relations in the current schema."""
-    work = in_order(pool, partial(_clean_all, renderer), _batches(connection), lambda batch: batch)
+    work = in_order(pool, partial(_clean_all, renderer), _batches(connection))
+    rules = [pl.DataFrame(schema=_CLEANING)]
     with appending(connection) as append:
-        append("cleaning", pl.DataFrame(schema=_CLEANING))
         append("cleaned", pl.DataFrame(schema=_CLEANED))
-        for _, (rules, answers) in work:
-            append("cleaning", pl.DataFrame(rules, schema=_CLEANING))
+        for touched, answers in work:
+            rules.append(pl.DataFrame(touched, schema=_CLEANING))
             append("cleaned", pl.DataFrame(answers, schema=_CLEANED))
+        keys = ["incident_id", "task", "model"]
+        append("cleaning", pl.concat(rules).sort(keys, maintain_order=True))
 
 
 def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, Any]]]:
-    for batch in connection.sql(_QUERY).to_arrow_reader(_ANSWERS):
-        yield batch.to_pylist()
+    incidents = connection.sql(_INCIDENTS).pl()
+    for batch in connection.sql(_RESPONSES).to_arrow_reader(_ANSWERS):
+        judged = pl.DataFrame(batch).join(incidents, on="incident_id", maintain_order="left")
+        yield judged.to_dicts()
 
 
 def _clean_all(

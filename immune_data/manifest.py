@@ -63,7 +63,10 @@ def dataset_inputs(tables: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     return {
         **tables,
         "sql": {path.name: sha256(path) for _, path in pipeline.steps()},
-        "prompts": {path.name: sha256(path) for path in prompts.files(recipe.prompts_folder)},
+        "prompts": {
+            path.name: sha256(path)
+            for path in prompts.files(recipe.prompts_folder, recipe.records.prompt_layout)
+        },
         "settings": pipeline.settings(recipe),
     }
 

@@ -9,28 +9,32 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
 from immune_data.measures import lengths
-from immune_data.parallel import behind
+from immune_data.parallel import behind, in_order
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, Model, Recipe
 from immune_data.sources import InputFile, Record, Source, input_files
-from immune_data.tables import Writers
+from immune_data.tables import Writers, validated
 from immune_data.tables import check as check_tables
-from immune_data.tokens import counted
+from immune_data.tokens import count
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # tiktoken gives up on runs of about a million white-space characters.
 _LONGEST_BLANK = 100_000
 _BLANK = re.compile(rf"\s{{{_LONGEST_BLANK}}}")
 
-_BATCH_CHARS = 1 << 22
+_BATCH_CHARS = 1 << 23
 _BATCH_ROWS = 1 << 13
 
 
@@ -110,20 +114,14 @@ class _Rejected(Exception):
 
 @dataclass
 class _Rows:
-    """Rows on their way to the tables; `texts` await their token counts."""
+    """Rows on their way to the tables."""
 
     tables: dict[str, list[dict]] = field(default_factory=dict)
-    texts: list[dict] = field(default_factory=list)
     chars: int = 0
 
     def add(self, table: str, **row: Any) -> None:
         self.tables.setdefault(table, []).append(row)
-
-    def add_text(self, table: str, text: str, **row: Any) -> None:
-        row["text"] = text
-        self.tables.setdefault(table, []).append(row)
-        self.texts.append(row)
-        self.chars += len(text)
+        self.chars += len(row.get("text", ""))
 
     def reject(
         self, file: str, record: Record, incident_id: str | None, rejected: _Rejected, scope: str
@@ -158,20 +156,22 @@ def normalise(
     reading = _Reading(recipe)
     with Writers(folder) as writers, behind() as do:
         batches = reading.batches(input_files(source, recipe), report)
-        for batch, counts in counted(pool, batches, _texts):
-            for row, tokens in zip(batch.texts, counts, strict=True):
-                row["tokens"] = tokens
-            for table, rows in batch.tables.items():
+        for tables in in_order(pool, _measured, batches):
+            for table, rows in tables.items():
                 do(writers.write, table, rows)
-        do(writers.write, "incidents", reading.incident_rows())
-        do(writers.write, "judge_runs", reading.judge_runs)
-        do(writers.write, "source_files", reading.files)
     check_tables(folder, set(recipe.models))
     return {file["file"]: file["sha256"] for file in reading.files}
 
 
-def _texts(batch: _Rows) -> list[str]:
-    return [row["text"] for row in batch.texts]
+def _measured(tables: dict[str, list[dict]]) -> dict[str, pa.Table]:
+    """Rows as they were read, with the measures of their texts, as the tables' contracts ask."""
+    for row in tables.get("dags", ()):
+        row["tokens"] = count(row["text"])
+        row["text_sha256"] = hashlib.sha256(row["text"].encode()).hexdigest()
+    for row in tables.get("responses", ()):
+        row["tokens"] = count(row["text"])
+        row.update(lengths(row["task"], row["text"]))
+    return {table: validated(table, rows) for table, rows in tables.items()}
 
 
 class _Reading:
@@ -179,6 +179,7 @@ class _Reading:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
+        self._rows = _Rows()
         self._incidents: dict[str, dict[str, Any]] = {}
         self._spellings = {
             spelling: name for name, model in recipe.models.items() for spelling in model.spellings
@@ -186,43 +187,45 @@ class _Reading:
         self.files: list[dict] = []
         self.judge_runs: list[dict] = []
 
-    def incident_rows(self) -> list[dict]:
-        return [
-            {"incident_id": incident_id, **self._incidents[incident_id]}
-            for incident_id in sorted(self._incidents)
-        ]
+    def batches(
+        self, files: list[InputFile], report: Callable[[str], None]
+    ) -> Iterator[dict[str, list[dict]]]:
+        """The rows of the tables, some at a time."""
+        datasets = [self._read(file, report) for file in files if file.run is None]
+        judges = (self._read(file, report) for file in files if file.run is not None)
+        for _ in chain(_side_by_side(datasets), *judges):
+            if self._rows.full:
+                yield self._rows.tables
+                self._rows = _Rows()
+        yield self._rows.tables
+        yield {
+            "incidents": [
+                {"incident_id": incident_id, **self._incidents[incident_id]}
+                for incident_id in sorted(self._incidents)
+            ],
+            "judge_runs": self.judge_runs,
+            "source_files": self.files,
+        }
 
-    def batches(self, files: Iterable[InputFile], report) -> Iterator[_Rows]:
-        rows = _Rows()
-        for file in files:
-            report(f"reading {file.path}")
-            source = Source(file.path)
-            taken: set[str] = set()
-            rejected = 0
-            take = self._dataset_taker(file) if file.run is None else self._judge_taker(file)
-            for record in source:
-                incident_id = _incident_id(record.value)
-                try:
-                    _accept(record, incident_id, taken)
-                    take(record, incident_id, rows)
-                    taken.add(incident_id)
-                except _Rejected as reject:
-                    rejected += 1
-                    rows.reject(file.name, record, incident_id, reject, "row")
-                if rows.full:
-                    yield rows
-                    rows = _Rows()
-            self.files.append(
-                {
-                    "file": file.name,
-                    "role": file.role,
-                    "sha256": source.sha256,
-                    "bytes": source.bytes,
-                    "rows_read": source.rows,
-                    "rows_rejected": rejected,
-                }
-            )
-        yield rows
+    def _read(self, file: InputFile, report: Callable[[str], None]) -> Iterator[float]:
+        """Take a file's rows one by one; what comes is the share of the file that was read."""
+        report(f"reading {file.path}")
+        source = Source(file.path)
+        taken: set[str] = set()
+        totals = {"file": file.name, "role": file.role, "rows_rejected": 0}
+        self.files.append(totals)
+        take = self._dataset_taker(file) if file.run is None else self._judge_taker(file)
+        for record in source:
+            incident_id = _incident_id(record.value)
+            try:
+                _accept(record, incident_id, taken)
+                take(record, incident_id)
+                taken.add(incident_id)
+            except _Rejected as reject:
+                totals["rows_rejected"] += 1
+                self._rows.reject(file.name, record, incident_id, reject, "row")
+            yield source.share
+        totals |= {"sha256": source.sha256, "bytes": source.bytes, "rows_read": source.rows}
 
     def _dataset_taker(self, file: InputFile):
         """A function that takes one row of a dataset into the tables."""
@@ -230,7 +233,7 @@ class _Reading:
         row_type = _row_type(file.role, self._recipe.models)
         answer_keys = _ANSWER_KEYS[file.role]
 
-        def take(record: Record, incident_id: str, rows: _Rows) -> None:
+        def take(record: Record, incident_id: str) -> None:
             row = _convert(record.value, row_type)
             facts = {name: getattr(row, name) for name in _FACTS}
             facts["event_count"] = _whole(row.event_count, "event_count")
@@ -256,23 +259,12 @@ class _Reading:
                 if key not in fields and isinstance(value, dict) and answer_keys & value.keys()
             )
             if undeclared:
-                rows.reject(file.name, record, incident_id, _undeclared(undeclared), "entry")
+                self._rows.reject(file.name, record, incident_id, _undeclared(undeclared), "entry")
             if has_dag:
-                rows.add_text(
-                    "dags",
-                    dag,
-                    incident_id=incident_id,
-                    dataset=file.role,
-                    text_sha256=hashlib.sha256(dag.encode()).hexdigest(),
-                )
+                self._rows.add("dags", incident_id=incident_id, dataset=file.role, text=dag)
             for task, name, text in answers:
-                rows.add_text(
-                    "responses",
-                    text,
-                    incident_id=incident_id,
-                    task=task,
-                    model=name,
-                    **lengths(task, text),
+                self._rows.add(
+                    "responses", incident_id=incident_id, task=task, model=name, text=text
                 )
 
         return take
@@ -303,7 +295,7 @@ class _Reading:
         self.judge_runs += runs
         row_type = _SummaryVerdict if run.judges == "summary" else _CauseRiskVerdict
 
-        def take(record: Record, incident_id: str, rows: _Rows) -> None:
+        def take(record: Record, incident_id: str) -> None:
             verdict = _convert(record.value, row_type)
             if incident_id not in self._incidents:
                 raise _Rejected("unknown_incident", "in neither dataset")
@@ -316,12 +308,12 @@ class _Reading:
             if not any(judged.values()):
                 raise _Rejected("no_scores", complaints.all() or "no model has a score")
             for reject in complaints.rejects():
-                rows.reject(file.name, record, incident_id, reject, "entry")
+                self._rows.reject(file.name, record, incident_id, reject, "entry")
             for runs_row in runs:
                 task = runs_row["task"]
                 runs_row["incidents"] += bool(judged[task])
                 for position, name, values in judged[task]:
-                    rows.add(
+                    self._rows.add(
                         "judgements",
                         incident_id=incident_id,
                         task=task,
@@ -335,8 +327,7 @@ class _Reading:
                 own = getattr(verdict, f"{task}_justification", None)
                 text = own or verdict.justification
                 if text and judged[task]:
-                    rows.chars += len(text)
-                    rows.add(
+                    self._rows.add(
                         "justifications",
                         incident_id=incident_id,
                         task=task,
@@ -410,6 +401,23 @@ class _Complaints:
 
 def _undeclared(names: list[str]) -> _Rejected:
     return _Rejected("undeclared_model", ", ".join(names))
+
+
+def _side_by_side(readings: list[Iterator[float]]) -> Iterator[None]:
+    """Step the reading that is behind, so that all are at the same incidents at the same time.
+
+    What the datasets hold of one incident is much alike, and a line is counted once while it is
+    remembered.
+    """
+    shares = dict.fromkeys(readings, 0.0)
+    while shares:
+        least = min(shares, key=shares.__getitem__)
+        share = next(least, None)
+        if share is None:
+            del shares[least]
+        else:
+            shares[least] = share
+            yield
 
 
 def _incident_id(value: dict[str, Any]) -> str | None:

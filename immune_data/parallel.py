@@ -18,7 +18,6 @@ from multiprocessing.connection import wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
@@ -35,6 +34,12 @@ def _start_worker() -> None:
         threading.Thread(target=follow, daemon=True).start()
 
 
+def _read_vocabulary() -> None:
+    from immune_data.tokens import encoding
+
+    encoding()
+
+
 @contextmanager
 def workers(processes: int) -> Iterator[Executor | None]:
     """A pool of `processes` workers, or None for one: then `in_order` works in this process."""
@@ -44,6 +49,8 @@ def workers(processes: int) -> Iterator[Executor | None]:
     pool = ProcessPoolExecutor(
         processes, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
+    for _ in range(processes):  # They start with the first call, and it takes them a while.
+        pool.submit(_read_vocabulary)
     try:
         yield pool
     finally:
@@ -52,24 +59,21 @@ def workers(processes: int) -> Iterator[Executor | None]:
 
 def in_order(
     pool: Executor | None,
-    function: Callable[[Argument], Result],
+    function: Callable[[Item], Result],
     items: Iterable[Item],
-    argument: Callable[[Item], Argument],
     ahead: int = 4,
-) -> Iterator[tuple[Item, Result]]:
-    """Each item with `function(argument(item))`, in order, at most `ahead` items in flight."""
+) -> Iterator[Result]:
+    """`function(item)` of each item, in order, at most `ahead` items in flight."""
     if pool is None:
-        for item in items:
-            yield item, function(argument(item))
+        yield from map(function, items)
         return
-    pending: deque[tuple[Item, Future[Result]]] = deque()
+    pending: deque[Future[Result]] = deque()
     for item in items:
-        pending.append((item, pool.submit(function, argument(item))))
+        pending.append(pool.submit(function, item))
         if len(pending) >= ahead:
-            first, future = pending.popleft()
-            yield first, future.result()
-    for item, future in pending:
-        yield item, future.result()
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 @contextmanager

@@ -18,11 +18,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from immune_data import chat, control_tokens, prompts
-from immune_data.errors import ImmuneError
+from immune_data import chat, control_tokens, conversation
+from immune_data.conversation import Conversations, Counted
 from immune_data.parallel import behind, in_order
 from immune_data.pipeline import appending
-from immune_data.prompts import Message, Prompt
+from immune_data.prompts import Message
 from immune_data.recipes import Recipe
 from immune_data.tokens import count, cut
 
@@ -118,34 +118,23 @@ class Rendered:
     """Some records: their lines of JSON by split, and their rows of `conversations`."""
 
     lines: dict[str, bytes]
-    conversations: pl.DataFrame
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A text and its tokens."""
-
-    text: str
-    tokens: int
+    conversations: pa.Table
 
 
 @dataclass(frozen=True)
 class Renderer:
-    """What a worker needs to render records: the prompts, and how to show the evidence."""
+    """What a worker needs to render records."""
 
-    prompts: dict[str, Prompt]
-    dag_limit: int
-    dag_unit: str
-    dag_marker: str
+    asking: Conversations
     context: int | None  # the tokens a whole conversation must fit, if it must
-    neutralise: bool
 
     def fits(self, task: str, incident: dict[str, Any], answer: Counted) -> bool:
         """Whether the answer is whole in the context when nothing of the evidence is shown."""
         if self.context is None:
             return True
-        marker = Counted(self.dag_marker, count(self.dag_marker))
-        return self._measure(task, self._facts(incident), marker, answer).total <= self.context
+        marker = Counted(self.asking.dag_marker, count(self.asking.dag_marker))
+        messages = self._messages(task, self.asking.facts(incident), marker, answer)
+        return _measure(messages, marker, answer).total <= self.context
 
     def render(self, texts: Path, records: pa.RecordBatch) -> Rendered:
         """Records, whose texts lie in the file `texts`, as lines of JSON by split and as rows."""
@@ -158,31 +147,32 @@ class Renderer:
                     rows.append(row)
         return Rendered(
             {split: b"".join(lines[split]) for split in SPLITS},
-            pl.DataFrame(rows, schema=CONVERSATIONS),
+            pl.DataFrame(rows, schema=CONVERSATIONS).rechunk().to_arrow(),
         )
 
     def _group(
         self, texts: BinaryIO, group: list[dict[str, Any]]
     ) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Consecutive records that share their evidence."""
-        dag, dag_tokens = _text(texts, group[0]["dag_place"]), group[0]["dag_tokens"]
-        facts = self._facts(group[0])
-        if self.neutralise and (escaped := control_tokens.escape(dag)) != dag:
-            dag, dag_tokens = escaped, count(escaped)
-        limited = self._limited(dag, dag_tokens)
-        for record in group:
+        facts = self.asking.facts(group[0])
+        dag = self.asking.evidence(_text(texts, group[0]["dag_place"]), group[0]["dag_tokens"])
+        answers = [
+            Counted(_text(texts, record["answer_place"]), record["answer_tokens"])
+            for record in group
+        ]
+        limited = self._alike(facts, dag, group, answers)
+        for record, answer in zip(group, answers, strict=True):
             task = record["task"]
-            answer = Counted(_text(texts, record["answer_place"]), record["answer_tokens"])
-            evidence = self._within_context(task, facts, dag, limited, answer)
+            evidence = self._within_context(task, facts, dag.text, limited, answer)
             messages = self._messages(task, facts, evidence, answer)
-            lengths = self._measure(task, facts, evidence, answer)
+            lengths = _measure(messages, evidence, answer)
             line = Record(
                 messages=messages,
                 incident_id=record["incident_id"],
                 task=task,
                 model=record["model"],
                 score=record["score"],
-                dag_truncated=evidence.text != dag,
+                dag_truncated=evidence.text != dag.text,
                 origin=record["origin"],
                 tokens=lengths.total,
             )
@@ -198,7 +188,7 @@ class Renderer:
                     "tokens": lengths.total,
                     "prompt_tokens": lengths.prompt,
                     "answer_tokens": lengths.answer,
-                    "dag_tokens": dag_tokens,
+                    "dag_tokens": dag.tokens,
                     "dag_tokens_shown": evidence.tokens,
                     "dag_truncated": line.dag_truncated,
                     "holds_added_token": any(control_tokens.found(m.content) for m in messages),
@@ -206,29 +196,27 @@ class Renderer:
                 },
             )
 
-    def _facts(self, incident: dict[str, Any]) -> dict[str, str]:
-        facts = prompts.facts(**{name: incident[name] for name in prompts.FACTS})
-        if self.neutralise:
-            return {name: control_tokens.escape(fact) for name, fact in facts.items()}
-        return facts
-
     def _messages(
         self, task: str, facts: dict[str, str], evidence: Counted, answer: Counted
     ) -> list[Message]:
-        asked = self.prompts[task].render(facts, evidence.text)
+        asked = self.asking.messages(task, facts, evidence.text)
         return [*asked, Message("assistant", answer.text)]
 
-    def _measure(
-        self, task: str, facts: dict[str, str], evidence: Counted, answer: Counted
-    ) -> chat.Lengths:
-        known = {evidence.text: evidence.tokens, answer.text: answer.tokens}
-        return chat.measure(self._messages(task, facts, evidence, answer), known)
-
-    def _limited(self, dag: str, tokens: int) -> Counted:
-        if self.dag_unit == "tokens" and tokens <= self.dag_limit:
-            return Counted(dag, tokens)
-        shown = cut(dag, self.dag_limit, self.dag_marker, self.dag_unit)
-        return Counted(shown, tokens if shown == dag else count(shown))
+    def _alike(
+        self,
+        facts: dict[str, str],
+        dag: Counted,
+        group: list[dict[str, Any]],
+        answers: list[Counted],
+    ) -> Counted:
+        """What is shown of the DAG before it is asked whether the conversation fits."""
+        if self.context is None or self.asking.layout == "documented":
+            return self.asking.limited(dag)
+        ends = {
+            record["task"]: chat.measure([Message("assistant", answer.text)]).answer
+            for record, answer in zip(group, answers, strict=True)
+        }
+        return self.asking.shared(facts, dag, self.context, ends)
 
     def _within_context(
         self, task: str, facts: dict[str, str], dag: str, evidence: Counted, answer: Counted
@@ -236,13 +224,21 @@ class Renderer:
         """`evidence`, or as much less of the DAG as the context asks for."""
         if self.context is None:
             return evidence
-        limit = self.dag_limit
-        while (over := self._measure(task, facts, evidence, answer).total - self.context) > 0:
+        limit = self.asking.dag_limit
+        while True:
+            messages = self._messages(task, facts, evidence, answer)
+            over = _measure(messages, evidence, answer).total - self.context
+            if over <= 0:
+                return evidence
             # Where texts meet, tokens may join, so that a first cut can fall short.
             limit = min(limit, evidence.tokens) - over
-            shown = cut(dag, limit, self.dag_marker)
+            shown = cut(dag, limit, self.asking.dag_marker)
             evidence = Counted(shown, count(shown))
-        return evidence
+
+
+def _measure(messages: list[Message], evidence: Counted, answer: Counted) -> chat.Lengths:
+    known = {evidence.text: evidence.tokens, answer.text: answer.tokens}
+    return chat.measure(messages, known)
 
 
 def renderer(recipe: Recipe) -> Renderer:
@@ -252,22 +248,9 @@ def renderer(recipe: Recipe) -> Renderer:
         ImmuneError: the prompts are not as they should be, or the recipe neutralises control
             tokens and its own prompts or marker hold one.
     """
-    loaded = prompts.load(recipe.prompts_folder)
-    if recipe.answers.cleaned:
-        own = {f"the prompt of task {task}": prompt.templates for task, prompt in loaded.items()}
-        own["its dag_marker"] = (("", recipe.dag_marker),)
-        for what, templates in own.items():
-            if any(control_tokens.found(text) for _, text in templates):
-                raise ImmuneError(
-                    f"recipe {recipe.name} neutralises control tokens, but {what} holds one"
-                )
     return Renderer(
-        prompts=loaded,
-        dag_limit=recipe.dag.limit,
-        dag_unit=recipe.dag.unit,
-        dag_marker=recipe.dag_marker,
+        asking=conversation.load(recipe),
         context=recipe.records.max_sequence_tokens if recipe.dag.within_context else None,
-        neutralise=recipe.answers.cleaned,
     )
 
 
@@ -284,15 +267,15 @@ def write(
     with (
         (folder / "train.jsonl").open("wb") as train,
         (folder / "eval.jsonl").open("wb") as held_out,
-        pq.ParquetWriter(conversations, schema, compression="zstd") as writer,
+        pq.ParquetWriter(conversations, schema, compression="lz4") as writer,
         behind() as do,
     ):
         batches = connection.sql(_RECORDS).to_arrow_reader(_BATCH)
-        work = in_order(pool, partial(renderer.render, texts), batches, lambda batch: batch)
-        for _, rendered in work:
+        work = in_order(pool, partial(renderer.render, texts), batches)
+        for rendered in work:
             train.write(rendered.lines["train"])
             held_out.write(rendered.lines["eval"])
-            do(writer.write_table, rendered.conversations.rechunk().to_arrow())
+            do(writer.write_table, rendered.conversations)
     # By way of a file: rows appended in one transaction would all wait in memory for its end.
     connection.execute("create table conversations as from read_parquet(?)", [str(conversations)])
     connection.execute("drop table dag_places; drop table answer_places")
@@ -317,25 +300,26 @@ def _place_texts(connection: duckdb.DuckDBPyConnection, texts: Path) -> None:
             append(relation, pl.DataFrame(schema=schema))
             for table, wanted in sources.items():
                 for rows in _rows(connection, table, keys, wanted):
-                    for row in rows:
-                        data = row.pop("text").encode()
-                        row["place"] = {"start": position, "size": len(data)}
-                        position += file.write(data)
-                    append(relation, pl.DataFrame(rows, schema=schema))
+                    size = rows["text"].str.len_bytes().cast(pl.Int64)
+                    start = position + size.cum_sum() - size
+                    position += file.write("".join(rows["text"]).encode())
+                    places = pl.struct(start=start, size=size).alias("place")
+                    append(relation, rows.select(*keys, "tokens", places))
 
 
 def _rows(
     connection: duckdb.DuckDBPyConnection, table: str, keys: tuple[str, ...], wanted: str
-) -> Iterator[list[dict[str, Any]]]:
+) -> Iterator[pl.DataFrame]:
     """The rows of a table that `wanted` names by their rowid, as they lie in it."""
     rows = connection.execute(f"select count(*) from {table}").fetchall()[0][0]
     taken = np.zeros(rows, dtype=bool)
     taken[[rowid for (rowid,) in connection.execute(wanted).fetchall()]] = True
     scan = f"select rowid, {', '.join(keys)}, tokens, text from {table}"
     for batch in connection.sql(scan).to_arrow_reader(_SCANNED):
-        found = taken[batch.column("rowid").to_numpy()]
-        if found.any():
-            yield batch.filter(pa.array(found)).drop_columns(["rowid"]).to_pylist()
+        frame = pl.DataFrame(batch)
+        found = frame.filter(taken[frame["rowid"]])
+        if len(found):
+            yield found
 
 
 def _text(texts: BinaryIO, place: dict[str, int]) -> str:

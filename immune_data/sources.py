@@ -122,11 +122,17 @@ class Source:
         self.path = path
         self.rows = 0
         self.bytes = 0
+        self._size = 0
         self._sha256 = hashlib.sha256()
 
     @property
     def sha256(self) -> str:
         return self._sha256.hexdigest()
+
+    @property
+    def share(self) -> float:
+        """How much of the file was read so far, from 0 to 1."""
+        return self.bytes / max(1, self._size)
 
     def read(self, size: int = -1) -> bytes:
         """Raw bytes of the file, hashed on their way (the file protocol that gzip asks for)."""
@@ -142,6 +148,7 @@ class Source:
             raise ImmuneError(f"cannot read {self.path}: {error.strerror}") from None
         with self._file:
             before = os.fstat(self._file.fileno())
+            self._size = before.st_size
             yield from self._records(self._text())
             try:
                 after = self.path.stat()

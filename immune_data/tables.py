@@ -1,7 +1,7 @@
 """The normalised tables: their contracts, and writers that hold rows to them.
 
 Rows as dictionaries in, `data/tables/<name>.parquet` out. A contract is a dataframely schema:
-column types, ranges and keys. Each batch is validated when it is written; what only a whole
+column types, ranges and keys. Each batch is validated before it is written; what only a whole
 table can show (unique keys, references) is checked by `check` when all are written. A violation
 is a fault of ours, never of the input: what the input can do wrong is rejected before it.
 """
@@ -168,6 +168,22 @@ def path(folder: Path, table: str) -> Path:
     return folder / f"{table}.parquet"
 
 
+def validated(table: str, rows: list[dict]) -> pa.Table:
+    """Rows that keep the contract of their table.
+
+    Raises:
+        dataframely.exc.ValidationError: a row breaks it.
+    """
+    schema = TABLES[table]
+    # Column by column: Polars takes rows of dictionaries several times slower.
+    columns = {
+        name: pl.Series(name, [row.get(name) for row in rows], column.dtype)
+        for name, column in schema.columns().items()
+    }
+    # Rechunked, or the pages of the file would tell how many threads validated it.
+    return _to_arrow(schema.validate(pl.DataFrame(columns)).rechunk())
+
+
 class Writers:
     """Streaming writers of all tables into `folder`, one row group a call of `write`."""
 
@@ -182,22 +198,10 @@ class Writers:
     def __enter__(self) -> Writers:
         return self
 
-    def write(self, table: str, rows: list[dict]) -> None:
-        """Validate rows against the table's contract and append them.
-
-        Raises:
-            dataframely.exc.ValidationError: a row breaks the contract.
-        """
-        if rows:
-            schema = TABLES[table]
-            # Column by column: Polars takes rows of dictionaries several times slower.
-            columns = {
-                name: pl.Series(name, [row.get(name) for row in rows], column.dtype)
-                for name, column in schema.columns().items()
-            }
-            frame = schema.validate(pl.DataFrame(columns))
-            # Rechunked, or the pages of the file would tell how many threads validated it.
-            self._writers[table].write_table(_to_arrow(frame.rechunk()))
+    def write(self, table: str, rows: pa.Table) -> None:
+        """Append rows that were `validated`."""
+        if rows.num_rows:
+            self._writers[table].write_table(rows)
 
     def __exit__(
         self,

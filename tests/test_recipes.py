@@ -11,7 +11,10 @@ from immune_data import recipes
 from immune_data.errors import ImmuneError
 from immune_data.recipes import Recipe
 
-SHIPPED = ("published", "risk", "unified-clean", "unified-v1", "unified-v2", "unified-v3")
+SHIPPED = (
+    *("published", "risk", "unified-clean", "unified-edge", "unified-v1", "unified-v2"),
+    "unified-v3",
+)
 
 
 def write(folder: Path, text: str, name: str = "mine.toml") -> Path:

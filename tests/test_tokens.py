@@ -69,6 +69,9 @@ def words(text: str) -> int:
 @example("a\n\x85\n\xa0b")
 @example("a\r\n \u2028\nb\n")
 @example("e\n\u0323\u0301\n\u0345")
+@example("  a  b   c \u0301 d ")
+@example("a\t b\x1c c\x85 d\u2028 e")
+@example("a!\n \n b! \r\n c")
 def test_a_count_is_that_of_the_whole_text(text: str) -> None:
     assert tokens.count(text) == whole(text)
 
@@ -79,6 +82,13 @@ def test_a_count_does_not_depend_on_what_was_counted_before(text: str) -> None:
     first = tokens.count(text)
     tokens.count(f"x\n{text}\n{text}")
     assert tokens.count(text) == first
+
+
+def test_a_count_does_not_depend_on_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "_WORDS", 2)
+    monkeypatch.setattr(tokens, "_GENERATION", 10)
+    text = f"one two three {'long' * 20} one\n" * 3 + "  four  five one\nsix two"
+    assert [tokens.count(text) for _ in range(3)] == [whole(text)] * 3
 
 
 @given(texts, texts)

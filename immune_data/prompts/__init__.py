@@ -1,8 +1,14 @@
 """Prompt templates: a folder of text files and an incident's facts in, chat messages out.
 
-A template is named after its task and the role it speaks in: `summary.system.txt`,
-`summary.user.txt`, `cause.user.txt`, `risk.user.txt`. The trainer and the deployed model build
-their prompts here too, so that all three see the same text.
+In the layout `documented` a template is named after its task and the role it speaks in:
+`summary.system.txt`, `summary.user.txt`, `cause.user.txt`, `risk.user.txt`. In the layout
+`evidence-first`, whose files lie in a folder of that name, all tasks share `shared.system.txt` and
+the beginning of the user message, `shared.user.txt`, which holds the evidence; what a task asks for
+follows, as in `risk.task.txt`. The prompts of an incident are then the same but for their ends,
+and a model that has read one needs to read only the end of the next.
+
+The trainer and the deployed model build their prompts here too, so that all three see the same
+text.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from immune_data.errors import ImmuneError
 
 TASKS = ("summary", "cause", "risk")
 ROLES = ("system", "user")
+LAYOUTS = ("documented", "evidence-first")
 
 FACTS = ("incident_id", "source_ip", "timewindow", "threat_level", "timeline", "event_count")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join((*FACTS, "evidence")) + r")\}")
@@ -49,15 +56,19 @@ class Prompt:
         ]
 
 
-def files(folder: Path) -> list[Path]:
-    """The template files in `folder`, sorted by name.
+def files(folder: Path, layout: str = LAYOUTS[0]) -> list[Path]:
+    """The template files of a layout in `folder`, sorted by name.
 
     Raises:
-        ImmuneError: the folder is missing, or holds a text file that is no task's template.
+        ImmuneError: the folder is missing, or holds a text file that is no template.
     """
+    if layout == "documented":
+        known = {f"{task}.{role}.txt" for task in TASKS for role in ROLES}
+    else:
+        folder = folder / layout
+        known = {f"shared.{role}.txt" for role in ROLES} | {f"{task}.task.txt" for task in TASKS}
     if not folder.is_dir():
         raise ImmuneError(f"prompts folder {folder} does not exist")
-    known = {f"{task}.{role}.txt" for task in TASKS for role in ROLES}
     found = sorted(folder.glob("*.txt"))
     for path in found:
         if path.name not in known:
@@ -68,20 +79,41 @@ def files(folder: Path) -> list[Path]:
     return found
 
 
-def load(folder: Path) -> dict[str, Prompt]:
-    """The prompts in `folder` by task, one final newline of each file dropped.
+def load(folder: Path, layout: str = LAYOUTS[0]) -> dict[str, Prompt]:
+    """The prompts of a layout in `folder` by task, one final newline of each file dropped.
 
     Raises:
         ImmuneError: a task has no user template, a file is not UTF-8, or a task's templates do
-            not hold `{evidence}` exactly once.
+            not hold `{evidence}` exactly once, where the layout has it.
     """
     texts = {}
-    for path in files(folder):
+    for path in files(folder, layout):
         try:
             texts[path.name] = path.read_text(encoding="utf-8").removesuffix("\n")
         except UnicodeDecodeError as error:
             raise ImmuneError(f"{path} is not UTF-8 (byte {error.start})") from None
-    return {task: _prompt(folder, task, texts) for task in TASKS}
+    if layout == "documented":
+        return {task: _prompt(folder, task, texts) for task in TASKS}
+    return _evidence_first(folder / layout, texts)
+
+
+def _evidence_first(folder: Path, texts: dict[str, str]) -> dict[str, Prompt]:
+    for name in ("shared.user.txt", *(f"{task}.task.txt" for task in TASKS)):
+        if name not in texts:
+            raise ImmuneError(f"{folder} holds no {name}: add it")
+    for name, text in texts.items():
+        if text.count("{evidence}") != (name == "shared.user.txt"):
+            raise ImmuneError(
+                f"{folder / name}: {{evidence}} should stand exactly once, in shared.user.txt"
+            )
+    system = [("system", texts["shared.system.txt"])] if "shared.system.txt" in texts else []
+    return {
+        task: Prompt(
+            task,
+            (*system, ("user", f"{texts['shared.user.txt']}\n\n{texts[f'{task}.task.txt']}")),
+        )
+        for task in TASKS
+    }
 
 
 def _prompt(folder: Path, task: str, texts: dict[str, str]) -> Prompt:

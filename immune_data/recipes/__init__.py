@@ -129,6 +129,7 @@ class Records(_Section):
     augmentation: Literal["none", "not_in_train", "not_in_splits"]
     cause_risk_copies: Annotated[int, Meta(ge=1, le=100)]
     max_sequence_tokens: Annotated[int, Meta(ge=1)]
+    prompt_layout: Literal["documented", "evidence-first"]
 
 
 class Audit(_Section):

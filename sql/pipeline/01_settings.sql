@@ -35,5 +35,6 @@ select
     recipe.records.augmentation,
     recipe.records.cause_risk_copies,
     recipe.records.max_sequence_tokens,
+    recipe.records.prompt_layout,
     recipe.audit.dag_resemblance as audit_dag_resemblance
 from recipe

@@ -1,0 +1,175 @@
+"""Conversations as a recipe makes them: an incident's facts and evidence in, messages out.
+
+Records are rendered here and the deployed model is asked here, so that both see the same text and
+the same lines of a DAG. Light on purpose: nothing but the tokenizer is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from immune_data import chat, control_tokens, prompts
+from immune_data.errors import ImmuneError
+from immune_data.prompts import TASKS, Message, Prompt
+from immune_data.recipes import Length, Recipe
+from immune_data.tokens import count, cut
+
+# The most tokens an answer takes for each unit of its length. Qwen2.5 reads a digit as a token, so
+# that a summary, which is full of times and addresses, takes twice what prose of its length does.
+_PROSE, _FIGURES = {"chars4": 1.0, "words": 2.0}, {"chars4": 2.25, "words": 4.0}
+_END = 2  # the answer's <|im_end|> and the line end after it
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A text and its tokens."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """What decides how an incident is asked about: the prompts, and how to show the evidence."""
+
+    prompts: dict[str, Prompt]
+    dag_limit: int
+    dag_unit: str
+    dag_marker: str
+    neutralise: bool
+    room: dict[str, int]  # by task: the tokens that the longest allowed answer takes
+    layout: str
+
+    def facts(self, incident: Mapping[str, Any]) -> dict[str, str]:
+        """An incident's facts as text."""
+        facts = prompts.facts(**{name: incident[name] for name in prompts.FACTS})
+        if self.neutralise:
+            return {name: control_tokens.escape(fact) for name, fact in facts.items()}
+        return facts
+
+    def evidence(self, dag: str, tokens: int | None = None) -> Counted:
+        """The whole DAG as it may be shown; `tokens` are those of `dag` where they are known."""
+        if self.neutralise and (escaped := control_tokens.escape(dag)) != dag:
+            return Counted(escaped, count(escaped))
+        return Counted(dag, count(dag) if tokens is None else tokens)
+
+    def limited(self, dag: Counted) -> Counted:
+        """As much of the DAG as the recipe's limit lets show."""
+        if self.dag_unit == "tokens" and dag.tokens <= self.dag_limit:
+            return dag
+        shown = cut(dag.text, self.dag_limit, self.dag_marker, self.dag_unit)
+        return Counted(shown, dag.tokens if shown == dag.text else count(shown))
+
+    def messages(self, task: str, facts: dict[str, str], evidence: str) -> list[Message]:
+        """The messages that ask for a task's answer."""
+        return self.prompts[task].render(facts, evidence)
+
+    def prompt_tokens(self, task: str, facts: dict[str, str], evidence: Counted) -> int:
+        """The tokens of a conversation before its answer."""
+        messages = [*self.messages(task, facts, evidence.text), Message("assistant", "")]
+        return chat.measure(messages, {evidence.text: evidence.tokens}).prompt
+
+    def fitted(
+        self,
+        facts: dict[str, str],
+        dag: Counted,
+        shown: Counted,
+        context: int,
+        answers: Mapping[str, int],
+    ) -> Counted:
+        """`shown`, or as much less of the DAG as every answer needs to be whole in the context.
+
+        `answers` gives the tokens to leave for the answer of each task. Where there is not room
+        enough even without the DAG, the marker stands alone.
+        """
+        limit = shown.tokens
+        for task, answer in answers.items():
+            while (
+                over := self.prompt_tokens(task, facts, shown) + answer - context
+            ) > 0 and shown.text != self.dag_marker:
+                # Where texts meet, tokens may join, so that a first cut can fall short.
+                limit = min(limit, shown.tokens) - over
+                text = cut(dag.text, limit, self.dag_marker)
+                shown = Counted(text, count(text))
+        return shown
+
+    def shared(
+        self,
+        facts: dict[str, str],
+        dag: Counted,
+        context: int,
+        answers: Mapping[str, int] | None = None,
+    ) -> Counted:
+        """What all tasks show of the DAG in the layout `evidence-first`.
+
+        As much as leaves each task the room of the longest answer that the recipe allows,
+        whichever tasks are asked for and however long their answers are: so an incident's prompts
+        are the same in training and after it. An answer in `answers` that is longer gets its own.
+        """
+        answers = answers or {}
+        room = {task: max(room, answers.get(task, 0)) for task, room in self.room.items()}
+        return self.fitted(facts, dag, self.limited(dag), context, room)
+
+    def asked(
+        self, facts: dict[str, str], dag: Counted, context: int, tasks: Iterable[str]
+    ) -> dict[str, Counted]:
+        """What of the DAG to show for each task where answers are not known yet.
+
+        Raises:
+            ImmuneError: a prompt and the longest answer to it do not fit the context even where
+                nothing of the DAG is shown.
+        """
+        if self.layout == "evidence-first":
+            shown = dict.fromkeys(tasks, self.shared(facts, dag, context))
+        else:
+            whole = self.limited(dag)
+            shown = {
+                task: self.fitted(facts, dag, whole, context, {task: self.room[task]})
+                for task in tasks
+            }
+        for task, evidence in shown.items():
+            needed = self.prompt_tokens(task, facts, evidence) + self.room[task]
+            if needed > context:
+                raise ImmuneError(
+                    f"the prompt of task {task} and its answer take {needed} tokens even without "
+                    f"evidence, and the context holds {context}: shorten the incident's facts or "
+                    "raise the context"
+                )
+        return shown
+
+
+def load(recipe: Recipe) -> Conversations:
+    """The conversations of a recipe, its prompts read.
+
+    Raises:
+        ImmuneError: the prompts are not as they should be, or the recipe neutralises control
+            tokens and its own prompts or marker hold one.
+    """
+    layout = recipe.records.prompt_layout
+    loaded = prompts.load(recipe.prompts_folder, layout)
+    if recipe.answers.cleaned:
+        own = {f"the prompt of task {task}": prompt.templates for task, prompt in loaded.items()}
+        own["its dag_marker"] = (("", recipe.dag_marker),)
+        for what, templates in own.items():
+            if any(control_tokens.found(text) for _, text in templates):
+                raise ImmuneError(
+                    f"recipe {recipe.name} neutralises control tokens, but {what} holds one"
+                )
+    return Conversations(
+        prompts=loaded,
+        dag_limit=recipe.dag.limit,
+        dag_unit=recipe.dag.unit,
+        dag_marker=recipe.dag_marker,
+        neutralise=recipe.answers.cleaned,
+        room={task: _room(task, getattr(recipe.gates, f"{task}_length")) for task in TASKS},
+        layout=layout,
+    )
+
+
+def _room(task: str, length: Length) -> int:
+    """The tokens of the longest answer that passes the gate, with its end."""
+    per_unit = (_FIGURES if task == "summary" else _PROSE).get(length.unit, 1.0)
+    return math.ceil(length.max * per_unit) + _END

@@ -1,0 +1,184 @@
+"""`unified-edge` is `unified-clean` asked the other way round: what tasks share, then the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_clean
+from corpus import Corpus, query
+from random_corpus import RandomCorpus
+from test_prompts import facts
+
+from immune_data import prompts, recipes
+from immune_data.emit import emit
+from immune_data.errors import ImmuneError
+from immune_data.prompts import TASKS, Message
+
+RECIPE = "unified-edge"
+SHIPPED = recipes.load(RECIPE).prompts_folder
+FILES = {
+    "shared.user.txt": "About {incident_id}\n{evidence}\n",
+    "summary.task.txt": "Sum it up.\n",
+    "cause.task.txt": "Why?\n",
+    "risk.task.txt": "How bad for {source_ip}?\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def _edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `test_clean` checks, it checks of this recipe."""
+    monkeypatch.setattr(test_clean, "RECIPE", RECIPE)
+
+
+def rows(source: Path, out: Path) -> test_clean.Records:
+    emit(source, out, recipes.load(RECIPE))
+    return test_clean.assert_clean(source, out)
+
+
+def shared_part(record: dict[str, Any]) -> tuple[str, str]:
+    system, user, _ = record["messages"]
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert user["content"].count("\n\nTask: ") == 1
+    return system["content"], user["content"].partition("\n\nTask: ")[0]
+
+
+def by_incident(found: test_clean.Records) -> Iterator[list[dict[str, Any]]]:
+    every = sorted(found["train"] + found["eval"], key=itemgetter("incident_id"))
+    for _, group in groupby(every, itemgetter("incident_id")):
+        yield list(group)
+
+
+# Records
+
+
+def test_the_sample_is_clean_and_shares_its_prompts(
+    sample_source: Path, sample_out: Callable[[str], Path]
+) -> None:
+    found = test_clean.assert_clean(sample_source, sample_out(RECIPE))
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 2087, "eval": 225}
+    for group in by_incident(found):
+        assert len({shared_part(record) for record in group}) == 1
+        assert len({record["dag_truncated"] for record in group}) == 1
+
+
+def test_only_the_prompts_differ_from_unified_clean(
+    sample_out: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge = test_clean.records(sample_out(RECIPE))
+    monkeypatch.setattr(test_clean, "RECIPE", "unified-clean")
+    clean = test_clean.records(sample_out("unified-clean"))
+    for split in ("train", "eval"):
+        for record, other in zip(edge[split], clean[split], strict=True):
+            assert record["messages"][-1] == other["messages"][-1]
+            for key in ("incident_id", "task", "model", "score", "origin"):
+                assert record[key] == other[key]
+
+
+def test_the_real_set_is_clean(real_source: Path, real_out: Callable[[str], Path]) -> None:
+    found = test_clean.assert_clean(real_source, real_out(RECIPE))
+    assert all(len(set(map(shared_part, group))) == 1 for group in by_incident(found))
+
+
+@pytest.mark.parametrize("seed", range(200, 204))
+def test_random_corpora_are_clean(seed: int, tmp_path: Path) -> None:
+    rows(RandomCorpus(seed).write(tmp_path / "source"), tmp_path / "out")
+
+
+def test_evidence_leaves_each_task_the_longest_allowed_answer(tmp_path: Path) -> None:
+    long = "10:00 - seen 203.0.113.7:8080\n" * 900
+    corpus = Corpus().incident("a", dag=long).incident("b")
+    found = rows(corpus.write(tmp_path / "source"), tmp_path / "out")
+    cut = [record for group in by_incident(found) for record in group if record["dag_truncated"]]
+    assert {record["incident_id"] for record in cut} == {"a"}
+    (lengths,) = query(
+        tmp_path / "out",
+        "select max(prompt_tokens), count(distinct dag_tokens_shown) from conversations"
+        " where incident_id = 'a'",
+        RECIPE,
+    )
+    # A summary may have 400 times 4 characters, which can be 900 tokens, and its end.
+    assert 4096 - 902 - 20 < lengths[0] <= 4096 - 902
+    assert lengths[1] == 1
+
+
+def test_an_answer_longer_than_its_room_is_whole_and_its_incident_alike(tmp_path: Path) -> None:
+    rare = "Events. " + "\U000103a0" * 1500 + "."  # 3,000 tokens in 1,509 characters
+    long = "10:00 - seen 203.0.113.7:8080\n" * 900
+    corpus = Corpus().incident("a", dag=long, answers={"gpt-4o": {"summary": rare}}).incident("b")
+    found = rows(corpus.write(tmp_path / "source"), tmp_path / "out")
+    group = next(group for group in by_incident(found) if group[0]["incident_id"] == "a")
+    assert [record["task"] for record in group] == list(TASKS)
+    assert group[0]["tokens"] > 4000
+    assert len(set(map(shared_part, group))) == 1
+
+
+# Prompts
+
+
+def write(folder: Path, **changes: str | None) -> Path:
+    (folder / "evidence-first").mkdir(parents=True)
+    for name, text in FILES.items():
+        given = changes.get(name.removesuffix(".txt").replace(".", "_"), text)
+        if given is not None:
+            (folder / "evidence-first" / name).write_text(given)
+    return folder
+
+
+def test_the_shipped_prompts_share_everything_but_the_task() -> None:
+    loaded = prompts.load(SHIPPED, "evidence-first")
+    texts = {task: prompt.render(facts(), "THE EVIDENCE") for task, prompt in loaded.items()}
+    heads = {
+        (system.content, user.content.partition("\n\nTask: ")[0]) for system, user in texts.values()
+    }
+    ((_, head),) = heads
+    assert head.endswith("\nTHE EVIDENCE")
+    assert all(f"<{name}>" in head for name in prompts.FACTS)
+    documented = prompts.load(SHIPPED)
+    for task, (_, user) in texts.items():
+        asked = user.content.partition("\n\nTask: ")[2]
+        old = "\n".join(m.content for m in documented[task].render(facts(), ""))
+        marked = [line for line in old.splitlines() if line.startswith(("**", "1.", "2.", "3."))]
+        assert len(marked) >= 3
+        for line in marked:  # what an answer is made of is asked for in the same words
+            assert line in asked
+
+
+def test_a_task_follows_what_is_shared(tmp_path: Path) -> None:
+    loaded = prompts.load(write(tmp_path), "evidence-first")
+    assert loaded["risk"].render(facts(), "E") == [
+        Message("user", "About <incident_id>\nE\n\nHow bad for <source_ip>?")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"risk_task": None}, "holds no risk.task.txt"),
+        ({"shared_user": None}, "holds no shared.user.txt"),
+        ({"shared_user": "nothing"}, "exactly once, in shared.user.txt"),
+        ({"cause_task": "{evidence}"}, "exactly once, in shared.user.txt"),
+    ],
+)
+def test_wrong_prompts(tmp_path: Path, changes: dict[str, str | None], says: str) -> None:
+    with pytest.raises(ImmuneError, match=says):
+        prompts.load(write(tmp_path, **changes), "evidence-first")
+
+
+def test_a_wrong_name_and_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ImmuneError, match="evidence-first does not exist"):
+        prompts.load(tmp_path, "evidence-first")
+    (write(tmp_path) / "evidence-first" / "risk.user.txt").write_text("x")
+    with pytest.raises(ImmuneError, match=r"risk\.user\.txt is no prompt"):
+        prompts.load(tmp_path, "evidence-first")
+
+
+def test_a_layout_is_one_of_two(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('extends = "unified-v2"\n[records]\nprompt_layout = "evidence-last"\n')
+    with pytest.raises(ImmuneError, match="prompt_layout"):
+        recipes.load(str(recipe))
