@@ -1,6 +1,7 @@
 # make emit   set up, write the sample corpus if there is no source, emit the dataset
 # make test   set up, run the linters and all tests
 # make train-tiny  set up, train a tiny model on the sample's answers, on the CPU, in minutes
+# make edge-tiny   the same, then take it to GGUF, answer, score, publish to a Hub on loopback, run
 # make bench  set up, time our chain against a plain script (SCALES="1 10 100")
 # make campaigns  set up, kill a hundred runs and read ten thousand broken sources
 
@@ -17,7 +18,7 @@ SEED ?= 7
 # A machine with a GPU takes the torch it has: make train-tiny TORCH=
 TORCH ?= --constraint constraints.txt
 
-.PHONY: emit test lint train-tiny bench campaigns
+.PHONY: emit test lint train-tiny edge-tiny bench campaigns
 
 emit: .venv/.installed
 	test -d $(SOURCE) || $(BIN)/python -m immune_data.sample --out $(SOURCE)
@@ -35,9 +36,14 @@ train-tiny: .venv/.installed-train
 	$(MAKE) emit RECIPE=unified-clean
 	test -d $(OUT)/models/random-tiny || \
 		$(BIN)/python -m immune_train.random_model --size tiny --out $(OUT)/models/random-tiny
-	$(BIN)/python -m immune_train.sft --config tiny --data $(OUT) \
-		--model $(OUT)/models/random-tiny --output $(OUT)/models/tiny
+	test -f $(OUT)/models/tiny/run.json || \
+		$(BIN)/python -m immune_train.sft --config tiny --data $(OUT) \
+			--model $(OUT)/models/random-tiny --output $(OUT)/models/tiny
 	$(BIN)/python -m immune_train.recall --run $(OUT)/models/tiny --data $(OUT)
+
+edge-tiny: .venv/.installed-edge
+	$(MAKE) train-tiny
+	$(BIN)/python tests/edge_tiny.py --data $(OUT) --run $(OUT)/models/tiny
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/bench.py --scales $(SCALES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -259,8 +260,9 @@ def _memory(settings: Config) -> Iterator[None]:
             if settings.per_device_train_batch_size > 1
             else "max_length"
         )
+        wanted = re.search(r"Tried to allocate [\d.]+ \w+", str(error))
         raise ImmuneError(
-            f"the device has too little memory ({str(error).split('. ')[1]}): lower {lower}"
+            f"the device has too little memory{f' ({wanted[0]})' if wanted else ''}: lower {lower}"
             f"{'' if settings.gradient_checkpointing else ', or set gradient_checkpointing=true'}"
             f"{'' if settings.load_in_4bit else ', or set load_in_4bit=true'}"
         ) from None

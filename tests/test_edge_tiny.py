@@ -1,0 +1,62 @@
+"""The whole way of a model, by the users' own commands: train, merge, three quants, answer, score,
+publish to a Hub, download, run. `make edge-tiny` does it with a model that has learned something.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import edge_tiny
+import pytest
+from hub_server import TOKEN
+
+from immune_data.errors import CheckFailed
+from immune_train import publication, random_model
+from immune_train.quantise import DEFAULT as QUANTS
+
+pytest.importorskip("gguf")
+pytest.importorskip("llama_cpp")
+pytest.importorskip("peft")
+
+# The least that k-quants can take.
+SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
+SETTINGS = ("max_steps=2", "records_train=6", "records_eval=3", "lora_r=4", "lora_alpha=4")
+
+
+def test_a_model_goes_from_training_to_its_download(
+    training_out: Callable[[str], Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the other tests need the other processors
+    data, folder = training_out("unified-clean"), tmp_path / "tiny"
+    model = random_model.write(tmp_path / "random-tiny", "tiny", **SMALLEST)
+    folders = ("--data", data, "--model", model, "--output", folder)
+    edge_tiny.python("immune_train.sft", "--config", "tiny", *folders, *SETTINGS)
+    edge_tiny.chain(data, folder, records=3, more=("--max-tokens", "96", "--threads", "1"))
+
+    published = folder / "publish" / "tiny"
+    names = {f"tiny-{quant}.gguf" for quant in QUANTS}
+    assert names <= {path.name for path in published.iterdir()}
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    assert scores["models"] == list(QUANTS)
+    assert (folder / "scores.svg").read_text(encoding="utf-8").startswith("<?xml")
+    card = (published / publication.CARD).read_text(encoding="utf-8")
+    assert all(name in card for name in names)
+
+    said = "".join(capfd.readouterr())
+    assert "the downloaded model answers as the local one: summary, cause, risk" in said
+    assert TOKEN not in said
+    texts = [*published.rglob("*.json"), *published.rglob("*.yaml"), published / publication.CARD]
+    assert not any(TOKEN in path.read_text(encoding="utf-8") for path in texts)
+
+
+def test_a_step_that_fails_is_the_end_of_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CheckFailed, match=r"python3? -m immune_train.export .* exit code 2"):
+        edge_tiny.python("immune_train.export", "--model", tmp_path)
+    assert "error: " in capfd.readouterr().err
