@@ -155,6 +155,7 @@ class _Build:
                 content = {
                     "schema_version": manifest.SCHEMA_VERSION,
                     "recipe": self.recipe.name,
+                    "asking_sha256": renderer.asking.sha256,
                     "inputs": inputs,
                     "counts": _counts(connection),
                     "outputs": manifest.outputs(hidden, FILES),

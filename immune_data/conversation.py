@@ -6,6 +6,8 @@ the same lines of a DAG. Light on purpose: nothing but the tokenizer is loaded.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -42,6 +44,23 @@ class Conversations:
     neutralise: bool
     room: dict[str, int]  # by task: the tokens that the longest allowed answer takes
     layout: str
+
+    @property
+    def sha256(self) -> str:
+        """One value for everything that decides what a model is asked.
+
+        A dataset's manifest holds it, and a model file that was trained on the dataset, so that
+        whoever asks the model can see that it is asked as it was trained.
+        """
+        decides = {
+            "prompts": {task: prompt.templates for task, prompt in self.prompts.items()},
+            "dag": [self.dag_limit, self.dag_unit, self.dag_marker],
+            "neutralise": self.neutralise,
+            "room": self.room,
+            "layout": self.layout,
+        }
+        text = json.dumps(decides, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def facts(self, incident: Mapping[str, Any]) -> dict[str, str]:
         """An incident's facts as text."""

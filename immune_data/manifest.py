@@ -17,7 +17,7 @@ from immune_data.recipes import Recipe
 from immune_data.sources import input_files
 from immune_data.vocabulary import RANKS_SHA256
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NAME = "manifest.json"
 
 

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from immune_train.gguf_file import Model
     from immune_train.quantise import Importance
     from immune_train.roundtrip import Reading
+    from immune_train.trained_on import TrainedOn
 
 SCHEMA_VERSION = 1
 RECORD, MODELFILE = "export.json", "Modelfile"
@@ -64,7 +65,7 @@ def export(
     Raises:
         ImmuneError: the model cannot be converted, or something that was asked for not be done.
     """
-    from immune_train import gguf_file, modelfile, quantise, roundtrip
+    from immune_train import gguf_file, modelfile, quantise, roundtrip, trained_on
 
     _require()
     folder, trained = _find(folder)
@@ -79,6 +80,7 @@ def export(
         wanted.context or _trained_context(trained) or CONTEXT,
         modelfile.default_system(model.template),
     )
+    dataset = trained_on.of_run(trained) if trained is not None else None
     importance = None
     if wanted.imatrix is not None:
         importance = quantise.read_importance(wanted.imatrix, model.tensors)
@@ -93,7 +95,7 @@ def export(
     with staging.locked(output), staging.staging(output) as hidden:
         report(f"converting {folder}")
         sixteen = hidden / f"{name}-{SIXTEEN}.gguf"
-        gguf_file.convert(model, name, sixteen)
+        gguf_file.convert(model, name, sixteen, dataset)
         if keep:
             files[SIXTEEN] = sixteen
         if chosen is not None:
@@ -105,7 +107,7 @@ def export(
             if chosen is not None:
                 readings[quant] = roundtrip.read(files[quant], chosen, threads, report)
         report("hashing")
-        content = _content(name, model, settings, importance, files, readings)
+        content = _content(name, model, settings, dataset, importance, files, readings)
         if chosen is not None:
             content["round_trip"] = _round_trip(wanted.eval, len(chosen), sixteen, readings)
         names = [file.name for file in files.values()]
@@ -156,6 +158,7 @@ def _content(
     name: str,
     model: Model,
     settings: Any,
+    dataset: TrainedOn | None,
     importance: Importance | None,
     files: dict[str, Path],
     readings: dict[str, Reading],
@@ -167,6 +170,7 @@ def _content(
         "name": name,
         "made_of": {path.name: sha256(path) for path in model.files()},
         "made_by": {package: version(package) for package in ("gguf", "llama-cpp-python")},
+        "trained_on": None if dataset is None else asdict(dataset),
         "importance_matrix": None
         if importance is None
         else {"file": importance.file, "sha256": importance.sha256, "chunks": importance.chunks},

@@ -26,7 +26,7 @@ from immune_data import cli, staging
 from immune_data.chat import with_system
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
-from immune_train import answer_parts, grammar
+from immune_train import answer_parts, grammar, trained_on
 
 if TYPE_CHECKING:
     from immune_train.local_model import Answer, LocalModel
@@ -72,8 +72,8 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--recipe",
-        default="unified-clean",
-        help="the recipe that the model was trained on (default: unified-clean)",
+        help="the recipe that the model was trained on (default: the one that its file names, or"
+        " unified-clean)",
     )
     made.add_argument(
         "--request",
@@ -103,10 +103,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from immune_train.prompting import Asker
-
     settings = _settings(arguments)
-    asker = Asker(arguments.recipe, arguments.context)
+    model = arguments.model
+    if arguments.request and not (model and model.is_file()):
+        model = None  # then it is only the name that a server knows it by
+    asker = trained_on.asker(model, arguments.recipe, arguments.context)
     if arguments.request:
         _print_request(arguments, settings, asker)
     elif arguments.eval:
@@ -329,6 +330,7 @@ def _answer_records(arguments: argparse.Namespace, settings: Settings, asker: As
     from immune_train.local_model import LocalModel
 
     questions = list(_questions(arguments, asker))
+    _say(trained_on.asked_otherwise(arguments.eval, asker))
     needed = max(len(question.ids) + settings.limit(question) for question in questions)
     # The evidence of a record was cut for the answer that it has, and the model's may be longer.
     context = arguments.context or max(asker.context, needed)

@@ -2,7 +2,8 @@
 
 Written through llama.cpp's own `gguf` package (tensor names, metadata, special tokens), one tensor
 at a time, so that a model larger than the memory can be converted. The file is byte for byte what
-llama.cpp's `convert_hf_to_gguf.py --outtype f16` makes of a folder of that name; a test compares.
+llama.cpp's `convert_hf_to_gguf.py --outtype f16` makes of a folder of that name (a test compares),
+but for the keys that say what a model of a run was trained on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from immune_data.errors import ImmuneError
 if TYPE_CHECKING:
     import numpy as np
     from gguf import GGUFWriter
+
+    from immune_train.trained_on import TrainedOn
 
 ARCHITECTURE = "Qwen2ForCausalLM"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -149,8 +152,10 @@ def read(folder: Path) -> Model:
     return Model(folder, config, _tensors(folder, config), _template(folder))
 
 
-def convert(model: Model, name: str, target: Path) -> None:
+def convert(model: Model, name: str, target: Path, trained_on: TrainedOn | None = None) -> None:
     """Write the model as `target`; `name` is what the file says of itself.
+
+    Of what it was `trained_on` it says that too, in keys that llama.cpp's converter does not write.
 
     Raises:
         ImmuneError: the tokenizer is not Qwen2.5's, or a tensor cannot be written.
@@ -165,6 +170,8 @@ def convert(model: Model, name: str, target: Path) -> None:
             writer.add_tensor_info(tensor.name, list(tensor.shape), kind, tensor.nbytes)
         _describe(writer, model, name, target.parent)
         _set_parameters(writer, model.config)
+        if trained_on is not None:
+            trained_on.add_to(writer)
         _set_vocabulary(writer, model)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()

@@ -81,7 +81,6 @@ class LocalModel:
         self._llama = _load(path, context, self.threads, flash)
         # At the latest when Python ends, before it takes llama_cpp apart.
         weakref.finalize(self, self._llama.close)
-        self.metadata: dict[str, str] = self._llama.metadata
         self._check_vocabulary()
         self._vocabulary = self._llama.n_vocab()
         self._evaluated: list[int] = []
@@ -273,7 +272,31 @@ class Grammar:
         self._library.llama_sampler_accept(self._sampler, token)
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """What a GGUF file says of itself, by key; its weights are not read.
+
+    Raises:
+        ImmuneError: it is no GGUF file, or llama-cpp-python is missing.
+    """
+    llama = _opened(path, vocab_only=True)
+    try:
+        return dict(llama.metadata)
+    finally:
+        llama.close()
+
+
 def _load(path: Path, context: int, threads: int, flash: bool) -> Llama:
+    return _opened(
+        path,
+        n_ctx=context,
+        n_batch=_BATCH,
+        n_threads=threads,
+        n_threads_batch=threads,
+        flash_attn=flash,
+    )
+
+
+def _opened(path: Path, **settings: Any) -> Llama:
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
@@ -285,16 +308,8 @@ def _load(path: Path, context: int, threads: int, flash: bool) -> Llama:
         import llama_cpp
     except ImportError as error:
         raise ImmuneError(f"llama-cpp-python cannot be loaded ({error}): {INSTALL}") from None
-    settings: dict[str, Any] = {
-        "n_ctx": context,
-        "n_batch": _BATCH,
-        "n_threads": threads,
-        "n_threads_batch": threads,
-        "flash_attn": flash,
-        "verbose": False,
-    }
     try:
-        return llama_cpp.Llama(str(path), **settings)
+        return llama_cpp.Llama(str(path), verbose=False, **settings)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ImmuneError(
             f"llama.cpp cannot load {path} ({error}): is the file whole, and is there memory?"

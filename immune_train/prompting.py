@@ -85,6 +85,7 @@ class Asker:
         self.recipe = found.name
         self.context = context or found.records.max_sequence_tokens
         self._conversations = conversation.load(found)
+        self.asking_sha256 = self._conversations.sha256
         self.room = self._conversations.room
 
     def questions(self, incident: Incident, tasks: Iterable[str]) -> list[Question]:
