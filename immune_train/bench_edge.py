@@ -4,8 +4,10 @@
 
 In: models, and incidents (real ones, or made-up evidence of given lengths). Out: for each model
 and recipe, reading and writing speed, time to the first token, seconds per incident and peak
-memory, with the three tasks asked one by one and as `--task all` does. Answers are written to a
-given length whether or not the model would stop, so that a model of random weights will do.
+memory, with the three tasks asked one by one and as `--task all` does. Recipes and ways take turns
+at each incident, so that their ratios do not depend on when the machine had other things to do.
+Answers are written to a given length whether or not the model would stop, so that a model of random
+weights will do.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +30,7 @@ from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
 
 if TYPE_CHECKING:
-    from immune_train.local_model import Answer
+    from immune_train.local_model import Answer, LocalModel
     from immune_train.prompting import Incident, Question
 
 RECIPES = ("unified-clean", "unified-edge")
@@ -38,12 +40,15 @@ DAG_TOKENS = (1500, 6200)
 ANSWER_TOKENS = (324, 226, 141)
 
 
+WAYS = ("one by one", "all")
+
+
 @dataclass(frozen=True)
 class Job:
     """What one process measures."""
 
     model: Path
-    recipe: str
+    recipes: tuple[str, ...]
     incidents: tuple[Incident, ...]
     answer_tokens: tuple[int, ...]
     threads: int | None
@@ -52,10 +57,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one model does with an incident's three tasks, asked in one way; means of incidents."""
+    """What a model does with an incident's three tasks, asked in one way; means of incidents."""
 
-    model: str
-    megabytes: int
     recipe: str
     tasks: str
     prompt_tokens: int
@@ -65,9 +68,19 @@ class Timing:
     first_token_seconds: float
     next_first_token_seconds: float
     seconds_per_incident: float
+    seconds: list[float]  # of each incident, in their order
+
+
+@dataclass(frozen=True)
+class Timings:
+    """One model's, and what it took to have it."""
+
+    model: str
+    megabytes: int
     load_seconds: float
     peak_megabytes: int
     threads: int
+    timings: list[Timing]
 
 
 def made_up(dag_tokens: int) -> Incident:
@@ -101,52 +114,54 @@ def made_up(dag_tokens: int) -> Incident:
     )
 
 
-def measure(job: Job) -> list[Timing]:
-    """Time one model under one recipe; a process of its own makes its peak memory the model's."""
+def measure(job: Job) -> Timings:
+    """Time one model; a process of its own makes its peak memory the model's."""
     from immune_train.local_model import LocalModel
     from immune_train.prompting import Asker
 
-    asker = Asker(job.recipe)
-    asked = [asker.questions(incident, TASKS) for incident in job.incidents]
-    limits = job.answer_tokens
-    longest = max(len(q.ids) + n for some in asked for q, n in zip(some, limits, strict=True))
+    askers = [Asker(recipe) for recipe in job.recipes]
+    # By incident, as each recipe asks it.
+    asked = [[asker.questions(one, TASKS) for asker in askers] for one in job.incidents]
+    every = [question for by_recipe in asked for questions in by_recipe for question in questions]
+    longest = max(len(question.ids) for question in every) + max(job.answer_tokens)
+    context = max(longest, *(asker.context for asker in askers))
     start = time.perf_counter()
-    model = LocalModel(job.model, max(asker.context, longest), threads=job.threads, flash=job.flash)
-    model.answer(asked[0][0].ids[:64], 2, exactly=True)  # reads the file, so that nothing waits
+    model = LocalModel(job.model, context, threads=job.threads, flash=job.flash)
+    model.answer(every[0].ids[:64], 2, exactly=True)  # reads the file, so that nothing waits
     loaded = time.perf_counter() - start
-    found = []
-    for together in (False, True):
-        took = 0.0
-        given: list[list[Answer]] = []
-        for questions in asked:
-            model.forget()
-            start = time.perf_counter()
-            given.append([_answer(model, q, n, together) for q, n in zip(questions, limits)])  # noqa: B905
-            took += time.perf_counter() - start
-        found.append((together, took / len(asked), given))
+    given: dict[tuple[str, str], list[list[Answer]]] = {}
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for by_recipe in asked:
+        for recipe, questions in zip(job.recipes, by_recipe, strict=True):
+            for way in WAYS:
+                model.forget()
+                start = time.perf_counter()
+                answers = _answers(model, questions, job.answer_tokens, together=way == "all")
+                seconds.setdefault((recipe, way), []).append(time.perf_counter() - start)
+                given.setdefault((recipe, way), []).append(answers)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak_bytes = peak if sys.platform == "darwin" else peak * 1024
-    return [
-        _timing(job, together, seconds, given, loaded, peak_bytes, model.threads)
-        for together, seconds, given in found
-    ]
+    return Timings(
+        model=job.model.name,
+        megabytes=round(job.model.stat().st_size / 1e6),
+        load_seconds=round(loaded, 2),
+        peak_megabytes=round((peak if sys.platform == "darwin" else peak * 1024) / 1e6),
+        threads=model.threads,
+        timings=[_timing(*key, seconds[key], given[key]) for key in given],
+    )
 
 
-def _answer(model, question: Question, tokens: int, together: bool) -> Answer:
-    if not together:
-        model.forget()
-    return model.answer(question.ids, tokens, exactly=True)
+def _answers(
+    model: LocalModel, questions: Sequence[Question], tokens: Sequence[int], *, together: bool
+) -> list[Answer]:
+    answers = []
+    for question, limit in zip(questions, tokens, strict=True):
+        if not together:
+            model.forget()
+        answers.append(model.answer(question.ids, limit, exactly=True))
+    return answers
 
 
-def _timing(
-    job: Job,
-    together: bool,
-    seconds: float,
-    given: list[list[Answer]],
-    loaded: float,
-    peak: int,
-    threads: int,
-) -> Timing:
+def _timing(recipe: str, way: str, seconds: list[float], given: list[list[Answer]]) -> Timing:
     every = [answer for answers in given for answer in answers]
     firsts = [answers[0].prefill_seconds for answers in given]
     nexts = [answer.prefill_seconds for answers in given for answer in answers[1:]]
@@ -154,10 +169,8 @@ def _timing(
     # The first token of an answer comes with its prompt.
     generated = sum(answer.tokens - 1 for answer in every)
     return Timing(
-        model=job.model.name,
-        megabytes=round(job.model.stat().st_size / 1e6),
-        recipe=job.recipe,
-        tasks="all" if together else "one by one",
+        recipe=recipe,
+        tasks=way,
         prompt_tokens=round(sum(answer.prompt_tokens for answer in every) / len(given)),
         evaluated_tokens=round(evaluated / len(given)),
         prefill_per_second=round(evaluated / sum(a.prefill_seconds for a in every), 1),
@@ -166,10 +179,8 @@ def _timing(
         ),
         first_token_seconds=round(sum(firsts) / len(firsts), 2),
         next_first_token_seconds=round(sum(nexts) / len(nexts), 2),
-        seconds_per_incident=round(seconds, 2),
-        load_seconds=round(loaded, 2),
-        peak_megabytes=round(peak / 1e6),
-        threads=threads,
+        seconds_per_incident=round(sum(seconds) / len(seconds), 2),
+        seconds=[round(one, 2) for one in seconds],
     )
 
 
@@ -229,24 +240,26 @@ def command(arguments: argparse.Namespace) -> None:
     for model in arguments.model:
         if not model.is_file():
             raise ImmuneError(f"there is no model {model}")
-    timings: list[Timing] = []
+    tokens = tuple(arguments.answer_tokens)
+    measured: list[Timings] = []
     with cli.progress() as report:
         for model in arguments.model:
-            for recipe in arguments.recipe:
-                report(f"timing {model.name} with {recipe}")
-                tokens = tuple(arguments.answer_tokens)
-                job = Job(model, recipe, incidents, tokens, arguments.threads, arguments.flash)
-                timings += _apart(job)
+            report(f"timing {model.name}")
+            job = Job(
+                *(model, tuple(dict.fromkeys(arguments.recipe)), incidents, tokens),
+                *(arguments.threads, arguments.flash),
+            )
+            measured.append(_apart(job))
+            if not arguments.json:
+                _show(measured[-1], len(incidents))
     if arguments.json:
         content = {
             "processor": processor(),
             "incidents": len(incidents),
-            "answer_tokens": dict(zip(TASKS, arguments.answer_tokens, strict=True)),
-            "timings": [asdict(timing) for timing in timings],
+            "answer_tokens": dict(zip(TASKS, tokens, strict=True)),
+            "models": [asdict(one) for one in measured],
         }
         print(json.dumps(content, indent=2))
-    else:
-        _show(timings, len(incidents))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -267,43 +280,51 @@ def _incidents(arguments: argparse.Namespace) -> tuple[Incident, ...]:
     return tuple(found)
 
 
-def _apart(job: Job) -> list[Timing]:
+def _apart(job: Job) -> Timings:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(measure, job).result()
 
 
-def _show(timings: list[Timing], incidents: int) -> None:
+def _show(measured: Timings, incidents: int) -> None:
     columns = (
-        *("model", "MB", "recipe, tasks", "read", "read/s", "written/s"),
-        *("first s", "next s", "incident s", "peak MB"),
+        *("recipe", "tasks", "tokens read", "read/s", "written/s"),
+        *("first s", "next s", "incident s"),
     )
     rows = [
         [
-            timing.model.removesuffix(".gguf"),
-            timing.megabytes,
-            f"{timing.recipe}, {timing.tasks}",
+            timing.recipe,
+            timing.tasks,
             timing.evaluated_tokens,
             timing.prefill_per_second,
             timing.generated_per_second,
             timing.first_token_seconds,
             timing.next_first_token_seconds,
             timing.seconds_per_incident,
-            timing.peak_megabytes,
         ]
-        for timing in timings
+        for timing in measured.timings
     ]
-    title = f"{processor()}, {timings[0].threads} threads; an incident's means of {incidents}"
+    title = (
+        f"{measured.model}: {measured.megabytes:,} MB, {measured.peak_megabytes:,} MB at most in "
+        f"memory, {measured.threads} threads of {processor()}; means of {incidents} incidents"
+    )
     cli.table(title, columns, rows)
-    slowest = max(timings, key=lambda timing: timing.seconds_per_incident)
-    fastest = min(
-        (timing for timing in timings if timing.model == slowest.model),
-        key=lambda timing: timing.seconds_per_incident,
-    )
-    times = slowest.seconds_per_incident / fastest.seconds_per_incident
-    print(
-        f"{slowest.model}: three tasks take {times:.2f} times less with {fastest.recipe},"
-        f" {fastest.tasks}, than with {slowest.recipe}, {slowest.tasks}"
-    )
+    for line in ratios(measured.timings):
+        print(line)
+    print()
+
+
+def ratios(timings: Sequence[Timing]) -> Iterator[str]:
+    """What each way that asks all tasks together saves against the first recipe's."""
+    base, *others = [timing for timing in timings if timing.tasks == "all"]
+    if not others:
+        base, others = timings[0], [base]
+    for other in others:
+        by_incident = [a / b for a, b in zip(base.seconds, other.seconds, strict=True)]
+        yield (
+            f"the three tasks of an incident take {sum(base.seconds) / sum(other.seconds):.2f} "
+            f"times less with {other.recipe}, {other.tasks}, than with {base.recipe}, {base.tasks} "
+            f"({min(by_incident):.2f} to {max(by_incident):.2f} by incident)"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Ollama's `Modelfile`: a GGUF file and a chat template in, how to run it as it was trained out.
 
-Ollama reads no Jinja, so the template is written again in Go's language; a test compares the
-token ids of both on every task's prompt. It is only written for a template that is ChatML.
+The template is written again in Go's language, which is what Ollama reads; newer versions of it
+may take the GGUF file's own Jinja instead. A test compares the token ids of both on every task's
+prompt. It is only written for a template that is ChatML.
 """
 
 from __future__ import annotations
@@ -102,4 +103,11 @@ def _applied(template: str, messages: list[tuple[str, str]]) -> str:
 def _quoted(text: str) -> str:
     if '"""' in text:
         raise ImmuneError('a system message that holds """ cannot be put into a Modelfile')
+    # Ollama's reader leaves out what Go does not print, such as a no-break space, without a word.
+    lost = next((one for one in text if not one.isprintable() and one not in "\n\t"), None)
+    if lost is not None:
+        raise ImmuneError(
+            f"the system message of the chat template holds U+{ord(lost):04X}, which Ollama takes "
+            "out of a Modelfile: write the message without it, and train again"
+        )
     return f'"""{text}"""'

@@ -30,7 +30,10 @@ def test_every_way_is_timed(gguf: Path, tmp_path: Path, capsys: pytest.CaptureFi
     arguments = ["--model", str(gguf), "--incident", str(file), "--threads", "1"]
     arguments += ["--answer-tokens", "4", "3", "2"]
     assert bench_edge.main([*arguments, "--json"]) == 0
-    timings = json.loads(capsys.readouterr().out)["timings"]
+    (found,) = json.loads(capsys.readouterr().out)["models"]
+    assert found["threads"] == 1
+    assert found["peak_megabytes"] > found["megabytes"]
+    timings = found["timings"]
     assert [(timing["recipe"], timing["tasks"]) for timing in timings] == [
         (recipe, tasks)
         for recipe in ("unified-clean", "unified-edge")
@@ -40,12 +43,31 @@ def test_every_way_is_timed(gguf: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert apart["evaluated_tokens"] == apart["prompt_tokens"] == together["prompt_tokens"]
     assert together["evaluated_tokens"] < 0.5 * apart["evaluated_tokens"]
     for timing in timings:
-        assert timing["threads"] == 1
+        assert timing["seconds_per_incident"] == pytest.approx(sum(timing["seconds"]), abs=0.01)
         for key in ("prefill_per_second", "generated_per_second", "seconds_per_incident"):
             assert timing[key] > 0
-        assert timing["peak_megabytes"] > timing["megabytes"]
     assert bench_edge.main([*arguments, "--recipe", "unified-edge"]) == 0
-    assert "three tasks take" in capsys.readouterr().out
+    assert "less with unified-edge, all, than with unified-edge, one by one" in said(capsys)
+    assert bench_edge.main(arguments) == 0
+    assert "less with unified-edge, all, than with unified-clean, all" in said(capsys)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def test_ratios_are_of_the_same_incidents() -> None:
+    def timing(recipe: str, tasks: str, seconds: list[float]) -> bench_edge.Timing:
+        return bench_edge.Timing(recipe, tasks, 1, 1, 1, 1, 1, 1, sum(seconds) / 2, seconds)
+
+    timings = [
+        timing("a", "one by one", [90.0, 90.0]),
+        timing("a", "all", [30.0, 60.0]),
+        timing("b", "one by one", [80.0, 80.0]),
+        timing("b", "all", [10.0, 30.0]),
+    ]
+    (line,) = bench_edge.ratios(timings)
+    assert "take 2.25 times less with b, all, than with a, all (2.00 to 3.00 by incident)" in line
 
 
 @pytest.mark.parametrize(

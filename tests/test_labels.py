@@ -19,7 +19,7 @@ from corpus import records
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS
-from training import END, NO_LOSS, START, by_hand, decode, plain, record, small_tokenizer
+from training import END, NO_LOSS, QWENS_OWN, START, by_hand, decode, plain, record, small_tokenizer
 
 from immune_data import chat, control_tokens
 from immune_data.errors import ImmuneError
@@ -205,29 +205,6 @@ def test_a_saved_tokenizer_is_the_same(
     found = records(training_out("unified-v2"), "train")[::7]
     found.append(record("<tool_call> <|im_end|>", "\n\n<|endoftext|> é e\u0301"))
     assert rows_of(Renderer(loaded), found) == rows_of(renderer, found)
-
-
-# As `tokenizer_config.json` of Qwen2.5-1.5B-Instruct has it, but for what it says of tools.
-QWENS_OWN = (
-    "{%- if tools %}\n    {{- '<|im_start|>system\\n' }}\n{%- else %}\n"
-    "    {%- if messages[0]['role'] == 'system' %}\n"
-    "        {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}\n"
-    "    {%- else %}\n"
-    "        {{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
-    "assistant.<|im_end|>\\n' }}\n"
-    "    {%- endif %}\n"
-    "{%- endif %}\n"
-    "{%- for message in messages %}\n"
-    '    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or '
-    '(message.role == "assistant" and not message.tool_calls) %}\n'
-    "        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
-    "\n"
-    '    {%- elif message.role == "assistant" %}\n'
-    "        {{- '<|im_start|>' + message.role }}\n"
-    "    {%- endif %}\n"
-    "{%- endfor %}\n"
-    "{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n' }}\n{%- endif %}\n"
-)
 
 
 def test_the_published_template_is_taken(qwen: Any, renderer: Renderer) -> None:

@@ -2,13 +2,14 @@
 
 A template that differs by a line end ruins a good model, so that they are compared by token ids.
 Ollama is not here: its `Modelfile` grammar, and as much of Go's template language as we use, are
-written down below, from Ollama's documentation.
+written down below, from Ollama's documentation and the rules of its own reader.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from test_export import asked, model, run
+from training import QWENS_OWN
 
 from immune_data.chat import DEFAULT_SYSTEM, render, with_system
 from immune_data.errors import ImmuneError
@@ -46,7 +48,7 @@ def parse(text: str) -> list[tuple[str, Any]]:
     """The instructions of a Modelfile; a value is quoted once or thrice, or ends with its line."""
     found, at = [], 0
     pattern = re.compile(
-        r"(?:[ \t\r\n]|#[^\n]*(?:\n|\Z))*(?:(?P<name>[A-Za-z]+)[ \t]+"
+        r"(?:[ \t\r\n]|#[^\n]*(?:\n|\Z))*(?:(?P<name>[A-Za-z]+)(?P<gap>[ \t]+)"
         r'(?:"""(?P<long>.*?)"""|"(?P<short>[^"\n]*)"[ \t]*(?=\n|\Z)|(?P<bare>[^"\n][^\n]*)))?',
         re.DOTALL,
     )
@@ -62,6 +64,7 @@ def parse(text: str) -> list[tuple[str, Any]]:
         assert name in INSTRUCTIONS, name
         value: Any = next(match[key] for key in ("long", "short", "bare") if match[key] is not None)
         if name == "parameter":
+            assert match["gap"] == " ", "to Ollama a second space is the end of an empty name"
             key, quoted, bare = parameter.fullmatch(value).groups()
             value = (key, PARAMETERS[key](bare.strip() if quoted is None else quoted))
         found.append((name, value))
@@ -120,9 +123,29 @@ def made(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path
     return shared_folder("modelfile", make)
 
 
+@pytest.fixture(scope="session")
+def published(made: Path, shared_folder: Callable[[str, Callable], Path]) -> Path:
+    """The same of a model with the template that Qwen2.5 is published with.
+
+    It speaks of tools and ours does not, so that newer versions of Ollama take it and not the
+    Modelfile's.
+    """
+
+    def make(folder: Path) -> None:
+        copied = Path(shutil.copytree(made / "tiny", folder / "tiny"))
+        (copied / "chat_template.jinja").write_text(QWENS_OWN, encoding="utf-8")
+        assert run(copied, "--output", folder / "gguf", "--quant", "q8_0") == 0
+
+    return shared_folder("modelfile-published", make)
+
+
+def opened(made: Path) -> llama_cpp.Llama:
+    return llama_cpp.Llama(str(made / "gguf" / "tiny-q8_0.gguf"), vocab_only=True, verbose=False)
+
+
 @pytest.fixture(scope="module")
 def loaded(made: Path) -> llama_cpp.Llama:
-    return llama_cpp.Llama(str(made / "gguf" / "tiny-q8_0.gguf"), vocab_only=True, verbose=False)
+    return opened(made)
 
 
 def ids(loaded: llama_cpp.Llama, prompt: str) -> list[int]:
@@ -134,13 +157,17 @@ def ids(loaded: llama_cpp.Llama, prompt: str) -> list[int]:
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("whose", ["made", "published"])
 def test_all_templates_give_the_same_token_ids(
-    made: Path, loaded: llama_cpp.Llama, task: str
+    request: pytest.FixtureRequest, whose: str, task: str
 ) -> None:
     from transformers import AutoTokenizer
 
     from immune_train.labels import Renderer
 
+    made: Path = request.getfixturevalue(whose)
+    loaded = opened(made)
+    assert ("tools" in loaded.metadata["tokenizer.chat_template"]) == (whose == "published")
     messages = asked(task)
     dicts: list[Any] = [{"role": m.role, "content": m.content} for m in messages]
     tokenizer = AutoTokenizer.from_pretrained(made / "tiny")
@@ -240,6 +267,13 @@ def test_what_cannot_be_written_is_refused() -> None:
     settings = modelfile.Settings(4096, 'say """')
     with pytest.raises(ImmuneError, match="cannot be put into a Modelfile"):
         modelfile.render("a", "a.gguf", [], settings)
+    for lost in ("\xa0", "\u3000", "\u200b", "\u2028", "\r", "\x1b", "\ue000"):
+        with pytest.raises(ImmuneError, match=f"holds U.{ord(lost):04X}, which Ollama takes out"):
+            modelfile.render("a", "a.gguf", [], modelfile.Settings(4096, f"say{lost}"))
+    kept = "naïve 日本 🦙\n\ttab"
+    assert ("system", kept) in parse(
+        modelfile.render("a", "a.gguf", [], modelfile.Settings(4096, kept))
+    )
     for template in ("{{ messages[0].content }}", "{{ raise_exception('no') }}", "{% if %}"):
         with pytest.raises(ImmuneError, match="chat template"):
             modelfile.default_system(template)
@@ -254,7 +288,7 @@ def test_the_grammar_refuses_what_ollama_would() -> None:
         good.replace("FROM ./a.gguf", ""),
         good.replace("num_ctx", "context"),
         good.replace("4096", "many"),
-        good.replace('assistant\n"""', "assistant\n"),
+        good.replace("PARAMETER num_ctx", "PARAMETER  num_ctx"),
     ):
         with pytest.raises((AssertionError, KeyError, ValueError)):
             parse(bad)
