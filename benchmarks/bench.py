@@ -2,6 +2,7 @@
 
     make bench                     # the sample corpus at scale 1 and 10
     python benchmarks/bench.py --scales 1 10 100 --runs 3
+    python benchmarks/bench.py --alone unified-clean --scales 10 100   # our peak memory, no times
 
 The two chains run interleaved, each as a process of its own on the same source files, and their
 output is compared byte for byte. Printed are medians of the ratios pair by pair: absolute times
@@ -81,18 +82,19 @@ def _sample(folder: Path, scale: int) -> None:
         sample.main(["--out", str(folder), "--scale", str(scale)])
 
 
+def ours_alone(source: Path, out: Path, recipe: str) -> Run:
+    """One run of ours into an empty folder."""
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "immune_data.emit", "--recipe", recipe]
+    return run([*command, "--source", str(source), "--out", str(out)])
+
+
 def compare(source: Path, work: Path, runs: int) -> list[tuple[Run, Run]]:
     """(ours, plain) of each pair of runs."""
     ours, plain = work / "ours", work / "plain"
     pairs = []
     for _ in range(runs):
-        shutil.rmtree(ours, ignore_errors=True)
-        us = run(
-            [
-                *(sys.executable, "-m", "immune_data.emit", "--recipe", RECIPE),
-                *("--source", str(source), "--out", str(ours)),
-            ]
-        )
+        us = ours_alone(source, ours, RECIPE)
         them = run(
             [
                 *(sys.executable, str(HERE / "plain.py"), "--recipe", RECIPE),
@@ -149,38 +151,51 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scales", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--runs", type=int, default=3, help="pairs of runs a scale (default: 3)")
+    parser.add_argument(
+        "--alone", nargs="+", metavar="RECIPE", help="only run ours, by these recipes, for memory"
+    )
     arguments = parser.parse_args(argv)
     rows = []
     for scale in arguments.scales:
         with tempfile.TemporaryDirectory(prefix="immune-bench-") as folder:
             work = Path(folder)
             _sample(work / "source", scale)
-            pairs = compare(work / "source", work, arguments.runs)
-            rows.append(
-                [
-                    f"{scale}",
-                    f"{statistics.median(them.wall / us.wall for us, them in pairs):.1f}",
-                    f"{statistics.median(them.cpu / us.cpu for us, them in pairs):.1f}",
-                    f"{max(us.memory for us, _ in pairs) / 2**20:.0f}",
-                    f"{max(them.memory for _, them in pairs) / 2**20:.0f}",
-                ]
-            )
-            taken = steps(work / "source", work)
-            whole = sum(seconds for _, seconds in taken)
-            cli.table(
-                f"scale {scale}: share of each step in one run",
-                ["step", "share"],
-                [[step, f"{seconds / whole:.0%}"] for step, seconds in taken],
-            )
-            print(
-                f"scale {scale}: the run takes {whole / tokenising(work):.2f} times as long as one "
-                "process takes to tokenise its stored texts whole, and nothing else\n"
-            )
+            if arguments.alone:
+                for recipe in arguments.alone:
+                    alone = ours_alone(work / "source", work / "ours", recipe)
+                    rows.append([f"{scale}", recipe, f"{alone.memory / 2**20:.0f}"])
+            else:
+                rows.append([f"{scale}", *_against_plain(work, scale, arguments.runs)])
+    if arguments.alone:
+        columns = ["scale", "recipe", "our peak MiB"]
+        cli.table("all processes together", columns, rows)
+        return
     cli.table(
         f"plain script : immune ({arguments.runs} interleaved pairs, medians)",
         ["scale", "wall ratio", "CPU ratio", "our peak MiB", "plain peak MiB"],
         rows,
     )
+
+
+def _against_plain(work: Path, scale: int, runs: int) -> list[str]:
+    pairs = compare(work / "source", work, runs)
+    taken = steps(work / "source", work)
+    whole = sum(seconds for _, seconds in taken)
+    cli.table(
+        f"scale {scale}: share of each step in one run",
+        ["step", "share"],
+        [[step, f"{seconds / whole:.0%}"] for step, seconds in taken],
+    )
+    print(
+        f"scale {scale}: the run takes {whole / tokenising(work):.2f} times as long as one "
+        "process takes to tokenise its stored texts whole, and nothing else\n"
+    )
+    return [
+        f"{statistics.median(them.wall / us.wall for us, them in pairs):.1f}",
+        f"{statistics.median(them.cpu / us.cpu for us, them in pairs):.1f}",
+        f"{max(us.memory for us, _ in pairs) / 2**20:.0f}",
+        f"{max(them.memory for _, them in pairs) / 2**20:.0f}",
+    ]
 
 
 if __name__ == "__main__":

@@ -153,11 +153,15 @@ def measure(job: Job) -> Timings:
 def _answers(
     model: LocalModel, questions: Sequence[Question], tokens: Sequence[int], *, together: bool
 ) -> list[Answer]:
+    from immune_train.local_model import Prompt
+
+    prompts = [Prompt(one.ids, limit) for one, limit in zip(questions, tokens, strict=True)]
+    if together:
+        return model.answers(prompts, exactly=True)
     answers = []
-    for question, limit in zip(questions, tokens, strict=True):
-        if not together:
-            model.forget()
-        answers.append(model.answer(question.ids, limit, exactly=True))
+    for prompt in prompts:
+        model.forget()
+        answers.append(model.answer(prompt.ids, prompt.limit, exactly=True))
     return answers
 
 
@@ -166,6 +170,7 @@ def _timing(recipe: str, way: str, seconds: list[float], given: list[list[Answer
     firsts = [answers[0].prefill_seconds for answers in given]
     nexts = [answer.prefill_seconds for answers in given for answer in answers[1:]]
     evaluated = sum(answer.evaluated_tokens for answer in every)
+    prefill = sum(answer.prefill_seconds for answer in every)
     # The first token of an answer comes with its prompt.
     generated = sum(answer.tokens - 1 for answer in every)
     return Timing(
@@ -173,10 +178,8 @@ def _timing(recipe: str, way: str, seconds: list[float], given: list[list[Answer
         tasks=way,
         prompt_tokens=round(sum(answer.prompt_tokens for answer in every) / len(given)),
         evaluated_tokens=round(evaluated / len(given)),
-        prefill_per_second=round(evaluated / sum(a.prefill_seconds for a in every), 1),
-        generated_per_second=round(
-            generated / max(1e-9, sum(a.generation_seconds for a in every)), 1
-        ),
+        prefill_per_second=round(evaluated / prefill, 1),
+        generated_per_second=round(generated / max(1e-9, sum(seconds) - prefill), 1),
         first_token_seconds=round(sum(firsts) / len(firsts), 2),
         next_first_token_seconds=round(sum(nexts) / len(nexts), 2),
         seconds_per_incident=round(sum(seconds) / len(seconds), 2),

@@ -47,6 +47,9 @@ class Settings:
     def limit(self, question: Question) -> int:
         return self.max_tokens or question.room
 
+    def gbnf(self, question: Question) -> str | None:
+        return grammar.gbnf(question.task) if question.task in self.grammars else None
+
 
 def parser() -> argparse.ArgumentParser:
     made = cli.parser(
@@ -125,11 +128,19 @@ def answer(model: LocalModel, question: Question, settings: Settings, say=None) 
     return model.answer(
         question.ids,
         settings.limit(question),
-        grammar=grammar.gbnf(question.task) if question.task in settings.grammars else None,
+        grammar=settings.gbnf(question),
         temperature=settings.temperature,
         seed=settings.seed,
         say=say,
     )
+
+
+def answers(model: LocalModel, questions: Sequence[Question], settings: Settings) -> list[Answer]:
+    """The model's answers to questions about one incident."""
+    from immune_train.local_model import Prompt
+
+    prompts = [Prompt(one.ids, settings.limit(one), settings.gbnf(one)) for one in questions]
+    return model.answers(prompts, temperature=settings.temperature, seed=settings.seed)
 
 
 def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, Any]:
@@ -213,14 +224,17 @@ def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: A
     _say(_evidence_shown(questions))
     model = LocalModel(arguments.model, asker.context, threads=arguments.threads)
     rows = []
-    for i, question in enumerate(questions):
-        if arguments.stream:
+    if arguments.stream:
+        for i, question in enumerate(questions):
             print(_heading(question.task, i, len(questions)), end="")
-        given = answer(model, question, settings, _stream if arguments.stream else None)
-        if arguments.stream:
+            rows.append(as_row(model, question, answer(model, question, settings, _stream)))
             print(flush=True)
-        rows.append(as_row(model, question, given))
-        _say(_took(rows[-1]))
+            _say(_took(rows[-1]))
+    else:
+        given = answers(model, questions, settings)
+        rows = [as_row(model, *one) for one in zip(questions, given, strict=True)]
+        for row in rows:
+            _say(_took(row))
     if len(rows) > 1:
         evaluated = sum(row["evaluated_tokens"] for row in rows)
         apart = sum(row["prompt_tokens"] for row in rows)

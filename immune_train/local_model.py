@@ -1,7 +1,8 @@
 """One GGUF model under llama.cpp on this machine's processor: token ids in, an answer out.
 
-What a prompt shares with the one before it is not evaluated again. Answers are greedy unless a
-temperature is given, and the same call in the same order gives the same answer.
+What a prompt shares with the one before it is not evaluated again, and prompts that are mostly the
+same are answered side by side. Answers are greedy unless a temperature is given, and the same call
+in the same order gives the same answer.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ import codecs
 import ctypes
 import os
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from immune_data.errors import ImmuneError
+from immune_train.llama import Context, Model
 from immune_train.prompting import (
     END,
     END_OF_TEXT,
@@ -29,15 +29,12 @@ from immune_train.prompting import (
     token_bytes,
 )
 
-if TYPE_CHECKING:
-    from llama_cpp import Llama
-
-INSTALL = "pip install llama-cpp-python"
-
-_MAGIC = b"GGUF"
 _BATCH = 512
 # Tokenised by the model and by us when a model is loaded: were they different, so would be all.
 _PROBE = "Source IP: 10.0.0.7 | Timewindow: 12\n• 10:15-10:20 - it's a scan of 3,890 ports [HIGH]\n"
+
+# Prompts that share so much of the shortest one are answered side by side.
+_MOSTLY = 0.5
 
 # A grammar is asked about the likeliest tokens first, and about all only where it refuses these.
 _LIKELIEST = 64
@@ -47,12 +44,27 @@ _WIND_UP = 128
 _CLOSERS = ("\n\n", "\n")
 
 
+# Sequences that a context can hold; they take memory only by what they hold.
+_SEQUENCES = 8
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What to answer: the prompt's tokens, the most tokens of the answer, and its GBNF, if any."""
+
+    ids: Sequence[int]
+    limit: int
+    grammar: str | None = None
+
+
 @dataclass(frozen=True)
 class Answer:
     """An answer and what it took.
 
     `finish` says why it ends: `stop` (the model ended it), `length` (it was cut off), or
-    `wound_up` (its room ran out, and the grammar was led to its end).
+    `wound_up` (its room ran out, and the grammar was led to its end). Of answers that were written
+    side by side the first one has the seconds in which all prompts were read, and each the seconds
+    from there to its end.
     """
 
     text: str
@@ -64,12 +76,32 @@ class Answer:
     generation_seconds: float
 
 
+def together(prompts: Sequence[Prompt]) -> bool:
+    """Whether prompts are answered side by side: if they are mostly the same.
+
+    Each step then reads the model's weights once for all of them. Prompts that share little would
+    need as much memory as they are many.
+    """
+    lengths = [len(prompt.ids) for prompt in prompts]
+    return len(prompts) > 1 and _shared_by_all(prompts) > _MOSTLY * min(lengths)
+
+
+def _shared_by_all(prompts: Sequence[Prompt]) -> int:
+    first, *others = prompts
+    # The last token of each prompt is its own, since the logits after it are.
+    whole = min(len(prompt.ids) for prompt in prompts) - 1
+    return min([whole, *(shared(first.ids, other.ids) for other in others)])
+
+
 class LocalModel:
     """A loaded model.
 
+    Args:
+        context: the most tokens of a prompt and its answer.
+
     Raises:
         ImmuneError: the file is no GGUF that llama.cpp can load, its vocabulary is not Qwen2.5's,
-            or llama-cpp-python is missing.
+            there is no memory for it, or llama-cpp-python is missing.
     """
 
     def __init__(
@@ -78,12 +110,11 @@ class LocalModel:
         self.path = path
         self.context = context
         self.threads = threads or len(os.sched_getaffinity(0))
-        self._llama = _load(path, context, self.threads, flash)
-        # At the latest when Python ends, before it takes llama_cpp apart.
-        weakref.finalize(self, self._llama.close)
+        self._flash = flash
+        self.model = Model(path)
         self._check_vocabulary()
-        self._vocabulary = self._llama.n_vocab()
-        self._evaluated: list[int] = []
+        self._cells = 0
+        self._make_room(context)
 
     def answer(
         self,
@@ -106,77 +137,204 @@ class LocalModel:
         Raises:
             ImmuneError: the prompt fills the context.
         """
-        limit = min(limit, self.context - len(ids))
-        if limit < 1:
-            raise ImmuneError(
-                f"the prompt takes {len(ids)} tokens and the context holds {self.context}: "
-                "raise --context"
-            )
-        choose = _Chooser(
-            self._llama, grammar, temperature, np.random.default_rng(seed), never_end=exactly
-        )
-        text, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
+        prompt = Prompt(ids, limit, grammar)
+        writing = self._begin(prompt, temperature, seed, exactly=exactly, say=say)
         start = time.perf_counter()
-        evaluated = self._evaluate(list(ids))
-        token = choose(self._logits(), limit)
+        writing.evaluated = self._evaluate(list(ids))
+        writing.take(self._context.logits(self._last))
         first = time.perf_counter()
-        tokens = 0
-        while token not in (END, END_OF_TEXT):
-            tokens += 1
-            piece = decoder.decode(token_bytes(token))
-            text += piece
-            if say and piece:
-                say(piece)
-            if tokens == limit:
-                break
-            self._evaluate([*self._evaluated, token])
-            token = choose(self._logits(), limit - tokens)
-        rest = decoder.decode(b"", final=True)
-        if say and rest:
-            say(rest)
-        stopped = token in (END, END_OF_TEXT)
-        return Answer(
-            text=text + rest,
-            tokens=tokens,
-            finish="length" if not stopped else "wound_up" if choose.wound_up else "stop",
-            prompt_tokens=len(ids),
-            evaluated_tokens=evaluated,
-            prefill_seconds=first - start,
-            generation_seconds=time.perf_counter() - first,
-        )
+        while writing.goes_on:
+            self._context.decode([(writing.last, len(self._evaluated), 0, True)])
+            self._evaluated.append(writing.last)
+            writing.take(self._context.logits(0))
+        return writing.answer(first - start, time.perf_counter() - first)
+
+    def answers(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        exactly: bool = False,
+    ) -> list[Answer]:
+        """The answers to some prompts, written side by side if these are mostly the same.
+
+        Raises:
+            ImmuneError: a prompt fills the context.
+        """
+        if len(prompts) > _SEQUENCES or not together(prompts):
+            return [
+                self.answer(
+                    *(prompt.ids, prompt.limit),
+                    grammar=prompt.grammar,
+                    temperature=temperature,
+                    seed=seed,
+                    exactly=exactly,
+                )
+                for prompt in prompts
+            ]
+        writings = [self._begin(prompt, temperature, seed, exactly=exactly) for prompt in prompts]
+        begin = _shared_by_all(prompts)
+        ends = sum(len(writing.prompt.ids) - begin + writing.limit for writing in writings)
+        self._make_room(begin + ends)
+        start = time.perf_counter()
+        beginning = list(prompts[0].ids[:begin])
+        writings[0].evaluated = self._evaluate(beginning)
+        self._evaluated = []  # until all is well
+        for sequence in range(1, len(prompts)):
+            self._context.share(0, sequence, begin)
+        self._read_ends(writings, begin)
+        first = time.perf_counter()
+        took = self._write_on(writings)
+        for sequence in range(len(prompts)):
+            self._context.drop(sequence, begin if sequence == 0 else 0)
+        self._evaluated = beginning
+        return [
+            writing.answer(first - start if i == 0 else 0.0, took[i])
+            for i, writing in enumerate(writings)
+        ]
+
+    def _read_ends(self, writings: Sequence[_Writing], begin: int) -> None:
+        """Evaluate what each prompt has of its own, and choose the first token of each answer."""
+        rest = [
+            (token, at, sequence, at == len(writing.prompt.ids) - 1)
+            for sequence, writing in enumerate(writings)
+            for at, token in enumerate(writing.prompt.ids)
+            if at >= begin
+        ]
+        for start in range(0, len(rest), _BATCH):
+            part = rest[start : start + _BATCH]
+            self._context.decode(part)
+            for i, (_, _, sequence, last) in enumerate(part):
+                writings[sequence].evaluated += 1
+                if last:
+                    writings[sequence].take(self._context.logits(i))
+
+    def _write_on(self, writings: Sequence[_Writing]) -> list[float]:
+        """Write all answers to their ends, a token of each at a time; the seconds of each."""
+        took = [0.0] * len(writings)
+        start = time.perf_counter()
+        while going := [i for i, writing in enumerate(writings) if writing.goes_on]:
+            step = []
+            for i in going:
+                writing = writings[i]
+                at = len(writing.prompt.ids) + writing.tokens - 1
+                step.append((writing.last, at, i, True))
+            self._context.decode(step)
+            for row, i in enumerate(going):
+                writings[i].take(self._context.logits(row))
+                took[i] = time.perf_counter() - start
+        return took
 
     def forget(self) -> None:
         """Drop what was evaluated, so that the next prompt shares nothing with it."""
         self._evaluated = []
 
+    def _begin(
+        self,
+        prompt: Prompt,
+        temperature: float,
+        seed: int,
+        *,
+        exactly: bool,
+        say: Callable[[str], None] | None = None,
+    ) -> _Writing:
+        limit = min(prompt.limit, self.context - len(prompt.ids))
+        if limit < 1:
+            raise ImmuneError(
+                f"the prompt takes {len(prompt.ids)} tokens and the context holds {self.context}: "
+                "raise --context"
+            )
+        random = np.random.default_rng(seed)
+        choose = _Chooser(self.model, prompt.grammar, temperature, random, never_end=exactly)
+        return _Writing(prompt, limit, choose, say)
+
+    def _make_room(self, cells: int) -> None:
+        """Have a context of at least so many tokens; what was evaluated is lost to a larger one."""
+        if cells <= self._cells:
+            return
+        if self._cells:
+            self._context.close()
+        self._evaluated: list[int] = []
+        self._cells = -(-cells // _BATCH) * _BATCH
+        self._context = Context(
+            self.model,
+            self._cells,
+            batch=_BATCH,
+            threads=self.threads,
+            sequences=_SEQUENCES,
+            flash=self._flash,
+        )
+
     def _evaluate(self, ids: list[int]) -> int:
         """Evaluate what of `ids` is not yet; the number of tokens that took."""
         # At least the last one, whose logits are asked for.
         known = min(shared(self._evaluated, ids), len(ids) - 1)
-        llama = self._llama
-        llama.n_tokens = known  # what is cached from here on, `eval` drops
         self._evaluated = []
-        try:
-            llama.eval(ids[known:])
-        except RuntimeError as error:
-            raise ImmuneError(f"llama.cpp cannot evaluate with {self.path}: {error}") from None
+        self._context.drop(0, known)
+        for start in range(known, len(ids), _BATCH):
+            places = range(start, min(start + _BATCH, len(ids)))
+            self._context.decode([(ids[at], at, 0, at == len(ids) - 1) for at in places])
+            self._last = len(places) - 1
         self._evaluated = ids
         return len(ids) - known
 
-    def _logits(self) -> np.ndarray:
-        import llama_cpp
-
-        logits = llama_cpp.llama_get_logits_ith(self._llama.ctx, -1)
-        return np.ctypeslib.as_array(logits, shape=(self._vocabulary,))
-
     def _check_vocabulary(self) -> None:
-        llama = self._llama
-        known = llama.n_vocab() > max(START, END) and all(
-            llama.tokenize(name.encode(), add_bos=False, special=True) == [token]
+        model = self.model
+        known = model.size > max(START, END) and all(
+            model.tokenise(name, special=True) == [token]
             for name, token in (("<|im_start|>", START), ("<|im_end|>", END))
         )
-        if not known or llama.tokenize(_PROBE.encode(), add_bos=False) != text_ids(_PROBE):
+        if not known or model.tokenise(_PROBE) != text_ids(_PROBE):
             raise ImmuneError(f"{self.path} does not have Qwen2.5's vocabulary: export ours")
+
+
+class _Writing:
+    """An answer that is being written: logits in, token by token, until it ends."""
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        limit: int,
+        choose: _Chooser,
+        say: Callable[[str], None] | None,
+    ) -> None:
+        self.prompt, self.limit = prompt, limit
+        self.tokens, self.last, self.evaluated = 0, END, 0
+        self._choose, self._say = choose, say
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._text = ""
+        self._stopped = False
+
+    @property
+    def goes_on(self) -> bool:
+        return not self._stopped and self.tokens < self.limit
+
+    def take(self, logits: np.ndarray) -> None:
+        """Choose the next token."""
+        self.last = self._choose(logits, self.limit - self.tokens)
+        self._stopped = self.last in (END, END_OF_TEXT)
+        if not self._stopped:
+            self.tokens += 1
+            self._add(self._decoder.decode(token_bytes(self.last)))
+
+    def _add(self, piece: str) -> None:
+        self._text += piece
+        if self._say and piece:
+            self._say(piece)
+
+    def answer(self, prefill_seconds: float, generation_seconds: float) -> Answer:
+        self._add(self._decoder.decode(b"", final=True))
+        wound_up = self._choose.wound_up
+        return Answer(
+            text=self._text,
+            tokens=self.tokens,
+            finish="length" if not self._stopped else "wound_up" if wound_up else "stop",
+            prompt_tokens=len(self.prompt.ids),
+            evaluated_tokens=self.evaluated,
+            prefill_seconds=prefill_seconds,
+            generation_seconds=generation_seconds,
+        )
 
 
 class _Chooser:
@@ -184,14 +342,14 @@ class _Chooser:
 
     def __init__(
         self,
-        llama: Llama,
+        model: Model,
         grammar: str | None,
         temperature: float,
         random: np.random.Generator,
         *,
         never_end: bool,
     ) -> None:
-        self._grammar = Grammar(llama, grammar) if grammar else None
+        self._grammar = Grammar(model, grammar) if grammar else None
         self._temperature = temperature
         self._random = random
         self._never_end = never_end
@@ -235,12 +393,13 @@ class Grammar:
         ImmuneError: llama.cpp cannot read the grammar.
     """
 
-    def __init__(self, llama: Llama, gbnf: str) -> None:
+    def __init__(self, model: Model, gbnf: str) -> None:
         import llama_cpp
 
         self._library = llama_cpp
-        vocabulary = llama_cpp.llama_model_get_vocab(llama.model)
-        self._sampler = llama_cpp.llama_sampler_init_grammar(vocabulary, gbnf.encode(), b"root")
+        self._sampler = llama_cpp.llama_sampler_init_grammar(
+            model.vocabulary, gbnf.encode(), b"root"
+        )
         if not self._sampler:
             raise ImmuneError("llama.cpp cannot read the grammar: see what it says above")
 
@@ -270,47 +429,3 @@ class Grammar:
 
     def accept(self, token: int) -> None:
         self._library.llama_sampler_accept(self._sampler, token)
-
-
-def metadata(path: Path) -> dict[str, str]:
-    """What a GGUF file says of itself, by key; its weights are not read.
-
-    Raises:
-        ImmuneError: it is no GGUF file, or llama-cpp-python is missing.
-    """
-    llama = _opened(path, vocab_only=True)
-    try:
-        return dict(llama.metadata)
-    finally:
-        llama.close()
-
-
-def _load(path: Path, context: int, threads: int, flash: bool) -> Llama:
-    return _opened(
-        path,
-        n_ctx=context,
-        n_batch=_BATCH,
-        n_threads=threads,
-        n_threads_batch=threads,
-        flash_attn=flash,
-    )
-
-
-def _opened(path: Path, **settings: Any) -> Llama:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except OSError as error:
-        raise ImmuneError(f"cannot read the model {path}: {error.strerror}") from None
-    if magic != _MAGIC:
-        raise ImmuneError(f"{path} is not a GGUF file: make one with `immune_train.export`")
-    try:
-        import llama_cpp
-    except ImportError as error:
-        raise ImmuneError(f"llama-cpp-python cannot be loaded ({error}): {INSTALL}") from None
-    try:
-        return llama_cpp.Llama(str(path), verbose=False, **settings)
-    except (ValueError, RuntimeError, AssertionError) as error:
-        raise ImmuneError(
-            f"llama.cpp cannot load {path} ({error}): is the file whole, and is there memory?"
-        ) from None

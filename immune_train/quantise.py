@@ -26,7 +26,6 @@ QUANTS = {"q4_k_m": (15, 256), "q5_k_m": (17, 256), "q6_k": (18, 256), "q8_0": (
 DEFAULT = ("q4_k_m", "q5_k_m", "q8_0")
 
 _MEMORY = 1 << 29  # bytes of tensors that llama.cpp holds at a time
-_ERROR = 4  # llama.cpp's level of a line in its log
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,8 @@ def quantise(
     """
     import llama_cpp
 
+    from immune_train.llama import silence
+
     said = silence()
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.nthread = threads
@@ -171,25 +172,3 @@ def _passed(importance: Importance, kept: list[Any]) -> tuple[Any, Any]:
             override.value.val_i64 = value
     kept += [entries, overrides]
     return entries, overrides
-
-
-_said: list[str] = []
-_listener: Any = None
-
-
-def silence() -> list[str]:
-    """Keep llama.cpp from writing to the terminal; its complaints, from now on, in a list."""
-    global _listener
-    import llama_cpp
-
-    _said.clear()
-    if _listener is None:
-
-        @llama_cpp.llama_log_callback
-        def listener(level: int, text: bytes, _: Any) -> None:
-            if level == _ERROR and (line := " ".join(text.decode("utf-8", "replace").split())):
-                _said.append(line)
-
-        _listener = listener  # llama.cpp has its address: it may never go away
-    llama_cpp.llama_log_set(_listener, ctypes.c_void_p(0))
-    return _said

@@ -7,7 +7,6 @@ no others: the evidence before them was never learned, and would drown them.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import unicodedata
@@ -15,15 +14,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from immune_data.chat import with_system
 from immune_data.errors import ImmuneError
 from immune_data.prompts import Message
-from immune_train.quantise import silence
-
-if TYPE_CHECKING:
-    import numpy as np
+from immune_train.llama import Context, Model
 
 Report = Callable[[str], None]
 
@@ -91,134 +88,70 @@ def read(path: Path, chosen: Sequence[Sequence[Message]], threads: int, report: 
     Raises:
         ImmuneError: llama.cpp cannot load it, or a conversation is longer than its context.
     """
-    import numpy as np
-
-    with _Model(path, threads) as model:
-        rows = [model.tokenise(messages) for messages in chosen]
-        model.open(max(len(tokens) for tokens, _ in rows))
+    model = Model(path)
+    rows = [_tokenise(model, messages) for messages in chosen]
+    length = max(len(tokens) for tokens, _ in rows)
+    if length > model.trained_context:
+        raise ImmuneError(
+            f"a conversation has {length:,} tokens and {path.name} takes "
+            f"{model.trained_context:,}: name another file with --eval"
+        )
+    cells = -(-length // _BATCH) * _BATCH
+    context = Context(model, cells, batch=_BATCH, threads=threads)
+    try:
         parts = []
         for i, (tokens, answer) in enumerate(rows, 1):
             if i % 8 == 1:
                 report(f"reading answers by {path.name}: {i} of {len(rows)}")
-            parts.append(model.predict(tokens, answer))
+            parts.append(_predict(context, path.name, tokens, answer))
+    finally:
+        context.close()
+        model.close()
     return Reading(*(np.concatenate([part[i] for part in parts]) for i in (0, 1)))
 
 
-class _Model:
-    """A GGUF file loaded by llama.cpp."""
+def _tokenise(model: Model, messages: Sequence[Message]) -> tuple[list[int], int]:
+    """A conversation as it was trained on, and where its answer starts.
 
-    def __init__(self, path: Path, threads: int) -> None:
-        import llama_cpp
+    What a message says is plain text, in which a control token is letters; the answer is
+    tokenised apart from what precedes it; the last token is the answer's `<|im_end|>`.
+    """
+    start, end = (model.tokenise(name, special=True)[0] for name in ("<|im_start|>", "<|im_end|>"))
+    *asked, answer = with_system(messages)
+    tokens: list[int] = []
+    for message in asked:
+        tokens += [start, *_composed(model, f"{message.role}\n{message.content}")]
+        tokens += [end, *_composed(model, "\n")]
+    tokens += [start, *_composed(model, f"{answer.role}\n")]
+    return [*tokens, *_composed(model, answer.content), end], len(tokens)
 
-        self._path, self._threads = path, threads
-        self._library = llama_cpp
-        self._model: Any = None
-        self._context: Any = None
 
-    def __enter__(self) -> _Model:
-        said = silence()
-        parameters = self._library.llama_model_default_params()
-        parameters.n_gpu_layers = 0
-        self._library.llama_backend_init()
-        self._model = self._library.llama_model_load_from_file(bytes(self._path), parameters)
-        if not self._model:
-            reason = f" ({said[-1]})" if said else ""
-            raise ImmuneError(f"llama.cpp cannot load {self._path}{reason}: export it again")
-        self._vocabulary = self._library.llama_model_get_vocab(self._model)
-        self._width = self._library.llama_vocab_n_tokens(self._vocabulary)
-        self._start, self._end = (
-            self._pieces(token, special=True)[0] for token in ("<|im_start|>", "<|im_end|>")
-        )
-        return self
+def _composed(model: Model, text: str) -> list[int]:
+    """The tokens of a text, composed as Qwen2.5's tokenizer does and llama.cpp does not."""
+    return model.tokenise(unicodedata.normalize("NFC", text))
 
-    def __exit__(self, *_: object) -> None:
-        if self._context:
-            self._library.llama_free(self._context)
-        if self._model:
-            self._library.llama_model_free(self._model)
 
-    def open(self, length: int) -> None:
-        """Make room for conversations of up to `length` tokens."""
-        trained = self._library.llama_model_n_ctx_train(self._model)
-        if length > trained:
-            raise ImmuneError(
-                f"a conversation has {length:,} tokens and {self._path.name} takes {trained:,}: "
-                "name another file with --eval"
-            )
-        parameters = self._library.llama_context_default_params()
-        parameters.n_ctx = -(-length // _BATCH) * _BATCH
-        parameters.n_batch = parameters.n_ubatch = _BATCH
-        parameters.n_threads = parameters.n_threads_batch = self._threads
-        parameters.no_perf = True
-        self._context = self._library.llama_init_from_model(self._model, parameters)
-        if not self._context:
-            raise ImmuneError(
-                f"there is no memory for {length:,} tokens of context with {self._path.name}: "
-                "close other programs or measure elsewhere"
-            )
-
-    def tokenise(self, messages: Sequence[Message]) -> tuple[list[int], int]:
-        """A conversation as it was trained on, and where its answer starts.
-
-        What a message says is plain text, in which a control token is letters; the answer is
-        tokenised apart from what precedes it; the last token is the answer's `<|im_end|>`.
-        """
-        *asked, answer = with_system(messages)
-        tokens: list[int] = []
-        for message in asked:
-            tokens += [self._start, *self._pieces(f"{message.role}\n{message.content}")]
-            tokens += [self._end, *self._pieces("\n")]
-        tokens += [self._start, *self._pieces(f"{answer.role}\n")]
-        return [*tokens, *self._pieces(answer.content), self._end], len(tokens)
-
-    def _pieces(self, text: str, *, special: bool = False) -> list[int]:
-        """The tokens of a text, composed as Qwen2.5's tokenizer does and llama.cpp does not."""
-        content = unicodedata.normalize("NFC", text).encode()
-        room = len(content) + 2
-        found = (ctypes.c_int32 * room)()
-        count = self._library.llama_tokenize(
-            self._vocabulary, content, len(content), found, room, False, special
-        )
-        return list(found[:count])
-
-    def predict(self, tokens: Sequence[int], answer: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each token from `answer` on the log of its probability, and the likeliest token."""
-        import numpy as np
-
-        library = self._library
-        library.llama_memory_clear(library.llama_get_memory(self._context), True)
-        probabilities, greedy = [], []
-        batch = library.llama_batch_init(_BATCH, 0, 1)
-        try:
-            for start in range(0, len(tokens) - 1, _BATCH):
-                part = tokens[start : min(start + _BATCH, len(tokens) - 1)]
-                wanted = []
-                for i, token in enumerate(part):
-                    batch.token[i], batch.pos[i] = token, start + i
-                    batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
-                    batch.logits[i] = counted = start + i + 1 >= answer
-                    if counted:
-                        wanted.append(i)
-                batch.n_tokens = len(part)
-                if library.llama_decode(self._context, batch):
-                    raise ImmuneError(
-                        f"llama.cpp cannot evaluate {self._path.name}: there may be too little "
-                        "memory, or the file is damaged"
-                    )
-                for i in wanted:
-                    row = np.ctypeslib.as_array(
-                        library.llama_get_logits_ith(self._context, i), (self._width,)
-                    )
-                    highest = int(row.argmax())
-                    spread = np.exp(row - row[highest], dtype=np.float64).sum()
-                    value = float(row[tokens[start + i + 1]]) - float(row[highest])
-                    if not math.isfinite(value):
-                        raise ImmuneError(
-                            f"{self._path.name} predicts numbers that are not finite: the model "
-                            "is damaged, or went wrong in training"
-                        )
-                    probabilities.append(value - math.log(spread))
-                    greedy.append(highest)
-        finally:
-            library.llama_batch_free(batch)
-        return np.array(probabilities), np.array(greedy, dtype=np.int64)
+def _predict(
+    context: Context, name: str, tokens: Sequence[int], answer: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each token from `answer` on the log of its probability, and the likeliest token."""
+    context.drop(0)
+    probabilities, greedy = [], []
+    for start in range(0, len(tokens) - 1, _BATCH):
+        places = range(start, min(start + _BATCH, len(tokens) - 1))
+        context.decode([(tokens[at], at, 0, at + 1 >= answer) for at in places])
+        for at in places:
+            if at + 1 < answer:
+                continue
+            row = context.logits(at - start)
+            highest = int(row.argmax())
+            spread = np.exp(row - row[highest], dtype=np.float64).sum()
+            value = float(row[tokens[at + 1]]) - float(row[highest])
+            if not math.isfinite(value):
+                raise ImmuneError(
+                    f"{name} predicts numbers that are not finite: the model is damaged, or went "
+                    "wrong in training"
+                )
+            probabilities.append(value - math.log(spread))
+            greedy.append(highest)
+    return np.array(probabilities), np.array(greedy, dtype=np.int64)

@@ -49,9 +49,11 @@ def of_gguf(path: Path) -> TrainedOn | None:
     Raises:
         ImmuneError: it cannot be read, or llama-cpp-python is missing.
     """
-    from immune_train.local_model import metadata
+    from immune_train.llama import Model
 
-    found = metadata(path)
+    model = Model(path, vocab_only=True)
+    found = model.metadata()
+    model.close()
     try:
         return TrainedOn(*(found[_PREFIX + field.name] for field in fields(TrainedOn)))
     except KeyError:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +109,17 @@ def test_links_and_named_files_are_there() -> None:
                 assert (folder / target).exists(), f"{page} links {target}"
         for name in re.findall(r"`((?:immune_data|immune_train|sql|benchmarks)/[\w./-]+)`", text):
             assert (REPOSITORY / name).exists(), f"{page} names {name}"
+
+
+def test_the_text_for_an_importance_matrix_is_that_of_the_template(
+    training_out: Callable[[str], Path], qwen: Any
+) -> None:
+    (code,) = re.findall(r'^\$ python -c "\n(.*?)^" <', TEXTS["docs/edge.md"], re.DOTALL | re.M)
+    file = training_out("unified-clean") / "sft" / "unified-clean" / "train.jsonl"
+    with file.open() as lines:
+        ran = subprocess.run(
+            [sys.executable, "-c", code], stdin=lines, capture_output=True, text=True, check=True
+        )
+    messages = [json.loads(line)["messages"] for line in file.open(encoding="utf-8")]
+    expected = [qwen.apply_chat_template(each, tokenize=False) for each in messages]
+    assert ran.stdout == "".join(expected)

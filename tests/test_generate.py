@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import pytest
 from edge import incident, random_gguf
 
 from immune_data import control_tokens
+from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS, Message
 from immune_data.tokens import count
-from immune_train import generate
-from immune_train.local_model import LocalModel
+from immune_train import answer_parts, generate, grammar
+from immune_train.local_model import LocalModel, Prompt, together
 from immune_train.prompting import (
     END,
     FIRST_ADDED,
@@ -83,9 +85,7 @@ def test_llama_cpp_reads_the_texts_as_we_do(gguf: Path, recipe: str) -> None:
         text = "".join(
             f"<|im_start|>{m.role}\n{m.content}<|im_end|>\n" for m in with_default(question)
         )
-        ids = model._llama.tokenize(
-            f"{text}<|im_start|>assistant\n".encode(), add_bos=False, special=True
-        )
+        ids = model.model.tokenise(f"{text}<|im_start|>assistant\n", special=True)
         assert ids == question.ids
 
 
@@ -183,6 +183,66 @@ def test_all_tasks_as_json(gguf: Path, file: Path, capsys: pytest.CaptureFixture
         assert other["evaluated_tokens"] < 0.25 * other["prompt_tokens"]
     assert "prompt tokens evaluated; asked one by one they are" in err.splitlines()[-1]
     assert run(capsys, *arguments, "--recipe", "unified-edge")[0].startswith("--- summary ---\n")
+
+
+def prompts_of(recipe: str, limit: int = 30, **facts: Any) -> list[Prompt]:
+    questions = Asker(recipe).questions(asked(recipe, **facts), TASKS)
+    return [Prompt(question.ids, limit) for question in questions]
+
+
+@pytest.mark.parametrize("lines", [3, 12, 300])
+def test_answers_side_by_side_are_those_given_one_by_one(gguf: Path, lines: int) -> None:
+    """Of different lengths, after another incident, before the next, and with room to grow."""
+    prompts = prompts_of("unified-edge", lines=lines)
+    limits = (40, 7, 1)
+    prompts = [replace(one, limit=limit) for one, limit in zip(prompts, limits, strict=True)]
+    assert together(prompts)
+    model = LocalModel(gguf, 4096, threads=1)
+    model.answers(prompts_of("unified-edge", incident_id="another"))
+    beside = model.answers(prompts)
+    assert sum(answer.evaluated_tokens for answer in beside) < 1.3 * len(prompts[0].ids)
+    again = model.answers(prompts)
+    assert all(answer.evaluated_tokens < 400 for answer in again)
+    apart = []
+    for prompt in prompts:
+        model.forget()
+        apart.append(model.answer(prompt.ids, prompt.limit))
+    for one, other, third in zip(apart, beside, again, strict=True):
+        assert (one.text, one.tokens, one.finish) == (other.text, other.tokens, other.finish)
+        assert (one.text, one.tokens, one.finish) == (third.text, third.tokens, third.finish)
+        assert one.evaluated_tokens == one.prompt_tokens == other.prompt_tokens
+    assert [answer.prefill_seconds > 0 for answer in beside] == [True, False, False]
+
+
+def test_answers_side_by_side_may_take_more_than_one_context(gguf: Path) -> None:
+    prompts = prompts_of("unified-edge", limit=300, lines=12)
+    fits = max(len(prompt.ids) for prompt in prompts) + 300
+    model = LocalModel(gguf, fits, threads=1)
+    assert [answer.tokens for answer in model.answers(prompts, exactly=True)] == [300] * 3
+    with pytest.raises(ImmuneError, match="raise --context"):
+        LocalModel(gguf, fits - 301, threads=1).answers(prompts)
+
+
+def test_grammars_and_temperatures_hold_side_by_side(gguf: Path) -> None:
+    prompts = [
+        replace(prompt, limit=160, grammar=None if task == "summary" else grammar.gbnf(task))
+        for task, prompt in zip(TASKS, prompts_of("unified-edge"), strict=True)
+    ]
+    model = LocalModel(gguf, 2048, threads=1)
+    warm = [model.answers(prompts, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    texts = [[answer.text for answer in answers] for answers in warm]
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2]
+    assert not answer_parts.missing("risk", texts[0][2])
+
+
+def test_only_prompts_that_are_mostly_the_same_are_answered_side_by_side(gguf: Path) -> None:
+    documented = prompts_of("unified-clean")
+    assert not together(documented)
+    assert not together(documented[:1])
+    assert together(prompts_of("unified-edge"))
+    answers = LocalModel(gguf, 2048, threads=1).answers(documented)
+    assert all(answer.prefill_seconds > 0 for answer in answers)
 
 
 @pytest.mark.parametrize("recipe", ["unified-clean", "unified-edge"])

@@ -178,7 +178,7 @@ def test_llama_cpp_and_the_regular_expression_agree(
 
 def let_through(model: LocalModel, task: str, text: str, *, ending: bool = True) -> bool:
     """Whether llama.cpp would let a text and then its end through, token by token."""
-    walk = Grammar(model._llama, grammar.gbnf(task))
+    walk = Grammar(model.model, grammar.gbnf(task))
     for token in [*text_ids(text), *([END] if ending else [])]:
         if not walk.allowed([token]).all():
             return False
@@ -227,4 +227,4 @@ def test_asking_about_the_likeliest_first_changes_nothing(
 
 def test_a_grammar_that_cannot_be_read_is_an_error(model: LocalModel) -> None:
     with pytest.raises(ImmuneError, match="cannot read the grammar"):
-        Grammar(model._llama, "root ::= (")
+        Grammar(model.model, "root ::= (")
