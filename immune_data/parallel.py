@@ -57,6 +57,13 @@ def workers(processes: int) -> Iterator[Executor | None]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def apart(function: Callable[..., Result], *arguments: object, **named: object) -> Result:
+    """`function(…)` in a process of its own, whose memory is its alone, and that ends with ours."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker) as pool:
+        return pool.submit(function, *arguments, **named).result()
+
+
 def in_order(
     pool: Executor | None,
     function: Callable[[Item], Result],

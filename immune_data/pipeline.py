@@ -50,7 +50,7 @@ def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConne
     connection = duckdb.connect(
         config={
             "threads": threads,
-            "memory_limit": "256MB",
+            "memory_limit": "384MB",
             "temp_directory": str(scratch / "spill"),
             "preserve_insertion_order": True,
             "autoinstall_known_extensions": False,

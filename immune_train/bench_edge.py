@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import platform
 import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import cli
+from immune_data import cli, parallel
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
 
@@ -252,7 +250,7 @@ def command(arguments: argparse.Namespace) -> None:
                 *(model, tuple(dict.fromkeys(arguments.recipe)), incidents, tokens),
                 *(arguments.threads, arguments.flash),
             )
-            measured.append(_apart(job))
+            measured.append(parallel.apart(measure, job))
             if not arguments.json:
                 _show(measured[-1], len(incidents))
     if arguments.json:
@@ -281,11 +279,6 @@ def _incidents(arguments: argparse.Namespace) -> tuple[Incident, ...]:
         except OSError as error:
             raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
     return tuple(found)
-
-
-def _apart(job: Job) -> Timings:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measure, job).result()
 
 
 def _show(measured: Timings, incidents: int) -> None:

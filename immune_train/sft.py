@@ -7,13 +7,11 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli, staging
+from immune_data import cli, parallel, staging
 from immune_data.errors import ImmuneError
 
 if TYPE_CHECKING:
@@ -220,10 +218,9 @@ def _merge(settings: Config, seen: Preflight, output: Path) -> dict[str, Any]:
     revision = settings.model_revision
     rows = sorted(seen.eval.rows, key=lambda row: len(row.input_ids))[:_COMPARED]
     # In a process of its own, where nothing has rewritten transformers and peft.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-        found = fresh.submit(
-            merge.write, base, adapter, output / run.MERGED, revision=revision, rows=rows
-        ).result()
+    found = parallel.apart(
+        merge.write, base, adapter, output / run.MERGED, revision=revision, rows=rows
+    )
     print(f"merged_16bit against the adapter on its base: {found}")
     return {"merged": {"largest_difference": found.largest, "same_greedy": found.same_greedy}}
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from edge import incident, random_gguf
 
@@ -84,3 +88,19 @@ def test_wrong_usage_is_one_sentence(
 ) -> None:
     given = [gguf if argument == "GGUF" else argument for argument in arguments]
     assert says in refused(bench_edge.main, *given)
+
+
+def test_a_bench_that_is_killed_leaves_no_process(gguf: Path) -> None:
+    arguments = ["--model", gguf, "--dag-tokens", "3000", "--answer-tokens", "900", "9", "9"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "immune_train.bench_edge", *arguments], stderr=subprocess.DEVNULL
+    )
+    bench = psutil.Process(started.pid)
+    deadline = time.monotonic() + 60
+    while not (children := bench.children(recursive=True)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)  # in the middle of it, or still importing
+    started.kill()
+    started.wait()
+    assert children
+    assert psutil.wait_procs(children, timeout=30)[1] == []
