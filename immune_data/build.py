@@ -118,14 +118,30 @@ class _Build:
 
         `tables_inputs` is what current tables were made from; without it the sources are read.
         """
+        import duckdb
+
+        from immune_data import pipeline
+
+        try:
+            return self._make(hidden, tables_inputs)
+        except duckdb.OutOfMemoryException:
+            raise ImmuneError(
+                f"the tables in {self.out} do not fit the {pipeline.MEMORY} that DuckDB may use: "
+                "run again with --threads 1, which needs half of it; nothing was changed"
+            ) from None
+
+    def _make(self, hidden: Path, tables_inputs: dict[str, Any] | None) -> dict[str, Any]:
         from immune_data import answers, parallel, pipeline, records
 
         renderer = records.renderer(self.recipe)
-        with parallel.workers(self._processes()) as pool:
-            tables = self.tables
-            if tables_inputs is None:
-                tables = hidden / "tables"
+        tables = self.tables
+        if tables_inputs is None:
+            tables = hidden / "tables"
+            with parallel.workers(self._processes()) as pool:
                 tables_inputs = self._make_tables(tables, pool)
+            parallel.release()
+        # New ones: those that have read the sources hold on to twice the memory.
+        with parallel.workers(self._processes()) as pool:
             tables_sha256 = manifest.digest(tables_inputs)
             # Other recipes' relations stay, as long as they were made from the same tables.
             kept = _asked(self.database, "from main.made_from") == [(tables_sha256,)]

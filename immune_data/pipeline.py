@@ -42,6 +42,9 @@ def steps() -> list[tuple[str, Path]]:
 # made for narrow rows: of rows as wide as ours, one group is a whole table.
 _ROW_GROUP = 8192
 
+# What a hundred times the sample needs. DuckDB spills what it can, but not all it holds.
+MEMORY = "320MB"
+
 
 def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConnection:
     """Open a database to build in, bounded in memory, spilling into `scratch`."""
@@ -50,7 +53,7 @@ def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConne
     connection = duckdb.connect(
         config={
             "threads": threads,
-            "memory_limit": "384MB",
+            "memory_limit": MEMORY,
             "temp_directory": str(scratch / "spill"),
             "preserve_insertion_order": True,
             "autoinstall_known_extensions": False,

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from immune_data import chat, control_tokens, conversation
 from immune_data.conversation import Conversations, Counted
-from immune_data.parallel import behind, in_order
+from immune_data.parallel import behind, in_order, release
 from immune_data.pipeline import appending
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
@@ -276,6 +276,7 @@ def write(
             train.write(rendered.lines["train"])
             held_out.write(rendered.lines["eval"])
             do(writer.write_table, rendered.conversations)
+    release()
     # By way of a file: rows appended in one transaction would all wait in memory for its end.
     connection.execute("create table conversations as from read_parquet(?)", [str(conversations)])
     connection.execute("drop table dag_places; drop table answer_places")
@@ -313,7 +314,7 @@ def _rows(
     """The rows of a table that `wanted` names by their rowid, as they lie in it."""
     rows = connection.execute(f"select count(*) from {table}").fetchall()[0][0]
     taken = np.zeros(rows, dtype=bool)
-    taken[[rowid for (rowid,) in connection.execute(wanted).fetchall()]] = True
+    taken[connection.execute(wanted).fetchnumpy()["rowid"]] = True
     scan = f"select rowid, {', '.join(keys)}, tokens, text from {table}"
     for batch in connection.sql(scan).to_arrow_reader(_SCANNED):
         frame = pl.DataFrame(batch)

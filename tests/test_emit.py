@@ -646,6 +646,20 @@ def test_the_database_holds_tables_and_relations_and_how_they_were_made(sample_o
         ]
 
 
+def test_too_little_memory_is_a_sentence(
+    source: Path,
+    earlier_out: Path,
+    refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "MEMORY", "1MB")
+    said = refused(emit.main, "--source", source, "--out", earlier_out)
+    assert said == (
+        f"the tables in {earlier_out} do not fit the 1MB that DuckDB may use: run again with "
+        "--threads 1, which needs half of it; nothing was changed"
+    )
+
+
 # The manifest and the check
 
 
