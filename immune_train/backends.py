@@ -32,6 +32,10 @@ def choose(wanted: str) -> str:
     """
     # Conversations differ in length at every step; without this, freed memory would lie in pieces.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    if "WORLD_SIZE" not in os.environ:
+        # One process trains on one device; the libraries would want to share it out over all.
+        first, _, _ = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = first
     import torch
 
     _quiet()

@@ -6,6 +6,7 @@ its answer is an error, unless the config says what to do with it, and then it i
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -114,7 +115,8 @@ def show(preflight: Preflight, config: Config) -> None:
     columns = ["split", "task", "records", "tokens", "with loss", "share"]
     table(f"what {config.name} trains on", columns, rows)
     counts = preflight.train.counts()
-    of_step = f"{config.step} conversations a step"
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    of_step = f"{config.step * processes} conversations a step"
     used = "packed" if config.packing else "padded"
     print(
         f"{of_step}, {used}: {preflight.padding_efficiency:.1%} of the tokens of padded batches "

@@ -71,6 +71,8 @@ def _example(row: Row) -> dict[str, Any]:
 
 def _class() -> type:
     """The trainer's class, made late: unsloth replaces `SFTTrainer` when it is imported."""
+    from contextlib import nullcontext
+
     import torch
     from torch.utils.data import SequentialSampler
     from trl import SFTTrainer
@@ -90,10 +92,14 @@ def _class() -> type:
             return super()._get_train_sampler(train_dataset)
 
         def training_step(self, model, inputs, num_items_in_batch=None):
-            losses = [
-                super(Trainer, self).training_step(model, one, num_items_in_batch)
-                for one in inputs.get(MICRO_BATCHES, [inputs])
-            ]
+            batches = inputs.get(MICRO_BATCHES, [inputs])
+            losses = []
+            for number, one in enumerate(batches, 1):
+                # Processes may need different numbers of packs for a step, so that their
+                # gradients can only meet at the last one of each.
+                apart = number < len(batches) and hasattr(model, "no_sync")
+                with model.no_sync() if apart else nullcontext():
+                    losses.append(super().training_step(model, one, num_items_in_batch))
             loss = torch.stack(losses).sum()
             if self._running is None:
                 self._running = self._at_checkpoint(loss)
@@ -124,9 +130,20 @@ def _class() -> type:
             super()._save_checkpoint(*rest, **more)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            if self.args.device.type != "cpu" or return_outputs:
+            on_cpu = self.args.device.type == "cpu"
+            alone = self.accelerator.num_processes == 1
+            if return_outputs or (alone and not on_cpu):
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            loss = answer_loss(model, inputs, num_items_in_batch)
+            if on_cpu:
+                loss = answer_loss(model, inputs, num_items_in_batch)
+            else:
+                # TRL's own method collects figures for its log from all processes at every batch,
+                # and would wait for ever for one that has fewer batches.
+                given = {**inputs, "use_cache": False, "fused_lm_head": True}
+                outputs = model(**given)
+                items = num_items_in_batch
+                items = outputs.label_mask.sum() if items is None else torch.as_tensor(items)
+                loss = -outputs.log_probs.sum() / items.clamp(min=1)
             several = num_items_in_batch is not None and self.args.average_tokens_across_devices
             return loss * self.accelerator.num_processes if several else loss
 

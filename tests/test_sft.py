@@ -22,7 +22,7 @@ import yaml
 from corpus import digests, manifest
 from training import record, write
 
-from immune_train import config, merge, progress, run, sft
+from immune_train import config, dataset, merge, progress, run, sft
 
 CLEAN = "unified-clean"
 
@@ -377,19 +377,17 @@ def test_merging_what_is_not_there(
 # Several processes
 
 
-def test_two_processes_are_one_with_twice_the_batch(
-    command: Callable[..., list[str]], tmp_path: Path
-) -> None:
-    settings = ["lora_dropout=0.0", "max_steps=2", "logging_steps=1", "eval_steps=2"]
-    settings += ["save_steps=2", "order=emitted", "merge=false"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert sft.main(command(one, *settings)) == 0
+STEPWISE = ("lora_dropout=0.0", "logging_steps=1", "order=emitted", "merge=false")
+
+
+def in_two_processes(arguments: list[str]) -> str:
+    """Train so; what was printed."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
             *("--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
             *("-m", "immune_train.sft"),
-            *command(two, *settings, "per_device_train_batch_size=1"),
+            *arguments,
         ],
         capture_output=True,
         text=True,
@@ -398,13 +396,44 @@ def test_two_processes_are_one_with_twice_the_batch(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("what tiny trains on") == 1
+    return done.stdout
+
+
+def assert_same_losses(one: Path, two: Path, steps: list[int]) -> None:
     first, second = run.metrics(one), run.metrics(two)
-    assert [line["step"] for line in first] == [line["step"] for line in second] == [1, 2, 2]
+    assert [line["step"] for line in first] == [line["step"] for line in second] == steps
     for line, other in zip(first, second, strict=True):
         losses = {key: value for key, value in line.items() if key.endswith("loss")}
         assert {key: other[key] for key in losses} == pytest.approx(losses, rel=1e-5)
+
+
+def test_two_processes_are_one_with_twice_the_batch(
+    command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    settings = [*STEPWISE, "max_steps=2", "eval_steps=2", "save_steps=2"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert sft.main(command(one, *settings)) == 0
+    said = in_two_processes(command(two, *settings, "per_device_train_batch_size=1"))
+    assert said.count("what tiny trains on") == 1
+    assert "\n2 conversations a step" in said
+    assert_same_losses(one, two, [1, 2, 2])
     assert (two / "run.json").is_file()
+
+
+def test_two_processes_may_need_different_numbers_of_packs(
+    command: Callable[..., list[str]], training_out: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Each of a step and of an evaluation: none waits for a pack that the other does not have."""
+    records = dataset.from_folder(training_out(CLEAN) / "sft" / CLEAN)
+    chosen = dataset.shortest(records.train, 24)
+    longest = max(record.tokens for record in [*chosen, *dataset.shortest(records.eval, 5)])
+    settings = [*STEPWISE, "packing=true", "gradient_accumulation_steps=4", "records_train=24"]
+    settings += ["records_eval=5", "max_steps=3", "eval_steps=3", "save_steps=3"]
+    settings += [f"max_length={longest}", "per_device_eval_batch_size=1"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert sft.main(command(one, *settings, "per_device_train_batch_size=2")) == 0
+    in_two_processes(command(two, *settings, "per_device_train_batch_size=1"))
+    assert_same_losses(one, two, [1, 2, 3, 3])
 
 
 # What can go wrong
