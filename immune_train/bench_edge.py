@@ -51,6 +51,7 @@ class Job:
     answer_tokens: tuple[int, ...]
     threads: int | None
     flash: bool
+    side_by_side: bool
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def measure(job: Job) -> Timings:
             for way in WAYS:
                 model.forget()
                 start = time.perf_counter()
-                answers = _answers(model, questions, job.answer_tokens, together=way == "all")
+                answers = _answers(model, questions, job, together=way == "all")
                 seconds.setdefault((recipe, way), []).append(time.perf_counter() - start)
                 given.setdefault((recipe, way), []).append(answers)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -149,13 +150,14 @@ def measure(job: Job) -> Timings:
 
 
 def _answers(
-    model: LocalModel, questions: Sequence[Question], tokens: Sequence[int], *, together: bool
+    model: LocalModel, questions: Sequence[Question], job: Job, *, together: bool
 ) -> list[Answer]:
     from immune_train.local_model import Prompt
 
-    prompts = [Prompt(one.ids, limit) for one, limit in zip(questions, tokens, strict=True)]
+    limits = zip(questions, job.answer_tokens, strict=True)
+    prompts = [Prompt(one.ids, limit) for one, limit in limits]
     if together:
-        return model.answers(prompts, exactly=True)
+        return model.answers(prompts, exactly=True, beside=job.side_by_side)
     answers = []
     for prompt in prompts:
         model.forget()
@@ -229,6 +231,12 @@ def parser() -> argparse.ArgumentParser:
         help="recipes to compare (default: unified-clean unified-edge)",
     )
     made.add_argument("--threads", type=cli.positive, help="default: one per processor")
+    made.add_argument(
+        "--side-by-side",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="as `generate` does with --task all (default)",
+    )
     made.add_argument("--flash", action="store_true", help="use llama.cpp's flash attention")
     made.add_argument("--json", action="store_true", help="print the timings as JSON")
     return made
@@ -248,7 +256,7 @@ def command(arguments: argparse.Namespace) -> None:
             report(f"timing {model.name}")
             job = Job(
                 *(model, tuple(dict.fromkeys(arguments.recipe)), incidents, tokens),
-                *(arguments.threads, arguments.flash),
+                *(arguments.threads, arguments.flash, arguments.side_by_side),
             )
             measured.append(parallel.apart(measure, job))
             if not arguments.json:

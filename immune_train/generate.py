@@ -43,6 +43,7 @@ class Settings:
     max_tokens: int | None
     temperature: float
     seed: int
+    side_by_side: bool = True
 
     def limit(self, question: Question) -> int:
         return self.max_tokens or question.room
@@ -89,6 +90,13 @@ def parser() -> argparse.ArgumentParser:
         "--grammar",
         action=argparse.BooleanOptionalAction,
         help="only let the documented structure through (default: for risk; offered for cause)",
+    )
+    made.add_argument(
+        "--side-by-side",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with --task all, write answers that share their evidence a token of each at a time"
+        " (default; see bench_edge for what is faster here)",
     )
     made.add_argument("--threads", type=cli.positive, help="default: one per processor")
     made.add_argument(
@@ -140,7 +148,12 @@ def answers(model: LocalModel, questions: Sequence[Question], settings: Settings
     from immune_train.local_model import Prompt
 
     prompts = [Prompt(one.ids, settings.limit(one), settings.gbnf(one)) for one in questions]
-    return model.answers(prompts, temperature=settings.temperature, seed=settings.seed)
+    return model.answers(
+        prompts,
+        temperature=settings.temperature,
+        seed=settings.seed,
+        beside=settings.side_by_side,
+    )
 
 
 def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, Any]:
@@ -181,7 +194,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             f"there is no grammar of a summary, only of {' and '.join(grammar.TASKS)}: "
             "leave out --grammar"
         )
-    return Settings(grammars, arguments.max_tokens, arguments.temperature, arguments.seed)
+    return Settings(
+        *(grammars, arguments.max_tokens, arguments.temperature, arguments.seed),
+        side_by_side=arguments.side_by_side,
+    )
 
 
 def _temperature(text: str) -> float:

@@ -156,13 +156,18 @@ class LocalModel:
         temperature: float = 0.0,
         seed: int = 0,
         exactly: bool = False,
+        beside: bool = True,
     ) -> list[Answer]:
         """The answers to some prompts, written side by side if these are mostly the same.
+
+        Args:
+            beside: whether they may be; a processor that is slow at few rows at a time is faster
+                one after the other.
 
         Raises:
             ImmuneError: a prompt fills the context.
         """
-        if len(prompts) > _SEQUENCES or not together(prompts):
+        if not beside or len(prompts) > _SEQUENCES or not together(prompts):
             return [
                 self.answer(
                     *(prompt.ids, prompt.limit),

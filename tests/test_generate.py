@@ -241,8 +241,12 @@ def test_only_prompts_that_are_mostly_the_same_are_answered_side_by_side(gguf: P
     assert not together(documented)
     assert not together(documented[:1])
     assert together(prompts_of("unified-edge"))
-    answers = LocalModel(gguf, 2048, threads=1).answers(documented)
-    assert all(answer.prefill_seconds > 0 for answer in answers)
+    model = LocalModel(gguf, 2048, threads=1)
+    for answers in (
+        model.answers(documented),
+        model.answers(prompts_of("unified-edge"), beside=False),
+    ):
+        assert all(answer.prefill_seconds > 0 for answer in answers)
 
 
 @pytest.mark.parametrize("recipe", ["unified-clean", "unified-edge"])
