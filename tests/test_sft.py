@@ -23,6 +23,7 @@ from corpus import digests, manifest
 from training import record, write
 
 from immune_train import config, dataset, merge, progress, run, sft
+from immune_train.packing import best_fit_decreasing
 
 CLEAN = "unified-clean"
 
@@ -425,11 +426,21 @@ def test_two_processes_may_need_different_numbers_of_packs(
 ) -> None:
     """Each of a step and of an evaluation: none waits for a pack that the other does not have."""
     records = dataset.from_folder(training_out(CLEAN) / "sft" / CLEAN)
-    chosen = dataset.shortest(records.train, 24)
-    longest = max(record.tokens for record in [*chosen, *dataset.shortest(records.eval, 5)])
+    lengths = [record.tokens for record in dataset.shortest(records.train, 24)]
+    longest = max(lengths + [record.tokens for record in dataset.shortest(records.eval, 5)])
+    fours = [lengths[at : at + 4] for at in range(0, 24, 4)]  # what each process has of a step
+
+    def packs(capacity: int) -> list[int]:
+        return [len(best_fit_decreasing(four, capacity)) for four in fours]
+
+    capacity = next(
+        capacity
+        for capacity in range(longest, 4 * longest)
+        if (found := packs(capacity))[::2] != found[1::2]
+    )
     settings = [*STEPWISE, "packing=true", "gradient_accumulation_steps=4", "records_train=24"]
     settings += ["records_eval=5", "max_steps=3", "eval_steps=3", "save_steps=3"]
-    settings += [f"max_length={longest}", "per_device_eval_batch_size=1"]
+    settings += [f"max_length={capacity}", "per_device_eval_batch_size=1"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert sft.main(command(one, *settings, "per_device_train_batch_size=2")) == 0
     in_two_processes(command(two, *settings, "per_device_train_batch_size=1"))
