@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from immune_data.errors import ImmuneError
+from immune_train.dataset import MANIFEST
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
     from immune_train.prompting import Asker
 
-MANIFEST = "manifest.json"
 _PREFIX = "immune."
 
 
