@@ -38,7 +38,7 @@ def choose(wanted: str) -> str:
         os.environ["CUDA_VISIBLE_DEVICES"] = first
     import torch
 
-    _quiet()
+    quiet()
     there = importlib.util.find_spec("unsloth") is not None
     if wanted == "unsloth" and not (there and torch.cuda.is_available()):
         lacks = "is not installed (pip install 'immune[unsloth]')" if not there else "needs CUDA"
@@ -97,7 +97,7 @@ def tokenizer(config: Config) -> Any:
         )
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep the libraries' notices to their developers, and bars where no terminal is, away."""
     import sys
     import warnings

@@ -135,8 +135,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from immune_train import config
+    from immune_train import backends, config
 
+    backends.quiet()
     folder = arguments.run
     if not (folder / run.CONFIG).is_file():
         raise ImmuneError(f"{folder} holds no run (no {run.CONFIG}): train one first")

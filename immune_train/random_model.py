@@ -98,6 +98,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
+    from immune_train import backends
+
+    backends.quiet()
     write(arguments.out, arguments.size, seed=arguments.seed, dtype=arguments.dtype)
     print(f"wrote {arguments.out}")
 
