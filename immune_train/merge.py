@@ -58,6 +58,9 @@ def write(
     Raises:
         ImmuneError: the base or the adapter cannot be loaded, or `folder` cannot be written.
     """
+    from immune_train import backends
+
+    backends.quiet()
     import torch
     from transformers import AutoTokenizer
 
@@ -135,9 +138,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from immune_train import backends, config
+    from immune_train import config
 
-    backends.quiet()
     folder = arguments.run
     if not (folder / run.CONFIG).is_file():
         raise ImmuneError(f"{folder} holds no run (no {run.CONFIG}): train one first")

@@ -72,8 +72,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from transformers import AutoTokenizer
-
     from immune_train import backends, config, dataset, merge, run
     from immune_train.labels import Renderer
 
@@ -86,6 +84,8 @@ def command(arguments: argparse.Namespace) -> None:
             f"`python -m immune_train.merge --run {folder}`"
         )
     backends.choose("trl")
+    from transformers import AutoTokenizer
+
     settings = config.load(str(folder / run.CONFIG))
     with cli.progress() as report:
         found = (
