@@ -127,7 +127,7 @@ class _Build:
         except duckdb.OutOfMemoryException:
             raise ImmuneError(
                 f"the tables in {self.out} do not fit the {pipeline.MEMORY} that DuckDB may use: "
-                "run again with --threads 1, which needs half of it; nothing was changed"
+                "run again with --threads 1, which needs less; nothing was changed"
             ) from None
 
     def _make(self, hidden: Path, tables_inputs: dict[str, Any] | None) -> dict[str, Any]:

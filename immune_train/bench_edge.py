@@ -36,8 +36,6 @@ RECIPES = ("unified-clean", "unified-edge")
 # the reference, in the order of the tasks.
 DAG_TOKENS = (1500, 6200)
 ANSWER_TOKENS = (324, 226, 141)
-
-
 WAYS = ("one by one", "all")
 
 
@@ -259,9 +257,10 @@ def command(arguments: argparse.Namespace) -> None:
                 *(arguments.threads, arguments.flash, arguments.side_by_side),
             )
             measured.append(parallel.apart(measure, job))
-            if not arguments.json:
-                _show(measured[-1], len(incidents))
-    if arguments.json:
+    if not arguments.json:
+        for one in measured:
+            _show(one, len(incidents))
+    else:
         content = {
             "processor": processor(),
             "incidents": len(incidents),
@@ -309,7 +308,8 @@ def _show(measured: Timings, incidents: int) -> None:
     ]
     title = (
         f"{measured.model}: {measured.megabytes:,} MB, {measured.peak_megabytes:,} MB at most in "
-        f"memory, {measured.threads} threads of {processor()}; means of {incidents} incidents"
+        f"memory, {measured.threads} threads of {processor()}; "
+        f"{f'means of {incidents} incidents' if incidents > 1 else 'one incident'}"
     )
     cli.table(title, columns, rows)
     for line in ratios(measured.timings):

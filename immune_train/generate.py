@@ -43,7 +43,6 @@ class Settings:
     max_tokens: int | None
     temperature: float
     seed: int
-    side_by_side: bool = True
 
     def limit(self, question: Question) -> int:
         return self.max_tokens or question.room
@@ -143,16 +142,15 @@ def answer(model: LocalModel, question: Question, settings: Settings, say=None) 
     )
 
 
-def answers(model: LocalModel, questions: Sequence[Question], settings: Settings) -> list[Answer]:
-    """The model's answers to questions about one incident."""
+def answers(
+    model: LocalModel, questions: Sequence[Question], settings: Settings, *, beside: bool = True
+) -> list[Answer]:
+    """The model's answers to questions about one incident, side by side where they may be."""
     from immune_train.local_model import Prompt
 
     prompts = [Prompt(one.ids, settings.limit(one), settings.gbnf(one)) for one in questions]
     return model.answers(
-        prompts,
-        temperature=settings.temperature,
-        seed=settings.seed,
-        beside=settings.side_by_side,
+        prompts, temperature=settings.temperature, seed=settings.seed, beside=beside
     )
 
 
@@ -194,10 +192,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             f"there is no grammar of a summary, only of {' and '.join(grammar.TASKS)}: "
             "leave out --grammar"
         )
-    return Settings(
-        *(grammars, arguments.max_tokens, arguments.temperature, arguments.seed),
-        side_by_side=arguments.side_by_side,
-    )
+    return Settings(grammars, arguments.max_tokens, arguments.temperature, arguments.seed)
 
 
 def _temperature(text: str) -> float:
@@ -247,7 +242,7 @@ def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: A
             print(flush=True)
             _say(_took(rows[-1]))
     else:
-        given = answers(model, questions, settings)
+        given = answers(model, questions, settings, beside=arguments.side_by_side)
         rows = [as_row(model, *one) for one in zip(questions, given, strict=True)]
         for row in rows:
             _say(_took(row))

@@ -35,6 +35,8 @@ _PROBE = "Source IP: 10.0.0.7 | Timewindow: 12\n• 10:15-10:20 - it's a scan of
 
 # Prompts that share so much of the shortest one are answered side by side.
 _MOSTLY = 0.5
+# Sequences that a context can hold; they take memory only by what they hold.
+_SEQUENCES = 8
 
 # A grammar is asked about the likeliest tokens first, and about all only where it refuses these.
 _LIKELIEST = 64
@@ -42,10 +44,6 @@ _LIKELIEST = 64
 # lets a text end, it ends. What is left then is headings and levels, and they fit.
 _WIND_UP = 128
 _CLOSERS = ("\n\n", "\n")
-
-
-# Sequences that a context can hold; they take memory only by what they hold.
-_SEQUENCES = 8
 
 
 @dataclass(frozen=True)

@@ -656,7 +656,7 @@ def test_too_little_memory_is_a_sentence(
     said = refused(emit.main, "--source", source, "--out", earlier_out)
     assert said == (
         f"the tables in {earlier_out} do not fit the 1MB that DuckDB may use: run again with "
-        "--threads 1, which needs half of it; nothing was changed"
+        "--threads 1, which needs less; nothing was changed"
     )
 
 

@@ -22,7 +22,7 @@ import yaml
 from corpus import digests, manifest
 from training import record, write
 
-from immune_train import config, dataset, merge, progress, run, sft
+from immune_train import backends, config, dataset, merge, progress, run, sft
 from immune_train.packing import best_fit_decreasing
 
 CLEAN = "unified-clean"
@@ -445,6 +445,21 @@ def test_two_processes_may_need_different_numbers_of_packs(
     assert sft.main(command(one, *settings, "per_device_train_batch_size=2")) == 0
     in_two_processes(command(two, *settings, "per_device_train_batch_size=1"))
     assert_same_losses(one, two, [1, 2, 3, 3])
+
+
+@pytest.mark.parametrize(
+    ("visible", "world", "seen"),
+    [("2,3", None, "2"), (None, None, "0"), ("", None, ""), ("2,3", "2", "2,3")],
+)
+def test_one_process_takes_one_device(
+    visible: str | None, world: str | None, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("CUDA_VISIBLE_DEVICES", visible), ("WORLD_SIZE", world)):
+        monkeypatch.setenv(name, value or "")
+        if value is None:
+            monkeypatch.delenv(name)
+    assert backends.choose("trl") == "trl"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
 
 
 # What can go wrong
