@@ -41,8 +41,9 @@ def choose(wanted: str) -> str:
     quiet()
     there = importlib.util.find_spec("unsloth") is not None
     if wanted == "unsloth" and not (there and torch.cuda.is_available()):
-        lacks = "is not installed (pip install 'immune[unsloth]')" if not there else "needs CUDA"
-        raise ImmuneError(f"unsloth {lacks}: install it, or take --backend trl")
+        lacks = "needs CUDA" if there else "is not installed"
+        install = "" if there else "in a checkout of immune, pip install '.[unsloth]', or "
+        raise ImmuneError(f"unsloth {lacks}: {install}take --backend trl")
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if wanted == "unsloth" and several:
         raise ImmuneError("several GPUs are trained on by the trl back end: take --backend trl")

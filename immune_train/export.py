@@ -130,7 +130,8 @@ def _require() -> None:
             importlib.import_module(module)
         except ImportError as error:
             raise ImmuneError(
-                f"{package} cannot be loaded ({error}): pip install 'immune[edge]'"
+                f"{package} cannot be loaded ({error}): in a checkout of immune, "
+                "pip install '.[edge]'"
             ) from None
 
 

@@ -248,7 +248,7 @@ def _use(folder: Path, run: Run, terms: Terms) -> str:
     parts = [
         "## Use it",
         "The prompts are those it was trained with, and another wording costs quality. "
-        "The `immune` package builds them from an incident:",
+        "The package `immune-sft` builds them from an incident:",
     ]
     listed = run.exported.get("files", [])
     first = min(listed, key=lambda file: file["quant"] == SIXTEEN, default=None)
@@ -388,7 +388,7 @@ def _contents(folder: Path, run: Run) -> str:
     )
     return (
         f"## What is here\n\nThis repository holds {files}. `manifest.json` is the sha256 of every "
-        f"file. Made with `immune` {immune_data.__version__}.{by}"
+        f"file. Made with `immune-sft` {immune_data.__version__}.{by}"
     )
 
 

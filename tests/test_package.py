@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,8 @@ from corpus import Corpus, digests
 from immune_data import emit
 from immune_data.__main__ import VERBS
 
+NAME = "immune-sft"
+PACKAGES = ("immune_data", "immune_train", "tiktoken_ext")
 HEAVY = (
     "polars",
     "duckdb",
@@ -58,7 +61,7 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tracked = {
         path.relative_to(REPOSITORY).as_posix()
-        for package in ("immune_data", "immune_train", "tiktoken_ext")
+        for package in PACKAGES
         for path in (REPOSITORY / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -95,10 +98,36 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     metadata = texts["METADATA"].splitlines()
     assert "License-Expression: Apache-2.0" in metadata
     assert "Requires-Python: >=3.11" in metadata
+    assert f"Name: {NAME}" in metadata
+    keys = {line.partition(":")[0] for line in metadata}
+    assert {"Author", "Project-URL"} <= keys
+    for system in ("POSIX :: Linux", "MacOS"):
+        assert f"Classifier: Operating System :: {system}" in metadata
     core = [line for line in metadata if line.startswith("Requires-Dist") and "extra" not in line]
     assert not any("torch" in line or "transformers" in line for line in core)
     assert any("Apache License" in text for name, text in texts.items() if "LICENSE" in name)
     assert "immune-data = immune_data.__main__:main" in texts["entry_points.txt"]
+
+
+def test_nothing_is_installed_by_a_name_that_is_not_ours(wheel: Path) -> None:
+    """Somebody else's package is called `immune`; what we install is ours or a dependency."""
+    with zipfile.ZipFile(wheel) as archive:
+        [path] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = archive.read(path).decode()
+    required = set(re.findall(r"^Requires-Dist: ([\w-]+)", metadata, re.MULTILINE))
+    assert {name for name in required if name.startswith("immune")} <= {NAME}
+    texts = [REPOSITORY / "README.md"]
+    texts += (REPOSITORY / "docs").glob("*.md")
+    texts += [path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")]
+    wanted = {
+        name
+        for path in texts
+        for name in re.findall(
+            r"pip install (?:--?\S+ )*+['\"]?([\w.][\w.-]*)", path.read_text(encoding="utf-8")
+        )
+    }
+    assert wanted
+    assert wanted - required <= {".", NAME}
 
 
 def test_the_wheel_works_far_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
