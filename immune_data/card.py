@@ -427,8 +427,8 @@ def _rebuilding(datasets: Sequence[Dataset]) -> str:
     )
     return f"""## Rebuild it
 
-With `immune-sft` {immune_data.__version__} and the source files below, these commands give the same \
-bytes of JSONL, whose sha256 are in `<config>/manifest.json`:
+With `immune-sft` {immune_data.__version__} and the source files below, these commands give \
+the same bytes of JSONL, whose sha256 are in `<config>/manifest.json`:
 
 ```console
 {commands}
