@@ -24,7 +24,7 @@ from immune_data.parallel import behind, in_order, release
 from immune_data.pipeline import appending
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
-from immune_data.tokens import count, cut
+from immune_data.tokens import count
 
 if TYPE_CHECKING:
     import duckdb
@@ -160,10 +160,13 @@ class Renderer:
             Counted(_text(texts, record["answer_place"]), record["answer_tokens"])
             for record in group
         ]
-        limited = self._alike(facts, dag, group, answers)
-        for record, answer in zip(group, answers, strict=True):
+        ends = [_end(answer) for answer in answers]
+        limited = self._alike(facts, dag, group, ends)
+        for record, answer, end in zip(group, answers, ends, strict=True):
             task = record["task"]
-            evidence = self._within_context(task, facts, dag.text, limited, answer)
+            evidence = limited
+            if self.context is not None:
+                evidence = self.asking.fitted(facts, dag, limited, self.context, {task: end})
             messages = self._messages(task, facts, evidence, answer)
             lengths = _measure(messages, evidence, answer)
             line = Record(
@@ -207,33 +210,18 @@ class Renderer:
         facts: dict[str, str],
         dag: Counted,
         group: list[dict[str, Any]],
-        answers: list[Counted],
+        ends: list[int],
     ) -> Counted:
         """What is shown of the DAG before it is asked whether the conversation fits."""
         if self.context is None or self.asking.layout == "documented":
             return self.asking.limited(dag)
-        ends = {
-            record["task"]: chat.measure([Message("assistant", answer.text)]).answer
-            for record, answer in zip(group, answers, strict=True)
-        }
-        return self.asking.shared(facts, dag, self.context, ends)
+        tasks = [record["task"] for record in group]
+        return self.asking.shared(facts, dag, self.context, dict(zip(tasks, ends, strict=True)))
 
-    def _within_context(
-        self, task: str, facts: dict[str, str], dag: str, evidence: Counted, answer: Counted
-    ) -> Counted:
-        """`evidence`, or as much less of the DAG as the context asks for."""
-        if self.context is None:
-            return evidence
-        limit = self.asking.dag_limit
-        while True:
-            messages = self._messages(task, facts, evidence, answer)
-            over = _measure(messages, evidence, answer).total - self.context
-            if over <= 0:
-                return evidence
-            # Where texts meet, tokens may join, so that a first cut can fall short.
-            limit = min(limit, evidence.tokens) - over
-            shown = cut(dag, limit, self.asking.dag_marker)
-            evidence = Counted(shown, count(shown))
+
+def _end(answer: Counted) -> int:
+    """The tokens of a conversation from its answer on."""
+    return chat.measure([Message("assistant", answer.text)], {answer.text: answer.tokens}).answer
 
 
 def _measure(messages: list[Message], evidence: Counted, answer: Counted) -> chat.Lengths:

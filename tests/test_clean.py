@@ -10,6 +10,8 @@ import gzip
 import json
 import random
 import shutil
+import subprocess
+import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -327,3 +329,36 @@ def test_facts_full_of_tokens_leave_the_conversation_within_the_context(tmp_path
     corpus = Corpus().incident("a", facts=facts, dag="10:00 - seen\n" * 900).incident("b")
     source = corpus.write(tmp_path / "source")
     assert_clean(source, emitted(source, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("layout", ["documented", "evidence-first"])
+@pytest.mark.parametrize("context", [1, 700, 4096])
+def test_what_fits_no_context_is_emitted_with_a_warning_and_without_end(
+    context: int, layout: str, tmp_path: Path
+) -> None:
+    """Where answers are not cleaned, none is refused for its length: the evidence gives way."""
+    endless = "Low. " + "one two three four five six seven. " * 800
+    corpus = Corpus().incident("a", answers={"gpt-4o": {"cause": endless}}, dag="10:00 - x\n" * 900)
+    corpus.incident("b")
+    recipe = tmp_path / "whole.toml"
+    recipe.write_text(
+        'description = "x"\nextends = "unified-v2"\n[dag]\nwithin_context = true\n[records]\n'
+        f'max_sequence_tokens = {context}\nprompt_layout = "{layout}"\n'
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "immune_data.emit", "--recipe", str(recipe), "--out", str(out)]
+    command += ["--source", str(corpus.write(tmp_path / "source"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    shown = query(
+        out,
+        f"select incident_id, task, tokens <= {context}, contains(messages[-2].content, '{MARKER}')"
+        " from conversations",
+        "whole",
+    )
+    assert len(shown) == 6
+    for incident, task, fits, marked in shown:
+        assert fits or marked, (incident, task)
+        assert fits or context < 4096 or (incident, task) == ("a", "cause")
+    warned = "select count(*) from warnings where warning = 'over the context'"
+    assert query(out, warned, "whole") == [(sum(not fits for _, _, fits, _ in shown),)]
