@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from immune_data import textfile
 from immune_data.errors import ImmuneError
 from immune_data.pipeline import sql_folder
 
@@ -153,14 +154,8 @@ def read_ids(path: Path) -> list[str]:
     """
     import json
 
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ImmuneError(f"{path} is not UTF-8 text: give an id a line, or JSON lines") from None
     ids = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(textfile.read(path).split("\n"), start=1):
         found: object = line.strip()
         if line.lstrip().startswith("{"):
             try:

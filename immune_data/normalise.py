@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from immune_data import textfile
 from immune_data.measures import lengths
 from immune_data.parallel import behind, in_order
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, Model, Recipe
@@ -371,7 +372,7 @@ class _Reading:
             digits = place.lstrip("0")
             if not (digits.isascii() and digits.isdigit() and len(digits) < 4):
                 raise _Rejected("wrong_type", f"rankings has the place {place!r}")
-            name = self._spellings.get(key) if key is not None else None
+            name = self._spellings.get(textfile.composed(key)) if key is not None else None
             if name is None:
                 if key is not None:
                     complaints.undeclared.add(key)

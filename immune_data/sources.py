@@ -1,7 +1,8 @@
 """Read source files strictly: a JSON file in, its records one by one out, in bounded memory.
 
 A source file is a JSON array of objects, or one object that holds that array under `incidents`,
-plain or gzipped, in UTF-8 with or without a byte-order mark. A file that is anything else ends
+plain or gzipped, in UTF-8 with or without a byte-order mark. Keys are composed (NFC), since they
+are compared with names of the recipe; values stay as they are. A file that is anything else ends
 the run with a sentence that names the file and the row or byte; nothing is guessed or skipped.
 """
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from immune_data import textfile
 from immune_data.errors import ImmuneError
 from immune_data.recipes import JudgeRun, Recipe
 
@@ -103,12 +105,23 @@ def find(folder: Path, name: str, *, optional: bool = False) -> Path | None:
             f"source folder {folder} does not exist: name yours with --source, "
             "or write a sample corpus with `python -m immune_data.sample`"
         )
-    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    forms = (name, f"{name}.gz")
+    if name.isascii():
+        found = [folder / form for form in forms if (folder / form).is_file()]
+    else:  # the file system may hold the name decomposed
+        found = sorted(path for path in _listed(folder) if textfile.composed(path.name) in forms)
     if len(found) == 2:
         raise ImmuneError(f"both {found[0]} and {found[1]} exist: remove one of them")
     if not found and not optional:
         raise ImmuneError(f"source file {name} (or {name}.gz) is missing from {folder}")
     return found[0] if found else None
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except OSError as error:
+        raise ImmuneError(f"cannot read {folder}: {error.strerror}") from None
 
 
 class Source:
@@ -364,6 +377,8 @@ class _Cursor:
         return True
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if not all(key.isascii() for key, _ in pairs):
+            pairs = [(textfile.composed(key), value) for key, value in pairs]
         value = dict(pairs)
         if len(value) < len(pairs):
             self._refuse_lone_surrogates(pairs)  # one may be in the value that is lost

@@ -19,7 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import cli, recipes
+from immune_data import cli, recipes, textfile
 from immune_data.errors import ImmuneError
 from immune_data.pipeline import sql_folder
 from immune_data.shown import aligned, one_line, widths
@@ -97,11 +97,11 @@ def _text(argument: str) -> str:
     if argument == "-":
         if sys.stdin.isatty():
             raise ImmuneError("no query: give one, the path of a .sql file, or standard input")
-        return _decoded(sys.stdin.buffer.read(), "standard input")
+        return textfile.decoded(sys.stdin.buffer.read(), "standard input")
     path = Path(argument)
     try:
         if path.is_file():
-            return _decoded(path.read_bytes(), argument)
+            return textfile.decoded(path.read_bytes(), argument)
     except (OSError, ValueError) as error:  # a query is no path: too long, or with a zero byte
         if isinstance(error, PermissionError):
             raise ImmuneError(f"cannot read {argument}: {error.strerror}") from None
@@ -109,16 +109,9 @@ def _text(argument: str) -> str:
         # Our own files, as `audit` names them, wherever they were installed.
         ours = sql_folder().parent / path
         if path.parts[0] == "sql" and ours.is_file():
-            return _decoded(ours.read_bytes(), argument)
+            return textfile.decoded(ours.read_bytes(), argument)
         raise ImmuneError(f"there is no file {argument}")
     return argument
-
-
-def _decoded(data: bytes, where: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ImmuneError(f"{where} is not UTF-8 (byte {error.start})") from None
 
 
 def _one_query(connection: duckdb.DuckDBPyConnection, text: str) -> str:

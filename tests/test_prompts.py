@@ -197,4 +197,4 @@ def test_the_evidence_not_exactly_once(texts: dict[str, str], tmp_path: Path) ->
 
 def test_not_utf_8(tmp_path: Path) -> None:
     message = complaint(write(tmp_path, risk_user="{evidence} é".encode("latin-1")))
-    assert message.endswith("risk.user.txt is not UTF-8 (byte 11)")
+    assert message.endswith("risk.user.txt is not UTF-8 (byte 11): save it as UTF-8")

@@ -205,7 +205,7 @@ def test_a_file_that_is_not_toml(text: str, tmp_path: Path) -> None:
 def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b'description = "\xe9"')
-    assert "mine.toml is not TOML" in complaint(path)
+    assert "mine.toml is not UTF-8 (byte 15): save it as UTF-8" in complaint(path)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from immune_data import textfile
 from immune_data.errors import ImmuneError
 
 TASKS = ("summary", "cause", "risk")
@@ -88,10 +89,8 @@ def load(folder: Path, layout: str = LAYOUTS[0]) -> dict[str, Prompt]:
     """
     texts = {}
     for path in files(folder, layout):
-        try:
-            texts[path.name] = path.read_text(encoding="utf-8").removesuffix("\n")
-        except UnicodeDecodeError as error:
-            raise ImmuneError(f"{path} is not UTF-8 (byte {error.start})") from None
+        # Composed, so that a program that is sent a prompt as text reads the tokens of training.
+        texts[path.name] = textfile.composed(textfile.read(path)).removesuffix("\n")
     if layout == "documented":
         return {task: _prompt(folder, task, texts) for task in TASKS}
     return _evidence_first(folder / layout, texts)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from immune_data import textfile
 from immune_data.errors import ImmuneError
 
 SHIPPED = Path(__file__).parent
@@ -175,7 +176,7 @@ def load(name_or_path: str) -> Recipe:
         ImmuneError: there is no such recipe, or a key of it is unknown, missing or senseless.
     """
     path = _locate(name_or_path, Path.cwd())
-    values = _read(path, ())
+    values = _composed(_read(path, ()))
     values["name"] = path.stem
     try:
         recipe = msgspec.convert(values, Recipe)
@@ -203,9 +204,10 @@ def _locate(name_or_path: str, beside: Path) -> Path:
 def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     if path in below:
         raise ImmuneError(f"recipe {path}: `extends` leads back to itself")
+    text = textfile.read(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise ImmuneError(f"recipe {path} is not TOML: {error}") from None
     if isinstance(values.get("prompts"), str):
         values["prompts"] = str((path.parent / values["prompts"]).resolve())
@@ -215,6 +217,20 @@ def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(parent, str):
         raise ImmuneError(f"recipe {path}: `extends` should be a recipe's name or path")
     return _overlay(_read(_locate(parent, path.parent), (*below, path)), values)
+
+
+def _composed(value: Any, key: str = "") -> Any:
+    """The values with their texts composed, all but a path: it is compared with other texts."""
+    match value:
+        case dict():
+            return {
+                textfile.composed(name): _composed(entry, name) for name, entry in value.items()
+            }
+        case list():
+            return [_composed(entry) for entry in value]
+        case str() if key != "prompts":
+            return textfile.composed(value)
+    return value
 
 
 def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
