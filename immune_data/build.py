@@ -6,14 +6,13 @@ Everything is made in a hidden folder and moved to its name when all of it is wh
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import manifest, staging
+from immune_data import manifest, parallel, staging
 from immune_data.database import NAME as DATABASE
 from immune_data.errors import ImmuneError
 from immune_data.recipes import Recipe
@@ -53,7 +52,7 @@ def emit(
         ImmuneError: the input or the output folder is not what it should be; what was emitted
             before is then untouched.
     """
-    build = _Build(source, out, recipe, force, threads or os.cpu_count() or 1, report)
+    build = _Build(source, out, recipe, force, threads or parallel.processors(), report)
     input_files(source, recipe)  # what is missing is said before an output folder is made
     with staging.locked(out):
         tables_inputs = build.current_tables()
@@ -131,7 +130,7 @@ class _Build:
             ) from None
 
     def _make(self, hidden: Path, tables_inputs: dict[str, Any] | None) -> dict[str, Any]:
-        from immune_data import answers, parallel, pipeline, records
+        from immune_data import answers, pipeline, records
 
         renderer = records.renderer(self.recipe)
         tables = self.tables

@@ -7,6 +7,7 @@ number of processes never shows in a result.
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 import os
 import signal
@@ -16,10 +17,59 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# Items that `in_order` has in flight, each of which is held in memory; more workers would idle.
+AHEAD = 4
+
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def processors() -> int:
+    """How many processors this process may use: those it may run on, within its quota.
+
+    A machine may have many more: batch systems and containers give a job some of them.
+    """
+    try:
+        allowed = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        allowed = os.cpu_count() or 1
+    return max(1, math.ceil(min([allowed, *_quotas()])))
+
+
+def _quotas() -> Iterator[float]:
+    """The processors that each control group around this process may fill, where it says so."""
+    with suppress(OSError, ValueError):
+        for line in _OWN_CGROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":  # version 2
+                roots, version = [_CGROUPS], 2
+            elif "cpu" in controllers.split(","):
+                roots, version = [_CGROUPS / controllers, _CGROUPS / "cpu"], 1
+            else:
+                continue
+            # In a container the path may be the host's, of which only the root is there.
+            inner = Path(path.lstrip("/"))
+            for root in roots:
+                for folder in (root / inner, *(root / outer for outer in inner.parents)):
+                    with suppress(OSError, ValueError):
+                        yield _quota(folder, version)
+
+
+def _quota(folder: Path, version: int) -> float:
+    if version == 2:
+        quota, period = (folder / "cpu.max").read_text().split()
+    else:
+        quota, period = (
+            (folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+        )
+    # Without a limit the quota reads `max`, which is not a number, or -1.
+    return int(quota) / int(period) if int(quota) > 0 else math.inf
 
 
 def _start_worker() -> None:
@@ -43,7 +93,11 @@ def _read_vocabulary() -> None:
 
 @contextmanager
 def workers(processes: int) -> Iterator[Executor | None]:
-    """A pool of `processes` workers, or None for one: then `in_order` works in this process."""
+    """A pool of `processes` workers, or None for one: then `in_order` works in this process.
+
+    There are never more of them than items in flight.
+    """
+    processes = min(processes, AHEAD)
     if processes < 2:
         yield None
         return
@@ -78,7 +132,7 @@ def in_order(
     pool: Executor | None,
     function: Callable[[Item], Result],
     items: Iterable[Item],
-    ahead: int = 4,
+    ahead: int = AHEAD,
 ) -> Iterator[Result]:
     """`function(item)` of each item, in order, at most `ahead` items in flight."""
     if pool is None:

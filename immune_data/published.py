@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from immune_data import parallel
 from immune_data.errors import ImmuneError
 
 _ADDRESS = re.compile(
@@ -145,7 +146,6 @@ def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
     Raises:
         ImmuneError: the folder does not hold the tables, or a recipe's relations.
     """
-    import os
 
     import duckdb
 
@@ -155,7 +155,7 @@ def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
     tables = sorted((folder / _TABLES).glob("*.parquet"))
     if not tables:
         raise ImmuneError(f"{folder} holds no {_TABLES}/*.parquet: `publish` did not make it")
-    with connect(out / NAME, threads=os.cpu_count() or 1, scratch=out) as connection:
+    with connect(out / NAME, threads=parallel.processors(), scratch=out) as connection:
         for recipe in recipes:
             relations = sorted((folder / recipe / _RELATIONS).glob("*.parquet"))
             if not relations:

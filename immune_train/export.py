@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from immune_data import cli, staging
+from immune_data import cli, parallel, staging
 from immune_data.errors import ImmuneError
 from immune_data.manifest import sha256
 from immune_train import run
@@ -87,7 +86,7 @@ def export(
     chosen = None
     if wanted.eval is not None:
         chosen = roundtrip.conversations(wanted.eval, wanted.conversations)
-    threads = wanted.threads or len(os.sched_getaffinity(0))
+    threads = wanted.threads or parallel.processors()
     output = output or folder.resolve().parent / run.GGUF
 
     readings: dict[str, Reading] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import ctypes
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from immune_data import parallel
 from immune_data.errors import ImmuneError
 from immune_train.llama import Context, Model
 from immune_train.prompting import (
@@ -107,7 +107,7 @@ class LocalModel:
     ) -> None:
         self.path = path
         self.context = context
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or parallel.processors()
         self._flash = flash
         self.model = Model(path)
         self._check_vocabulary()
