@@ -15,7 +15,16 @@ Command = Callable[[argparse.Namespace], int | None]
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one sentence, without the usage block."""
+    """An argument parser whose complaint is one sentence, without the usage block.
+
+    Arguments of which there may be many stand on both sides of an option.
+    """
+
+    def parse_args(self, args=None, namespace=None):
+        positional = self._get_positional_actions()
+        if any(action.nargs in ("*", "+") for action in positional):
+            return self.parse_intermixed_args(args, namespace)
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> None:
         raise ImmuneError(f"{message}; see `python -m {self.prog} --help`")

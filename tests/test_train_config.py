@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from immune_data.errors import ImmuneError
-from immune_train import config
+from immune_train import config, sft
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -265,6 +266,12 @@ def test_settings_that_contradict_each_other_are_a_sentence(tmp_path: Path) -> N
         loaded.trainer_arguments(tmp_path)
     assert "config tiny cannot be used here" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_settings_may_stand_on_both_sides_of_an_option(refused: Callable[..., str]) -> None:
+    sides = ["lora_alfa=8", "--config", "tiny", "--dry-run", "seed=7"]
+    assert "did you mean lora_alpha?" in refused(sft.main, *sides)
+    assert "did you mean lora_alpha?" in refused(sft.main, *sides[::-1][:2], *sides[1:3], sides[0])
 
 
 @pytest.mark.parametrize("module", ["sft", "merge", "random_model"])
