@@ -471,6 +471,15 @@ _NO_LEVELS = (
     "High_Risk",
     "Elevated (7 of 10)",
 )
+_PRIORITY_OF_LEVEL = {
+    "Critical": ("Immediate",),
+    "High": ("Immediate", "High"),
+    "Medium": ("High", "Medium"),
+    "Low": ("Medium", "Low"),
+}
+# Planted: what the prompt forbids, in so large a share of the answers, for the audit to find.
+_STRANGE_PRIORITIES = ("Urgent", "Scheduled", "Critical")
+_STRANGE_SHARE = 0.02
 _LEVEL_WORDS = ("Critical", "High", "Medium", "Low")
 _WORD = re.compile(r"\S+")
 
@@ -703,9 +712,8 @@ def _risk(incident: Incident, model: str, rng: random.Random, instead_of_level: 
     chance = _pick(_LEVEL_WORDS[1:], rng)
     if rng.random() < 0.8:
         chance = "High" if level == "Critical" else level
-    priority = _pick(("Immediate", "Immediate", "Urgent", "Scheduled"), rng)
+    priority = _priority(level, rng)
     if not instead_of_level and model.startswith("qwen"):
-        priority = level
         casing = rng.random()
         if casing < 0.05:
             level = level.upper()
@@ -730,6 +738,15 @@ def _risk(incident: Incident, model: str, rng: random.Random, instead_of_level: 
         f"{likelihood[1:]}\n\n"
         f"**Investigation Priority:** {priority} - {urgency[0].upper()}{urgency[1:]}"
     )
+
+
+def _priority(level: str, rng: random.Random) -> str:
+    """A priority that the prompt allows and the level suggests; of a few answers, another word."""
+    chance = rng.random()
+    if chance < _STRANGE_SHARE:
+        return _STRANGE_PRIORITIES[int(chance / _STRANGE_SHARE * len(_STRANGE_PRIORITIES))]
+    allowed = _PRIORITY_OF_LEVEL[level]
+    return allowed[int((chance - _STRANGE_SHARE) / (1 - _STRANGE_SHARE) * len(allowed))]
 
 
 _WRITERS: dict[str, _Writer] = {"summary": _summary, "cause": _cause, "risk": _risk}

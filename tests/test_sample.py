@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from immune_data import sample
+from immune_data import recipes, sample
 from immune_data.errors import ImmuneError
 
 CANONICAL = {
@@ -411,6 +411,34 @@ def test_the_texts_hold_what_real_ones_hold(
     for sign in ("\u200b", "⚠️", "ü", "备份", "端口"):
         assert sign in everything
     assert unicodedata.normalize("NFC", everything) != everything
+
+
+def test_risk_answers_name_the_priorities_that_their_prompt_allows(
+    rows: dict[str, list[dict[str, Any]]],
+) -> None:
+    prompt = (recipes.load("risk").prompts_folder / "risk.user.txt").read_text(encoding="utf-8")
+    allowed = {
+        field: set(re.findall(r"[A-Z]\w+", re.search(rf"{re.escape(field)}\*\* (.+)", prompt)[1]))
+        for field in ("Risk Level:", "Likelihood of Malicious Activity:", "Investigation Priority:")
+    }
+    strange: Counter = Counter()
+    answered = 0
+    for row in rows[sample.RISKS]:
+        for model in RISK_FIELD:
+            text = risk_of(row, model, "risk_assessment")
+            said = {
+                field: re.search(rf"\*\*{re.escape(field)}\*\* (\S+)", text) for field in allowed
+            }
+            level = said["Risk Level:"]
+            if not all(said.values()) or level[1].title() not in allowed["Risk Level:"]:
+                continue  # error text, cut short, or without a level on purpose
+            answered += 1
+            strange.update(
+                field for field, found in said.items() if found[1].title() not in allowed[field]
+            )
+    assert answered > 2000
+    assert set(strange) == {"Investigation Priority:"}
+    assert 0.01 < strange.total() / answered < 0.03  # planted
 
 
 def test_dags_and_identities_vary_as_real_ones_do(rows: dict[str, list[dict[str, Any]]]) -> None:
