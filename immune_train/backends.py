@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from immune_data.errors import ImmuneError
+from immune_train import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,8 @@ def choose(wanted: str) -> str:
     """
     # Conversations differ in length at every step; without this, freed memory would lie in pieces.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    if "WORLD_SIZE" not in os.environ:
+    several = processes.number() > 1
+    if not several:
         # One process trains on one device; the libraries would want to share it out over all.
         first, _, _ = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = first
@@ -44,7 +46,6 @@ def choose(wanted: str) -> str:
         lacks = "needs CUDA" if there else "is not installed"
         install = "" if there else "in a checkout of immune, pip install '.[unsloth]', or "
         raise ImmuneError(f"unsloth {lacks}: {install}take --backend trl")
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if wanted == "unsloth" and several:
         raise ImmuneError("several GPUs are trained on by the trl back end: take --backend trl")
     if wanted == "trl" or not there or several or not torch.cuda.is_available():

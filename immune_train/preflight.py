@@ -6,7 +6,6 @@ its answer is an error, unless the config says what to do with it, and then it i
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from immune_data.cli import table
 from immune_data.errors import CheckFailed, ImmuneError
+from immune_train import processes
 from immune_train.config import Config
 from immune_train.dataset import Dataset, Record, shortest
 from immune_train.labels import Renderer, Row
@@ -115,8 +115,7 @@ def show(preflight: Preflight, config: Config) -> None:
     columns = ["split", "task", "records", "tokens", "with loss", "share"]
     table(f"what {config.name} trains on", columns, rows)
     counts = preflight.train.counts()
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    of_step = f"{config.step * processes} conversations a step"
+    of_step = f"{config.step * processes.number()} conversations a step"
     used = "packed" if config.packing else "padded"
     print(
         f"{of_step}, {used}: {preflight.padding_efficiency:.1%} of the tokens of padded batches "

@@ -64,8 +64,9 @@ def command(arguments: argparse.Namespace) -> int:
         raise ImmuneError("--train and --eval go together: give both files")
     if arguments.train and arguments.dataset:
         raise ImmuneError("--dataset and --train are two datasets: give one of them")
-    from immune_train import backends, config
+    from immune_train import backends, config, processes
 
+    processes.check()
     overrides = list(arguments.settings)
     overrides += [f"model_name_or_path={arguments.model}"] if arguments.model else []
     overrides += [f"backend={arguments.backend}"] if arguments.backend else []
@@ -123,9 +124,9 @@ def _train(
     output: Path,
     arguments: argparse.Namespace,
 ) -> int:
-    from immune_train import backends, curves, progress, run, trainer
+    from immune_train import backends, curves, processes, progress, run, trainer
 
-    first = _rank() == 0
+    first = processes.is_first()
     with staging.locked(output) if first else nullcontext(), _memory(settings):
         if first:
             run.begin(output, settings, dataset, backend, resume=arguments.resume)
@@ -265,14 +266,12 @@ def _memory(settings: Config) -> Iterator[None]:
         ) from None
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
-
-
 @contextmanager
 def _quiet_unless_first() -> Iterator[None]:
     """Of several processes only the first one says anything."""
-    if _rank() == 0:
+    from immune_train import processes
+
+    if processes.is_first():
         yield
         return
     before = sys.stdout
