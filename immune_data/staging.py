@@ -82,6 +82,25 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def move(staged: Path, final: Path) -> None:
-    """Give a finished file its name; what had that name is replaced at once."""
+    """Give a finished file or folder its name; what had that name is replaced.
+
+    A file is replaced at once. Whoever made them, files are as readable as others of the user's.
+    """
+    follow_umask(staged)
     final.parent.mkdir(parents=True, exist_ok=True)
+    if staged.is_dir() and final.is_dir() and not final.is_symlink():
+        final.rename(staged.with_name(f"{staged.name}.replaced"))
     staged.replace(final)
+
+
+def follow_umask(made: Path) -> None:
+    """Let a file, or all files of a folder, be as readable as the umask says.
+
+    Some libraries write files that only their owner can read.
+    """
+    umask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(umask)
+    for path in (made, *made.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            with suppress(PermissionError):  # a link to somebody else's file
+                path.chmod(0o666 & ~umask)

@@ -7,7 +7,6 @@ share, scaled by alpha / sqrt(r) under RSLoRA, is added in float32 before the su
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +72,6 @@ def write(
     with staging.staging(folder.parent) as hidden:
         model.save_pretrained(hidden / folder.name)
         AutoTokenizer.from_pretrained(adapter).save_pretrained(hidden / folder.name)
-        shutil.rmtree(folder, ignore_errors=True)
         staging.move(hidden / folder.name, folder)
     return difference(base, adapter, load(folder), rows, revision=revision)
 

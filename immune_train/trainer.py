@@ -7,16 +7,16 @@ every evaluation, and on a CPU a loss that reads the vocabulary only where a tok
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from immune_data import staging
 from immune_train.labels import NO_LOSS
 from immune_train.packing import MICRO_BATCHES, Packing, Padding, best_fit_decreasing, packed
 
 _RUNNING = "immune running loss"  # a key of the trainer's saved state
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from immune_train.config import Config
     from immune_train.labels import Row
 
@@ -128,6 +128,9 @@ def _class() -> type:
                 kept = [self.accelerator.gather(total).mean().item(), since]
                 self.state.stateful_callbacks[_RUNNING] = kept
             super()._save_checkpoint(*rest, **more)
+            if self.args.should_save:
+                folder = Path(self.args.output_dir)
+                staging.follow_umask(folder / f"checkpoint-{self.state.global_step}")
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             on_cpu = self.args.device.type == "cpu"

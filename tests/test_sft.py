@@ -108,6 +108,16 @@ def test_a_run_leaves_all_that_it_says(whole: Path, training_out: Callable[[str]
     assert all(path.stat().st_mtime_ns <= written for path in others)
 
 
+def test_the_files_of_a_run_are_as_readable_as_the_umask_says(
+    whole: Path, tiny_model: Path
+) -> None:
+    umask = os.umask(0o022)
+    os.umask(umask)
+    for path in (*whole.rglob("*"), *tiny_model.rglob("*")):
+        if path.is_file():
+            assert path.stat().st_mode & 0o777 == 0o666 & ~umask, path
+
+
 def test_the_settings_of_a_run(whole: Path, tiny_model: Path) -> None:
     text = (whole / "config.yaml").read_text(encoding="utf-8")
     again = config.load(str(whole / "config.yaml"))
