@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="make everything anew",
     )
     parser.add_argument(
-        "--check", action="store_true", help="only verify the emitted files against the manifest"
+        "--check",
+        action="store_true",
+        help="only verify the emitted files against the manifest, and recipe, prompts, SQL and "
+        "code against those that made them",
     )
     parser.add_argument("--threads", type=cli.positive, help="default: one per processor")
     parser.add_argument("--json", action="store_true", help="print the manifest's counts as JSON")
@@ -45,7 +48,7 @@ def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
     if arguments.check:
         folder = arguments.out / "sft" / recipe.name
-        found = manifest.check(folder)
+        found = manifest.check(folder, recipe)
         emitted = Emitted(folder, found, current=True)
     else:
         if arguments.threads:
@@ -67,7 +70,10 @@ def _command(arguments: argparse.Namespace) -> None:
         }
         print(json.dumps(content, indent=2))
     elif arguments.check:
-        print(f"{emitted.folder}: every file is the one its manifest names")
+        print(
+            f"{emitted.folder}: every file is the one its manifest names, and recipe, prompts, "
+            "SQL and code are those that made it"
+        )
     else:
         from immune_data import summary
 

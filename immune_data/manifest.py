@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,16 @@ from immune_data.vocabulary import RANKS_SHA256
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
 
+_NAMED = 5  # changes that a complaint names
+
+# Files and folders of the package that make no table and no record. All others decide what is
+# emitted: one that is new, or that has moved, makes datasets anew until it is named here.
+_READERS = (
+    *("audit", "card", "checks", "difference", "figures", "hub", "page", "publication", "publish"),
+    *("published", "report", "report_page", "shown", "sql", "why"),
+    *("sample", "sample_answers", "sample_dag", "sample_plan"),
+)
+
 
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
@@ -29,6 +41,20 @@ def sha256(path: Path) -> str:
 def digest(value: Any) -> str:
     """The sha256 of a value's JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def code_sha256() -> str:
+    """One value for the Python files that decide what is emitted."""
+    package = Path(__file__).parent
+    names = sorted(path.relative_to(package) for path in package.rglob("*.py"))
+    return digest(
+        {
+            name.as_posix(): sha256(package / name)
+            for name in names
+            if name.parts[0].removesuffix(".py") not in _READERS
+        }
+    )
 
 
 def source_hashes(source: Path, recipe: Recipe) -> dict[str, str]:
@@ -52,6 +78,7 @@ def table_inputs(hashes: dict[str, str], recipe: Recipe) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "version": immune_data.__version__,
+        "code_sha256": code_sha256(),
         "vocabulary_sha256": RANKS_SHA256,
         "sources": hashes,
         "settings": {key: settings[key] for key in ("sources", "models")},
@@ -59,9 +86,12 @@ def table_inputs(hashes: dict[str, str], recipe: Recipe) -> dict[str, Any]:
 
 
 def dataset_inputs(tables: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Everything that decides the dataset: the tables' inputs, the SQL, the prompts, the recipe."""
+    """Everything that decides the dataset: the tables' inputs, the SQL, the prompts, the recipe.
+
+    Of `tables` the sources count, which may be out of reach; all else is what is here now.
+    """
     return {
-        **tables,
+        **table_inputs(tables["sources"], recipe),
         "sql": {path.name: sha256(path) for _, path in pipeline.steps()},
         "prompts": {
             path.name: sha256(path)
@@ -69,6 +99,32 @@ def dataset_inputs(tables: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
         },
         "settings": pipeline.settings(recipe),
     }
+
+
+def changes(found: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What two descriptions of inputs do not have in common, by path: `settings.split.seed`."""
+
+    def differing(found: Any, now: Any, path: str) -> Iterator[str]:
+        if isinstance(found, dict) and isinstance(now, dict):
+            for key in sorted(found.keys() | now.keys()):
+                yield from differing(found.get(key), now.get(key), f"{path}.{key}" if path else key)
+        elif found != now:
+            yield path
+
+    return list(differing(json.loads(json.dumps(found)), json.loads(json.dumps(now)), ""))
+
+
+def refuse_changes(folder: Path, found: dict[str, Any], now: dict[str, Any], again: str) -> None:
+    """Refuse a dataset that would not be made from these inputs as it was.
+
+    Raises:
+        CheckFailed: they differ; `again` says what to do.
+    """
+    differing = changes(found, now)
+    if differing:
+        more = f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
+        named = ", ".join(differing[:_NAMED]) + more
+        raise CheckFailed(f"{folder} was emitted with something else for {named}: {again}")
 
 
 def write(folder: Path, content: dict[str, Any]) -> Path:
@@ -109,18 +165,24 @@ def intact(folder: Path, manifest: dict[str, Any] | None) -> bool:
 def _complete(manifest: dict[str, Any] | None) -> bool:
     if not manifest or not isinstance(manifest.get("counts"), dict):
         return False
+    inputs = manifest.get("inputs")
+    if not isinstance(inputs, dict) or not isinstance(inputs.get("sources"), dict):
+        return False
     files = manifest.get("outputs")
     if not isinstance(files, dict) or not files:
         return False
     return all(isinstance(file, dict) and "sha256" in file for file in files.values())
 
 
-def check(folder: Path) -> dict[str, Any]:
+def check(folder: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     """The manifest of the dataset in `folder`, its files verified.
+
+    With a recipe, it is what that recipe, its prompts, the SQL and the code make of the sources
+    that the manifest names.
 
     Raises:
         ImmuneError: there is no manifest.
-        CheckFailed: a file is missing or is not the one the manifest names.
+        CheckFailed: a file is missing or is not the one the manifest names, or the inputs differ.
     """
     manifest = read(folder)
     if not _complete(manifest):
@@ -131,4 +193,7 @@ def check(folder: Path) -> dict[str, Any]:
             raise CheckFailed(f"{path} is missing although the manifest names it: emit again")
         if sha256(path) != expected["sha256"]:
             raise CheckFailed(f"{path} is not the file that the manifest names: emit again")
+    if recipe is not None:
+        inputs = manifest["inputs"]
+        refuse_changes(folder, inputs, dataset_inputs(inputs, recipe), "emit again")
     return manifest

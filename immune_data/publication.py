@@ -111,18 +111,16 @@ def audited(
 
 def _verified(out: Path, recipe: Recipe) -> dict[str, Any]:
     """The manifest of a dataset whose files, tables, relations and SQL are those it names."""
-    content = manifest.check(out / "sft" / recipe.name)
+    folder = out / "sft" / recipe.name
+    content = manifest.check(folder)
     tables = manifest.read(out / "tables")
     if not manifest.intact(out / "tables", tables):
         raise CheckFailed(
             f"{out / 'tables'} does not hold the files its {manifest.NAME} names: emit again"
         )
     again = f"emit it again with `python -m immune_data.emit --recipe {recipe.name}`"
-    if content["inputs"] != manifest.dataset_inputs(tables["inputs"], recipe):
-        raise CheckFailed(
-            f"{recipe.name} was emitted from other tables, SQL, prompts or settings than "
-            f"those that are there now: {again}"
-        )
+    now = manifest.dataset_inputs(tables["inputs"], recipe)
+    manifest.refuse_changes(folder, content["inputs"], now, again)
     with reading(out, recipe.name) as connection:
         [(sha256,)] = connection.execute("select inputs_sha256 from recipe").fetchall()
     if sha256 != manifest.digest(content["inputs"]):

@@ -1,0 +1,128 @@
+"""What was emitted is current only while all that decided it is what it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from corpus import Corpus
+
+from immune_data import emit, manifest, pipeline
+
+PACKAGE = Path(manifest.__file__).parent
+SQL = pipeline.sql_folder()
+
+RECIPE = 'extends = "unified-clean"\nprompts = "prompts"\n'
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A folder with a copy of the package, a source and a recipe, from which a run starts."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "immune_data", ignore=ignored)
+    shutil.copytree(SQL, tmp_path / "sql")
+    shutil.copytree(PACKAGE / "prompts", tmp_path / "prompts", ignore=ignored)
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    Corpus().incidents("abcdef").write(tmp_path / "source")
+    return tmp_path
+
+
+def run(house: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "immune_data.emit", "--recipe", "mine.toml"]
+    return subprocess.run(
+        [*command, "--source", "source", "--out", "out", *arguments],
+        cwd=house,
+        env={**os.environ, "PYTHONPATH": str(house)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def current(house: Path) -> bool:
+    done = run(house, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["current"]
+
+
+EDITED = {
+    "immune_data/cleaning.py": "code_sha256",
+    "immune_data/vocabulary/__init__.py": "code_sha256",
+    "immune_data/a_new_file.py": "code_sha256",
+    "sql/pipeline/05_gates.sql": "sql.05_gates.sql",
+    "prompts/cause.user.txt": "prompts.cause.user.txt",
+    "mine.toml": "settings.split.seed",
+}
+LINES = {".py": "# a remark\n", ".sql": "-- a remark\n", ".txt": "Be brief.\n"}
+
+
+def test_whatever_decides_the_result_is_never_current_once_edited(house: Path) -> None:
+    assert not current(house)
+    assert current(house)
+    done = run(house, "--check")
+    assert (done.returncode, done.stderr) == (0, "")
+    for name, named in EDITED.items():
+        with (house / name).open("a") as file:
+            file.write(LINES.get(Path(name).suffix, "[split]\nseed = 7\n"))
+        done = run(house, "--check")
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"error: out/sft/mine was emitted with something else for {named}: emit again\n"
+        )
+        assert not current(house), name
+        assert run(house, "--check").returncode == 0
+        assert current(house)
+
+
+def test_what_only_reads_it_may_be_edited(house: Path) -> None:
+    assert not current(house)
+    for name in ("card.py", "why.py"):
+        with (house / "immune_data" / name).open("a") as file:
+            file.write("# a remark\n")
+    with (house / "sql" / "audit" / "tie.sql").open("a") as file:
+        file.write("-- a remark\n")
+    assert current(house)
+
+
+def test_a_run_loads_nothing_of_what_is_said_only_to_read(tmp_path: Path) -> None:
+    Corpus().incidents("abcdef").write(tmp_path / "source")
+    loading = (
+        "import sys; from immune_data import emit, manifest; code = emit.main(sys.argv[1:]); "
+        "print({f'immune_data.{name}' for name in manifest._READERS} & set(sys.modules)); "
+        "sys.exit(code)"
+    )
+    arguments = ["--source", "source", "--out", "out", "--recipe", "unified-clean", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", loading, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_every_reader_is_there() -> None:
+    """A name that is none would let what has moved count twice, or hide a misspelling."""
+    for name in manifest._READERS:
+        assert (PACKAGE / f"{name}.py").is_file() or (PACKAGE / name).is_dir(), name
+
+
+@pytest.mark.parametrize(
+    "inputs", [None, [], {}, {"sources": []}], ids=["null", "list", "empty", "no sources"]
+)
+def test_a_manifest_without_its_inputs_is_none(
+    inputs: object, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    folder = tmp_path / "sft" / "unified-v2"
+    folder.mkdir(parents=True)
+    content = {"outputs": {"train.jsonl": {"sha256": "x"}}, "counts": {}, "inputs": inputs}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    assert "no complete dataset" in refused(emit.main, "--check", "--out", tmp_path)
