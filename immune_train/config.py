@@ -36,6 +36,8 @@ _DECIDED = {
     "max_length": None,
     "packing": False,
     "output_dir": None,
+    # What it does is done in every run, and its handler of SIGTERM would stand before ours.
+    "enable_jit_checkpoint": False,
 }
 
 
