@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,13 @@ _OURS = {
     "greater_is_better": False,
     "report_to": "none",
 }
-# The trainer is handed rows; these would make it change them.
-_DECIDED = {
+# What no run can have otherwise: the trainer is handed rows that it must not change, and logs
+# losses as they are. Settings that are refused are in `refused`.
+DECIDED: dict[str, Any] = {
     "remove_unused_columns": False,
     "dataset_kwargs": {"skip_prepare_dataset": True},
-    "max_length": None,
-    "packing": False,
-    "output_dir": None,
-    # What it does is done in every run, and its handler of SIGTERM would stand before ours.
-    "enable_jit_checkpoint": False,
+    "logging_nan_inf_filter": False,
+    "use_peft": True,
 }
 
 
@@ -130,9 +129,12 @@ class Config:
         import torch
 
         arguments = _sft_config()
-        values = {name: self.values[name] for name in _names(arguments) if name in self.values}
-        values |= {**_DECIDED, "output_dir": str(output), "data_seed": self.seed, **changes}
-        values["dataloader_pin_memory"] = torch.cuda.is_available()
+        names = [name for name in _names(arguments) if name in self.values]
+        values = {name: deepcopy(self.values[name]) for name in names}  # TRL changes some in place
+        values |= {"max_length": None, "packing": False, "output_dir": str(output), **changes}
+        if self.data_seed is None:
+            values["data_seed"] = self.seed
+        values["dataloader_pin_memory"] &= torch.cuda.is_available()
         values["use_cpu"] = not torch.cuda.is_available()  # or processes would not know each other
         if self.packing:
             values["per_device_train_batch_size"] = self.step
@@ -144,6 +146,19 @@ class Config:
             raise ImmuneError(
                 f"config {self.name} cannot be used here: {said} (--config tiny trains on a CPU)"
             ) from None
+
+    def in_force(self, arguments: Any) -> dict[str, Any]:
+        """The settings as a trainer with these arguments had them: what it resolved, resolved.
+
+        What it is handed otherwise than it is set, because rows come ready made, stays as set.
+        """
+        had = arguments.to_dict()
+        layout = ("per_device_train_batch_size", "gradient_accumulation_steps")
+        ours = {"max_length", "packing", "output_dir", "eval_on_start", *layout}
+        return {
+            key: had[key] if key in had and key not in ours else value
+            for key, value in self.values.items()
+        }
 
     def text(self) -> str:
         """The settings as YAML that can be trained from again, each with its origin."""
@@ -180,7 +195,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
         if not equals:
             raise ImmuneError(f"{override} is no setting: write key=value")
         given[key], origins[key] = _yaml(text, f"the setting {override}"), "command line"
-    for key, value in _OURS.items():
+    for key, value in (_OURS | DECIDED).items():
         if key not in given:
             given[key], origins[key] = value, "immune_train"
     parser = _parser()
@@ -197,16 +212,26 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
         if value not in (None, []):  # an argument parser knows of neither
             arguments += [f"--{key}", *map(_text, value if isinstance(value, list) else [value])]
     values = vars(parser.parse_args(arguments))
+    values["output_dir"] = given.get("output_dir")
     for key, value in given.items():
-        if value == []:
+        if value == [] or isinstance(value, dict):  # of which the parser makes text
             values[key] = value
         elif value is None and values[key] is not None:
             raise ImmuneError(f"{key} ({origins[key]}) has no value: give one, or leave it out")
     values = {key: values[key] for key in (*given, *(key for key in values if key not in given))}
+    if "eval_on_start" not in given:  # so that every run that measures has its baseline
+        values["eval_on_start"] = _plain(values["eval_strategy"]) != "no"
+        origins["eval_on_start"] = "immune_train"
     for key in values:
         origins.setdefault(key, _DEFAULT)
     _check(values)
     return Config(Path(name).stem, {key: _plain(value) for key, value in values.items()}, origins)
+
+
+def defaults() -> dict[str, Any]:
+    """The value of each setting that is given nowhere."""
+    values = vars(_parser().parse_args(["--output_dir", "unused"])) | {"output_dir": None}
+    return {key: _plain(value) for key, value in values.items()}
 
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, str]]:

@@ -48,5 +48,5 @@ def draw(folder: Path, title: str) -> None:
 
 
 def _points(lines: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
-    found = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+    found = [(line["step"], line[key]) for line in lines if key in line]
     return [step for step, _ in found], [value for _, value in found]

@@ -130,9 +130,9 @@ def _results(run: Run, dataset: str | None) -> list[EvalResult]:
     return found
 
 
-def _losses(run: Run) -> dict[str, float]:
-    """Eval loss over all conversations and by task, at the step that was kept."""
-    found = run.summary.get("eval")
+def _losses(run: Run, when: str = "eval") -> dict[str, float]:
+    """Eval loss over all conversations and by task, at the step that was kept or before any."""
+    found = run.summary.get(when)
     found = found if isinstance(found, dict) else {}
     return {key: found[key] for key in ("loss", *TASKS) if isinstance(found.get(key), int | float)}
 
@@ -160,13 +160,19 @@ def _evaluation(run: Run) -> str:
     losses = _losses(run)
     if not losses:
         return ""
-    rows = [["all" if key == "loss" else key, f"{value:.4f}"] for key, value in losses.items()]
+    before = _losses(run, "baseline")
+    columns = ["task", "eval loss", *(["before training"] if before else [])]
+    rows = [
+        ["all" if key == "loss" else key, f"{value:.4f}"]
+        + ([f"{before[key]:.4f}" if key in before else None] if before else [])
+        for key, value in losses.items()
+    ]
     step, steps = run.summary.get("best_step"), run.summary.get("steps")
     kept = f", at step {step:,} of {steps:,}, which was kept" if step and steps else ""
     return (
         "## Evaluation\n\n"
         f"Mean loss of an answer's token on the eval split{kept}. These incidents were not "
-        f"trained on{_but_leaked(run)}.\n\n" + _table(["task", "eval loss"], rows)
+        f"trained on{_but_leaked(run)}.\n\n" + _table(columns, rows)
     )
 
 

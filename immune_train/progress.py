@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from immune_train import processes, run
+from immune_train import run
 
 # What a run with the same seed gives again; what a clock or a machine decides has no place there.
 _KEPT = ("loss", "grad_norm", "learning_rate", "epoch")
@@ -25,7 +25,8 @@ def record(folder: Path) -> Any:
     class Record(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
             if state.is_world_process_zero:
-                before = [line for line in run.metrics(folder) if line["step"] <= state.global_step]
+                done = state.global_step
+                before = [line for line in run.metrics(folder) if line["step"] <= done and done]
                 run.write(folder, run.METRICS, "".join(map(_line, before)))
 
         def on_log(self, args, state, control, logs=None, **kwargs):
@@ -60,27 +61,23 @@ def show() -> Any:
 
 
 def at_the_end() -> Any:
-    """A callback that evaluates and saves the last step, wherever it falls."""
+    """A callback that evaluates and saves the last step, wherever it falls, if any is."""
     from transformers import TrainerCallback
 
     class AtTheEnd(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step >= state.max_steps:
-                control.should_evaluate = control.should_save = True
+                control.should_evaluate |= args.eval_strategy != "no"
+                control.should_save |= args.save_strategy != "no"
 
     return AtTheEnd()
 
 
 class Stop:
-    """Ctrl-C and SIGTERM: the first one saves after the step at hand and ends the run, the second
-    one ends it at once.
-
-    `signal` is the number of the one that came; several processes see it at the same step.
-    """
+    """Ctrl-C: the first one saves after the step at hand and ends the run, a second one at once."""
 
     def __init__(self) -> None:
-        self.signal: int | None = None
-        self._before: dict[int, Any] = {}
+        self.asked = False
 
     def callback(self) -> Any:
         from transformers import TrainerCallback
@@ -89,38 +86,23 @@ class Stop:
 
         class Stopping(TrainerCallback):
             def on_step_end(self, args, state, control, **kwargs):
-                if stop._asked_of_any(args.device):
+                if stop.asked:
                     control.should_save = control.should_training_stop = True
 
         return Stopping()
 
     def __enter__(self) -> Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._ask)
+        self._before = signal.signal(signal.SIGINT, self._ask)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, self._before)
 
     def _ask(self, number: int, frame: Any) -> None:
-        if self.signal is not None:
-            before = self._before[number]
-            if callable(before):
-                before(number, frame)
+        if self.asked:
             raise KeyboardInterrupt
-        self.signal = number
+        self.asked = True
         print("stopping after this step; once more to stop at once", file=sys.stderr)
-
-    def _asked_of_any(self, device: Any) -> bool:
-        """Whether any process was asked: a signal reaches them at different moments."""
-        from torch import distributed, tensor
-
-        if processes.number() > 1:
-            asked = tensor(self.signal or 0, device=device)
-            distributed.all_reduce(asked, distributed.ReduceOp.MAX)
-            self.signal = int(asked) or None
-        return self.signal is not None
 
 
 def _kept(logs: Mapping[str, Any]) -> dict[str, float]:
@@ -138,4 +120,4 @@ def _name(key: str) -> str:
 
 
 def _line(values: Mapping[str, Any]) -> str:
-    return json.dumps(run.finite(values)) + "\n"
+    return json.dumps(values) + "\n"

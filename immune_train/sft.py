@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import cli, parallel, staging
-from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.errors import ImmuneError
 
 if TYPE_CHECKING:
     from immune_train.config import Config
@@ -64,7 +64,7 @@ def command(arguments: argparse.Namespace) -> int:
         raise ImmuneError("--train and --eval go together: give both files")
     if arguments.train and arguments.dataset:
         raise ImmuneError("--dataset and --train are two datasets: give one of them")
-    from immune_train import backends, config, processes
+    from immune_train import backends, config, processes, refused
 
     processes.check()
     overrides = list(arguments.settings)
@@ -72,6 +72,7 @@ def command(arguments: argparse.Namespace) -> int:
     overrides += [f"backend={arguments.backend}"] if arguments.backend else []
     backend = backends.choose(_backend(arguments.config, overrides))
     settings = config.load(arguments.config, overrides)
+    refused.check(settings, config.defaults(), backend)
     with _quiet_unless_first():
         dataset = _dataset(arguments, settings)
         tokenizer = backends.tokenizer(settings)
@@ -143,20 +144,17 @@ def _train(
                 seen.eval.rows,
                 output / run.CHECKPOINTS,
                 [*callbacks, stop.callback()],
+                eval_on_start=settings.eval_on_start and checkpoint is None,
             )
-            with _finite(settings, output):
-                trained = made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if made.state.global_step < made.state.max_steps:
+            trained = made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if stop.asked and made.state.global_step < made.state.max_steps:
             again = f"python -m immune_train.sft --config {arguments.config} --output {output}"
-            how = (
-                f"after step {made.state.global_step:,} of {made.state.max_steps:,}, which is "
-                f"saved: go on with `{again} --resume` and the settings you gave"
+            print(
+                f"stopped after step {made.state.global_step:,} of {made.state.max_steps:,}, which "
+                f"is saved: go on with `{again} --resume` and the settings you gave",
+                file=sys.stderr,
             )
-            if stop.signal is None:
-                raise CheckFailed(f"training ended {how}")
-            if first:
-                print(f"stopped {how}", file=sys.stderr)
-            return 128 + stop.signal
+            return 130
         if not first:
             return 0
         _save_adapter(made, tokenizer, output)
@@ -189,14 +187,6 @@ def _summary(
     state = made.state
     kept_best = settings.load_best_model_at_end and state.best_global_step
     best = state.best_global_step if kept_best else state.global_step
-    losses = next(
-        (log for log in state.log_history if log["step"] == best and "eval_loss" in log), {}
-    )
-    by_task = {
-        key.removeprefix("eval_").removesuffix("_loss"): value
-        for key, value in losses.items()
-        if key.startswith("eval_") and key.endswith("_loss") and key != "eval_loss"
-    }
     counts = seen.train.counts()["by_task"]
     return {
         "name": settings.name,
@@ -204,14 +194,27 @@ def _summary(
         "base_model": settings.model_name_or_path,
         "backend": backend,
         "hardware": run.hardware(),
-        "config": settings.values,
+        "config": settings.in_force(made.args),
         "records": {task: of_task["records"] for task, of_task in counts.items()},
         "preflight": seen.as_json(),
         "steps": state.global_step,
         "best_step": best,
         "train_loss": trained.training_loss,
-        "eval": {"loss": losses.get("eval_loss"), **by_task},
+        "baseline": _losses(state, 0),
+        "eval": _losses(state, best),
     }
+
+
+def _losses(state: Any, step: int) -> dict[str, float | None]:
+    """The losses of the evaluation at a step, of all tasks and of each."""
+    found = [log for log in state.log_history if log["step"] == step and "eval_loss" in log]
+    losses = found[0] if found else {}
+    by_task = {
+        key.removeprefix("eval_").removesuffix("_loss"): value
+        for key, value in losses.items()
+        if key.startswith("eval_") and key.endswith("_loss") and key != "eval_loss"
+    }
+    return {"loss": losses.get("eval_loss"), **by_task}
 
 
 def _merge(settings: Config, seen: Preflight, output: Path) -> dict[str, Any]:
@@ -247,22 +250,6 @@ def _gguf(settings: Config, output: Path, arguments: argparse.Namespace) -> dict
         )
     )
     return {"gguf": list(settings.gguf)}
-
-
-@contextmanager
-def _finite(settings: Config, output: Path) -> Iterator[None]:
-    """Say of numbers that are not finite what can be done about them."""
-    from immune_train import run, trainer
-
-    try:
-        yield
-    except trainer.NotFinite as error:
-        kept = run.last_checkpoint(output)
-        raise CheckFailed(
-            f"{error}, so training was stopped: lower learning_rate "
-            f"({settings.learning_rate:g}), or see whether the base model's weights are whole; "
-            + (f"{kept} is the last good checkpoint" if kept else "no checkpoint was saved before")
-        ) from None
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def load(config: Config) -> Any:
         config.model_name_or_path,
         revision=config.model_revision,
         dtype=config.dtype,
-        quantization_config=_quantization(config) if config.load_in_4bit else None,
+        quantization_config=quantization(config),
         attn_implementation=_attention(config, cuda),
         device_map={"": int(os.environ.get("LOCAL_RANK", "0"))} if cuda else None,
     )
@@ -49,12 +49,16 @@ def load(config: Config) -> Any:
             lora_dropout=config.lora_dropout,
             target_modules=list(config.lora_target_modules),
             use_rslora=config.use_rslora,
+            use_dora=config.use_dora,
             task_type="CAUSAL_LM",
         ),
     )
 
 
-def _quantization(config: Config) -> Any:
+def quantization(config: Config) -> Any:
+    """How the base's weights are rounded, if they are."""
+    if not config.load_in_4bit:
+        return None
     import torch
     from transformers import BitsAndBytesConfig
 

@@ -40,7 +40,7 @@ def load(config: Config) -> Any:
     from unsloth import FastLanguageModel
     from unsloth.utils import attention_dispatch
 
-    from immune_train import attention
+    from immune_train import attention, trl_backend
 
     if attention_dispatch._TORCH_VARLEN_ATTN is None:
         # Before torch 2.12 it would call a kernel for each conversation of a pack.
@@ -53,6 +53,7 @@ def load(config: Config) -> Any:
             max_seq_length=config.max_length,
             dtype=getattr(torch, config.dtype),
             load_in_4bit=config.load_in_4bit,
+            quantization_config=trl_backend.quantization(config),
             # Else a name of the Hub becomes unsloth's own 4-bit copy, other weights than NF4's.
             use_exact_model_name=True,
             fix_tokenizer=False,
@@ -66,6 +67,7 @@ def load(config: Config) -> Any:
             lora_dropout=config.lora_dropout,
             target_modules=list(config.lora_target_modules),
             use_rslora=config.use_rslora,
+            use_dora=config.use_dora,
             use_gradient_checkpointing=checkpointing,
             random_state=config.seed,
         )

@@ -55,6 +55,7 @@ SUMMARY = {
     "steps": 1300,
     "best_step": 1250,
     "train_loss": 0.51234,
+    "baseline": {"loss": 2.5, "summary": 2.75, "cause": 2.25},
     "eval": {"loss": 0.61, "summary": 0.7, "cause": 0.6, "risk": 0.53},
 }
 SCORES = {
@@ -217,7 +218,7 @@ def test_the_cards_text_is_what_is_on_record(copied: Path) -> None:
     data, text = card(copied)
     assert "datasets" not in data
     for said in (
-        *("| summary | 0.7000 |", "| all | 0.6100 |", "step 1,250 of 1,300"),
+        *("| summary | 0.7000 | 2.7500 |", "| risk | 0.5300 |  |", "step 1,250 of 1,300"),
         *("2,195 conversations (675 summary, 760 cause, 760 risk)", "`unified-clean`"),
         *("| LoRA rank | 4 |", "| learning rate | 2e-05 |", "| adapted modules | q_proj, v_proj |"),
         *("train loss 0.5123", "on one machine | of ours", "torch 2.13.0", "ab" * 32),
