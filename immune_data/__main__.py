@@ -6,6 +6,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from immune_data import streams
+from immune_data.shown import one_line
+
 VERBS = {
     "sample": "write the synthetic sample corpus",
     "emit": "the whole way from source files to SFT JSONL",
@@ -21,11 +24,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if verb in VERBS:
         return import_module(f"immune_data.{verb}").main(rest)
+    with streams.patient():
+        return _without_verb(verb)
+
+
+def _without_verb(verb: str) -> int:
     usage = "\n".join(f"  {name:<10}{what}" for name, what in VERBS.items())
     if verb in ("-h", "--help"):
         print(f"usage: python -m immune_data VERB …\n\n{usage}\n\nVERB --help says more.")
         return 0
-    print(f"error: no verb {verb}: use one of {', '.join(VERBS)}", file=sys.stderr)
+    print(f"error: no verb {one_line(verb)}: use one of {', '.join(VERBS)}", file=sys.stderr)
     return 2
 
 

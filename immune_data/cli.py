@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from immune_data import signals, streams
 from immune_data.errors import ImmuneError
+from immune_data.shown import one_line
 
 Command = Callable[[argparse.Namespace], int | None]
 
@@ -17,8 +21,13 @@ Command = Callable[[argparse.Namespace], int | None]
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one sentence, without the usage block.
 
-    Arguments of which there may be many stand on both sides of an option.
+    Arguments of which there may be many stand on both sides of an option, and a `Path` is read
+    by `path`.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.register("type", Path, path)
 
     def parse_args(self, args=None, namespace=None):
         positional = self._get_positional_actions()
@@ -63,20 +72,60 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:
     """Parse `argv`, run `command` and turn its outcome into an exit code.
 
-    0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted.
+    0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
     """
-    try:
-        return command(parser.parse_args(argv)) or 0
-    except ImmuneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted: no file is half-written; run again", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our standard output went away (`| head`): not our failure.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    with streams.patient() as printed:
+        code = _outcome(parser, command, argv)
+        sys.stdout.flush()
+        if printed.lost_to and code in (0, 1):
+            code = _refused(f"standard output cannot be written: {printed.lost_to}")
+        return code
+
+
+def _outcome(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:
+    with signals.Ending() as ending:
+        try:
+            arguments = parser.parse_args(_readable(sys.argv[1:] if argv is None else argv))
+            if getattr(arguments, "json", False) or getattr(arguments, "csv", False):
+                streams.for_programs()
+            return command(arguments) or 0
+        except streams.ReaderGone:
+            return 0  # it has read what it wanted (`| head`)
+        except KeyboardInterrupt:
+            return _interrupted(ending.received or signal.SIGINT)
+        except Exception as error:
+            if ending.received:  # libraries turn the interruption into errors of their own
+                return _interrupted(ending.received)
+            if isinstance(error, ImmuneError):
+                return _refused(str(error), error.exit_code)
+            if isinstance(error, MemoryError):
+                return _refused("there is too little memory: close other programs and run again")
+            if isinstance(error, OSError) and error.strerror:
+                what = f"{error.filename}: " if error.filename is not None else ""
+                return _refused(f"{what}{error.strerror}")
+            raise
+
+
+def _refused(sentence: str, code: int = 2) -> int:
+    print(f"error: {one_line(sentence)}", file=sys.stderr)
+    return code
+
+
+def _interrupted(number: int) -> int:
+    print(signals.sentence(number), file=sys.stderr)
+    return 128 + number
+
+
+def _readable(argv: Sequence[str]) -> Sequence[str]:
+    for argument in argv:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise ImmuneError(
+                f"{os.fsencode(argument)!r} cannot be read as {sys.getfilesystemencoding()}: "
+                "give names in UTF-8, in a UTF-8 locale (LC_ALL=C.UTF-8)"
+            ) from None
+    return argv
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +136,13 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT,
         help=f"a shipped recipe or the path of a .toml file (default: {DEFAULT})",
     )
+
+
+def path(text: str) -> Path:
+    """An argument that is a path; a `~` that no shell has seen, as in `--out=~/data`, is home."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(os.path.expanduser(text))  # noqa: PTH111 (it takes `./~` for what it says)
 
 
 def positive(text: str) -> int:
@@ -100,12 +156,15 @@ def positive(text: str) -> int:
 def progress() -> Iterator[Callable[[str], None]]:
     """Something to report steps to: one moving line on a terminal, plain lines elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda line: print(line, file=sys.stderr)
+        yield lambda line: print(one_line(line), file=sys.stderr)
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status("starting") as status:
-        yield lambda line: status.update(line)
+    console = Console(stderr=True)
+    spinner = "dots" if console.encoding.startswith("utf") else "line"
+    with console.status("starting", spinner=spinner) as status:
+        yield lambda line: status.update(Text(one_line(line)))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -113,13 +172,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    # Text and not str, whose square brackets rich would read.
+    heading = Text(one_line(title), style="bold")
+    shown = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
         numeric = any(isinstance(row[i], int | float) for row in rows)
-        shown.add_column(column, justify="right" if numeric else "left")
+        shown.add_column(Text(column), justify="right" if numeric else "left")
     for row in rows:
-        shown.add_row(*map(_cell, row))
+        shown.add_row(*(Text(_cell(value)) for value in row))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 120
@@ -131,4 +193,4 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int | float) else str(value)
+    return f"{value:,}" if isinstance(value, int | float) else one_line(str(value))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from immune_data import signals
 from immune_data.errors import ImmuneError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def reading(out: Path, recipe: str) -> Iterator[duckdb.DuckDBPyConnection]:
             )
         except duckdb.Error as error:
             raise ImmuneError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
-        with connection:
+        with connection, signals.interruptible(connection.interrupt):
             known = connection.execute(
                 "select schema_name from information_schema.schemata "
                 "where catalog_name = current_database() order by schema_name"

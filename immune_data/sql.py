@@ -19,7 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import cli, recipes, textfile
+from immune_data import cli, recipes, streams, textfile
 from immune_data.errors import ImmuneError
 from immune_data.pipeline import sql_folder
 from immune_data.shown import aligned, one_line, widths
@@ -81,15 +81,16 @@ def _command(arguments: argparse.Namespace) -> None:
             relation = connection.sql(query)
             if arguments.parquet:
                 print(f"wrote {_parquet(relation, arguments.parquet):,} rows, {arguments.parquet}")
-            elif arguments.json:
-                _json(relation)
-            elif arguments.csv:
-                _csv(relation)
-            else:
-                _table(relation)
+                return
+            with streams.for_reader():
+                if arguments.json:
+                    _json(relation)
+                elif arguments.csv:
+                    _csv(relation)
+                else:
+                    _table(relation)
         except duckdb.Error as error:
             raise ImmuneError(_sentence(error, query, connection)) from None
-    sys.stdout.flush()
 
 
 def _text(argument: str) -> str:

@@ -68,7 +68,6 @@ def _command(arguments: argparse.Namespace) -> None:
     else:
         for line in Page(arguments.full, _colourful()).lines(recipe.name, story):
             print(line)
-    sys.stdout.flush()
 
 
 def _colourful() -> bool:

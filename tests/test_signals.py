@@ -1,0 +1,146 @@
+"""Asked to end, a command ends at once, tidies up and says so by its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from corpus import Corpus, digests
+
+from immune_data import cli
+
+ENDLESS = "select count(*) from range(1000000) a, range(10000000) b where a.range * b.range % 7 = 3"
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+def _start(*words: object, cwd: Path, temporary: Path) -> subprocess.Popen[str]:
+    temporary.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_busy_database_is_interrupted(number: signal.Signals, tmp_path: Path) -> None:
+    Corpus().incidents("abcdefghijklmnop").write(tmp_path / "source")
+    emit = [sys.executable, "-m", "immune_data.emit", "--source", "source", "--out", "data"]
+    subprocess.run(emit, cwd=tmp_path, check=True, capture_output=True)
+    temporary = tmp_path / "temporary"
+    process = _start("immune_data.sql", ENDLESS, cwd=tmp_path, temporary=temporary)
+    _wait_for(lambda: any(temporary.iterdir()) if temporary.exists() else False)
+    time.sleep(1)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == SIGNALS[number], said
+    assert len(said.splitlines()) == 1
+    assert not any(temporary.iterdir())
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_run_that_is_asked_to_end_leaves_what_was_there(
+    number: signal.Signals, sample_source: Path, tmp_path: Path
+) -> None:
+    emit = ["immune_data.emit", "--source", sample_source, "--out", "data"]
+    temporary = tmp_path / "temporary"
+    for seconds in (0.5, 1.5, 3):
+        process = _start(*emit, cwd=tmp_path, temporary=temporary)
+        _wait_for((tmp_path / "data" / ".unfinished").exists)
+        time.sleep(seconds)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == SIGNALS[number], said
+        assert said.splitlines()[-1].endswith(": no file is half-written; run again")
+        assert "Traceback" not in said
+        assert digests(tmp_path) == {}
+
+
+def test_one_that_is_sent_twice_is_one(tmp_path: Path, sample_source: Path) -> None:
+    """`timeout` sends it to the process, and to the group that the process is in."""
+    emit = ["immune_data.emit", "--source", sample_source, "--out", "data"]
+    process = _start(*emit, cwd=tmp_path, temporary=tmp_path / "temporary")
+    _wait_for((tmp_path / "data" / ".unfinished").exists)
+    time.sleep(0.5)
+    for _ in range(5):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+    process.communicate(timeout=30)
+    assert process.returncode in (143, -signal.SIGTERM)  # to a shell they are the same
+    assert digests(tmp_path) == {}
+
+
+def _command(body: str) -> str:
+    return (
+        "import sys, time, ctypes, signal\nfrom immune_data import cli\n"
+        f"def command(arguments):\n    print('begun', flush=True)\n    {body}\n"
+        "sys.exit(cli.run(cli.parser('x', summary='', example=''), command, []))"
+    )
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_library_that_never_comes_back_does_not_keep_a_command(number: signal.Signals) -> None:
+    # As long as `sleep` runs in C, Python does not hear of signals.
+    code = _ended(_command("f = ctypes.CDLL(None).sleep\n    while f(60): f(60)"), number)
+    assert code == SIGNALS[number]
+
+
+def test_an_error_that_an_interruption_caused_is_an_interruption() -> None:
+    body = "\n    ".join(
+        ["try: time.sleep(60)", "except KeyboardInterrupt: raise RuntimeError('Query interrupted')"]
+    )
+    assert _ended(_command(body), signal.SIGTERM) == 143
+
+
+def test_what_handles_signals_itself_is_left_to_it() -> None:
+    body = "\n    ".join(
+        [
+            "asked = []",
+            "signal.signal(signal.SIGTERM, lambda *_: asked.append(1))",
+            "while not asked: time.sleep(0.01)",
+            "ctypes.CDLL(None).sleep(7)",
+            "return 5",
+        ]
+    )
+    assert _ended(_command(body), signal.SIGTERM) == 5
+
+
+def test_signals_that_are_ignored_stay_so() -> None:
+    program = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    assert _ended(program + _command("time.sleep(1); return 5"), signal.SIGHUP) == 5
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    parser = cli.parser("x", summary="", example="")
+    assert cli.run(parser, lambda _: 1, []) == 1
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def _ended(program: str, number: signal.Signals) -> int:
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert "Traceback" not in said
+    return process.returncode
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)

@@ -1,0 +1,210 @@
+"""Whatever is printed, to whatever it is printed: never a traceback, and the work is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from corpus import Corpus, digests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from immune_data import streams
+
+RECIPE = "unified-v2"
+ODD = "Ωδε • ▌ 日本 \U0001f600 é"
+# Where `ls` shows what a command has made; {} is the emitted folder.
+QUICK = {
+    "help": ["immune_data", "--help"],
+    "emit help": ["immune_data.emit", "--help"],
+    "emit": ["immune_data.emit", "--source", "{}/source", "--out", "made", "--recipe", RECIPE],
+    "emit check": ["immune_data.emit", "--out", "{}", "--check"],
+    "emit json": ["immune_data.emit", "--out", "{}", "--check", "--json"],
+    "audit": ["immune_data.audit", "--out", "{}"],
+    "audit json": ["immune_data.audit", "--out", "{}", "--json"],
+    "audit funnel": ["immune_data.audit", "funnel", "--out", "{}"],
+    "audit list": ["immune_data.audit", "--list"],
+    "audit diff": ["immune_data.audit", "diff", "{}/sft/unified-v2", "{}/other"],
+    "why": ["immune_data.why", "a", "--out", "{}", "--full"],
+    "why json": ["immune_data.why", "a", "--out", "{}", "--json"],
+    "sql": ["immune_data.sql", "--out", "{}", "select incident_id, text from dags"],
+    "sql csv": ["immune_data.sql", "--out", "{}", "--csv", "from dags"],
+    "sql json": ["immune_data.sql", "--out", "{}", "--json", "from dags"],
+    "sql parquet": ["immune_data.sql", "--out", "{}", "--parquet", "made.parquet", "from dags"],
+    "wrong": ["immune_data.why", ODD, "--out", "{}"],
+    "no verb": ["immune_data", ODD],
+}
+SLOW = {
+    "sample": ["immune_data.sample", "--out", "made"],
+    "report": ["immune_data.report", "--out", "{}", "--to", "made.html"],
+    "publish": [
+        *("immune_data.publish", "--out", "{}", "--to", "made", "--repo-id", "a/b", "--license"),
+        *("mit", "--dry-run", "--accept", "answer_structure", "balance", "structure"),
+    ],
+}
+Ran = tuple[int, dict[str, str], str]
+
+
+@pytest.fixture(scope="module")
+def emitted(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """An emitted dataset whose texts hold what few encodings have."""
+
+    def make(folder: Path) -> None:
+        dag = f"Incident of {ODD}\n10:15 - horizontal port scan {ODD}\n"
+        Corpus().incidents("abcdefghijklmnop", dag=dag).write(folder / "source")
+        for out, ids in (("source", ""), ("other source", "x")):
+            if ids:
+                Corpus().incidents("abcdefghijklm", dag=dag).write(folder / out)
+        emit = [sys.executable, "-m", "immune_data.emit", "--recipe", RECIPE]
+        subprocess.run([*emit, "--source", folder / "source", "--out", folder], check=True)
+        out = folder / "other out"
+        subprocess.run([*emit, "--source", folder / "other source", "--out", out], check=True)
+        shutil.copytree(out / "sft" / RECIPE, folder / "other")
+
+    return shared_folder("streams", make)
+
+
+@pytest.fixture
+def run(emitted: Path, tmp_path: Path) -> Callable[..., Ran]:
+    """`run(command, shell)`: its exit code, what it made, and what it complained of."""
+    copy = tmp_path / "emitted"
+
+    def run(command: list[str], shell: str = '"$@"', **environment: str) -> Ran:
+        shutil.copytree(emitted, copy)
+        folder = tmp_path / "here"
+        folder.mkdir()
+        words = [sys.executable, "-m", *(word.format(copy) for word in command)]
+        done = subprocess.run(
+            ["bash", "-c", shell, "bash", *words],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        made = {**digests(folder), **digests(copy)}
+        shutil.rmtree(folder)
+        shutil.rmtree(copy)
+        return done.returncode, made, done.stderr.decode("utf-8", "replace")
+
+    return run
+
+
+def _without_the_database(made: dict[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in made.items() if not name.endswith(".duckdb")}
+
+
+@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+def test_streams_change_neither_the_work_nor_its_exit_code(
+    name: str, run: Callable[..., Ran]
+) -> None:
+    command = {**QUICK, **SLOW}[name]
+    code, made, _ = run(command)
+    made = _without_the_database(made)
+    readers_gone = '"$@" 2>&1 | true; exit ${PIPESTATUS[0]}'
+    ways = {
+        # The reader has gone before anything is printed.
+        "gone": 'exec 3> >(exec true); sleep 0.1; "$@" >&3 2>&3',
+        "closed": '"$@" <&- >&- 2>&-',
+    }
+    if name in QUICK:
+        ways |= {
+            "some pipe": readers_gone,
+            "no input": '"$@" <&-',
+            "no output": '"$@" >&-',
+            "no errors": '"$@" 2>&-',
+        }
+    for way, shell in ways.items():
+        again, others, said = run(command, shell)
+        assert (way, again) == (way, code), said
+        assert _without_the_database(others) == made, way
+        assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "cp1252"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=lambda environment: "-".join(environment.values()),
+)
+def test_any_text_goes_to_any_encoding(
+    name: str, environment: dict[str, str], run: Callable[..., Ran]
+) -> None:
+    code, made, _ = run(QUICK[name])
+    again, others, said = run(QUICK[name], **environment)
+    if name in ("wrong", "no verb") and "LC_ALL" in environment:
+        assert again == 2
+    else:
+        assert again == code, said
+    assert _without_the_database(others) == _without_the_database(made)
+    assert "Traceback" not in said
+    assert "Error" not in said
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_what_programs_read_is_utf8_whatever_the_terminal(form: str, emitted: Path) -> None:
+    command = [sys.executable, "-m", "immune_data.sql", "--out", emitted, form, "from dags"]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    found = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+    assert ODD in found.decode()
+
+
+ENCODINGS = ["ascii", "latin-1", "cp1252", "cp437", "koi8-r", "shift_jis", "gb2312", "utf-8"]
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=())),  # halves of surrogate pairs too
+    encoding=st.sampled_from(ENCODINGS),
+)
+def test_any_text_is_printed_and_json_stays_json(
+    text: str, encoding: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "printed"
+    with pytest.MonkeyPatch.context() as patch, path.open("w", encoding=encoding) as stream:
+        patch.setattr(sys, "stdout", stream)
+        patch.setattr(sys, "__stdout__", stream)
+        with streams.patient():
+            print(json.dumps([text, "é"], ensure_ascii=False))
+    if encoding not in ("shift_jis",):  # whose backslash is another sign
+        assert json.loads(path.read_bytes().decode(encoding)) == [text, "é"]
+
+
+@pytest.mark.parametrize("name", ["emit", "audit", "sql", "sql csv", "why json", "audit list"])
+def test_output_that_cannot_be_written_is_a_sentence(name: str, run: Callable[..., Ran]) -> None:
+    _, made, _ = run(QUICK[name])
+    code, others, said = run(QUICK[name], '"$@" > /dev/full')
+    assert code == 2
+    assert said.splitlines()[-1] == (
+        "error: standard output cannot be written: No space left on device"
+    )
+    assert _without_the_database(others) == _without_the_database(made)
+
+
+def test_a_reader_that_has_enough_ends_a_query(emitted: Path) -> None:
+    query = "select i, repeat('x', 1000) from range(1_000_000_000) t(i)"
+    ask = f'"{sys.executable}" -m immune_data.sql --out "{emitted}" --csv "{query}"'
+    shell = f"{ask} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"i,")
+
+
+def test_a_closed_stream_is_not_the_next_file_opened(emitted: Path, tmp_path: Path) -> None:
+    """Files get the lowest number that is free: what is printed would go into them."""
+    source = f'"{sys.executable}" -m immune_data.emit --source "{emitted}/source"'
+    subprocess.run(["bash", "-c", f"{source} --out a <&- >&- 2>&-"], cwd=tmp_path, check=True)
+    subprocess.run(["bash", "-c", f"{source} --out b"], cwd=tmp_path, check=True)
+    a, b = (_without_the_database(digests(tmp_path / out)) for out in "ab")
+    assert a == b
+    ask = [sys.executable, "-m", "immune_data.sql", "--out", "a", "--csv", "from funnel"]
+    assert b"read,16" in subprocess.run(ask, cwd=tmp_path, capture_output=True).stdout
