@@ -147,12 +147,12 @@ class Config:
                 f"config {self.name} cannot be used here: {said} (--config tiny trains on a CPU)"
             ) from None
 
-    def in_force(self, arguments: Any) -> dict[str, Any]:
-        """The settings as a trainer with these arguments had them: what it resolved, resolved.
+    def in_force(self) -> dict[str, Any]:
+        """The settings as a trainer has them on this machine: what it resolves, resolved.
 
         What it is handed otherwise than it is set, because rows come ready made, stays as set.
         """
-        had = arguments.to_dict()
+        had = self.trainer_arguments(Path("unused")).to_dict()
         layout = ("per_device_train_batch_size", "gradient_accumulation_steps")
         ours = {"max_length", "packing", "output_dir", "eval_on_start", *layout}
         return {

@@ -61,14 +61,14 @@ def show() -> Any:
 
 
 def at_the_end() -> Any:
-    """A callback that evaluates and saves the last step, wherever it falls, if any is."""
+    """A callback that saves the last step, wherever it falls, and evaluates it if any is."""
     from transformers import TrainerCallback
 
     class AtTheEnd(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step >= state.max_steps:
                 control.should_evaluate |= args.eval_strategy != "no"
-                control.should_save |= args.save_strategy != "no"
+                control.should_save = True
 
     return AtTheEnd()
 

@@ -99,7 +99,7 @@ REASONS: dict[str, str] = {
     "include_num_input_tokens_seen": "the preflight counts the tokens",
     "log_level_replica": _TERMINAL,
     "log_on_each_node": _SEVERAL,
-    "logging_nan_inf_filter": "losses are written down as they are, infinite ones too",
+    "logging_nan_inf_filter": "training stops at the first loss that is not finite",
     "output_dir": "name the folder with --output",
     "save_on_each_node": _SEVERAL,
     "skip_memory_metrics": "benchmarks/gpu.py measures memory",

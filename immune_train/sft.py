@@ -194,7 +194,7 @@ def _summary(
         "base_model": settings.model_name_or_path,
         "backend": backend,
         "hardware": run.hardware(),
-        "config": settings.in_force(made.args),
+        "config": settings.in_force(),
         "records": {task: of_task["records"] for task, of_task in counts.items()},
         "preflight": seen.as_json(),
         "steps": state.global_step,
