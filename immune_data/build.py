@@ -123,6 +123,11 @@ class _Build:
 
         try:
             return self._make(hidden, tables_inputs)
+        except parallel.Killed:
+            raise ImmuneError(
+                "a process that reads and renders was killed, as the system does when memory runs "
+                "out: run again with --threads 1, which needs less; nothing was changed"
+            ) from None
         except duckdb.OutOfMemoryException:
             raise ImmuneError(
                 f"the tables in {self.out} do not fit the {pipeline.MEMORY} that DuckDB may use: "

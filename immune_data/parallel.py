@@ -12,13 +12,18 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from immune_data import streams
+from immune_data.errors import ImmuneError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -72,17 +77,104 @@ def _quota(folder: Path, version: int) -> float:
     return int(quota) / int(period) if int(quota) > 0 else math.inf
 
 
-def _start_worker() -> None:
-    # Ctrl-C is the parent's to handle, and a worker must not outlive a parent that was killed.
+class Killed(ImmuneError):
+    """A process of ours was killed: the kernel does it to the largest when memory runs out."""
+
+
+class _Worker:
+    """A process that runs one call after the other, and ends with ours.
+
+    It is spoken to by a pipe. The queues of multiprocessing need semaphores, which lie in /dev/shm,
+    and that may be full or read-only.
+    """
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        with theirs:
+            self._process = context.Process(target=_serve, args=(theirs,))
+            # Ctrl-C is ours to handle, also while the process starts: it inherits the mask.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self._process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """`function(…)`, run there.
+
+        Raises:
+            Killed: the process has ended.
+        """
+        try:
+            self._connection.send((function, arguments, named))
+            done, outcome = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise Killed(
+                f"a process that this run had started ended before its work (exit code "
+                f"{self._process.exitcode}), as when the system kills one because memory runs "
+                "out: close other programs and run again"
+            ) from None
+        if done:
+            return outcome
+        raise outcome
+
+    def kill(self) -> None:
+        self._process.terminate()
+
+    def end(self) -> None:
+        self._connection.close()
+        self._process.join()
+
+
+def _serve(connection: Connection) -> None:
+    """Run calls until there are no more, or the process that wants them is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    if parent:
 
-        def follow() -> None:
-            wait([parent.sentinel])
-            os._exit(1)
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
 
-        threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=follow, daemon=True).start()
+    with streams.patient():
+        while True:
+            try:
+                function, arguments, named = connection.recv()
+            except EOFError:
+                return
+            try:
+                outcome = True, function(*arguments, **named)
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                outcome = False, error
+            connection.send(outcome)
+
+
+class _Pool(Executor):
+    """Workers that calls are given to as they become free."""
+
+    def __init__(self, workers: Sequence[_Worker]) -> None:
+        self._threads = ThreadPoolExecutor(len(workers))  # one waits for each
+        self._free: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in workers:
+            self._free.put(worker)
+
+    def submit(
+        self, function: Callable[..., Result], /, *arguments: Any, **named: Any
+    ) -> Future[Result]:
+        return self._threads.submit(self._call, function, *arguments, **named)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        worker = self._free.get()
+        try:
+            return worker.call(function, *arguments, **named)
+        finally:
+            self._free.put(worker)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
 
 
 def _read_vocabulary() -> None:
@@ -101,15 +193,35 @@ def workers(processes: int) -> Iterator[Executor | None]:
     if processes < 2:
         yield None
         return
-    pool = ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    for _ in range(processes):  # They start with the first call, and it takes them a while.
-        pool.submit(_read_vocabulary)
+    with _started(processes) as found:
+        if not found:
+            yield None
+            return
+        pool = _Pool(found)
+        for _ in found:  # It takes them a while to start.
+            pool.submit(_read_vocabulary)
+        try:
+            yield pool
+        except BaseException:
+            for worker in found:  # what they are at is not wanted any more
+                worker.kill()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _started(processes: int) -> Iterator[list[_Worker]]:
+    """Up to so many workers: as many as the system lets us have."""
+    found: list[_Worker] = []
     try:
-        yield pool
+        with suppress(OSError):
+            for _ in range(processes):
+                found.append(_Worker())
+        yield found
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for worker in found:
+            worker.end()
 
 
 def release() -> None:
@@ -123,9 +235,14 @@ def release() -> None:
 
 def apart(function: Callable[..., Result], *arguments: object, **named: object) -> Result:
     """`function(…)` in a process of its own, whose memory is its alone, and that ends with ours."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker) as pool:
-        return pool.submit(function, *arguments, **named).result()
+    worker = _Worker()
+    try:
+        return worker.call(function, *arguments, **named)
+    except BaseException:
+        worker.kill()
+        raise
+    finally:
+        worker.end()
 
 
 def in_order(

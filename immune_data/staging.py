@@ -10,25 +10,28 @@ import errno
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from immune_data.errors import ImmuneError
 
-_NAME = ".unfinished"
+_NAME, _LOCK = ".unfinished", ".lock"
+_FULL = errno.ENOSPC, errno.EDQUOT
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the right to write into `folder`, which is made if need be.
 
-    The lock is on the folder itself, so it leaves no file and dies with its process.
+    The lock is on the folder itself, so it leaves no file and dies with its process. Where that
+    cannot be (NFS), it is on a file in it.
 
     Raises:
         ImmuneError: the folder cannot be made or written, or another run holds it.
     """
-    made = not folder.exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -39,16 +42,56 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise ImmuneError(f"cannot write to {folder}: it is read-only")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ImmuneError(f"another run is writing to {folder}: wait for it to end") from None
-        yield
+        held = hold(handle, folder)
+        with nullcontext() if held else _locked_by_file(folder):
+            yield
     finally:
         os.close(handle)
-        if made:
-            with suppress(OSError):  # there is something in it: it was worth making
-                folder.rmdir()
+        with suppress(OSError):  # there is something in it: it was worth making
+            for path in made:
+                path.rmdir()
+
+
+def hold(handle: int, what: Path) -> bool:
+    """Lock an open file or folder for as long as it is open; False if its file system cannot.
+
+    Raises:
+        ImmuneError: another process holds it.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ImmuneError(f"another run is writing to {what}: wait for it to end") from None
+    except OSError:  # no locks there, or none on what is open for reading only
+        return False
+    return True
+
+
+@contextmanager
+def _locked_by_file(folder: Path) -> Iterator[None]:
+    """The same by a file in the folder, which is gone afterwards."""
+    path = folder / _LOCK
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            held = hold(handle, folder)
+            # A run that ends removes its file, perhaps between our opening and our holding it.
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(handle)):
+                break
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    if not held:
+        print(
+            f"the file system of {folder} knows no locks: see that no other run writes to it",
+            file=sys.stderr,
+        )
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
 
 
 @contextmanager
@@ -68,9 +111,10 @@ def staging(folder: Path) -> Iterator[Path]:
     except Exception as error:
         # DuckDB reports a full disk in an exception of its own, whose text is all there is.
         number = getattr(error, "errno", None)
-        if number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+        if number in _FULL or any(os.strerror(full) in str(error) for full in _FULL):
+            where = getattr(error, "filename", None) or folder  # not every disk is ours
             raise ImmuneError(
-                f"the disk of {folder} is full: make room and run again; nothing was changed"
+                f"the disk of {where} is full: make room and run again; nothing was changed"
             ) from None
         if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR):
             raise ImmuneError(

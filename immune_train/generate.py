@@ -10,7 +10,6 @@ whole file, as JSON lines with timings. Prompts are those of the training record
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
@@ -425,10 +424,7 @@ def _going_on(output: Path, run: dict[str, Any]) -> Iterator[tuple[list[dict], I
     except OSError as error:
         raise ImmuneError(f"cannot write {output}: {error.strerror}") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ImmuneError(f"another run is writing {output}: wait for it to end") from None
+        staging.hold(file.fileno(), output)
         file.seek(0)
         lines = file.read().splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):  # killed in the middle of it

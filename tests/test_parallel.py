@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import _multiprocessing
+import errno
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+import psutil
 import pytest
+from corpus import digests
 
-from immune_data import parallel
+from immune_data import build, emit, parallel
+from immune_data.errors import CheckFailed
+from immune_data.recipes import DEFAULT
 
 
 @pytest.fixture
@@ -88,3 +100,150 @@ def test_there_are_never_more_workers_than_items_in_flight() -> None:
 
 def _process(_: int) -> int:
     return os.getpid()
+
+
+# What may happen to a process
+
+
+def _work_of_several_processes(
+    sample_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """The arguments of an `emit` that works with two processes."""
+    monkeypatch.setattr(build, "_WORTH_WORKERS", 0)
+    return ["--source", str(sample_source), "--out", str(tmp_path / "out"), "--threads", "2"]
+
+
+def _children() -> list[psutil.Process]:
+    """The workers, without the process that multiprocessing lets look after them."""
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "resource_tracker" not in " ".join(child.cmdline())
+    ]
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5])
+def test_a_killed_worker_is_a_sentence(
+    after: float,
+    sample_source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    arguments = _work_of_several_processes(sample_source, tmp_path, monkeypatch)
+
+    def kill() -> None:
+        while not _children():
+            time.sleep(0.01)
+        time.sleep(after)
+        with suppress(IndexError, psutil.NoSuchProcess):
+            _children()[-1].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert "run again with --threads 1" in refused(emit.main, *arguments)
+    killer.join()
+    assert not (tmp_path / "out").exists()
+    assert _children() == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_no_semaphore_is_needed(
+    number: int,
+    sample_source: Path,
+    sample_out: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They lie in /dev/shm, which may be full, read-only or somebody else's."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(_multiprocessing, "SemLock", refuse)
+    arguments = _work_of_several_processes(sample_source, tmp_path, monkeypatch)
+    assert emit.main(arguments) == 0
+    made, expected = (
+        digests(out / "sft" / DEFAULT) for out in (tmp_path / "out", sample_out(DEFAULT))
+    )
+    assert made == expected
+    assert parallel.apart(_process, 0) != os.getpid()
+
+
+@pytest.mark.parametrize("possible", [0, 1])
+def test_where_no_process_can_be_started_fewer_work(
+    possible: int,
+    sample_source: Path,
+    sample_out: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = SpawnProcess.start
+    started = []
+
+    def limited(process: SpawnProcess) -> None:
+        if len(started) % 2 >= possible:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        started.append(process)
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", limited)
+    assert emit.main(_work_of_several_processes(sample_source, tmp_path, monkeypatch)) == 0
+    made, expected = (
+        digests(out / "sft" / DEFAULT) for out in (tmp_path / "out", sample_out(DEFAULT))
+    )
+    assert made == expected
+
+
+def _fail(sentence: str) -> None:
+    raise CheckFailed(sentence)
+
+
+def _say() -> None:
+    print("\udcff" * 100_000, flush=True)
+
+
+def test_an_error_in_another_process_is_the_same_here() -> None:
+    with pytest.raises(CheckFailed, match="no good") as raised:
+        parallel.apart(_fail, "no good")
+    assert "in _fail" in raised.value.__notes__[0]
+
+
+def test_what_another_process_prints_costs_nothing() -> None:
+    ask = (
+        "import test_parallel; from immune_data import parallel;"
+        "parallel.apart(test_parallel._say); import sys; print('done', file=sys.stderr)"
+    )
+    for shell in ('"$@" | true', '"$@" >&-', 'PYTHONIOENCODING=ascii "$@" >/dev/null'):
+        done = subprocess.run(
+            ["bash", "-c", shell, "bash", sys.executable, "-c", ask],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stderr == "done\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0.0, 0.05, 1.0])  # a process that starts hears Ctrl-C as well
+def test_who_waits_for_another_process_can_end(number: signal.Signals, after: float) -> None:
+    program = (
+        "import sys, time\nfrom immune_data import cli, parallel\n"
+        "def command(arguments):\n    print('begun', flush=True)\n"
+        "    parallel.apart(time.sleep, 60)\n"
+        "if __name__ == '__main__':\n"
+        "    sys.exit(cli.run(cli.parser('x', summary='', example=''), command, []))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(after)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert len(said.splitlines()) == 1, said

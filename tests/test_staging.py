@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from immune_data import staging
+from immune_data.errors import ImmuneError
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002])
@@ -38,3 +44,90 @@ def test_a_folder_replaces_the_one_that_has_its_name(tmp_path: Path) -> None:
         (hidden / "made" / "new").write_text("new")
         staging.move(hidden / "made", tmp_path / "made")
     assert [path.name for path in tmp_path.rglob("*")] == ["made", "new"]
+
+
+# Locks
+
+
+@pytest.fixture(params=[errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A file system that cannot lock folders, as NFS, or nothing at all: the error it gives."""
+    real = fcntl.flock
+
+    def flock(handle: int, how: int) -> None:
+        if request.param != errno.EBADF or stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(request.param, os.strerror(request.param))
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    return request.param
+
+
+def test_a_file_system_without_locks_is_no_other_run(
+    network: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with staging.locked(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "made").touch()
+    said = capsys.readouterr().err
+    assert ("knows no locks" in said) == (network != errno.EBADF)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "made"]
+
+
+def test_nothing_made_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="wrong"), staging.locked(tmp_path / "a" / "b"):
+        raise ValueError("wrong")
+    assert not any(tmp_path.iterdir())
+
+
+HOLD = """
+import fcntl, os, stat, sys, time
+from pathlib import Path
+from immune_data import staging
+from immune_data.errors import ImmuneError
+if sys.argv[2] == "network":
+    real = fcntl.flock
+    def flock(handle, how):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(9, "Bad file descriptor")
+        real(handle, how)
+    fcntl.flock = flock
+folder, held = Path(sys.argv[1]), 0
+until = time.monotonic() + 2
+while time.monotonic() < until:
+    try:
+        with staging.locked(folder):
+            held += 1
+            (folder / "in use").touch(exist_ok=False)
+            time.sleep(0.002)
+            (folder / "in use").unlink()
+    except ImmuneError as error:
+        assert "another run" in str(error), error
+print(held)
+"""
+
+
+@pytest.mark.parametrize("kind", ["disk", "network"])
+def test_of_several_runs_one_holds_a_folder(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "keeps it").touch()
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path), kind],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    ends = [(run.wait(), *run.communicate()) for run in runs]
+    assert all(code == 0 and int(held) > 0 for code, held, _ in ends), ends
+    assert [path.name for path in tmp_path.iterdir()] == ["keeps it"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_truly(number: int, tmp_path: Path) -> None:
+    for name, said in (("/elsewhere/file", "/elsewhere/file"), (None, str(tmp_path))):
+        with (
+            pytest.raises(ImmuneError, match=f"the disk of {said} is full"),
+            staging.staging(tmp_path),
+        ):
+            raise OSError(number, os.strerror(number), name)
