@@ -99,6 +99,16 @@ def tokenizer(config: Config) -> Any:
         )
 
 
+def release() -> None:
+    """Give the device's memory that nothing in use holds back, for other processes to have."""
+    import gc
+
+    import torch
+
+    gc.collect()  # a trainer and its callbacks hold each other
+    torch.cuda.empty_cache()
+
+
 def quiet() -> None:
     """Keep the libraries' notices to their developers, and bars where no terminal is, away."""
     import sys

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,16 +53,28 @@ def write(
 ) -> Difference:
     """Write the merged model and its tokenizer to `folder`, in bfloat16.
 
-    The difference is that of the written model from the adapter on its base, over `rows`.
+    The difference is that of the written model from the adapter on its base, over `rows`. No more
+    than one model is in memory at a time.
 
     Raises:
-        ImmuneError: the base or the adapter cannot be loaded, or `folder` cannot be written.
+        ImmuneError: the base or the adapter cannot be loaded, `folder` cannot be written, or the
+            machine has too little memory.
     """
     from immune_train import backends
 
     backends.quiet()
-    import torch
     from transformers import AutoTokenizer
+
+    with _memory(base), staging.staging(folder.parent) as hidden:
+        made = hidden / folder.name
+        _save(base, adapter, made, revision)
+        AutoTokenizer.from_pretrained(adapter).save_pretrained(made)
+        staging.move(made, folder)
+        return difference(base, adapter, folder, rows, revision=revision)
+
+
+def _save(base: str, adapter: Path, folder: Path, revision: str) -> None:
+    import torch
 
     model = merged(base, adapter, revision=revision).to(torch.bfloat16)
     model.config.dtype = torch.bfloat16
@@ -69,35 +82,71 @@ def write(
     model.generation_config.do_sample = False
     for sampling in ("temperature", "top_p", "top_k", "repetition_penalty"):
         setattr(model.generation_config, sampling, None)
-    with staging.staging(folder.parent) as hidden:
-        model.save_pretrained(hidden / folder.name)
-        AutoTokenizer.from_pretrained(adapter).save_pretrained(hidden / folder.name)
-        staging.move(hidden / folder.name, folder)
-    return difference(base, adapter, load(folder), rows, revision=revision)
+    model.save_pretrained(folder)
 
 
 def difference(
-    base: str, adapter: Path, merged_model: Any, rows: Sequence[Row], *, revision: str = "main"
+    base: str, adapter: Path, folder: Path, rows: Sequence[Row], *, revision: str = "main"
 ) -> Difference:
-    """Compare a merged model with the adapter on its base, both in float32, on rows' answers."""
+    """Compare the merged model in `folder` with the adapter on its base, over rows' answers.
+
+    Both are in float32, one after the other, on the GPU if it has room for one, else on the CPU.
+    """
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with_adapter = _with_adapter(base, adapter, revision, torch.float32).to(device).eval()
-    merged_model = merged_model.to(device, torch.float32).eval()
+    if not rows:
+        return Difference(0, 0.0, 0.0)
+    ones = _logits(_with_adapter(base, adapter, revision, torch.float32), rows)
+    others = _logits(load(folder).to(torch.float32), rows)
     largest, same, tokens = 0.0, 0, 0
-    with torch.no_grad():
-        for row in rows:
-            ids = torch.tensor([row.input_ids], device=device)
-            places = torch.arange(row.answer - 1, row.end - 1, device=device)
-            one, other = (
-                model(input_ids=ids, logits_to_keep=places).logits[0]
-                for model in (with_adapter, merged_model)
-            )
-            largest = max(largest, (one - other).abs().max().item())
-            same += int((one.argmax(-1) == other.argmax(-1)).sum())
-            tokens += len(places)
+    for one, other in zip(ones, others, strict=True):
+        largest = max(largest, (one - other).abs().max().item())
+        same += int((one.argmax(-1) == other.argmax(-1)).sum())
+        tokens += len(one)
     return Difference(tokens, largest, same / max(1, tokens))
+
+
+def _logits(model: Any, rows: Sequence[Row]) -> list[Any]:
+    """What the model expects in the place of each token of the rows' answers, on the CPU."""
+    import torch
+
+    for device in _devices():
+        with suppress(torch.OutOfMemoryError):
+            return _logits_on(device, model, rows)
+    raise MemoryError
+
+
+def _devices() -> list[str]:
+    import torch
+
+    return ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
+
+
+def _logits_on(device: str, model: Any, rows: Sequence[Row]) -> list[Any]:
+    import torch
+
+    model.to(device).eval()
+    found = []
+    for row in rows:
+        ids = torch.tensor([row.input_ids], device=device)
+        places = torch.arange(row.answer - 1, row.end - 1, device=device)
+        with torch.no_grad():
+            found.append(model(input_ids=ids, logits_to_keep=places).logits[0].cpu())
+    return found
+
+
+@contextmanager
+def _memory(base: str) -> Iterator[None]:
+    """Turn the machine's lack of memory into one sentence."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        raise ImmuneError(
+            f"this machine has too little memory to merge: {base} lies in it whole, in float32, "
+            "4 bytes a parameter; the adapter is saved: merge where there is more"
+        ) from None
 
 
 def load(folder: Path) -> Any:

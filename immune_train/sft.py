@@ -161,6 +161,7 @@ def _train(
         curves.draw(output, f"{settings.name}, {backend}")
         result = _summary(settings, backend, dataset, seen, made, trained)
         del made, model
+        backends.release()
         if arguments.dataset and not Path(arguments.dataset).is_dir():
             result["dataset"] = arguments.dataset
         result |= _merge(settings, seen, output)

@@ -5,6 +5,7 @@ Runs are of a tiny random model on a handful of short records, on the CPU.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,10 @@ from typing import Any
 import pytest
 import yaml
 from corpus import digests, manifest
-from training import record, write
+from training import as_rows, record, write
 
+from immune_data import parallel
+from immune_data.errors import ImmuneError
 from immune_train import backends, config, dataset, merge, progress, run, sft
 from immune_train.packing import best_fit_decreasing
 
@@ -401,6 +405,60 @@ def test_merging_what_is_not_there(
     assert "holds no run" in refused(merge.main, "--run", tmp_path)
     shutil.copy(whole / "config.yaml", tmp_path)
     assert "holds no adapter" in refused(merge.main, "--run", tmp_path)
+
+
+def test_merging_holds_one_model_at_a_time(
+    whole: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And on a GPU that has no room for that one, the CPU compares; the figures are the same."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loaded: list[Any] = []
+    load, move = AutoModelForCausalLM.from_pretrained, torch.nn.Module.to
+
+    def from_pretrained(*arguments: Any, **named: Any) -> Any:
+        gc.collect()
+        assert [one for one in loaded if one() is not None] == []
+        model = load(*arguments, **named)
+        loaded.append(weakref.ref(model))
+        return model
+
+    def to(model: Any, *arguments: Any, **named: Any) -> Any:
+        if arguments[:1] == ("cuda",):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return move(model, *arguments, **named)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    rows = as_rows([33, 20])
+    found = merge.write(str(tiny_model), whole / "adapter", tmp_path / "merged", rows=rows)
+    assert len(loaded) == 3
+    assert found.tokens == sum(row.end - row.answer for row in rows)
+    assert 0 < found.largest < 0.3
+    monkeypatch.setattr(merge, "_devices", lambda: ["cuda", "cpu"])
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    arguments = (str(tiny_model), whole / "adapter", tmp_path / "merged", rows)
+    assert merge.difference(*arguments) == found
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] can't allocate memory")]
+)
+def test_a_merge_without_memory_says_what_it_needs(
+    error: Exception, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(merge, "merged", full)
+    with pytest.raises(ImmuneError, match="too little memory to merge: acme/base lies in it whole"):
+        merge.write("acme/base", whole / "adapter", tmp_path / "merged")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_merge_whose_process_is_killed_is_a_sentence() -> None:
+    with pytest.raises(ImmuneError, match="ended before its work"):
+        parallel.apart(os._exit, 9)
 
 
 # Several processes
