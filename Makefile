@@ -1,4 +1,4 @@
-# make emit   set up, write the sample corpus if there is no source, emit the dataset
+# make emit   set up, write the synthetic sample corpus if there is no data/source, emit the dataset
 # make test   set up, run the linters and all tests
 # make train-tiny  set up, train a tiny model on the sample's answers, on the CPU, in minutes
 # make edge-tiny   the same, then take it to GGUF, answer, score, publish to a Hub on loopback, run
@@ -21,8 +21,10 @@ TORCH ?= --constraint constraints.txt
 .PHONY: emit test lint train-tiny edge-tiny bench campaigns
 
 emit: .venv/.installed
-	test -d $(SOURCE) || $(BIN)/python -m immune_data.sample --out $(SOURCE)
-	$(BIN)/python -m immune_data.emit --source $(SOURCE) --out $(OUT) --recipe $(RECIPE)
+	@# Nobody's own folder is ever made up: where it is missing, emit says so.
+	test -d "$(SOURCE)" || test "$(SOURCE)" != data/source || \
+		$(BIN)/python -m immune_data.sample --out data/source
+	$(BIN)/python -m immune_data.emit --source "$(SOURCE)" --out "$(OUT)" --recipe "$(RECIPE)"
 
 test: .venv/.installed-dev lint
 	$(BIN)/python -m pytest -n 2

@@ -104,12 +104,14 @@ class _Build:
         """The dataset's manifest, if files and database are what a run would make now."""
         found = manifest.read(self.dataset)
         inputs = manifest.dataset_inputs(tables_inputs, self.recipe)
-        if found is None or found.get("inputs") != inputs:
+        if not manifest.complete(found) or found["inputs"] != inputs:
             return None
         in_database = _asked(
-            self.database, f'select inputs_sha256 from "{self.recipe.name}".recipe'
+            self.database,
+            "select inputs_sha256, (select bool_or(synthetic) from main.source_files) "
+            f'from "{self.recipe.name}".recipe',
         )
-        held = in_database == [(manifest.digest(inputs),)]
+        held = in_database == [(manifest.digest(inputs), found["synthetic"])]
         return found if held and manifest.intact(self.dataset, found) else None
 
     def make(self, hidden: Path, tables_inputs: dict[str, Any] | None) -> dict[str, Any]:
@@ -175,6 +177,7 @@ class _Build:
                 content = {
                     "schema_version": manifest.SCHEMA_VERSION,
                     "recipe": self.recipe.name,
+                    "synthetic": _synthetic(connection),
                     "asking_sha256": renderer.asking.sha256,
                     "inputs": inputs,
                     "counts": _counts(connection),
@@ -232,6 +235,11 @@ def _asked(database: Path, query: str) -> list[tuple] | None:
             return connection.execute(query).fetchall()
     except duckdb.Error:
         return None
+
+
+def _synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether any source file says that it was made up."""
+    return connection.execute("select bool_or(synthetic) from source_files").fetchall()[0][0]
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from immune_data.figures import Drawn
 
 _TAGS = ["security", "intrusion-detection", "slips", "sft", "lora", "llm-as-a-judge", "provenance"]
+_SYNTHETIC = (
+    "**Synthetic: a program made up every incident, answer and score here.** Nothing of it "
+    "happened, and no model and no judge was asked, whatever is said of them below."
+)
 _SIZES = ["1K", "10K", "100K", "1M", "10M", "100M", "1B"]
 
 _TABLES = {
@@ -62,7 +66,7 @@ def render(
         pretty_name=terms.repo_id.partition("/")[2],
         size_categories=[_size(sum(_rows(datasets[0], split) for split in SPLITS.values()))],
         task_categories=["text-generation", "summarization"],
-        tags=_TAGS,
+        tags=[*_TAGS, *(["synthetic"] if _synthetic(datasets) else [])],
         configs=[
             {
                 "config_name": name,
@@ -74,6 +78,7 @@ def render(
         dataset_info=[_info(folder, name, files) for name, files in configs.items()],
     )
     sections = [
+        *([_SYNTHETIC] if _synthetic(datasets) else []),
         _opening(folder, datasets, terms),
         _contents(folder, datasets),
         _making(folder, datasets, figures),
@@ -453,6 +458,10 @@ def _citing(terms: Terms) -> str:
 ## Licence
 
 `{terms.license}`, as its publisher says."""
+
+
+def _synthetic(datasets: Sequence[Dataset]) -> bool:
+    return any(dataset.manifest["synthetic"] for dataset in datasets)
 
 
 def _rows(dataset: Dataset, split: str) -> int:

@@ -66,6 +66,7 @@ def _command(arguments: argparse.Namespace) -> None:
         content = {
             "folder": str(emitted.folder),
             "current": emitted.current,
+            "synthetic": emitted.manifest["synthetic"],
             **emitted.manifest["counts"],
         }
         print(json.dumps(content, indent=2))

@@ -1,5 +1,6 @@
 """What an emitted dataset was made from, and what it is: facts in, `manifest.json` out.
 
+That of synthetic source files says `"synthetic": true`, and what is made of the dataset repeats it.
 The manifest is written last, so its presence means that the dataset beside it is complete.
 """
 
@@ -19,7 +20,7 @@ from immune_data.recipes import Recipe
 from immune_data.sources import input_files
 from immune_data.vocabulary import RANKS_SHA256
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 NAME = "manifest.json"
 
 _NAMED = 5  # changes that a complaint names
@@ -162,11 +163,14 @@ def intact(folder: Path, manifest: dict[str, Any] | None) -> bool:
         return False
 
 
-def _complete(manifest: dict[str, Any] | None) -> bool:
+def complete(manifest: dict[str, Any] | None) -> bool:
+    """Whether it is the manifest of a dataset, with all that is read from one."""
     if not manifest or not isinstance(manifest.get("counts"), dict):
         return False
     inputs = manifest.get("inputs")
     if not isinstance(inputs, dict) or not isinstance(inputs.get("sources"), dict):
+        return False
+    if not isinstance(manifest.get("synthetic"), bool):
         return False
     files = manifest.get("outputs")
     if not isinstance(files, dict) or not files:
@@ -181,11 +185,13 @@ def check(folder: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     that the manifest names.
 
     Raises:
-        ImmuneError: there is no manifest.
+        ImmuneError: there is no manifest, or another version of us wrote it.
         CheckFailed: a file is missing or is not the one the manifest names, or the inputs differ.
     """
     manifest = read(folder)
-    if not _complete(manifest):
+    if manifest and manifest.get("schema_version") not in (None, SCHEMA_VERSION):
+        raise ImmuneError(f"{folder} was emitted by another version of immune: emit it again")
+    if not complete(manifest):
         raise ImmuneError(f"{folder} holds no complete dataset (no {NAME}): emit it first")
     for name, expected in manifest["outputs"].items():
         path = folder / name

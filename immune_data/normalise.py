@@ -226,7 +226,12 @@ class _Reading:
                 totals["rows_rejected"] += 1
                 self._rows.reject(file.name, record, incident_id, reject, "row")
             yield source.share
-        totals |= {"sha256": source.sha256, "bytes": source.bytes, "rows_read": source.rows}
+        totals |= {
+            "sha256": source.sha256,
+            "bytes": source.bytes,
+            "synthetic": source.synthetic,
+            "rows_read": source.rows,
+        }
 
     def _dataset_taker(self, file: InputFile):
         """A function that takes one row of a dataset into the tables."""

@@ -74,12 +74,18 @@ class Terms:
 
 
 def audited(
-    out: Path, recipes: Sequence[Recipe], accepted: Sequence[str], report: Callable[[str], None]
+    out: Path,
+    recipes: Sequence[Recipe],
+    accepted: Sequence[str],
+    report: Callable[[str], None],
+    *,
+    synthetic: bool,
 ) -> list[Dataset]:
     """The emitted datasets of `recipes`, each verified and audited, fit to be published.
 
     Raises:
-        ImmuneError: one is not emitted, has no records, or a name cannot be used.
+        ImmuneError: one is not emitted, has no records, is `synthetic` where it should not be or
+            the other way round, or a name cannot be used.
         CheckFailed: files are not those of a manifest, or an `error` that nobody accepted failed.
     """
     from immune_data import checks
@@ -94,6 +100,7 @@ def audited(
                 "folder of every publication is named: rename its file and emit it again"
             )
         content = _verified(out, recipe)
+        say_synthetic(recipe.name, content["synthetic"], said=synthetic)
         facts = gather(out, recipe.name, report)
         datasets.append(Dataset(recipe.name, out / "sft" / recipe.name, content, facts))
     for dataset in datasets:
@@ -109,6 +116,21 @@ def audited(
     return datasets
 
 
+def say_synthetic(what: str, synthetic: bool, *, said: bool) -> None:
+    """See that whoever publishes made-up data knows it.
+
+    Raises:
+        ImmuneError: it is synthetic and that was not said, or it was said and is not so.
+    """
+    if synthetic and not said:
+        raise ImmuneError(
+            f"{what} is synthetic, made up by a program: take real sources, or publish it as what "
+            "it is with --synthetic"
+        )
+    if said and not synthetic:
+        raise ImmuneError(f"{what} is not synthetic: leave --synthetic out")
+
+
 def _verified(out: Path, recipe: Recipe) -> dict[str, Any]:
     """The manifest of a dataset whose files, tables, relations and SQL are those it names."""
     folder = out / "sft" / recipe.name
@@ -122,8 +144,10 @@ def _verified(out: Path, recipe: Recipe) -> dict[str, Any]:
     now = manifest.dataset_inputs(tables["inputs"], recipe)
     manifest.refuse_changes(folder, content["inputs"], now, again)
     with reading(out, recipe.name) as connection:
-        [(sha256,)] = connection.execute("select inputs_sha256 from recipe").fetchall()
-    if sha256 != manifest.digest(content["inputs"]):
+        [(sha256, synthetic)] = connection.execute(
+            "select inputs_sha256, (select bool_or(synthetic) from source_files) from recipe"
+        ).fetchall()
+    if sha256 != manifest.digest(content["inputs"]) or synthetic != content["synthetic"]:
         raise CheckFailed(f"the relations of {recipe.name} are not those of its files: {again}")
     for split in SPLITS.values():
         if not any(row["split"] == split for row in content["counts"]["tasks"]):
@@ -280,6 +304,7 @@ def _content(folder: Path, datasets: Sequence[Dataset], terms: Terms) -> dict[st
         "repo_id": terms.repo_id,
         "license": terms.license,
         "version": immune_data.__version__,
+        "synthetic": any(dataset.manifest["synthetic"] for dataset in datasets),
         "accepted": list(terms.accepted),
         "recipes": [
             {

@@ -62,6 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="checks whose errors are published all the same, named on the card",
     )
     parser.add_argument(
+        "--synthetic",
+        action="store_true",
+        help="publish data that was made up, such as the sample corpus; the card's first line "
+        "says so",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="write the folder and print the card, no more"
     )
     parser.add_argument(
@@ -88,7 +94,13 @@ def _command(arguments: argparse.Namespace) -> None:
         raise ImmuneError(f"{arguments.out} does not exist: emit a recipe first")
     with cli.progress() as report:
         with staging.locked(arguments.out):
-            datasets = publication.audited(arguments.out, list(chosen.values()), accepted, report)
+            datasets = publication.audited(
+                arguments.out,
+                list(chosen.values()),
+                accepted,
+                report,
+                synthetic=arguments.synthetic,
+            )
             publication.write(arguments.out, datasets, terms, folder, report)
         published = None
         if not arguments.dry_run:

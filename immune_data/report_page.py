@@ -113,8 +113,20 @@ def _header(facts: Facts) -> Markup:
         element("p", f"immune {inputs['version']} · dataset report", class_="kicker"),
         element("h1", facts.manifest["recipe"]),
         element("p", _sentence(inputs["settings"]["description"]), class_="lead"),
+        *_made_up(facts),
         element("nav", element("ul", *links), aria_label="Sections"),
     )
+
+
+def _made_up(facts: Facts) -> Iterator[Markup]:
+    """What a page of synthetic data says on top."""
+    if facts.manifest["synthetic"]:
+        yield element(
+            "p",
+            element("span", "synthetic", class_="tag failed"),
+            " A program made up every incident, answer and score on this page. Nothing of it "
+            "happened, and no model and no judge was asked.",
+        )
 
 
 def _sentence(text: str) -> str:

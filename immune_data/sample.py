@@ -1,7 +1,8 @@
 """Write the sample corpus: synthetic source files of the documented size.
 
-In: nothing but a seed and a scale. Out: the five source files in `--out`, plain JSON arrays with
-one incident a line; each appears whole or not at all. The same seed gives the same bytes.
+In: nothing but a seed and a scale. Out: the five source files in `--out`, plain JSON with one
+incident a line and the mark `"synthetic": true`, which everything made of them repeats; each
+appears whole or not at all. The same seed gives the same bytes.
 
 Run `python -m immune_data.sample --out data/source`. At scale 1 the files give every count that
 the documents give; at scale K they hold K independent blocks of that size.
@@ -32,6 +33,7 @@ SUMMARY_RUN_1 = "summarization_dataset_v3_results_oss.json"
 SUMMARY_RUN_2 = "summarization_v4_new_results_oss.json"
 RISK_RUN = "risk_dataset_v2_results_qwen35.json"
 FILES = (SUMMARIES, RISKS, SUMMARY_RUN_1, SUMMARY_RUN_2, RISK_RUN)
+_HEAD, _TAIL = b'{"synthetic": true, "incidents": [\n', b"\n]}\n"
 _MERGED_RUNS = "summarization_results_merged.json"
 
 # Real datasets escape what is not ASCII; of ours one file does and the others do not.
@@ -78,7 +80,8 @@ def write(out: Path, *, seed: int = 0, scale: int = 1, force: bool = False) -> l
     """Write the sample corpus of `scale` blocks to `out`.
 
     Raises:
-        ImmuneError: `out` is no folder to write to, or already holds source files.
+        ImmuneError: `out` is no folder to write to, or holds source files already: with `force`
+            a sample corpus is replaced, and nothing else.
     """
     _check_folder(out, force)
     try:
@@ -108,11 +111,27 @@ def _check_folder(out: Path, force: bool) -> None:
                 "move it away or name another folder with --out"
             )
     for name in FILES:
-        if name in held and not force:
+        if name not in held:
+            continue
+        if not _is_ours(out / name):
+            raise ImmuneError(
+                f"{out / name} is there and is not of a sample corpus: "
+                "move it away or name another folder with --out"
+            )
+        if not force:
             raise ImmuneError(
                 f"{out / name} is already there: name another folder with --out, "
-                "or replace what it holds with --force"
+                "or replace the sample corpus with --force"
             )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file begins as a sample corpus does; nobody else's is ever replaced."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HEAD)) == _HEAD
+    except OSError:
+        return False
 
 
 def _write(out: Path, seed: int, scale: int) -> list[Written]:
@@ -120,14 +139,14 @@ def _write(out: Path, seed: int, scale: int) -> list[Written]:
     temporary = {name: out / f".{name}.{os.getpid()}.tmp" for name in FILES}
     try:
         with ExitStack() as stack:
-            arrays = {
-                name: _Array(stack.enter_context(path.open("wb")), name in _ESCAPED)
+            files = {
+                name: _File(stack.enter_context(path.open("wb")), name in _ESCAPED)
                 for name, path in temporary.items()
             }
             for number in range(scale):
-                _write_block(arrays, seed, number)
-            for array in arrays.values():
-                array.close()
+                _write_block(files, seed, number)
+            for file in files.values():
+                file.close()
         sizes = {name: path.stat().st_size for name, path in temporary.items()}
         for name, path in temporary.items():
             path.replace(out / name)
@@ -135,11 +154,11 @@ def _write(out: Path, seed: int, scale: int) -> list[Written]:
         for path in temporary.values():
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-    return [Written(name, arrays[name].rows, sizes[name]) for name in FILES]
+    return [Written(name, files[name].rows, sizes[name]) for name in FILES]
 
 
-class _Array:
-    """A JSON array on its way to a file, one element a line."""
+class _File:
+    """A source file on its way: the mark, and the array of incidents, one a line."""
 
     def __init__(self, file: BinaryIO, escaped: bool) -> None:
         self.rows = 0
@@ -147,15 +166,15 @@ class _Array:
         self._encode = json.JSONEncoder(ensure_ascii=escaped, allow_nan=False).encode
 
     def add(self, element: dict[str, Any]) -> None:
-        self._file.write(b",\n" if self.rows else b"[\n")
+        self._file.write(b",\n" if self.rows else _HEAD)
         self._file.write(self._encode(element).encode())
         self.rows += 1
 
     def close(self) -> None:
-        self._file.write(b"\n]\n" if self.rows else b"[]\n")
+        self._file.write(_TAIL)
 
 
-def _write_block(arrays: dict[str, _Array], seed: int, number: int) -> None:
+def _write_block(files: dict[str, _File], seed: int, number: int) -> None:
     block = sample_plan.plan_block(seed, number)
     # Judges repeat what an incident is; their files have other orders than the datasets.
     known: dict[str, Incident] = {}
@@ -164,9 +183,9 @@ def _write_block(arrays: dict[str, _Array], seed: int, number: int) -> None:
         rng = sample_plan.stream(seed, role.incident_id, "answers")
         forms = sample_plan.forms(seed, role)
         no_dag = _missing_dag(rng, role.judged)
-        arrays[SUMMARIES].add(_summary_row(incident, forms, no_dag, rng))
+        files[SUMMARIES].add(_summary_row(incident, forms, no_dag, rng))
         if role.judged:
-            arrays[RISKS].add(_risk_row(incident, forms, no_dag, rng))
+            files[RISKS].add(_risk_row(incident, forms, no_dag, rng))
             known[role.incident_id] = incident.without_dags()
     orders = (
         (SUMMARY_RUN_1, block.first_run),
@@ -179,7 +198,7 @@ def _write_block(arrays: dict[str, _Array], seed: int, number: int) -> None:
             verdict = sample_plan.verdict(seed, incident.role)
             rng = sample_plan.stream(seed, incident.role.incident_id, name)
             make = _risk_verdict if name == RISK_RUN else _summary_verdict
-            arrays[name].add(make(incident, verdict, name, rng))
+            files[name].add(make(incident, verdict, name, rng))
 
 
 def _missing_dag(rng: random.Random, judged: bool) -> str:
@@ -368,7 +387,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--scale", type=_natural, default=1, help="how many times as many incidents (default: 1)"
     )
-    parser.add_argument("--force", action="store_true", help="replace source files in --out")
+    parser.add_argument("--force", action="store_true", help="replace a sample corpus in --out")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     return cli.run(parser, _command, argv)
 

@@ -1,9 +1,10 @@
 """Read source files strictly: a JSON file in, its records one by one out, in bounded memory.
 
-A source file is a JSON array of objects, or one object that holds that array under `incidents`,
-plain or gzipped, in UTF-8 with or without a byte-order mark. Keys are composed (NFC), since they
-are compared with names of the recipe; values stay as they are. A file that is anything else ends
-the run with a sentence that names the file and the row or byte; nothing is guessed or skipped.
+A source file is a JSON array of objects, or one object that holds that array under `incidents`
+and may say `"synthetic": true` beside it, plain or gzipped, in UTF-8 with or without a byte-order
+mark. Keys are composed (NFC), since they are compared with names of the recipe; values stay as
+they are. A file that is anything else ends the run with a sentence that names the file and the row
+or byte; nothing is guessed or skipped.
 """
 
 from __future__ import annotations
@@ -127,14 +128,16 @@ def _listed(folder: Path) -> list[Path]:
 class Source:
     """A source file being read: iterate over its records, then ask for its facts.
 
-    `rows`, `bytes` (of the file as it lies on disk) and `sha256` (of the very bytes that were
-    parsed) are complete when the iteration is.
+    `rows`, `bytes` (of the file as it lies on disk), `sha256` (of the very bytes that were
+    parsed) and `synthetic` (whether the file says that it was made up) are complete when the
+    iteration is.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows = 0
         self.bytes = 0
+        self.synthetic = False
         self._size = 0
         self._sha256 = hashlib.sha256()
 
@@ -245,27 +248,33 @@ class Source:
 
     def _object(self, cursor: _Cursor) -> Iterator[Record]:
         cursor.take("{")
-        found = False
+        found: set[str] = set()
         while cursor.peek() != "}":
             key, _, _ = cursor.value() if cursor.peek() == '"' else (None, None, None)
             if not isinstance(key, str):
                 raise cursor.error("holds something other than a key here")
             cursor.take(":")
+            if key in ("incidents", "synthetic") and key in found:
+                raise cursor.error(f"holds `{key}` twice")
+            found.add(key)
             if key == "incidents":
-                if found:
-                    raise cursor.error("holds `incidents` twice")
                 if cursor.peek() != "[":
                     raise cursor.error("holds something other than an array under `incidents`")
-                found = True
                 yield from self._array(cursor)
             else:
-                cursor.value()
+                value, _, _ = cursor.value()
+                if key == "synthetic":
+                    if not isinstance(value, bool):
+                        raise cursor.error(
+                            "holds something other than true or false under `synthetic`"
+                        )
+                    self.synthetic = value
             if cursor.peek() != "}":
                 cursor.take(",")
                 if cursor.peek() == "}":
                     raise cursor.error("has a comma before its last `}`")
         cursor.take("}")
-        if not found:
+        if "incidents" not in found:
             hint = " (JSON Lines is not read: put the objects into one array)"
             raise ImmuneError(
                 f"{self.path} is an object without an `incidents` array"

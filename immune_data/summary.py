@@ -27,6 +27,8 @@ def show(folder: Path, content: dict[str, Any], *, current: bool) -> None:
         ],
     )
     cli.table("records", ["split", "task", "records", "tokens"], _tasks(counts["tasks"]))
+    if content["synthetic"]:
+        print("synthetic: made of source files that a program made up; nobody's data")
     context = content["inputs"]["settings"]["records"]["max_sequence_tokens"]
     for row in counts["rejects"]:
         what = "rows" if row["scope"] == "row" else "entries"

@@ -118,12 +118,16 @@ class Justifications(_Task):
 
 
 class SourceFiles(dy.Schema):
-    """One row per file read: `rows_read` are the rows taken plus `rows_rejected`."""
+    """One row per file read: `rows_read` are the rows taken plus `rows_rejected`.
+
+    `synthetic` is the file's own word that it was made up.
+    """
 
     file = dy.String(primary_key=True)
     role = dy.String()
     sha256 = dy.String(regex="^[0-9a-f]{64}$")
     bytes = dy.Int64(min=0)
+    synthetic = dy.Bool()
     rows_read = dy.Int64(min=0)
     rows_rejected = dy.Int64(min=0)
 

@@ -42,12 +42,16 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Dataset:
-    """The two splits, what they were made from (None where nothing says), and where they lay."""
+    """The two splits, what they were made from (None where nothing says), and where they lay.
+
+    `synthetic`: whether a manifest of either says that it was made up.
+    """
 
     train: list[Record]
     eval: list[Record]
     manifest: dict[str, Any] | None
     origin: str
+    synthetic: bool = False
 
     @property
     def leaked(self) -> list[Record]:
@@ -89,7 +93,8 @@ def from_files(train: Path, eval: Path) -> Dataset:
         manifests.append(_vouched(path, emitted, content))
         splits.append(_records(path, content))
     one = manifests[0] if manifests[0] == manifests[1] else None
-    return Dataset(*splits, manifest=one, origin=f"{train} and {eval}")
+    synthetic = any(manifest and manifest.get("synthetic") for manifest in manifests)
+    return Dataset(*splits, manifest=one, origin=f"{train} and {eval}", synthetic=synthetic)
 
 
 def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _TAGS = ["security", "intrusion-detection", "slips", "lora", "sft", "edge", "trl"]
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::[\w.-]+)?(?:@[\w./-]+)?")
+_SYNTHETIC = (
+    "**Trained on synthetic data: a program made up every incident and answer.** It shows that the "
+    "way from data to model works, and knows nothing of real incidents."
+)
 _ASKED = {
     "summary": "summarises the incident's events by what they mean",
     "cause": "analyses what may have caused it, the harmless explanations too",
@@ -64,7 +68,11 @@ def render(folder: Path, run: Run, terms: Terms) -> str:
         license=terms.license,
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=[*_TAGS, *(["gguf"] if run.exported else [])],
+        tags=[
+            *_TAGS,
+            *(["gguf"] if run.exported else []),
+            *(["synthetic"] if run.synthetic else []),
+        ],
         base_model=base,
         base_model_relation="finetune" if base else None,
         datasets=[dataset] if dataset else None,
@@ -72,6 +80,7 @@ def render(folder: Path, run: Run, terms: Terms) -> str:
         eval_results=results or None,
     )
     sections = [
+        _SYNTHETIC if run.synthetic else "",
         _opening(run, terms, base),
         _evaluation(run),
         _scores(run),

@@ -95,7 +95,7 @@ def look(config: Config, dataset: Dataset, renderer: Renderer) -> Preflight:
     )
     by_task = Counter(record.task for record in leaked)
     counted = {task: by_task[task] for task in TASKS if by_task[task]}
-    notes = [*config.warnings(), *_recipe_notes(config, dataset), *_leak_notes(counted, dataset)]
+    notes = [*config.warnings(), *_origin_notes(config, dataset), *_leak_notes(counted, dataset)]
     for name, split in (("train", train), ("eval", eval)):
         notes += _overflow_notes(name, split, config)
     return Preflight(train, eval, counted, padding, packing, notes)
@@ -161,6 +161,11 @@ def _split(name: str, records: Sequence[Record], config: Config, renderer: Rende
     if not supervised:
         raise CheckFailed(f"no record of {name} carries loss: there is nothing to learn from it")
     return Split(kept, len(records), over, cut, lost, dropped)
+
+
+def _origin_notes(config: Config, dataset: Dataset) -> list[str]:
+    made_up = ["the dataset is synthetic: a model of it is a test and no more"]
+    return (made_up if dataset.synthetic else []) + _recipe_notes(config, dataset)
 
 
 def _recipe_notes(config: Config, dataset: Dataset) -> list[str]:

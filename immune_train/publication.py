@@ -68,6 +68,11 @@ class Run:
     gguf: Path | None
     exported: dict[str, Any]
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether it was trained on data that a program made up."""
+        return any(said.get("synthetic") is True for said in (self.summary, self.dataset))
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -190,6 +195,7 @@ def _fill(folder: Path, run: Run, terms: Terms, report: Callable[[str], None]) -
         "repo_id": terms.repo_id,
         "license": terms.license,
         "version": immune_data.__version__,
+        "synthetic": run.synthetic,
         "files": manifest.outputs(folder, sorted(files(folder))),
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -53,6 +53,11 @@ def parser() -> argparse.ArgumentParser:
         "--private", action="store_true", help="make the repository private, if it is made now"
     )
     made.add_argument(
+        "--synthetic",
+        action="store_true",
+        help="publish a model that was trained on made-up data; the card's first line says so",
+    )
+    made.add_argument(
         "--dry-run", action="store_true", help="write the folder and print the card, no more"
     )
     made.add_argument(
@@ -64,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
 
 def command(arguments: argparse.Namespace) -> None:
     from immune_data import hub
+    from immune_data.publication import say_synthetic
     from immune_data.publish import say
     from immune_train import publication
 
@@ -81,6 +87,7 @@ def command(arguments: argparse.Namespace) -> None:
     with cli.progress() as report:
         report("checking the run")
         run = publication.read(arguments.run, arguments.gguf)
+        say_synthetic(f"the dataset of {arguments.run}", run.synthetic, said=arguments.synthetic)
         publication.write(run, terms, folder, report)
         published = None
         if not arguments.dry_run:

@@ -192,6 +192,7 @@ def _summary(
     return {
         "name": settings.name,
         "recipe": (dataset.manifest or {}).get("recipe"),
+        "synthetic": dataset.synthetic,
         "base_model": settings.model_name_or_path,
         "backend": backend,
         "hardware": run.hardware(),

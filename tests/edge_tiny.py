@@ -115,6 +115,8 @@ def publish_and_download(folder: Path, file: Path, work: Path) -> Path:
             "HF_TOKEN": TOKEN,
         }
         terms = ("--repo-id", REPO, "--license", "apache-2.0")
+        if json.loads((folder / run.SUMMARY).read_text(encoding="utf-8")).get("synthetic"):
+            terms += ("--synthetic",)
         python("immune_train.publish", *terms, "--run", folder, environment=there)
         call([Path(sys.executable).with_name("hf"), "download", REPO, file.name], there)
     found = list((work / CACHE).rglob(f"snapshots/*/{file.name}"))

@@ -445,7 +445,7 @@ def test_order_and_compression_of_the_incident_files_do_not_show(
     source = tmp_path / "source"
     source.mkdir()
     for path in sample_source.iterdir():
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8"))["incidents"]
         before = [row["incident_id"] for row in rows]
         if path.name in DATASETS:
             random.Random(7).shuffle(rows)

@@ -158,6 +158,26 @@ def card(folder: Path) -> tuple[dict[str, Any], str]:
 # The folder
 
 
+@pytest.mark.parametrize("where", [run.SUMMARY, run.DATASET])
+def test_a_model_of_made_up_data_says_so_and_wants_it_said(
+    where: str, copied: Path, refused: Callable[..., str]
+) -> None:
+    arguments = (*TERMS, "--run", copied, "--dry-run")
+    said = refused(publish.main, *arguments, "--synthetic")
+    assert said.endswith("is not synthetic: leave --synthetic out")
+    content = json.loads((copied / where).read_text(encoding="utf-8"))
+    write_json(copied / where, {**content, "synthetic": True})
+    said = refused(publish.main, *arguments)
+    assert "--synthetic" in said
+    assert not published(copied).exists()
+    assert call(copied, "--dry-run", "--synthetic") == 0
+    data, text = card(copied)
+    assert "synthetic" in data["tags"]
+    body = text.split("---\n", 2)[2]
+    assert body.lstrip().startswith("**Trained on synthetic data: a program made up every incident")
+    assert json.loads((published(copied) / "manifest.json").read_text())["synthetic"] is True
+
+
 def test_a_dry_run_writes_everything_and_prints_the_card(
     copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

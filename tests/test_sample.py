@@ -69,7 +69,10 @@ class Counts:
 
 
 def load(folder: Path, name: str) -> list[dict[str, Any]]:
-    return json.loads((folder / name).read_text(encoding="utf-8"))
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    assert list(content) == ["synthetic", "incidents"]
+    assert content["synthetic"] is True
+    return content["incidents"]
 
 
 def summary_of(row: dict[str, Any], model: str) -> str:
@@ -267,7 +270,7 @@ def test_scale_multiplies_incidents_and_begins_as_scale_one(corpus: Path, tmp_pa
     for name in sample.FILES:
         ids = [row["incident_id"] for row in load(tmp_path, name)]
         assert len(set(ids)) == len(ids)
-        first = (corpus / name).read_bytes().removesuffix(b"\n]\n")
+        first = (corpus / name).read_bytes().removesuffix(b"\n]}\n")
         assert (tmp_path / name).read_bytes().startswith(first + b",\n")
     doubled = count(tmp_path)
     assert len(doubled.pool) == 1604
@@ -502,11 +505,12 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_source_files_are_replaced_only_with_force(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / sample.RISK_RUN).write_text("[]")
     (tmp_path / "notes.txt").write_text("mine")
+    sample.write(tmp_path, seed=1)
+    before = digest(tmp_path)
     assert sample.main(["--out", str(tmp_path)]) == 2
     assert "--force" in capsys.readouterr().err
-    assert (tmp_path / sample.RISK_RUN).read_text() == "[]"
+    assert digest(tmp_path) == before
     assert sample.main(["--out", str(tmp_path), "--force", "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
     assert [file["name"] for file in written] == list(sample.FILES)
@@ -514,6 +518,19 @@ def test_source_files_are_replaced_only_with_force(
         name: (tmp_path / name).stat().st_size for name in sample.FILES
     }
     assert {path.name for path in tmp_path.iterdir()} == {*sample.FILES, "notes.txt"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"incidents": []}', '{"synthetic": false,'])
+@pytest.mark.parametrize("name", sample.FILES)
+def test_source_files_of_others_are_never_replaced(
+    name: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(content)
+    for force in ([], ["--force"]):
+        assert sample.main(["--out", str(tmp_path), *force]) == 2
+        assert "not of a sample corpus: move it away" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == content
 
 
 @pytest.mark.parametrize("rival", [f"{sample.RISKS}.gz", "summarization_results_merged.json"])

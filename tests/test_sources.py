@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ from corpus import (
     records,
     table,
 )
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from immune_data import emit, recipes
@@ -149,6 +150,12 @@ MALFORMED: dict[str, tuple[bytes | str, str]] = {
     "half a surrogate in an id": (ROWS.replace('"b"', r'"\udfff"'), "surrogate.*row 2, byte"),
     "half a surrogate beside the array": (beside(r'"a": "\ud800"'), "surrogate.*byte"),
     "half a surrogate in a key beside": (beside(r'"\ud800": 1'), "surrogate.*byte"),
+    "the mark twice": (
+        f'{{"synthetic": true, "incidents": {ROWS}, "synthetic": false}}',
+        "`synthetic` twice .*byte",
+    ),
+    "a mark that is text": (f'{{"synthetic": "no", "incidents": {ROWS}}}', "true or false .*byte"),
+    "a mark that is null": (f'{{"incidents": {ROWS}, "synthetic": null}}', "true or false .*byte"),
     "half a surrogate under a key held twice": (
         junk(r'{"a": "\ud800", "a": "x"}'),
         "surrogate.*row 2, byte",
@@ -699,13 +706,23 @@ def written(data: bytes, name: str = "x.json") -> Iterator[Path]:
         yield path
 
 
+def composed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object with its keys composed, none of which is then there twice."""
+    value = {unicodedata.normalize("NFC", key): value for key, value in pairs}
+    assume(len(value) == len(pairs))
+    return value
+
+
 @given(
     rows=DOCUMENTS,
     ascii_only=st.booleans(),
     indent=st.sampled_from([None, 0, 2, "\t"]),
     bom=st.booleans(),
     gzipped=st.booleans(),
-    before=st.none() | st.dictionaries(TEXT.filter(lambda key: key != "incidents"), VALUES),
+    before=st.none()
+    | st.dictionaries(TEXT.filter(lambda key: key not in ("incidents", "synthetic")), VALUES),
+    mark=st.none() | st.booleans(),
+    mark_first=st.booleans(),
 )
 @settings(max_examples=150)
 def test_reading_gives_what_the_standard_library_gives(
@@ -715,18 +732,24 @@ def test_reading_gives_what_the_standard_library_gives(
     bom: bool,
     gzipped: bool,
     before: dict[str, Any] | None,
+    mark: bool | None,
+    mark_first: bool,
 ) -> None:
-    content = rows if before is None else {**before, "incidents": rows, **before}
+    said = {} if mark is None else {"synthetic": mark}
+    marks = (said, {}) if mark_first else ({}, said)
+    content = rows if before is None else {**before, **marks[0], "incidents": rows, **marks[1]}
     text = json.dumps(content, ensure_ascii=ascii_only, indent=indent).encode()
     data = b"\xef\xbb\xbf" * bom + text
     with written(gzip.compress(data) if gzipped else data, f"x.json{'.gz' * gzipped}") as path:
         source = Source(path)
         found = list(source)
-    expected = json.loads(text)
+    expected = json.loads(text, object_pairs_hook=composed)
     expected = expected if before is None else expected["incidents"]
     assert [record.value for record in found] == expected
     assert repr([record.value for record in found]) == repr(expected)  # 1 is not 1.0 or true
-    assert [json.loads(record.text) for record in found] == expected
+    texts = [json.loads(record.text, object_pairs_hook=composed) for record in found]
+    assert texts == expected
+    assert source.synthetic is (before is not None and mark is True)
     assert [record.row for record in found] == list(range(1, len(rows) + 1))
     assert source.rows == len(rows)
     assert all(record.repeated_key is None for record in found)

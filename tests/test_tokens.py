@@ -303,7 +303,7 @@ def test_both_tokenizers_read_added_tokens_alike(text: str) -> None:
 def test_both_tokenizers_give_the_same_ids_for_sample_texts(sample_source: Path) -> None:
     found = set()
     for path in sorted(sample_source.glob("*dataset_v?.json")):
-        for row in json.loads(path.read_text(encoding="utf-8"))[::6]:
+        for row in json.loads(path.read_text(encoding="utf-8"))["incidents"][::6]:
             for value in row.values():
                 inner = value.values() if isinstance(value, dict) else (value,)
                 found |= {text for text in inner if isinstance(text, str)}
