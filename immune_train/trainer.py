@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import staging
+from immune_train import processes
 from immune_train.labels import NO_LOSS
+from immune_train.order import Order, blank, blanks
 from immune_train.packing import MICRO_BATCHES, Packing, Padding, best_fit_decreasing, packed
 
 _RUNNING = "immune running loss"  # a key of the trainer's saved state
@@ -46,23 +48,39 @@ def make(
     adapter = {
         name: weight.data for name, weight in model.named_parameters() if weight.requires_grad
     }
+    rows = [_example(row) for row in train]
+    batch = 0 if arguments.dataloader_drop_last else arguments.per_device_train_batch_size
+    fill = blanks(len(rows), batch, processes.number()) if batch else 0
+    seed = arguments.data_seed if config.order == "shuffled" else None
+    order = Order(len(rows), len(rows) + fill, seed)
     trainer = _class()(
         model=model,
         args=arguments,
         processing_class=tokenizer,
-        train_dataset=Dataset.from_list([_example(row) for row in train]),
+        train_dataset=Dataset.from_list(rows + [blank(pad, train[0].task)] * fill),
         eval_dataset=Dataset.from_list([_example(row) for row in eval]),
         data_collator=Packing(config.capacity) if config.packing else Padding(pad),
     )
     for shown in (ProgressCallback, PrinterCallback):  # what is shown is in `progress`
         trainer.remove_callback(shown)
-    for callback in callbacks:
+    for callback in (_epochs(order), *callbacks):
         trainer.add_callback(callback)
     for name, weight in trainer.model.named_parameters():
         if name in adapter:
             weight.data = adapter[name].to(weight.device)
-    trainer.setup(config, pad)
+    trainer.setup(config, pad, order)
     return trainer
+
+
+def _epochs(order: Order) -> Any:
+    """A callback that tells the order which epoch it is, also where a resumed run goes on."""
+    from transformers import TrainerCallback
+
+    class Epochs(TrainerCallback):
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            order.set_epoch(int(state.epoch or 0))
+
+    return Epochs()
 
 
 def _example(row: Row) -> dict[str, Any]:
@@ -74,12 +92,12 @@ def _class() -> type:
     from contextlib import nullcontext
 
     import torch
-    from torch.utils.data import SequentialSampler
     from trl import SFTTrainer
 
     class Trainer(SFTTrainer):
-        def setup(self, config: Config, pad_token: int) -> None:
+        def setup(self, config: Config, pad_token: int, order: Order) -> None:
             self._config = config
+            self._order = order
             self._pad_token = pad_token
             # Losses are sums over a step's tokens, divided by their number: not to be averaged
             # over micro-batches again.
@@ -87,9 +105,7 @@ def _class() -> type:
             self._running: tuple[Any, int] | None = None
 
         def _get_train_sampler(self, train_dataset=None):
-            if self._config.order == "emitted":
-                return SequentialSampler(train_dataset or self.train_dataset)
-            return super()._get_train_sampler(train_dataset)
+            return self._order
 
         def training_step(self, model, inputs, num_items_in_batch=None):
             batches = inputs.get(MICRO_BATCHES, [inputs])
