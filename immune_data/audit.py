@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli
+from immune_data import cli, duck
 from immune_data.errors import ImmuneError
 
 if TYPE_CHECKING:
@@ -177,12 +178,18 @@ def _shows(result: Result, folder: Path, arguments: argparse.Namespace) -> str:
     from immune_data.recipes import DEFAULT
 
     if arguments.origin or arguments.held_out:
-        query = f"from '{folder / result.check.name}.parquet'"
-        return f"python -m immune_data.sql {shlex.quote(query)}"
-    path = checks.folder() / f"{result.check.name}.sql"
-    if path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    command = ["python", "-m", "immune_data.sql", str(path)]
+        file = folder / f"{result.check.name}.parquet"
+        # DuckDB reads patterns, and more, out of what is not plain.
+        plain = re.fullmatch(r"[\w/][\w./ -]*", str(file))
+        query = f"from {duck.quoted(str(file) if plain else duck.pattern(file))}"
+    else:
+        path = checks.folder() / f"{result.check.name}.sql"
+        if path.is_relative_to(Path.cwd()):
+            path = path.relative_to(Path.cwd())
+        query = str(path)
+    command = ["python", "-m", "immune_data.sql", query]
+    if arguments.origin:  # of which there may be no database here
+        return shlex.join(command)
     if arguments.recipe != DEFAULT:
         command += ["--recipe", arguments.recipe]
     if arguments.out != Path("data"):

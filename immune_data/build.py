@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import manifest, parallel, staging
+from immune_data import duck, manifest, parallel, staging
 from immune_data.database import NAME as DATABASE
 from immune_data.errors import ImmuneError
 from immune_data.recipes import Recipe
@@ -53,7 +53,9 @@ def emit(
             before is then untouched.
     """
     build = _Build(source, out, recipe, force, threads or parallel.processors(), report)
-    input_files(source, recipe)  # what is missing is said before an output folder is made
+    # What is wrong is said before an output folder is made.
+    input_files(source, recipe)
+    duck.path(out)
     with staging.locked(out):
         tables_inputs = build.current_tables()
         if tables_inputs is not None:
@@ -231,7 +233,7 @@ def _asked(database: Path, query: str) -> list[tuple] | None:
     if not database.is_file():
         return None
     try:
-        with duckdb.connect(str(database), read_only=True) as connection:
+        with duckdb.connect(duck.path(database), read_only=True) as connection:
             return connection.execute(query).fetchall()
     except duckdb.Error:
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
+from immune_data import duck
 from immune_data.prompts import TASKS
 from immune_data.publication import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
 
@@ -111,7 +112,7 @@ def _info(folder: Path, config: str, files: dict[str, str]) -> dict[str, Any]:
 
     splits = []
     for split, path in files.items():
-        with pq.ParquetFile(folder / path) as parquet:
+        with pq.ParquetFile(duck.path(folder / path)) as parquet:
             schema = parquet.schema_arrow
             splits.append(
                 {
@@ -157,7 +158,7 @@ def _size(rows: int) -> str:
 
 def _opening(folder: Path, datasets: Sequence[Dataset], terms: Terms) -> str:
     models = list(datasets[0].settings["models"])
-    judges = sorted({run["judge"] for run in _asked("from read_parquet(?)", _judge_runs(folder))})
+    judges = sorted({run["judge"] for run in _asked(f"from {duck.PARQUET}", _judge_runs(folder))})
     incidents = _height(folder / "tables" / "incidents.parquet")
     return (
         f"# {terms.repo_id.partition('/')[2]}\n\n"
@@ -222,7 +223,8 @@ def _making(
     parts = ["## How it was made"]
     for dataset in datasets:
         [settings] = _asked(
-            "from read_parquet(?)", folder / dataset.name / "relations" / "settings.parquet"
+            f"from {duck.PARQUET}",
+            folder / dataset.name / "relations" / "settings.parquet",
         )
         parts.append(f"### `{dataset.name}`")
         parts.append("\n".join(f"- {rule}" for rule in _rules(folder, dataset, settings)))
@@ -252,7 +254,8 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
 
     runs = _asked(
         "select judge, provider, precedence, list(task order by task) as tasks, "
-        "max(incidents) as incidents from read_parquet(?) "
+        "max(incidents) as incidents "
+        f"from {duck.PARQUET} "
         "group by judge_run, judge, provider, precedence order by precedence",
         _judge_runs(folder),
     )
@@ -477,7 +480,7 @@ def _height(parquet: Path) -> int:
     """The rows of a file."""
     import pyarrow.parquet as pq
 
-    return pq.read_metadata(parquet).num_rows
+    return pq.read_metadata(duck.path(parquet)).num_rows
 
 
 def _asked(query: str, parquet: Path) -> list[dict[str, Any]]:
@@ -485,7 +488,7 @@ def _asked(query: str, parquet: Path) -> list[dict[str, Any]]:
     import duckdb
 
     with duckdb.connect() as connection:
-        found = connection.execute(query, [str(parquet)])
+        found = connection.execute(query, [duck.pattern(parquet)])
         columns = [column for column, *_ in found.description]
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 

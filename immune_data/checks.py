@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import textfile
+from immune_data import duck, textfile
 from immune_data.errors import ImmuneError
 from immune_data.pipeline import sql_folder
 
@@ -92,8 +92,8 @@ def run(
                     f"select incident_id from {_ROWS} limit 1"
                 ).fetchall()
             if count and keep is not None:
-                path = str(keep / f"{check.name}.parquet").replace("'", "''")
-                connection.execute(f"copy {_ROWS} to '{path}' (format parquet, compression zstd)")
+                path = duck.quoted(duck.path(keep / f"{check.name}.parquet"))
+                connection.execute(f"copy {_ROWS} to {path} (format parquet, compression zstd)")
         yield Result(check, count, count > 0, first)
 
 

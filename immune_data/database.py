@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import signals
+from immune_data import duck, signals
 from immune_data.errors import ImmuneError
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ def reading(out: Path, recipe: str) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises:
         ImmuneError: there is no database, it cannot be read, or it does not hold the recipe.
     """
-    import tempfile
-
     import duckdb
 
     path = out / NAME
@@ -34,10 +32,10 @@ def reading(out: Path, recipe: str) -> Iterator[duckdb.DuckDBPyConnection]:
         raise ImmuneError(
             f"{path} does not exist: emit a recipe first, or name its folder by --out"
         )
-    with tempfile.TemporaryDirectory(prefix="immune-") as spill:
+    with duck.spill() as spill:
         try:
             connection = duckdb.connect(
-                str(path),
+                duck.path(path),
                 read_only=True,
                 config={"memory_limit": "512MB", "temp_directory": spill},
             )

@@ -6,7 +6,6 @@ DuckDB reads the files, so that only digests of texts are held, and those on dis
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli
+from immune_data import cli, duck
 from immune_data.errors import ImmuneError
 
 if TYPE_CHECKING:
@@ -48,7 +47,8 @@ select
     tokens,
     md5(messages[:-2]::varchar) as prompt,
     md5(messages[-1].content) as answer
-from read_json($path, format = 'newline_delimited', columns = {columns})
+from read_json($path, format = 'newline_delimited', columns = {columns},
+    hive_partitioning = false)
 """
 _COMPARE = """
 create temp table compared as
@@ -165,9 +165,10 @@ def compared(first: Path, second: Path) -> Iterator[Difference]:
     """
     import duckdb
 
-    with tempfile.TemporaryDirectory(prefix="immune-") as spill:
-        config = {"memory_limit": "512MB", "temp_directory": spill}
-        with duckdb.connect(str(Path(spill) / "difference.duckdb"), config=config) as connection:
+    with duck.spill() as folder:
+        config = {"memory_limit": "512MB", "temp_directory": folder}
+        database = f"{folder}/difference.duckdb" if folder else ":memory:"
+        with duckdb.connect(database, config=config) as connection:
             for side, folder in (("a", first), ("b", second)):
                 for number, split in enumerate(("train", "eval")):
                     _read(connection, side, split, folder / f"{split}.jsonl", append=number > 0)
@@ -198,7 +199,7 @@ def _read(
     if append:
         query = query.replace(f"create temp table {side} as", f"insert into {side}")
     try:
-        connection.execute(query, {"path": str(path)})
+        connection.execute(query, {"path": duck.pattern(path)})
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
         raise ImmuneError(f"{path} does not hold emitted records: {said}") from None

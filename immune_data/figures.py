@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from immune_data import plotting
 from immune_data.prompts import TASKS
 from immune_data.shown import one_line
 
@@ -92,8 +93,7 @@ def draw(name: str, title: str, description: str, plot: Callable[[bool], Figure]
 @contextmanager
 def _ours(salt: str) -> Iterator[None]:
     """Matplotlib as it comes, whatever the user's configuration, and then our choices."""
-    import matplotlib as mpl
-
+    mpl = plotting.library()
     with warnings.catch_warnings(), mpl.rc_context():
         warnings.simplefilter("ignore")  # a glyph that our font lacks, the reader's has
         mpl.rcdefaults()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from immune_data import duck
 from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -54,15 +55,15 @@ def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConne
         config={
             "threads": threads,
             "memory_limit": MEMORY,
-            "temp_directory": str(scratch / "spill"),
+            "temp_directory": duck.path(scratch / "spill"),
             "preserve_insertion_order": True,
             "autoinstall_known_extensions": False,
         },
     )
     # Evidence repeats itself: of all codecs this one is the smallest on it, and the fastest.
     connection.execute("set force_compression = 'zstd'")
-    path = str(database).replace("'", "''")
-    connection.execute(f"attach '{path}' as {_CATALOG} (row_group_size {_ROW_GROUP})")
+    path = duck.quoted(duck.path(database))
+    connection.execute(f"attach {path} as {_CATALOG} (row_group_size {_ROW_GROUP})")
     _use(connection, "main")
     return connection
 
@@ -75,7 +76,8 @@ def load_tables(connection: duckdb.DuckDBPyConnection, folder: Path, inputs_sha2
     """Make the tables of `folder` the tables of schema `main`, and `made_from` their digest."""
     for path in sorted(folder.glob("*.parquet")):
         connection.execute(
-            f'create or replace table main."{path.stem}" as from read_parquet(?)', [str(path)]
+            f'create or replace table main."{path.stem}" as from {duck.PARQUET}',
+            [duck.pattern(path)],
         )
     connection.execute(
         "create or replace table main.made_from as select ? as inputs_sha256", [inputs_sha256]

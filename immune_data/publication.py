@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
-from immune_data import manifest, staging
+from immune_data import duck, manifest, staging
 from immune_data.database import reading
 from immune_data.errors import CheckFailed, ImmuneError
 from immune_data.recipes import Recipe
@@ -261,7 +261,10 @@ def _write_parquet(jsonl: Path, parquet: Path) -> None:
         ]
     )
     decode = msgspec.json.Decoder(Record).decode
-    with jsonl.open("rb") as lines, pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
+    with (
+        jsonl.open("rb") as lines,
+        pq.ParquetWriter(duck.path(parquet), schema, compression="zstd") as writer,
+    ):
         while batch := [msgspec.to_builtins(decode(line)) for line in islice(lines, _ROW_GROUP)]:
             writer.write_table(pa.Table.from_pylist(batch, schema=schema))
 
@@ -278,10 +281,10 @@ def _export(connection: duckdb.DuckDBPyConnection, schema: str, folder: Path) ->
         if not path.exists():
             # What the run itself keeps in `main` stands in the order of the runs.
             order = "order by all" if schema == "main" else ""
-            target = str(path).replace("'", "''")
+            target = duck.quoted(duck.path(path))
             connection.execute(
                 f'copy (from "{schema}"."{name}" {order}) '
-                f"to '{target}' (format parquet, compression zstd)"
+                f"to {target} (format parquet, compression zstd)"
             )
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from immune_data import parallel
+from immune_data import duck, parallel
 from immune_data.errors import ImmuneError
 
 _ADDRESS = re.compile(
@@ -52,7 +52,11 @@ def opened(text: str, recipe: str, report: Callable[[str], None]) -> Iterator[Pa
     Raises:
         ImmuneError: it cannot be downloaded, or `publish` did not make it.
     """
-    with tempfile.TemporaryDirectory(prefix="immune-") as out:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="immune-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ImmuneError(f"a temporary folder is needed: {error.strerror}") from None
+    with folder as out:
         found = address(text)
         report(f"downloading {found}")
         folder = download(found, wanted([recipe]))
@@ -146,7 +150,6 @@ def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
     Raises:
         ImmuneError: the folder does not hold the tables, or a recipe's relations.
     """
-
     import duckdb
 
     from immune_data.database import NAME
@@ -172,7 +175,8 @@ def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
             for schema, path in files:
                 try:
                     connection.execute(
-                        f'create table {schema}."{path.stem}" as from read_parquet(?)', [str(path)]
+                        f'create table {schema}."{path.stem}" as from {duck.PARQUET}',
+                        [duck.pattern(path)],
                     )
                 except duckdb.Error as error:
                     said = str(error).splitlines()[0]

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from immune_data import chat, control_tokens, conversation
+from immune_data import chat, control_tokens, conversation, duck
 from immune_data.conversation import Conversations, Counted
 from immune_data.parallel import behind, in_order, release
 from immune_data.pipeline import appending
@@ -255,7 +255,7 @@ def write(
     with (
         (folder / "train.jsonl").open("wb") as train,
         (folder / "eval.jsonl").open("wb") as held_out,
-        pq.ParquetWriter(conversations, schema, compression="lz4") as writer,
+        pq.ParquetWriter(duck.path(conversations), schema, compression="lz4") as writer,
         behind() as do,
     ):
         batches = connection.sql(_RECORDS).to_arrow_reader(_BATCH)
@@ -266,7 +266,10 @@ def write(
             do(writer.write_table, rendered.conversations)
     release()
     # By way of a file: rows appended in one transaction would all wait in memory for its end.
-    connection.execute("create table conversations as from read_parquet(?)", [str(conversations)])
+    connection.execute(
+        f"create table conversations as from {duck.PARQUET}",
+        [duck.pattern(conversations)],
+    )
     connection.execute("drop table dag_places; drop table answer_places")
     texts.unlink()
     conversations.unlink()

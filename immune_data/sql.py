@@ -275,7 +275,10 @@ def _parquet(relation: duckdb.DuckDBPyRelation, path: Path) -> int:
     written = held_rows = held_bytes = 0
     held: list[pa.RecordBatch] = []
     try:
-        with pq.ParquetWriter(beside, reader.schema, compression="zstd") as writer:
+        with (
+            beside.open("wb") as file,
+            pq.ParquetWriter(file, reader.schema, compression="zstd") as writer,
+        ):
             for batch in reader:
                 held.append(batch)
                 held_rows += batch.num_rows

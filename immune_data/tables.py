@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from immune_data import duck
 from immune_data.prompts import TASKS
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX
 
@@ -194,7 +195,9 @@ class Writers:
     def __init__(self, folder: Path) -> None:
         self._writers = {
             table: pq.ParquetWriter(
-                path(folder, table), _to_arrow(schema.create_empty()).schema, compression="zstd"
+                duck.path(path(folder, table)),
+                _to_arrow(schema.create_empty()).schema,
+                compression="zstd",
             )
             for table, schema in TABLES.items()
         }
@@ -229,13 +232,16 @@ def check(folder: Path, models: set[str]) -> None:
     """
     import duckdb
 
-    with duckdb.connect(config={"memory_limit": "256MB", "temp_directory": str(folder)}) as memory:
+    with duckdb.connect(
+        config={"memory_limit": "256MB", "temp_directory": duck.path(folder)}
+    ) as memory:
 
         def broken(query: str) -> bool:
             return bool(memory.execute(f"{query} limit 1").fetchall())
 
         for table in TABLES:
-            memory.read_parquet(str(path(folder, table))).create_view(table)
+            file = duck.pattern(path(folder, table))
+            memory.read_parquet(file, hive_partitioning=False).create_view(table)
         for table, schema in TABLES.items():
             keys = ", ".join(schema.primary_key())
             repeated = f"select {keys} from {table} group by {keys} having count(*) > 1"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from immune_data import plotting
 from immune_train import run
 
 # Colours and marks that stay apart for colour-blind readers and in grey (Okabe and Ito, 2008).
@@ -20,9 +21,7 @@ _LINES = {
 
 def draw(folder: Path, title: str) -> None:
     """Draw the losses of the run in `folder` beside them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    plotting.library().use("Agg")
     from matplotlib import pyplot
 
     lines = run.metrics(folder)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from immune_data import cli
+from immune_data import cli, plotting
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
 from immune_train import answer_parts
@@ -333,7 +333,7 @@ _INK, _MUTED, _GRID = "#1d2630", "#55606d", "#d5dbe1"
 
 def draw(scores: list[Score], models: Sequence[str]) -> Figure:
     """The shares, and the lengths, of every model: a point and its interval each."""
-    import matplotlib as mpl
+    mpl = plotting.library()
     from matplotlib.figure import Figure
 
     of = {metric.name: metric for metric in METRICS}
@@ -416,8 +416,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write the picture; the same scores give the same bytes."""
     import io
 
-    import matplotlib as mpl
-
+    mpl = plotting.library()
     image = io.BytesIO()
     kind = path.suffix.removeprefix(".")
     metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]

@@ -7,6 +7,7 @@ that a misspelt threshold is an error and never a silent default.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -190,7 +191,7 @@ def load(name_or_path: str) -> Recipe:
 
 def _locate(name_or_path: str, beside: Path) -> Path:
     if name_or_path.endswith(".toml"):
-        path = beside / name_or_path
+        path = beside / os.path.expanduser(name_or_path)  # noqa: PTH111 (of any name)
     else:
         path = SHIPPED / f"{name_or_path}.toml"
     if not path.is_file():

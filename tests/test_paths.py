@@ -1,0 +1,221 @@
+"""Any path that a user can type works or is refused in a sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from corpus import Corpus, digests
+
+from immune_data import audit, emit, publish, report, sample, sql, why
+
+# All that means something to DuckDB, pyarrow, rich or a shell, and yet can be a folder's name.
+ODD = "md:~ a*b[c]{d,e}=f 'q\" %20;#$x|\\[bold]é\n日本-".replace("\\", "")
+
+
+@pytest.fixture(scope="module")
+def emitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plain")
+    Corpus().incidents("abcdefghijklmnop").write(folder / "source")
+    for recipe in ("unified-v2", "unified-v1"):
+        _emit(folder / "source", folder / "out", recipe)
+    return folder
+
+
+def _emit(source: Path, out: Path, recipe: str) -> None:
+    arguments = ["--source", str(source), "--out", str(out), "--recipe", recipe]
+    assert emit.main(arguments) == 0
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [ODD, "~", "~root", "[x]", "a=1", "s3:", "-x", "*"])
+def test_a_folder_of_any_name_is_that_folder(
+    name: str, here: Path, emitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = Path(f"./{name}" if name.startswith("~") else name)
+    source, out = f"./{name}/source", f"./{name}/out"
+    # What the name would match if it were a pattern.
+    for other in ("x", "axb"):
+        Corpus().incidents("xyz").write(here / other / "source")
+        shutil.copytree(emitted / "out", here / other / "out")
+    shutil.copytree(emitted / "source", top / "source")
+    for recipe in ("unified-v2", "unified-v1"):
+        assert emit.main([f"--source={source}", f"--out={out}", "--recipe", recipe]) == 0
+    assert digests(top / "out" / "sft") == digests(emitted / "out" / "sft")
+    assert digests(top / "out" / "tables") == digests(emitted / "out" / "tables")
+    assert not any((here / "home").iterdir())
+
+    asked = [f"--out={out}", "--csv", "select count(*) as n from incidents"]
+    capsys.readouterr()
+    assert sql.main(asked) == 0
+    assert capsys.readouterr().out == "n\n16\n"
+    assert sql.main([f"--out={out}", f"--parquet={out}/made.parquet", "from incidents"]) == 0
+    assert (top / "out" / "made.parquet").is_file()
+    assert why.main(["a", f"--out={out}"]) == 0
+    assert audit.main([f"--out={out}"]) in (0, 1)
+    assert audit.main(["diff", f"{out}/sft/unified-v1", f"{out}/sft/unified-v1"]) == 0
+    assert audit.main(["diff", f"{out}/sft/unified-v1", "x/out/sft/unified-v1"]) == 0
+    capsys.readouterr()
+
+
+def test_every_command_works_in_a_folder_of_any_name(
+    here: Path, emitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(emitted, ODD)
+    (here / ODD / "recipe.toml").write_text('description = "mine"\nextends = "unified-v2"\n')
+    assert (
+        emit.main(["--source", f"{ODD}/source", "--out", ODD, "--recipe", f"{ODD}/recipe.toml"])
+        == 0
+    )
+    assert report.main(["--out", f"{ODD}/out"]) == 0
+    assert (here / ODD / "out" / "report" / "unified-v2.html").is_file()
+    assert sample.main(["--out", f"{ODD}/sample"]) == 0
+    arguments = ["--out", f"{ODD}/out", "--repo-id", "a/b", "--license", "mit", "--dry-run"]
+    capsys.readouterr()
+    if publish.main(arguments) != 0:
+        accepted = capsys.readouterr().err.rpartition("--accept ")[2].split()
+        assert publish.main([*arguments, "--accept", *accepted]) == 0
+    assert (here / ODD / "out" / "publish" / "b" / "README.md").is_file()
+
+
+def test_the_command_that_audit_shows_runs_in_a_folder_of_any_name(
+    here: Path, emitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = ODD.replace("\n", "")  # a line of a table has no line ends
+    shutil.copytree(emitted, name)
+    (here / "ids").write_text("a\nb\nc\nd\n")
+    capsys.readouterr()
+    shown = []
+    for held_out in ([], ["--held-out", "ids"]):
+        assert audit.main(["--out", f"{name}/out", *held_out]) in (0, 1)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "python -m" in line]
+        shown += [line[line.index("python -m") :] for line in lines][:2]
+    assert len(shown) == 4
+    for command in shown:
+        command = command.replace("python", sys.executable, 1)
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["a?b", "a\\b", "a\\*", "?"])
+def test_what_duckdb_cannot_open_is_a_sentence(
+    name: str, here: Path, emitted: Path, refused: Callable[..., str]
+) -> None:
+    source = emitted / "source"
+    said = refused(emit.main, "--source", source, "--out", name)
+    assert "use another folder" in said
+    assert not (here / name).exists()
+    shutil.copytree(emitted, name)
+    before = digests(here)
+    for arguments in (
+        [emit.main, "--source", source, "--out", f"{name}/out", "--force"],
+        [sql.main, "--out", f"{name}/out", "from funnel"],
+        [why.main, "a", "--out", f"{name}/out"],
+        [audit.main, "--out", f"{name}/out"],
+        [report.main, "--out", f"{name}/out"],
+        [audit.main, "diff", f"{name}/out/sft/unified-v2", f"{name}/out/sft/unified-v1"],
+    ):
+        assert "use another folder" in refused(*arguments)
+    assert digests(here) == before
+    # It is no matter where only we read and write.
+    assert emit.main(["--source", f"{name}/source", "--out", "plain"]) == 0
+    assert sql.main(["--out", "plain", "--parquet", f"{name}.parquet", "from funnel"]) == 0
+    assert Path(f"{name}.parquet").is_file()
+
+
+def test_home_is_home_also_where_no_shell_has_seen_it(here: Path, emitted: Path) -> None:
+    _emit(emitted / "source", emitted / "out", "unified-v2")
+    assert emit.main([f"--source={emitted}/source", "--out=~/made"]) == 0
+    assert (here / "home" / "made" / "immune.duckdb").is_file()
+    assert not (here / "~").exists()
+    (here / "home" / "recipe.toml").write_text('description = "x"\nextends = "unified-v2"\n')
+    assert emit.main([f"--source={emitted}/source", "--out=made", "--recipe=~/recipe.toml"]) == 0
+
+
+@pytest.mark.parametrize("option", ["--out=", "--source="])
+def test_an_empty_path_is_not_the_current_folder(option: str, refused: Callable[..., str]) -> None:
+    """It is a variable of a script that was never set."""
+    assert "the path is empty" in refused(emit.main, option)
+
+
+def test_bytes_that_are_not_utf8_are_a_sentence(tmp_path: Path, emitted: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/\xff\xfe"
+    shutil.copytree(os.fsencode(emitted), odd)
+    for command in (
+        [b"immune_data.emit", b"--source", odd + b"/source", b"--out", b"new"],
+        [b"immune_data.emit", b"--source", os.fsencode(emitted / "source"), b"--out", odd],
+        [b"immune_data.sql", b"--out", odd, b"from funnel"],
+        [b"immune_data.sql", b"select '\xff'"],
+        [b"immune_data.why", b"\xff", b"--out", os.fsencode(emitted / "out")],
+        [b"immune_data.audit", b"--held-out", odd],
+        [b"immune_data.audit", b"diff", odd, odd],
+        [b"immune_data.sample", b"--out", odd],
+        [b"immune_data.report", b"--to", odd],
+        [b"immune_data.publish", b"--repo-id", odd, b"--license", b"mit"],
+        [b"immune_train.score", b"--reference", odd, odd],
+        [b"immune_train.generate", b"--model", odd, b"--task", b"risk", b"--incident", odd],
+        [b"immune_train.export", b"--model", odd],
+    ):
+        done = subprocess.run(
+            [os.fsencode(sys.executable), b"-m", *command], cwd=tmp_path, capture_output=True
+        )
+        said = done.stderr.decode()
+        assert (done.returncode, said.count("\n")) == (2, 1), said
+        assert said.startswith("error: ")
+        assert "UTF-8" in said
+    assert not (tmp_path / "new").exists()
+    # In such a folder, what is asked for by names beside it cannot be opened either.
+    ask = [sys.executable, "-m", "immune_data.sql", "--out", "out", "from funnel"]
+    done = subprocess.run(ask, cwd=odd, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "whose name is not UTF-8" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+# A temporary folder
+
+
+@pytest.fixture
+def no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(tempfile, "gettempdir", refuse)
+
+
+def test_without_a_temporary_folder_all_that_is_local_works(
+    no_temporary_folder: None,
+    emitted: Path,
+    tmp_path: Path,
+    refused: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _emit(emitted / "source", tmp_path / "out", "unified-v2")
+    out = f"--out={tmp_path / 'out'}"
+    capsys.readouterr()
+    assert sql.main([out, "--csv", "select count(*) as n from incidents"]) == 0
+    assert capsys.readouterr().out == "n\n16\n"
+    # A query that needs more than memory says so.
+    large = "select count(*) from (select distinct i, repeat('x', 200) from range(9000000) t(i))"
+    assert "memory" in refused(sql.main, out, large).lower()
+    assert why.main([out, "a"]) == 0
+    assert audit.main([out]) in (0, 1)
+    same = str(tmp_path / "out" / "sft" / "unified-v2")
+    assert audit.main(["diff", same, same]) == 0
+    assert "a temporary folder is needed" in refused(audit.main, "--from", "hf://datasets/a/b")
+    assert report.main([out]) == 0
