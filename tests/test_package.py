@@ -166,6 +166,17 @@ def test_the_script_is_the_module(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("module", ["immune_data", "immune_data.emit", "immune_train.generate"])
+def test_windows_is_a_sentence(module: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.platform = 'win32'")
+    done = python("-m", module, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "in WSL" in done.stderr
+    done = python("-c", f"import {module}", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "ImportError: immune runs on Linux and macOS" in done.stderr
+
+
 def test_without_a_verb_the_verbs_are_listed(tmp_path: Path) -> None:
     done = python("-m", "immune_data", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
