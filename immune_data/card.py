@@ -266,20 +266,20 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
     )
     marker = settings["dag_marker"].replace("{limit}", str(settings["dag_limit"]))
     whose = {
-        "any": "any model's answer will do",
-        "winner": "the chosen answer must pass",
+        "any": "Any model's answer will do, whether or not it is the one that is used",
+        "winner": "It is the answers that are used that must pass",
     }[settings["gates_look_at"]]
     rules = [
         f"**Judge runs.** {judged}. An earlier run stands; a later one adds what it lacks.",
         "**Pool.** Incidents judged on all three tasks and present in both source datasets.",
         "**Winner.** The highest score of the judge; between equals, the model it scored first. "
         "The winner on the cause gives the risk answer too.",
-        f"**Gates.** Best summary score at least {settings['summary_score_min']:g}, best cause "
-        f"total at least {settings['cause_total_min']:g}, best risk total at least "
+        f"**Gates.** A summary score of at least {settings['summary_score_min']:g}, a cause total "
+        f"of at least {settings['cause_total_min']:g}, a risk total of at least "
         f"{settings['risk_total_min']:g}; a summary of {length('summary_length')}, a cause of "
         f"{length('cause_length')}, a risk of {length('risk_length')}"
         + (", a risk answer that names its level" if settings["risk_level_required"] else "")
-        + f"; for lengths and level, {whose}.",
+        + f". {whose}.",
         f"**Split.** {settings['eval_share']:.0%} of the passing incidents are `validation`, drawn "
         f"with the seed {settings['split_seed']}"
         + (

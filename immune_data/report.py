@@ -179,7 +179,7 @@ def drawn(facts: Facts) -> list[Drawn]:
             "scores",
             "Scores by model and task",
             f"A histogram per model and task of what the standing judge runs gave. A dashed line "
-            f"marks the gate on the best score ({scored}); scores below it are orange.",
+            f"marks the gate ({scored}); scores below it are orange.",
             lambda narrow: figures.scores(facts.scores, facts.models, facts.limits, narrow),
         ),
         figures.draw(

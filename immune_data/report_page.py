@@ -56,7 +56,7 @@ def render(facts: Facts, drawn: Sequence[figures.Drawn]) -> str:
             "main",
             _keys(facts),
             _funnel(facts, by_name),
-            _scores(by_name),
+            _scores(facts, by_name),
             _winners(by_name),
             _tokens(facts, by_name),
             _balance(facts, by_name),
@@ -224,13 +224,18 @@ def _swatch(colour: str) -> Markup:
     return rectangle
 
 
-def _scores(drawn: dict[str, figures.Drawn]) -> Markup:
+def _scores(facts: Facts, drawn: dict[str, figures.Drawn]) -> Markup:
+    looked_at = {
+        "any": "The gates look at an incident's best score: an answer below the line does not lose "
+        "its incident while another is above.",
+        "winner": "The gates look at the answers that are used: one below the line is not used.",
+    }
     return _section(
         "scores",
         element(
             "p",
-            "What the judges gave each model's answers. The gates look at an incident's best "
-            "score: an answer below the line does not lose its incident while another is above.",
+            "What the judges gave each model's answers. ",
+            looked_at[facts.manifest["inputs"]["settings"]["gates"]["look_at"]],
         ),
         _legend(("kept", "at the gate or above"), ("lost", "below it")),
         _figure(drawn["scores"]),

@@ -318,7 +318,7 @@ class Page:
                         gate["gate"],
                         gate["value"],
                         gate["limit"],
-                        "FAILS, first" if gate["first_failed"] else _passes(gate["passes"]),
+                        _result(gate),
                     ]
                     for gate in gates
                 ),
@@ -456,8 +456,15 @@ def _cleaning(answer: Row) -> str:
     return "" if answer["answered"] else "no answer"
 
 
-def _passes(passes: bool) -> str:
-    return "passes" if passes else "fails too"
+def _result(gate: Row) -> str:
+    """What came of a gate, and whose answer it was that passed."""
+    if gate["first_failed"]:
+        return "FAILS, first"
+    if not gate["passes"]:
+        return "fails too"
+    if gate["used_passes"]:
+        return "passes"
+    return f"another answer passes; the one used has {_cell(gate['used'])}"
 
 
 def _lead(choice: Row) -> list[Any]:

@@ -142,6 +142,13 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         found=(None,),
         also=("tie", "narrow_win"),
     ),
+    "below_gate": [
+        Plant(
+            f"update sft_records set score = {score} "
+            f"where incident_id = '{{t}}' and task = '{task}'"
+        )
+        for task, score in (("summary", 3.9), ("cause", 13), ("risk", 9), ("risk", "null"))
+    ],
     "code_fence": [Plant(said("chr(10) || '```'")), Plant(said("'``` {}'", "risk"))],
     "code_fence_in_responses": Plant(in_responses("'```'")),
     "control_token": [Plant(said(f"'{token}'", "cause")) for token in ADDED_TOKENS],

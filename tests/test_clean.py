@@ -1,7 +1,7 @@
 """What `unified-clean` promises, checked by code that shares nothing with the package.
 
 No eval incident, group or DAG text in train; no added token as text; every conversation within
-the context and its answer whole; no dirt in an answer.
+the context and its answer whole; no dirt in an answer, and none below its gate.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ RECIPE = "unified-clean"
 CONTEXT = 4096
 DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 MARKER = "[truncated: showing first ~3500 tokens of full DAG]"
+GATES = {"summary": 4, "cause": 14, "risk": 10}
 ADDED = (*SPECIAL_TOKENS, *OTHER_ADDED_TOKENS)
 
 Records = dict[str, list[dict[str, Any]]]
@@ -123,18 +124,25 @@ def assert_answers_clean(emitted: Records) -> None:
             assert category != "Cf" or unicodedata.name(character, "").startswith("ARABIC")
 
 
+def assert_above_the_gates(emitted: Records) -> None:
+    for row in emitted["train"] + emitted["eval"]:
+        assert row["score"] is not None
+        assert row["score"] >= GATES[row["task"]], (row["incident_id"], row["task"])
+
+
 def assert_clean(source: Path, out: Path) -> Records:
     found = records(out)
     assert_nothing_leaked(source, found)
     assert_no_token_as_text(found)
     assert_whole_in_context(found)
     assert_answers_clean(found)
+    assert_above_the_gates(found)
     return found
 
 
 def test_the_sample_is_clean(sample_source: Path, sample_out: Callable[[str], Path]) -> None:
     found = assert_clean(sample_source, sample_out(RECIPE))
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 2087, "eval": 225}
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 2084, "eval": 228}
 
 
 def test_the_real_set_is_clean_and_loses_little(
@@ -290,6 +298,35 @@ def test_a_stand_in_must_itself_reach_the_score(tmp_path: Path) -> None:
     corpus = Corpus().incident("a", summary_scores=scores, answers={"gpt-4o": failed})
     out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
     assert query(out, "select verdict from gates", RECIPE) == [("summary_cleaning",)]
+
+
+@pytest.mark.parametrize(
+    ("risk", "chosen", "verdict"),
+    [
+        ({"gpt-4o": 10, "gpt-4o-mini": 30}, "gpt-4o", None),
+        ({"gpt-4o": 9, "gpt-4o-mini": 10}, "gpt-4o-mini", None),
+        ({"gpt-4o": 9.5, "qwen2.5-3b": 30}, "qwen2.5-3b", None),
+        ({"gpt-4o-mini": 29}, "gpt-4o-mini", None),  # the winner's risk answer was not judged
+        # The only risk answers that reach the gate are of models whose causes do not.
+        ({"gpt-4o": 9, "gpt-4o-mini": 9, "qwen2.5-1.5b": 30}, "gpt-4o", "risk_score"),
+        (
+            {"gpt-4o": 9, "gpt-4o-mini": 9, "qwen2.5-3b": 9, "qwen2.5-1.5b": 9.9},
+            "gpt-4o",
+            "risk_score",
+        ),
+    ],
+)
+def test_the_risk_answer_that_is_used_reaches_its_own_gate(
+    risk: dict[str, float], chosen: str, verdict: str | None, tmp_path: Path
+) -> None:
+    cause = {"gpt-4o": 27, "gpt-4o-mini": 24, "qwen2.5-3b": 18, "qwen2.5-1.5b": 13}
+    corpus = Corpus().incident("a", cause=cause, risk=risk).incidents("bcdef")
+    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
+    used = "select model from best_responses where incident_id = 'a' and task = 'risk'"
+    assert query(out, used, RECIPE) == [(chosen,)]
+    gates = query(out, "select verdict, risk_score from gates where incident_id = 'a'", RECIPE)
+    assert gates == [(verdict, risk.get(chosen))]
+    assert_above_the_gates(records(out))
 
 
 def test_an_answer_too_long_for_the_context_is_refused_by_name(tmp_path: Path) -> None:

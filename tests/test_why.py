@@ -40,6 +40,8 @@ def corpus() -> Corpus:
         .incident("hostile", facts={"category": HOSTILE}, dag=f"{HOSTILE}\n" * 60)
         .incident("long", dag="".join(f"- event {i} at 10.0.0.{i % 256}\n" for i in range(4000)))
         .incident("fenced", answers={"gpt-4o": {"cause": None}})
+        .incident("low-risk", risk={"gpt-4o": 5, "gpt-4o-mini": 23, "qwen2.5-3b": 17})
+        .incident("wordy", answers={"gpt-4o": {"summary": "A scan. " * 300}})
         .incident("it's", summary_scores={"gpt-4o": 9, "gpt-4o-mini": 2})
     )
     made.rows[RUN_2] += [{"incident_id": "ok-00", "scores": WEAK, "rankings": {"1": "gpt-4o"}}]
@@ -160,6 +162,25 @@ def test_the_first_failed_gate_and_the_later_ones_are_told_apart(say: Say) -> No
     said = say("weak")
     assert re.search(r"summary_score +3 +at least 4 +FAILS, first", said)
     assert re.search(r"cause_score +27 +at least 14 +passes", said)
+
+
+def test_a_gate_that_another_answer_passed_is_not_said_to_be_passed(say: Say, tell: Tell) -> None:
+    """By the documents any model's answer will do; what is used may be below the gate."""
+    for incident, gate, value, used in (
+        ("low-risk", "risk_score", "23", "5"),
+        ("wordy", "summary_length", "[0-9]+", "600"),
+    ):
+        said = re.search(rf"^  {gate} .*$", say(incident), re.MULTILINE)[0]
+        ending = f"another answer passes; the one used has {used}"
+        assert re.fullmatch(rf"  {gate} +{value} +.* {ending}", said), said
+        [told] = [row for row in tell(incident)["gates"] if row["gate"] == gate][:1]
+        assert (told["passes"], told["used"], told["used_passes"]) == (True, used, False)
+        # Where the gates look at what is used, the next best stands in and passes by itself.
+        cleaned = say(incident, "--recipe", "unified-clean")
+        assert re.search(rf"^  {gate} +{value} .* passes$", cleaned, re.MULTILINE)
+        assert "stands in for the winner, gpt-4o" in cleaned
+        gates = tell(incident, "--recipe", "unified-clean")["gates"]
+        assert all(row["used_passes"] for row in gates if row["dataset"] == "unified")
 
 
 def test_a_tie_and_a_judge_of_few_models_are_told(say: Say) -> None:

@@ -22,7 +22,9 @@ with offers as (
         causes.answered
         and causes.miss = 0
         and causes.score >= settings.cause_total_min
-        and coalesce(risks.answered and risks.miss = 0, false)
+        and coalesce(
+            risks.answered and risks.miss = 0 and risks.score >= settings.risk_total_min, false
+        )
         and (risks.risk_level is not null or not settings.risk_level_required) as passes
     from candidates as causes
     left join candidates as risks

@@ -1,18 +1,8 @@
 -- gates: one row per pool incident: its value at every gate, and the first gate it fails (rule 4).
--- Scores are the best of any model. Lengths and level are read from any model's answers, or from
--- the chosen ones, as the recipe says. A length is that of the answer that comes closest to the
--- bounds; a level is the gravest named; a `…_refused_by` the cleaning rule that refuses an answer.
-with best_scores as (
-    select
-        incident_id,
-        max(score) filter (where task = 'summary') as summary_score,
-        max(score) filter (where task = 'cause') as cause_score,
-        max(score) filter (where task = 'risk') as risk_score
-    from candidates
-    group by incident_id
-),
-
-looked_at as (
+-- They are read from any model's answers, or from the chosen ones, as the recipe says. A score is
+-- the best; a length that of the answer that comes closest to the bounds; a level the gravest
+-- named; a `…_refused_by` the cleaning rule that refuses an answer.
+with looked_at as (
     select
         candidates.*,
         list_position(['Critical', 'High', 'Medium', 'Low'], candidates.risk_level) as gravity
@@ -29,6 +19,7 @@ by_task as (
     select
         incident_id,
         task,
+        max(score) as score,
         min({ 'miss': miss, 'length': length }) filter (where length is not null) as closest,
         min(gravity) as gravity,
         min(refused_by) as refused_by
@@ -39,9 +30,9 @@ by_task as (
 by_incident as (
     select
         pool.incident_id,
-        best_scores.summary_score,
-        best_scores.cause_score,
-        best_scores.risk_score,
+        summary.score as summary_score,
+        cause.score as cause_score,
+        risk.score as risk_score,
         summary.refused_by as summary_refused_by,
         cause.refused_by as cause_refused_by,
         risk.refused_by as risk_refused_by,
@@ -50,7 +41,6 @@ by_incident as (
         risk.closest as risk_closest,
         risk.gravity
     from pool
-    inner join best_scores on pool.incident_id = best_scores.incident_id
     left join by_task as summary
         on pool.incident_id = summary.incident_id and summary.task = 'summary'
     left join by_task as cause
@@ -65,7 +55,7 @@ verdicts as (
         case
             when by_incident.summary_score < settings.summary_score_min then 'summary_score'
             when by_incident.cause_score < settings.cause_total_min then 'cause_score'
-            when by_incident.risk_score < settings.risk_total_min then 'risk_score'
+            when coalesce(by_incident.risk_score < settings.risk_total_min, true) then 'risk_score'
             when by_incident.summary_refused_by is not null then 'summary_cleaning'
             when by_incident.cause_refused_by is not null then 'cause_cleaning'
             when by_incident.risk_refused_by is not null then 'risk_cleaning'
