@@ -131,16 +131,15 @@ class Packing:
         }
 
 
-def efficiency(lengths: Sequence[int], rows: int, step: int, capacity: int) -> tuple[float, float]:
-    """Shares of a step's tokens that are conversation: padded to `rows` a batch, and packed.
+def layout(lengths: Sequence[int], rows: int, step: int, capacity: int) -> tuple[float, float]:
+    """Two ways to lay out the same steps: the share of padding in one, the packs of the other.
 
-    `lengths` are in the order of the dataset and `step` conversations make a step. A pack holds
-    no padding, but kernels run as long as its `capacity` allows; its share is of the capacity of
-    the bins that are needed.
+    `lengths` are in the order of the dataset and `step` conversations make a step. Padded, `rows`
+    make a batch, and what is computed is as long as the longest of each; packed, a step needs so
+    many packs in the mean, and what is computed is what the conversations hold.
     """
-    total = sum(lengths)
     batches = [lengths[i : i + rows] for i in range(0, len(lengths), rows)]
     padded_to = sum(len(batch) * max(batch) for batch in batches)
     steps = [lengths[i : i + step] for i in range(0, len(lengths), step)]
     packs = sum(len(best_fit_decreasing(of_step, capacity)) for of_step in steps)
-    return total / padded_to, total / (packs * capacity)
+    return 1 - sum(lengths) / padded_to, packs / len(steps)

@@ -13,11 +13,12 @@ from typing import Any
 
 from immune_data.cli import table
 from immune_data.errors import CheckFailed, ImmuneError
-from immune_train import processes
+from immune_train import plan
 from immune_train.config import Config
 from immune_train.dataset import Dataset, Record, shortest
 from immune_train.labels import Renderer, Row
-from immune_train.packing import efficiency
+from immune_train.packing import layout
+from immune_train.plan import Plan
 
 TASKS = ("summary", "cause", "risk")
 
@@ -58,14 +59,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Preflight:
-    """Both splits, and how full the batches are."""
+    """Both splits, the share of padding in padded batches, and the packs of a step if packed."""
 
     train: Split
     eval: Split
     leaked: dict[str, int]
-    padding_efficiency: float
-    packing_efficiency: float
+    padding: float
+    packs_a_step: float
     notes: list[str]
+    plan: Plan | None = None
 
     def as_json(self) -> dict[str, Any]:
         counts = {key: value for key, value in asdict(self).items() if key not in ("train", "eval")}
@@ -90,7 +92,7 @@ def look(config: Config, dataset: Dataset, renderer: Renderer) -> Preflight:
     train = _split("train", shortest(dataset.train, config.records_train), config, renderer)
     eval = _split("eval", shortest(dataset.eval, config.records_eval), config, renderer)
     lengths = [len(row.input_ids) for row in train.rows]
-    padding, packing = efficiency(
+    padding, packs = layout(
         lengths, config.per_device_train_batch_size, config.step, config.capacity
     )
     by_task = Counter(record.task for record in leaked)
@@ -98,7 +100,7 @@ def look(config: Config, dataset: Dataset, renderer: Renderer) -> Preflight:
     notes = [*config.warnings(), *_origin_notes(config, dataset), *_leak_notes(counted, dataset)]
     for name, split in (("train", train), ("eval", eval)):
         notes += _overflow_notes(name, split, config)
-    return Preflight(train, eval, counted, padding, packing, notes)
+    return Preflight(train, eval, counted, padding, packs, notes)
 
 
 def show(preflight: Preflight, config: Config) -> None:
@@ -115,18 +117,24 @@ def show(preflight: Preflight, config: Config) -> None:
     columns = ["split", "task", "records", "tokens", "with loss", "share"]
     table(f"what {config.name} trains on", columns, rows)
     counts = preflight.train.counts()
-    of_step = f"{config.step * processes.number()} conversations a step"
-    used = "packed" if config.packing else "padded"
-    print(
-        f"{of_step}, {used}: {preflight.padding_efficiency:.1%} of the tokens of padded batches "
-        f"of {config.per_device_train_batch_size} are conversation, "
-        f"{preflight.packing_efficiency:.1%} of packs of {config.capacity:,}"
-    )
+    if preflight.plan:
+        plan.show(preflight.plan, config)
+    batches = f"in batches of {config.per_device_train_batch_size}"
+    if config.packing:
+        print(
+            f"a step is packed: {preflight.packs_a_step:.1f} packs of up to {config.capacity:,} "
+            f"tokens in the mean, none of it padding ({batches}, {preflight.padding:.1%} would be)"
+        )
+    else:
+        print(
+            f"a step is padded, {batches}: {preflight.padding:.1%} of what is computed is padding "
+            "(packed, none would be)"
+        )
     print(
         f"{counts['over_context']:,} of {preflight.train.records:,} train records are longer than "
         f"the context of {config.max_length:,} tokens"
     )
-    for note in preflight.notes:
+    for note in (*preflight.notes, *(preflight.plan.warnings() if preflight.plan else ())):
         print(f"warning: {note}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,18 @@ def show() -> Any:
         return "  ".join(said)
 
     class Lines(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            self._began, self._first = time.monotonic(), state.global_step
+
         def on_log(self, args, state, control, logs=None, **kwargs):
             if state.is_world_process_zero and _kept(logs or {}):
-                print(line(state, logs), file=sys.stderr)
+                done = state.global_step - self._first
+                ahead = state.max_steps - state.global_step
+                left = ""
+                if "loss" in logs and done and ahead:
+                    seconds = (time.monotonic() - self._began) / done * ahead
+                    left = f"  about {_duration(seconds)} left"
+                print(line(state, logs) + left, file=sys.stderr)
 
     class Bar(ProgressCallback):
         def on_log(self, args, state, control, logs=None, **kwargs):
@@ -113,6 +123,11 @@ def _kept(logs: Mapping[str, Any]) -> dict[str, float]:
         if key in _KEPT or (key.startswith("eval_") and key.endswith("loss"))
     }
     return kept if kept.keys() - {"epoch"} else {}
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes or 1} min"
 
 
 def _name(key: str) -> str:

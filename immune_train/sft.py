@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def command(arguments: argparse.Namespace) -> int:
     with _quiet_unless_first():
         dataset = _dataset(arguments, settings)
         tokenizer = backends.tokenizer(settings)
-        seen = _preflight(settings, dataset, tokenizer)
+        seen = _preflight(settings, backend, dataset, tokenizer)
         if arguments.dry_run:
             print("nothing was trained: leave --dry-run out to train")
             return 0
@@ -107,11 +108,12 @@ def _dataset(arguments: argparse.Namespace, settings: Config) -> Dataset:
     return dataset.from_folder(arguments.data / "sft" / settings.recipe)
 
 
-def _preflight(settings: Config, dataset: Dataset, tokenizer: Any) -> Preflight:
-    from immune_train import preflight
+def _preflight(settings: Config, backend: str, dataset: Dataset, tokenizer: Any) -> Preflight:
+    from immune_train import plan, preflight
     from immune_train.labels import Renderer
 
     seen = preflight.look(settings, dataset, Renderer(tokenizer))
+    seen = replace(seen, plan=plan.make(settings, len(seen.train.rows), backend))
     preflight.show(seen, settings)
     return seen
 

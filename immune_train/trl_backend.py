@@ -20,7 +20,7 @@ def load(config: Config) -> Any:
         OSError: the model cannot be found.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
     from transformers import AutoModelForCausalLM, set_seed
 
     cuda = torch.cuda.is_available()
@@ -41,17 +41,21 @@ def load(config: Config) -> Any:
     )
     base.config.use_cache = False
     set_seed(config.seed)
-    return get_peft_model(
-        base,
-        LoraConfig(
-            r=config.lora_r,
-            lora_alpha=config.lora_alpha,
-            lora_dropout=config.lora_dropout,
-            target_modules=list(config.lora_target_modules),
-            use_rslora=config.use_rslora,
-            use_dora=config.use_dora,
-            task_type="CAUSAL_LM",
-        ),
+    return get_peft_model(base, adapter(config))
+
+
+def adapter(config: Config) -> Any:
+    """What the adapter is, as peft wants it said."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=list(config.lora_target_modules),
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
+        task_type="CAUSAL_LM",
     )
 
 

@@ -15,7 +15,7 @@ from training import NO_LOSS, as_rows, model_of_few_words, rows, small_tokenizer
 
 from immune_data.errors import ImmuneError
 from immune_train import config, packing
-from immune_train.packing import best_fit_decreasing, efficiency, packed, padded
+from immune_train.packing import best_fit_decreasing, layout, packed, padded
 
 CAPACITY = 100
 lengths_of = st.lists(st.integers(1, CAPACITY), max_size=60)
@@ -103,12 +103,12 @@ def test_one_that_is_too_long_is_an_error() -> None:
         best_fit_decreasing([3, 8], 7)
 
 
-def test_efficiency_by_hand() -> None:
-    # Pairs padded to 6, 2 and 5: 12 + 4 + 5 of 17 tokens. Steps of four: packs (6, 4) and (2, 2)
+def test_layouts_by_hand() -> None:
+    # Pairs padded to 6, 2 and 5: 12 + 4 + 5 for 19 tokens. Steps of four: packs (6, 4) and (2, 2)
     # of 10, then (5).
-    padding, packs = efficiency([6, 4, 2, 0 + 2, 5], 2, 4, 10)
-    assert padding == pytest.approx(19 / 21)
-    assert packs == pytest.approx(19 / 30)
+    padding, packs = layout([6, 4, 2, 2, 5], 2, 4, 10)
+    assert padding == pytest.approx(2 / 21)
+    assert packs == 3 / 2
 
 
 # Batches
@@ -327,8 +327,8 @@ def test_packed_steps_are_padded_steps(trained: Callable[..., Any]) -> None:
 def test_accumulation_is_one_large_batch(trained: Callable[..., Any]) -> None:
     """A step's loss is the mean of its tokens, however they are laid out."""
     large, _ = trained(LENGTHS, "per_device_train_batch_size=4")
-    for layout in ((1, 4), (2, 2)):
-        batch, accumulation = layout
+    for way in ((1, 4), (2, 2)):
+        batch, accumulation = way
         small, _ = trained(
             LENGTHS,
             f"per_device_train_batch_size={batch}",

@@ -216,7 +216,7 @@ def test_records_whose_answers_join_the_line_before_are_counted_right(
 # What is said
 
 
-def test_efficiency_is_that_of_the_batches(seen: Callable[..., Preflight]) -> None:
+def test_padding_is_that_of_the_batches(seen: Callable[..., Preflight]) -> None:
     train = [record(" so" * n, "it", incident_id=str(n)) for n in (3, 90, 40, 7, 60, 11, 1)]
     lengths = [one["tokens"] for one in train]
     found = seen(
@@ -225,9 +225,9 @@ def test_efficiency_is_that_of_the_batches(seen: Callable[..., Preflight]) -> No
     )
     batches = [lengths[at : at + 2] for at in range(0, 7, 2)]
     padded = sum(len(batch) * max(batch) for batch in batches)
-    assert found.padding_efficiency == pytest.approx(sum(lengths) / padded)
+    assert found.padding == pytest.approx(1 - sum(lengths) / padded)
     packs = sum(len(best_fit_decreasing(lengths[at : at + 4], 300)) for at in (0, 4))
-    assert found.packing_efficiency == pytest.approx(sum(lengths) / (packs * 300))
+    assert found.packs_a_step == packs / 2
 
 
 def test_a_dataset_of_another_recipe_is_said(seen: Callable[..., Preflight]) -> None:

@@ -1,0 +1,148 @@
+"""What a run will take, said before any weight is loaded, against runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from training import as_rows, model_of_few_words, small_tokenizer
+
+from immune_data.errors import ImmuneError
+from immune_train import config, plan, progress, trainer, trl_backend
+
+SIZES = "37 MiB for the base's weights and 1 MiB"  # of `tiny_model`, by `--config tiny`
+
+
+@given(
+    *(st.integers(1, 30), st.integers(1, 4), st.integers(1, 3), st.booleans(), st.booleans()),
+    st.sampled_from([("num_train_epochs", 2), ("num_train_epochs", 0.4), ("max_steps", 5)]),
+    st.sampled_from([0, 3, 0.25, 40]),
+)
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_steps_and_warmup_are_the_trainers(
+    tiny_model: Path,
+    tmp_path: Path,
+    rows: int,
+    batch: int,
+    turns: int,
+    packed: bool,
+    drop: bool,
+    length: tuple[str, float],
+    warmup: float,
+) -> None:
+    loaded = config.load(
+        "tiny",
+        [
+            *(f"per_device_train_batch_size={batch}", f"gradient_accumulation_steps={turns}"),
+            *(f"packing={packed}", f"dataloader_drop_last={drop}", f"{length[0]}={length[1]}"),
+            *(f"warmup_steps={warmup}", "lr_scheduler_type=cosine", "max_length=64"),
+            *("eval_strategy=no", "load_best_model_at_end=false", "save_strategy=no"),
+            f"model_name_or_path={tiny_model}",
+        ],
+    )
+    taken = as_rows([8] * rows)
+    if drop and rows < (batch * turns if packed else batch):
+        with pytest.raises(ImmuneError, match="leaves nothing of"):
+            plan.make(loaded, rows, "trl")
+        return
+    made = trainer.make(
+        loaded, model_of_few_words(), small_tokenizer(None), taken, taken[:1], tmp_path
+    )
+    found = made.set_initial_training_values(made.args, made.get_train_dataloader())
+    planned = plan.make(loaded, rows, "trl")
+    assert planned.steps == found[-1]
+    assert planned.warmup == made.args.get_warmup_steps(found[-1])
+    assert planned.conversations_a_step == batch * turns
+    assert any("still rising" in one for one in planned.warnings()) == (
+        planned.warmup >= planned.steps
+    )
+
+
+@given(*(st.integers(1, n) for n in (60, 4, 4, 3)), st.booleans())
+def test_processes_take_the_steps_of_one(
+    rows: int, batch: int, number: int, turns: int, packed: bool
+) -> None:
+    def steps(turns: int, number: int) -> int:
+        values: dict[str, Any] = {
+            "per_device_train_batch_size": batch,
+            "gradient_accumulation_steps": turns,
+            "packing": packed,
+            "dataloader_drop_last": False,
+        }
+        return plan.steps_an_epoch(config.Config("", values, {}), rows, number)
+
+    assert steps(turns, number) == steps(turns * number, 1)
+
+
+@pytest.mark.parametrize(
+    "more", [[], ["use_dora=true"], ["lora_r=3", "lora_target_modules=[q_proj, down_proj]"]]
+)
+def test_parameters_and_memory_are_the_models(more: list[str], tiny_model: Path) -> None:
+    loaded = config.load("tiny", [f"model_name_or_path={tiny_model}", *more])
+    planned = plan.make(loaded, 9, "trl")
+    model = trl_backend.load(loaded)
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    base = model.get_base_model().num_parameters()
+    assert planned.trained_parameters == trained
+    assert planned.base_parameters == base - trained
+    assert planned.base_bytes == 4 * (base - trained)
+    assert planned.adapter_bytes == trained * 16
+    rounded = plan.make(
+        config.load("tiny", [f"model_name_or_path={tiny_model}", "load_in_4bit=true"]), 9, "trl"
+    )
+    assert rounded.base_bytes < planned.base_bytes
+
+
+def test_another_architecture_is_warned_about(tiny_model: Path, tmp_path: Path) -> None:
+    content = json.loads((tiny_model / "config.json").read_text())
+    other = {**content, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(other))
+    for folder, warned in ((tiny_model, 0), (tmp_path, 1)):
+        planned = plan.make(config.load("tiny", [f"model_name_or_path={folder}"]), 9, "trl")
+        assert len(planned.warnings()) == warned
+    assert "a llama model" in planned.warnings()[0]
+
+
+def test_what_is_said(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [f"model_name_or_path={tiny_model}", "lr_scheduler_type=cosine", "warmup_steps=4"]
+    loaded = config.load("tiny", given)
+    planned = plan.make(loaded, 9, "trl")
+    plan.show(planned, loaded)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first == "180 steps of 3 conversations: 60 epochs of 3 steps, the first 4 to warm up"
+    assert f"{planned.trained_parameters:,} parameters are trained, beside" in second
+    assert " by trl on " in second
+    assert third.startswith(f"memory: {SIZES} for the adapter, ")
+    assert json.loads(json.dumps(planned.as_json()))["steps"] == 180
+
+
+def test_how_long_it_will_take_is_said_while_it_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1_000_000, 90))
+    own = SimpleNamespace(monotonic=lambda: float(next(clock)))
+    monkeypatch.setattr(progress, "time", own)
+    loaded = config.load(
+        "tiny", ["max_length=64", "max_steps=4", "logging_steps=1", "save_strategy=no", *MEASURED]
+    )
+    rows = as_rows([8] * 12)
+    shown = [progress.show()]
+    made = (loaded, model_of_few_words(), small_tokenizer(None), rows, rows[:1], tmp_path)
+    trainer.make(*made, shown).train()
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    left = [line.rpartition("  ")[2] for line in said if "loss" in line]
+    assert left[:3] == ["about 4 min left", "about 3 min left", "about 2 min left"]
+    assert "left" not in left[3]
+    assert [progress._duration(seconds) for seconds in (3, 3599, 7300)] == [
+        *("1 min", "1 h 0 min", "2 h 2 min"),
+    ]
+
+
+MEASURED = ("eval_strategy=no", "load_best_model_at_end=false")
