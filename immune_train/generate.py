@@ -16,12 +16,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from immune_data import cli, staging
+from immune_data import cli, staging, streams
 from immune_data.chat import with_system
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
@@ -117,12 +117,15 @@ def command(arguments: argparse.Namespace) -> None:
     if arguments.request and not (model and model.is_file()):
         model = None  # then it is only the name that a server knows it by
     asker = trained_on.asker(model, arguments.recipe, arguments.context)
-    if arguments.request:
-        _print_request(arguments, settings, asker)
-    elif arguments.eval:
-        _answer_records(arguments, settings, asker)
-    else:
-        _answer_incident(arguments, settings, asker)
+    if arguments.request or arguments.eval:
+        streams.for_programs()
+    with nullcontext() if arguments.output else streams.for_reader():
+        if arguments.request:
+            _print_request(arguments, settings, asker)
+        elif arguments.eval:
+            _answer_records(arguments, settings, asker)
+        else:
+            _answer_incident(arguments, settings, asker)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
