@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from immune_data import chat, control_tokens, conversation, duck
+from immune_data import answer_parts, chat, control_tokens, conversation, duck
 from immune_data.conversation import Conversations, Counted
 from immune_data.parallel import behind, in_order, release
 from immune_data.pipeline import appending
@@ -44,6 +44,9 @@ CONVERSATIONS = {
     "dag_tokens_shown": pl.Int64,
     "dag_truncated": pl.Boolean,
     "holds_added_token": pl.Boolean,
+    "answer_lacks": pl.List(pl.String),
+    "answer_events": pl.Int64,
+    "answer_total_evidence": pl.Int64,
     "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
 }
 
@@ -169,6 +172,7 @@ class Renderer:
                 evidence = self.asking.fitted(facts, dag, limited, self.context, {task: end})
             messages = self._messages(task, facts, evidence, answer)
             lengths = _measure(messages, evidence, answer)
+            parts = answer_parts.parse(task, answer.text)
             line = Record(
                 messages=messages,
                 incident_id=record["incident_id"],
@@ -195,6 +199,9 @@ class Renderer:
                     "dag_tokens_shown": evidence.tokens,
                     "dag_truncated": line.dag_truncated,
                     "holds_added_token": any(control_tokens.found(m.content) for m in messages),
+                    "answer_lacks": list(parts.missing),
+                    "answer_events": parts.fields.get("events"),
+                    "answer_total_evidence": parts.fields.get("total_evidence"),
                     "messages": [{"role": m.role, "content": m.content} for m in messages],
                 },
             )

@@ -21,11 +21,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from immune_data import cli, staging, streams
+from immune_data import answer_parts, cli, staging, streams
 from immune_data.chat import with_system
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
-from immune_train import answer_parts, grammar, trained_on
+from immune_train import grammar, trained_on
 
 if TYPE_CHECKING:
     from immune_train.local_model import Answer, LocalModel

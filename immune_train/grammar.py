@@ -7,7 +7,7 @@ round in circles; the bounds are wider than the longest answer of the training d
 
 from __future__ import annotations
 
-from immune_train.answer_parts import LEVELS
+from immune_data.answer_parts import LEVELS
 
 TASKS = ("risk", "cause")
 """The tasks that have a grammar."""
@@ -18,7 +18,7 @@ BY_DEFAULT = ("risk",)
 # A text is a line of visible characters and spaces. It starts with none of the marks that stand
 # between a heading and its text, so that something is left when those are taken off.
 _HIDDEN = r"\x7F-\xA0\xAD\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFEFF"
-_FIRST = rf"[^\x00-\x20{_HIDDEN}\u1680\u2000-\u200A\u202F\u205F\u3000*_:;,.()–—-]"
+_FIRST = rf"[^\x00-\x20{_HIDDEN}\u1680\u2000-\u200A\u202F\u205F\u3000*_:;,.()…–—-]"
 _CHARACTER = rf"[^\x00-\x1F{_HIDDEN}]"
 _LONGEST = 2000  # characters of one text, the most that llama.cpp repeats anything
 _BULLETS = 12
@@ -50,9 +50,9 @@ text ::= {first} {character}{{0,{longest}}}
 def gbnf(task: str) -> str:
     """The grammar of a task in `TASKS`."""
     return {"risk": _RISK, "cause": _CAUSE}[task].format(
-        risk=_words("risk level"),
-        likelihood=_words("likelihood of malicious activity"),
-        priority=_words("investigation priority"),
+        risk=_words("risk_level"),
+        likelihood=_words("likelihood"),
+        priority=_words("investigation_priority"),
         first=_FIRST,
         character=_CHARACTER,
         longest=_LONGEST - 1,

@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from immune_data import cli, plotting
+from immune_data import answer_parts, cli, plotting, textfile
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
-from immune_train import answer_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,12 +63,14 @@ _EVENT_COUNT = re.compile(r"\bEvents: *(\d+)", re.ASCII)
 
 @dataclass(frozen=True)
 class Case:
-    """An answer, the reference answer to the same prompt, and what the prompt showed."""
+    """An answer, the reference answer to the same prompt, what the prompt showed, and why the
+    answer ends, where that is known."""
 
     task: str
     answer: str
     reference: str
     shown: tuple[str, ...]
+    finish: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,17 +100,24 @@ class Score:
 
 def ungrounded(answer: str, shown: str) -> dict[str, list[str]]:
     """The addresses, ports and domains of an answer that its evidence does not hold, by kind."""
-    answer, shown = answer.lower(), shown.lower()
-    ports = " ".join(match[0] for match in _PORT.finditer(answer))
-    found = {
-        "address": (_matches(_ADDRESS, answer), _ADDRESS, shown),
-        "port": (_matches(_NUMBER, ports), _NUMBER, shown),
-        "domain": (_matches(_DOMAIN, answer), _DOMAIN, shown),
-    }
+    shown = shown.lower()
+    patterns = {"address": _ADDRESS, "port": _NUMBER, "domain": _DOMAIN}
     lacking = {
-        kind: sorted(values - _matches(of, where)) for kind, (values, of, where) in found.items()
+        kind: sorted(values - _matches(patterns[kind], shown))
+        for kind, values in _named(answer.lower()).items()
+        if values
     }
     return {kind: values for kind, values in lacking.items() if values}
+
+
+def _named(answer: str) -> dict[str, set[str]]:
+    """What an answer in lower case names, by kind."""
+    ports = " ".join(match[0] for match in _PORT.finditer(answer))
+    return {
+        "address": _matches(_ADDRESS, answer),
+        "port": _matches(_NUMBER, ports),
+        "domain": _matches(_DOMAIN, answer),
+    }
 
 
 def _matches(of: re.Pattern[str], text: str) -> set[str]:
@@ -126,7 +134,9 @@ def event_count(shown: Iterable[str]) -> int | None:
 
 def totals_right(answer: str, events: int | None) -> bool | None:
     """Whether the totals that a summary states are the incident's; None where it states none."""
-    stated = [total for total in answer_parts.event_totals(answer) if total is not None]
+    fields = answer_parts.parse("summary", answer).fields
+    totals = (fields["events"], fields["total_evidence"])
+    stated = [total for total in totals if total is not None]
     if events is None or not stated:
         return None
     return all(total == events for total in stated)
@@ -139,27 +149,45 @@ def _total(case: Case) -> float | None:
     return float(totals_right(case.answer, events) is True)
 
 
+def _structured(case: Case) -> float:
+    return float(not answer_parts.parse(case.task, case.answer).missing)
+
+
 def _same_level(case: Case) -> float | None:
-    wanted, given = (answer_parts.levels(t)["risk level"] for t in (case.reference, case.answer))
-    if wanted not in answer_parts.LEVELS["risk level"]:
-        return None
-    return float(given == wanted)
+    wanted, given = (
+        answer_parts.parse("risk", text).fields["risk_level"]
+        for text in (case.reference, case.answer)
+    )
+    return None if wanted is None else float(given == wanted)
 
 
 def _allowed(case: Case) -> float:
-    given = answer_parts.levels(case.answer)
-    return float(all(given[part] in words for part, words in answer_parts.LEVELS.items()))
+    fields = answer_parts.parse("risk", case.answer).fields
+    return float(all(fields[name] for name in answer_parts.LEVELS))
 
 
-def _ungrounded(kind: str) -> Callable[[Case], float]:
-    def of(case: Case) -> float:
-        return float(len(ungrounded(case.answer, "\n".join(case.shown)).get(kind, ())))
+def _finished(case: Case) -> float | None:
+    return None if case.finish is None else float(case.finish == "stop")
+
+
+def _ungrounded(kind: str) -> Callable[[Case], float | None]:
+    def of(case: Case) -> float | None:
+        found = _lacking(case)
+        return None if found is None else float(len(found.get(kind, ())))
 
     return of
 
 
-def _grounded(case: Case) -> float:
-    return float(not ungrounded(case.answer, "\n".join(case.shown)))
+def _grounded(case: Case) -> float | None:
+    found = _lacking(case)
+    return None if found is None else float(not found)
+
+
+def _lacking(case: Case) -> dict[str, list[str]] | None:
+    """What an answer names without its evidence; None where it names nothing that could be."""
+    if not any(_named(case.answer.lower()).values()):
+        return None
+    return ungrounded(case.answer, "\n".join(case.shown))
 
 
 def _length(case: Case) -> float:
@@ -174,11 +202,12 @@ METRICS = (
         "has the documented structure",
         TASKS,
         True,
-        lambda case: float(not answer_parts.missing(case.task, case.answer)),
+        _structured,
     ),
+    Metric("finished", "ends by itself, not cut off or wound up", TASKS, True, _finished, False),
     Metric("levels_allowed", "all three levels are allowed words", ("risk",), True, _allowed),
     Metric("level_agrees", "risk level is the reference's", ("risk",), True, _same_level, False),
-    Metric("grounded", "names nothing the evidence lacks", TASKS, True, _grounded),
+    Metric("grounded", "what it names is in the evidence", TASKS, True, _grounded),
     Metric("event_totals", "states the right number of events", ("summary",), True, _total),
     Metric(
         "ungrounded_addresses",
@@ -264,9 +293,10 @@ def read_answers(path: Path, reference: dict[tuple[str, str], Case]) -> list[Cas
     for number, row in _lines(path):
         try:
             key, text = (row["incident_id"], row["task"]), row["answer"]
-            if not isinstance(text, str):
+            finish = row.get("finish")
+            if not isinstance(text, str) or not isinstance(finish, str | None):
                 raise TypeError
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, AttributeError):
             raise ImmuneError(
                 f"line {number} of {path} is no answer: it should have `incident_id`, `task` and"
                 " `answer`, as `immune_train.generate --eval` writes them"
@@ -279,19 +309,14 @@ def read_answers(path: Path, reference: dict[tuple[str, str], Case]) -> list[Cas
         if key in cases:
             raise ImmuneError(f"line {number} of {path} answers task {key[1]} of {key[0]} again")
         of = reference[key]
-        cases[key] = Case(of.task, text, of.reference, of.shown)
+        cases[key] = Case(of.task, text, of.reference, of.shown, finish)
     if not cases:
         raise ImmuneError(f"{path} holds no answer")
     return list(cases.values())
 
 
 def _lines(path: Path) -> Iterable[tuple[int, Any]]:
-    try:
-        text = path.read_bytes().decode()
-    except OSError as error:
-        raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ImmuneError(f"{path} is not UTF-8 (byte {error.start})") from None
+    text = textfile.read(path)
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             yield number, json.loads(line)
@@ -311,18 +336,20 @@ def show(scores: list[Score], models: Sequence[str]) -> None:
             [of[name].title, *(_cell(found.get((task, name, model)), of[name]) for model in models)]
             for name in dict.fromkeys(one.metric for one in scores if one.task == task)
         ]
-        n = max((one.n for one in scores if one.task == task), default=0)
-        if n:
-            cli.table(f"{task}: {n} answers", ("", *models), rows)
+        if any(one.n for one in scores if one.task == task):
+            cli.table(task, ("", *models), rows)
 
 
 def _cell(one: Score | None, metric: Metric) -> str:
-    if one is None or one.value is None:
+    """A value, its interval, and the number of answers that it is of."""
+    if one is None:
         return "–"
+    if one.value is None:
+        return f"– n={one.n}"
     if metric.is_share:
-        return f"{one.value:4.0%} ({one.low:.0%}–{one.high:.0%})"
+        return f"{one.value:.0%} ({one.low:.0%}–{one.high:.0%}) n={one.n}"
     digits = 0 if metric.name == "tokens" else 2
-    return f"{one.value:.{digits}f} ({one.low:.{digits}f}–{one.high:.{digits}f})"
+    return f"{one.value:.{digits}f} ({one.low:.{digits}f}–{one.high:.{digits}f}) n={one.n}"
 
 
 # Okabe and Ito's colours that stand out on white; each model has a shape of its own too.

@@ -23,11 +23,11 @@ from typing import Any
 import polars as pl
 from hub_server import TOKEN, HubServer
 
-from immune_data import cli
+from immune_data import answer_parts, cli
 from immune_data.errors import CheckFailed
 from immune_data.manifest import sha256
 from immune_data.prompts import TASKS
-from immune_train import answer_parts, config, dataset, run
+from immune_train import config, dataset, run
 from immune_train.quantise import DEFAULT as QUANTS
 
 REPO = "acme/tiny"
@@ -101,7 +101,7 @@ def check_answers(path: Path, asked: Sequence[dict[str, Any]]) -> None:
     ] or {one["task"] for one in rows} != set(TASKS):
         raise CheckFailed(f"{path} does not hold an answer to every record, of every task")
     for row in rows:
-        if row["task"] == "risk" and (lacks := answer_parts.missing("risk", row["answer"])):
+        if row["task"] == "risk" and (lacks := answer_parts.parse("risk", row["answer"]).missing):
             raise CheckFailed(f"a risk answer in {path} lacks {', '.join(lacks)}")
 
 

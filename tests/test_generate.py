@@ -16,11 +16,11 @@ import msgspec
 import pytest
 from edge import incident, random_gguf
 
-from immune_data import control_tokens
+from immune_data import answer_parts, control_tokens
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS, Message
 from immune_data.tokens import count
-from immune_train import answer_parts, generate, grammar
+from immune_train import generate, grammar
 from immune_train.local_model import LocalModel, Prompt, together
 from immune_train.prompting import (
     END,
@@ -233,7 +233,7 @@ def test_grammars_and_temperatures_hold_side_by_side(gguf: Path) -> None:
     texts = [[answer.text for answer in answers] for answers in warm]
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
-    assert not answer_parts.missing("risk", texts[0][2])
+    assert not answer_parts.parse("risk", texts[0][2]).missing
 
 
 def test_only_prompts_that_are_mostly_the_same_are_answered_side_by_side(gguf: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_model_that_is_none_is_one_sentence(refused, file: Path, tmp_path: Pat
 
 def test_help_and_prompts_need_no_heavy_module() -> None:
     code = (
-        "import sys\nfrom immune_train import generate, prompting, grammar, answer_parts\n"
+        "import sys\nfrom immune_train import generate, prompting, grammar\n"
         "prompting.Asker('unified-edge'); generate.parser().format_help()\n"
         "heavy = {'torch', 'transformers', 'polars', 'duckdb', 'llama_cpp', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)))"

@@ -10,27 +10,14 @@ from typing import Any
 
 import pytest
 from corpus import query
-from hypothesis import given
-from hypothesis import strategies as st
+from test_answer_parts import SUMMARY
 from test_grammar import CAUSE, RISK
 
-from immune_train import answer_parts, score
+from immune_data import answer_parts
+from immune_train import score
 
 AUDIT = Path(__file__).parent.parent / "sql" / "audit"
 RECIPE = "unified-v2"
-
-SUMMARY = """\
-============================================================
-Incident: 7d0f6a1c-0000-4000-8000-000000000001
-Source IP: 192.168.1.7 | Timewindow: 3
-Timeline: 2024-01-01 10:00:00 to 2024-01-01 11:00:00
-Threat Level: 12.5 | Events: 1,500
-
-• 10:00-10:30 - Scan of port 8080/TCP [HIGH]
-• 10:31 - Contact with a listed address [LOW]
-
-Total Evidence: 1500 events
-Severity breakdown: High: 1, Low: 1"""
 
 
 def record(task: str, answer: str, incident: str = "a", shown: str = "Events: 1500") -> dict:
@@ -49,58 +36,8 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def answered(record: dict[str, Any], answer: str) -> dict[str, str]:
-    return {"incident_id": record["incident_id"], "task": record["task"], "answer": answer}
-
-
-# Parts
-
-
-def test_a_summary_is_taken_apart() -> None:
-    assert answer_parts.parse("summary", SUMMARY).fields == {
-        "incident_id": "7d0f6a1c-0000-4000-8000-000000000001",
-        "source_ip": "192.168.1.7",
-        "timewindow": "3",
-        "timeline": "2024-01-01 10:00:00 to 2024-01-01 11:00:00",
-        "threat_level": 12.5,
-        "events": 1500,
-        "key_events": [
-            {"time": "10:00-10:30", "description": "Scan of port 8080/TCP", "severity": "HIGH"},
-            {"time": "10:31", "description": "Contact with a listed address", "severity": "LOW"},
-        ],
-        "total_evidence": 1500,
-        "severity_breakdown": {"high": 1, "low": 1},
-    }
-
-
-def test_a_cause_analysis_is_taken_apart() -> None:
-    assert answer_parts.parse("cause", CAUSE).fields == {
-        "malicious_activity": ["A worm looks for its next host.", "Or a person does."],
-        "legitimate_activity": ["An inventory of the network."],
-        "misconfigurations": ["A monitor with too wide a range."],
-        "conclusion": "Malicious activity, most likely.\n\nAsk the owner.",
-    }
-
-
-def test_a_risk_assessment_is_taken_apart() -> None:
-    assert answer_parts.parse("risk", RISK).fields == {
-        "risk_level": "High",
-        "justification": "A scan of 65 hosts on port 8080.",
-        "business_impact": "Data could leave the network.",
-        "likelihood": "Medium",
-        "likelihood_reason": "Administrators scan too.",
-        "investigation_priority": "Immediate",
-        "investigation_priority_reason": "The host holds backups.",
-    }
-    plain = RISK.replace("**", "").replace("Level: High", "level: [HIGH]")
-    assert answer_parts.parse("risk", plain).fields["risk_level"] == "High"
-
-
-@given(st.text(), st.sampled_from(["summary", "cause", "risk"]))
-def test_any_text_can_be_taken_apart(text: str, task: str) -> None:
-    parts = answer_parts.parse(task, text)
-    assert json.dumps(parts.fields)
-    assert set(parts.missing) <= set(parts.fields)
+def answered(record: dict[str, Any], answer: str, **more: str) -> dict[str, str]:
+    return {"incident_id": record["incident_id"], "task": record["task"], "answer": answer, **more}
 
 
 # The same as the audit
@@ -125,7 +62,7 @@ def test_structure_is_what_the_audit_says(
     found = {
         place: missing
         for place, (task, messages) in conversations.items()
-        if (missing := answer_parts.missing(task, messages[-1]["content"]))
+        if (missing := answer_parts.parse(task, messages[-1]["content"]).missing)
     }
     assert found == expected
     assert len(expected) > 30
@@ -258,6 +195,68 @@ def test_the_reference_alone_can_be_measured(
 ) -> None:
     assert score.main(["--reference", str(files[0])]) == 0
     assert "100% (68%–100%)" in capsys.readouterr().out
+
+
+def cells(out: str, title: str) -> list[list[str]]:
+    """What a row of each table says, a list for each table that has it."""
+    rows = [line.split("  ") for line in out.splitlines() if line.strip().startswith(title)]
+    return [[cell.strip() for cell in row if cell.strip()][1:] for row in rows]
+
+
+def test_every_cell_says_of_how_many_answers_it_is(
+    files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference, good, bad = files
+    assert score.main(["--reference", str(reference), f"good={good}", f"bad={bad}"]) == 0
+    out = capsys.readouterr().out
+    structure = cells(out, "has the documented structure")
+    assert [[cell.rpartition(" ")[2] for cell in row] for row in structure] == [
+        ["n=8", "n=8", "n=8"],
+        ["n=8", "n=8", "n=8"],
+        ["n=8", "n=8", "n=7"],
+    ]
+    assert cells(out, "risk level is the reference's")[0][1].endswith("n=8")
+
+
+def test_an_answer_that_names_nothing_is_not_grounded(
+    files: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference, *_ = files
+    records = [json.loads(line) for line in reference.read_text().splitlines()]
+    said = {"a": "At 1.2.3.4.", "b": "At port 1500.", "c": "Nothing."}
+    rows = [answered(one, said.get(one["incident_id"], "")) for one in records]
+    some, numbers = write(tmp_path / "some.jsonl", rows), tmp_path / "some.json"
+    silent = write(tmp_path / "silent.jsonl", [answered(one, "") for one in records])
+    arguments = [f"some={some}", f"silent={silent}", "--json", str(numbers)]
+    assert score.main(["--reference", str(reference), *arguments]) == 0
+    assert cells(capsys.readouterr().out, "what it names is in the evidence")[1][1:] == [
+        "50% (9%–91%) n=2",
+        "– n=0",
+    ]
+    of = {
+        (one["task"], one["model"], one["metric"]): one
+        for one in json.loads(numbers.read_text())["scores"]
+    }
+    for metric in ("grounded", "ungrounded_addresses", "ungrounded_ports", "ungrounded_domains"):
+        assert of["cause", "some", metric]["n"] == 2
+        assert of["cause", "silent", metric]["value"] is None
+    assert of["cause", "silent", "structure"]["value"] == 0
+
+
+def test_how_answers_end_is_told(
+    files: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference, good, _ = files
+    records = [json.loads(line) for line in reference.read_text().splitlines()]
+    ends = ("stop", "stop", "wound_up", "length")
+    rows = [
+        answered(one, one["messages"][-1]["content"], finish=ends[number // 3 % 4])
+        for number, one in enumerate(records)
+    ]
+    told = write(tmp_path / "told.jsonl", rows)
+    assert score.main(["--reference", str(reference), f"told={told}", f"good={good}"]) == 0
+    for row in cells(capsys.readouterr().out, "ends by itself"):
+        assert row == ["–", "50% (22%–78%) n=8", "– n=0"]
 
 
 @pytest.mark.parametrize(
