@@ -37,6 +37,7 @@ DECIDED: dict[str, Any] = {
     "dataset_kwargs": {"skip_prepare_dataset": True},
     "logging_nan_inf_filter": False,
     "use_peft": True,
+    "enable_jit_checkpoint": True,  # every run saves when it is interrupted
 }
 
 
@@ -132,6 +133,8 @@ class Config:
         names = [name for name in _names(arguments) if name in self.values]
         values = {name: deepcopy(self.values[name]) for name in names}  # TRL changes some in place
         values |= {"max_length": None, "packing": False, "output_dir": str(output), **changes}
+        if "enable_jit_checkpoint" in values:
+            values["enable_jit_checkpoint"] = False  # its handler of SIGTERM would go before ours
         if self.data_seed is None:
             values["data_seed"] = self.seed
         values["dataloader_pin_memory"] &= torch.cuda.is_available()

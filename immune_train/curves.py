@@ -47,5 +47,5 @@ def draw(folder: Path, title: str) -> None:
 
 
 def _points(lines: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
-    found = [(line["step"], line[key]) for line in lines if key in line]
+    found = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
     return [step for step, _ in found], [value for _, value in found]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from immune_train import run
+from immune_train import processes, run
 
 # What a run with the same seed gives again; what a clock or a machine decides has no place there.
 _KEPT = ("loss", "grad_norm", "learning_rate", "epoch")
@@ -84,10 +84,15 @@ def at_the_end() -> Any:
 
 
 class Stop:
-    """Ctrl-C: the first one saves after the step at hand and ends the run, a second one at once."""
+    """Ctrl-C and SIGTERM: the first one saves after the step at hand and ends the run, the second
+    one ends it at once.
+
+    `signal` is the number of the one that came; several processes see it at the same step.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
 
     def callback(self) -> Any:
         from transformers import TrainerCallback
@@ -96,23 +101,38 @@ class Stop:
 
         class Stopping(TrainerCallback):
             def on_step_end(self, args, state, control, **kwargs):
-                if stop.asked:
+                if stop._asked_of_any(args.device):
                     control.should_save = control.should_training_stop = True
 
         return Stopping()
 
     def __enter__(self) -> Stop:
-        self._before = signal.signal(signal.SIGINT, self._ask)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
+        if self.signal is not None:
+            before = self._before[number]
+            if callable(before):
+                before(number, frame)
             raise KeyboardInterrupt
-        self.asked = True
+        self.signal = number
         print("stopping after this step; once more to stop at once", file=sys.stderr)
+
+    def _asked_of_any(self, device: Any) -> bool:
+        """Whether any process was asked: a signal reaches them at different moments."""
+        from torch import distributed, tensor
+
+        if processes.number() > 1:
+            asked = tensor(self.signal or 0, device=device)
+            distributed.all_reduce(asked, distributed.ReduceOp.MAX)
+            self.signal = int(asked) or None
+        return self.signal is not None
 
 
 def _kept(logs: Mapping[str, Any]) -> dict[str, float]:
@@ -135,4 +155,4 @@ def _name(key: str) -> str:
 
 
 def _line(values: Mapping[str, Any]) -> str:
-    return json.dumps(values) + "\n"
+    return json.dumps(run.finite(values)) + "\n"

@@ -104,7 +104,7 @@ REASONS: dict[str, str] = {
     "save_on_each_node": _SEVERAL,
     "skip_memory_metrics": "benchmarks/gpu.py measures memory",
     # Stopping and going on
-    "enable_jit_checkpoint": "a run that is interrupted saves by itself",
+    "enable_jit_checkpoint": "every run saves when it is interrupted",
     "ignore_data_skip": _GOING_ON,
     "restore_callback_states_from_checkpoint": _GOING_ON,
     "resume_from_checkpoint": _GOING_ON,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import cli, parallel, staging
-from immune_data.errors import ImmuneError
+from immune_data.errors import CheckFailed, ImmuneError
 
 if TYPE_CHECKING:
     from immune_train.config import Config
@@ -148,15 +148,19 @@ def _train(
                 [*callbacks, stop.callback()],
                 eval_on_start=settings.eval_on_start and checkpoint is None,
             )
-            trained = made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if stop.asked and made.state.global_step < made.state.max_steps:
+            with _finite(settings, output):
+                trained = made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if made.state.global_step < made.state.max_steps:
             again = f"python -m immune_train.sft --config {arguments.config} --output {output}"
-            print(
-                f"stopped after step {made.state.global_step:,} of {made.state.max_steps:,}, which "
-                f"is saved: go on with `{again} --resume` and the settings you gave",
-                file=sys.stderr,
+            how = (
+                f"after step {made.state.global_step:,} of {made.state.max_steps:,}, which is "
+                f"saved: go on with `{again} --resume` and the settings you gave"
             )
-            return 130
+            if stop.signal is None:
+                raise CheckFailed(f"training ended {how}")
+            if first:
+                print(f"stopped {how}", file=sys.stderr)
+            return 128 + stop.signal
         if not first:
             return 0
         _save_adapter(made, tokenizer, output)
@@ -254,6 +258,22 @@ def _gguf(settings: Config, output: Path, arguments: argparse.Namespace) -> dict
         )
     )
     return {"gguf": list(settings.gguf)}
+
+
+@contextmanager
+def _finite(settings: Config, output: Path) -> Iterator[None]:
+    """Say of numbers that are not finite what can be done about them."""
+    from immune_train import run, trainer
+
+    try:
+        yield
+    except trainer.NotFinite as error:
+        kept = run.last_checkpoint(output)
+        raise CheckFailed(
+            f"{error}, so training was stopped: lower learning_rate "
+            f"({settings.learning_rate:g}), or see whether the base model's weights are whole; "
+            + (f"{kept} is the last good checkpoint" if kept else "no checkpoint was saved before")
+        ) from None
 
 
 @contextmanager

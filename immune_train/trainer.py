@@ -6,11 +6,13 @@ every evaluation, and on a CPU a loss that reads the vocabulary only where a tok
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import staging
+from immune_data.errors import CheckFailed
 from immune_train import processes
 from immune_train.labels import NO_LOSS
 from immune_train.order import Order, blank, blanks
@@ -63,7 +65,7 @@ def make(
     )
     for shown in (ProgressCallback, PrinterCallback):  # what is shown is in `progress`
         trainer.remove_callback(shown)
-    for callback in (_epochs(order), *callbacks):
+    for callback in (_epochs(order), _guard(trainer), *callbacks):
         trainer.add_callback(callback)
     for name, weight in trainer.model.named_parameters():
         if name in adapter:
@@ -81,6 +83,21 @@ def _epochs(order: Order) -> Any:
             order.set_epoch(int(state.epoch or 0))
 
     return Epochs()
+
+
+class NotFinite(CheckFailed):
+    """Training came to numbers that are not finite, of which nothing was kept."""
+
+
+def _guard(trainer: Any) -> Any:
+    """A callback that looks at each step's loss and gradient before the weights change by them."""
+    from transformers import TrainerCallback
+
+    class Guard(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, **kwargs):
+            trainer.refuse_step()
+
+    return Guard()
 
 
 def _example(row: Row) -> dict[str, Any]:
@@ -122,6 +139,25 @@ def _class() -> type:
             self._running = self._running[0] + loss, self._running[1]
             return loss
 
+        def refuse_step(self):
+            """Stop before a step whose loss, or gradient, is not finite.
+
+            Raises:
+                NotFinite: it is not, in any process.
+            """
+            loss = self._running[0]
+            gradients = [weight.grad for weight in self.model.parameters() if weight.requires_grad]
+            norm = torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
+            if self.args.fp16:  # its scaler tries, and leaves such steps out by itself
+                norm = torch.zeros_like(loss)
+            numbers = torch.stack([loss, norm.to(loss)])
+            if self.accelerator.num_processes > 1:
+                numbers = self.accelerator.reduce(numbers)
+            for what, number in zip(("loss", "gradient"), numbers.tolist(), strict=True):
+                if not math.isfinite(number):
+                    step = self.state.global_step + 1
+                    raise NotFinite(f"the {what} of step {step:,} is {number}")
+
         # The losses of the steps since the last one that was logged, and which one that was: they
         # go into the checkpoint, so that a resumed run logs what an uninterrupted one does.
 
@@ -139,6 +175,10 @@ def _class() -> type:
             super().log(logs, *rest, **more)
 
         def _save_checkpoint(self, *rest, **more):
+            for weight in self.model.parameters():
+                if weight.requires_grad and not weight.isfinite().all():
+                    step = self.state.global_step
+                    raise NotFinite(f"the adapter is not of finite numbers after step {step:,}")
             if self._running is not None:
                 total, since = self._running
                 kept = [self.accelerator.gather(total).mean().item(), since]
@@ -177,6 +217,10 @@ def _class() -> type:
             metrics = {f"{metric_key_prefix}_loss": _mean(totals.values())}
             for task, total in totals.items():
                 metrics[f"{metric_key_prefix}_{task}_loss"] = _mean([total])
+            for name, loss in metrics.items():
+                if not math.isfinite(loss):
+                    after = f"after step {self.state.global_step:,}"
+                    raise NotFinite(f"{name} {after} is {loss}")
             self.log(metrics)
             self.model.train()
             self.control = self.callback_handler.on_evaluate(

@@ -111,6 +111,7 @@ OTHER = {
     "output_dir": "elsewhere",
     "remove_unused_columns": "true",
     "use_peft": "false",
+    "enable_jit_checkpoint": "false",
     "logging_nan_inf_filter": "true",
     "dataset_kwargs": "{add_special_tokens: true}",
     "include_num_input_tokens_seen": "true",

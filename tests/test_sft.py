@@ -317,33 +317,144 @@ def test_a_run_is_not_overwritten_nor_gone_on_with_as_another(
     assert not (tmp_path / "other").exists()
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(
-    command: Callable[..., list[str]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, ["enable_jit_checkpoint=true"])],
+)
+def test_a_signal_saves_and_says_how_to_go_on(
+    number: int, more: list[str], command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    found = command(output, "num_train_epochs=4000", "logging_steps=1", "save_strategy=steps")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "immune_train.sft", *found],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    found = command(output, "num_train_epochs=4000", "logging_steps=1", *more)
+    process = start("immune_train.sft", *found)
     try:
-        deadline = time.monotonic() + 240
-        while not run.metrics(output) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        wait_for_a_step(output, process)
+        process.send_signal(number)
         _, said = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 130, said
+    assert process.returncode == 128 + number, said
     lines = said.splitlines()
     assert "stopping after this step; once more to stop at once" in lines
     assert "Traceback" not in said
     step = run.last_checkpoint(output).name.removeprefix("checkpoint-")
     assert lines[-1].startswith(f"stopped after step {int(step):,} of 12,000, which is saved")
     assert f"--output {output} --resume" in lines[-1]
+    assert not (output / "run.json").exists()
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_at_one_step(
+    command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    import psutil
+
+    output = tmp_path / "run"
+    found = command(output, *STEPWISE, "num_train_epochs=4000", "per_device_train_batch_size=1")
+    process = start(*TWO_PROCESSES, *found)
+    try:
+        wait_for_a_step(output, process)
+        [*_, last] = psutil.Process(process.pid).children()
+        last.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert said.count("stopped after step") == 1, said
+    assert 'Traceback (most recent call last):\n  File "immune' not in said
+    assert run.last_checkpoint(output) is not None
+
+
+def start(*module: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", *module],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for_a_step(output: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 240
+    while not run.metrics(output) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+# Numbers that are not finite
+
+
+def assert_nothing_spoilt(output: Path) -> None:
+    """Every JSON file is JSON, every weight a number, and nothing says that the run is done."""
+    import msgspec
+    from safetensors.torch import load_file
+
+    for path in output.rglob("*.json"):
+        msgspec.json.decode(path.read_bytes())
+    for line in (output / "metrics.jsonl").read_text().splitlines():
+        msgspec.json.decode(line)
+    for path in output.rglob("*.safetensors"):
+        assert all(weight.isfinite().all() for weight in load_file(path).values()), path
+    assert not (output / "adapter").exists()
+    assert not (output / "run.json").exists()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        (["learning_rate=1e20", "warmup_steps=0"], "the loss of step 2 is nan"),
+        (["learning_rate=1e20", "warmup_steps=4", "save_steps=1", "eval_steps=1"], " is nan"),
+        (
+            ["learning_rate=1e20", "warmup_steps=0", "max_steps=1", "load_best_model_at_end=false"],
+            "eval_loss after step 1 is nan",
+        ),
+    ],
+)
+def test_a_run_stops_at_the_first_number_that_is_not_finite(
+    settings: list[str],
+    what: str,
+    command: Callable[..., list[str]],
+    tmp_path: Path,
+    refused: Callable[..., str],
+) -> None:
+    output = tmp_path / "run"
+    said = refused(sft.main, *command(output, *settings, "merge=false"), code=1)
+    assert what in said
+    assert "lower learning_rate (1e+20)" in said
+    kept = run.last_checkpoint(output)
+    assert f"{kept} is the last good checkpoint" in said or kept is None
+    assert_nothing_spoilt(output)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("step", [1, 2, 5])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_moves_no_weight(
+    step: int,
+    value: float,
+    command: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    """Though the loss is: by one number of one weight's gradient."""
+    from transformers import TrainerCallback
+
+    class Spoil(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if state.global_step == step - 1:
+                weight = next(one for one in model.parameters() if one.requires_grad)
+                weight.register_hook(lambda gradient: gradient.index_fill(0, zero, value))
+
+    import torch
+
+    zero = torch.tensor([0])
+    output = tmp_path / "run"
+    monkeypatch.setattr(progress, "show", Spoil)
+    said = refused(sft.main, *command(output, "merge=false"), code=1)
+    assert said.startswith(f"the gradient of step {step} is ")
+    kept = run.last_checkpoint(output)
+    assert (kept and kept.name) == ("checkpoint-4" if step > 4 else None)
+    assert_nothing_spoilt(output)
 
 
 # Merging
@@ -467,15 +578,16 @@ def test_a_merge_whose_process_is_killed_is_a_sentence() -> None:
 STEPWISE = ("lora_dropout=0.0", "logging_steps=1", "order=emitted", "merge=false")
 
 
+TWO_PROCESSES = (
+    *("torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"),
+    *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "immune_train.sft"),
+)
+
+
 def in_two_processes(arguments: list[str]) -> str:
     """Train so; what was printed."""
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-            *("--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
-            *("-m", "immune_train.sft"),
-            *arguments,
-        ],
+        [sys.executable, "-m", *TWO_PROCESSES, *arguments],
         capture_output=True,
         text=True,
         check=False,
