@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli, duck
+from immune_data import cli, duck, recipes
 from immune_data.errors import ImmuneError
 
 if TYPE_CHECKING:
@@ -91,15 +91,17 @@ def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection
     from immune_data.database import reading
 
     held_out = read_ids(arguments.held_out) if arguments.held_out else None
-    recipe = _recipe(arguments)
     with ExitStack() as stack:
-        out = arguments.out
         if arguments.origin:
             from immune_data import published
 
+            recipe = _recipe(arguments)
             report = stack.enter_context(cli.progress())
             out = stack.enter_context(published.opened(arguments.origin, recipe, report))
-        connection = stack.enter_context(reading(out, recipe))
+            connection = stack.enter_context(reading(out, recipe))
+        else:
+            chosen = recipes.load(arguments.recipe)
+            connection = stack.enter_context(reading(arguments.out, chosen))
         if held_out is not None:
             hold_out(connection, held_out)
         yield connection

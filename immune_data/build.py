@@ -1,19 +1,23 @@
 """From source files to an emitted dataset: a source folder and a recipe in, files in place out.
 
 Everything is made in a hidden folder and moved to its name when all of it is whole: `tables/`,
-`immune.duckdb` and `sft/<recipe>/`. What is there and current is used, not made again.
+`immune.duckdb` and `sft/<recipe>/`. What is there and current is used, not made again, and what is
+somebody else's stays: other recipes' relations, and whatever a database holds that no run made.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import duck, manifest, parallel, staging
+from immune_data import conversation, database, duck, manifest, parallel, staging
 from immune_data.database import NAME as DATABASE
+from immune_data.database import STORAGE, Held
 from immune_data.errors import ImmuneError
 from immune_data.recipes import Recipe
 from immune_data.sources import input_files
@@ -26,6 +30,8 @@ FILES = ["eval.jsonl", "train.jsonl"]
 # Below this much source text, starting processes costs more than they save.
 _WORTH_WORKERS = 1 << 26
 _GZIP_RATIO = 8
+
+_TAKEN = re.compile(r'(\w+) with name "([^"]*)" already exists')
 
 
 @dataclass(frozen=True)
@@ -43,28 +49,36 @@ def emit(
     recipe: Recipe,
     *,
     force: bool = False,
+    replace: bool = False,
     threads: int | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Emitted:
     """Make the dataset of `recipe` from the files in `source`, unless it is there and current.
 
+    `force` makes all of it anew; `replace` may drop what else would be lost.
+
     Raises:
-        ImmuneError: the input or the output folder is not what it should be; what was emitted
-            before is then untouched.
+        ImmuneError: the input or the output folder is not what it should be, or something would
+            be lost that `replace` does not give up; what was emitted before is then untouched.
     """
-    build = _Build(source, out, recipe, force, threads or parallel.processors(), report)
-    # What is wrong is said before an output folder is made.
+    build = _Build(source, out, recipe, force, replace, threads or parallel.processors(), report)
+    # What is wrong is said before an output folder is made, or read.
     input_files(source, recipe)
+    conversation.load(recipe)
     duck.path(out)
     with staging.locked(out):
+        stamp = build.stamp()
+        held = build.held()
         tables_inputs = build.current_tables()
         if tables_inputs is not None:
-            current = build.current_dataset(tables_inputs)
+            current = build.current_dataset(tables_inputs, held)
             if current is not None:
                 return Emitted(build.dataset, current, current=True)
+        build.refuse_namesake(held)
+        build.refuse_other_sources(held, tables_inputs)
         with staging.staging(out) as hidden:
-            made = build.make(hidden, tables_inputs)
-            build.install(hidden)
+            made = build.make(hidden, tables_inputs, held)
+            build.install(hidden, stamp)
     return Emitted(build.dataset, made, current=False)
 
 
@@ -76,6 +90,7 @@ class _Build:
     out: Path
     recipe: Recipe
     force: bool
+    replace: bool
     threads: int
     report: Callable[[str], None]
 
@@ -91,6 +106,11 @@ class _Build:
     def database(self) -> Path:
         return self.out / DATABASE
 
+    @property
+    def log(self) -> Path:
+        """What a client committed and has not put into the database yet."""
+        return self.out / f"{DATABASE}.wal"
+
     def current_tables(self) -> dict[str, Any] | None:
         """What the tables were made from, if that is what they would be made from now."""
         found = manifest.read(self.tables)
@@ -102,21 +122,98 @@ class _Build:
         current = found.get("inputs") == inputs and manifest.intact(self.tables, found)
         return inputs if current else None
 
-    def current_dataset(self, tables_inputs: dict[str, Any]) -> dict[str, Any] | None:
+    def current_dataset(
+        self, tables_inputs: dict[str, Any], held: Held | None
+    ) -> dict[str, Any] | None:
         """The dataset's manifest, if files and database are what a run would make now."""
         found = manifest.read(self.dataset)
         inputs = manifest.dataset_inputs(tables_inputs, self.recipe)
         if not manifest.complete(found) or found["inputs"] != inputs:
             return None
-        in_database = _asked(
-            self.database,
-            "select inputs_sha256, (select bool_or(synthetic) from main.source_files) "
-            f'from "{self.recipe.name}".recipe',
-        )
-        held = in_database == [(manifest.digest(inputs), found["synthetic"])]
-        return found if held and manifest.intact(self.dataset, found) else None
+        in_database = held.recipes.get(self.recipe.name) if held else None
+        if in_database is None or in_database.inputs_sha256 != manifest.digest(inputs):
+            return None
+        same = held is not None and held.synthetic == found.get("synthetic")
+        return found if same and manifest.intact(self.dataset, found) else None
 
-    def make(self, hidden: Path, tables_inputs: dict[str, Any] | None) -> dict[str, Any]:
+    def held(self) -> Held | None:
+        """What the database holds; None where there is none, or one that may be given up."""
+        try:
+            return database.held(self.database)
+        except database.Unreadable as error:
+            if self.replace:
+                return None
+            raise ImmuneError(f"{error}: move it away, or make it anew with --replace") from None
+
+    def stamp(self) -> list[tuple[int, int, int] | None]:
+        """What tells whether somebody wrote to the database."""
+        return [
+            (stat.st_ino, stat.st_size, stat.st_mtime_ns) if (stat := _stat(path)) else None
+            for path in (self.database, self.log)
+        ]
+
+    @property
+    def recipe_file(self) -> str | None:
+        """Where the recipe's file lies from the output folder, so that both may move together."""
+        file = self.recipe.file
+        return None if file is None else os.path.relpath(file, self.out.resolve())
+
+    def refuse_namesake(self, held: Held | None) -> None:
+        """Refuse to write over what another recipe of the same name made.
+
+        The same file may have been edited since. Shipped names are nobody else's.
+        """
+        if self.replace or self.recipe.file is None:
+            return
+        now = manifest.recipe_sha256(self.recipe)
+        before = held.recipes.get(self.recipe.name) if held else None
+        made_by = {before.recipe_sha256} if before else set()
+        inputs = (manifest.read(self.dataset) or {}).get("inputs")
+        if isinstance(inputs, dict):
+            made_by.add(manifest.recipe_sha256(inputs))
+        file = before.file if before else None
+        if made_by - {now} and file != self.recipe_file:
+            other = f", {os.path.normpath(self.out.resolve() / file)}" if file else ""
+            raise ImmuneError(
+                f"{self.dataset} was emitted by another recipe of the same name{other}: rename "
+                f"{self.recipe.file}, emit into another folder with --out, or give the other one "
+                "up with --replace"
+            )
+
+    def refuse_other_sources(self, held: Held | None, tables_inputs: dict[str, Any] | None) -> None:
+        """Refuse early what `make` would refuse once the tables are made."""
+        if held and not self.replace and self._dropped(held, same_tables=False):
+            if tables_inputs is None:
+                hashes = manifest.source_hashes(self.source, self.recipe)
+                tables_inputs = manifest.table_inputs(hashes, self.recipe)
+            read_from = _read_from(tables_inputs)
+            same = held.made_from is not None and held.made_from[1] == read_from
+            self._refuse_loss(held, self._dropped(held, same_tables=same))
+
+    def _dropped(self, held: Held | None, *, same_tables: bool) -> list[str]:
+        """The schemas that a run cannot keep: those of recipes that other tables were made for."""
+        if held is None:
+            return []
+        if held.storage != STORAGE:
+            dropped = [*held.recipes, *held.others]
+        else:
+            dropped = [] if same_tables else [*held.recipes]
+        return sorted(name for name in dropped if name != self.recipe.name)
+
+    def _refuse_loss(self, held: Held, dropped: list[str]) -> None:
+        if not dropped or self.replace:
+            return
+        why = f"which other tables than those of {self.source} were made for"
+        if held.storage != STORAGE:
+            why = f"in a form of DuckDB {held.storage} that is not written any more"
+        raise ImmuneError(
+            f"{self.database} holds {', '.join(dropped)}, {why}: emit into another folder with "
+            "--out, or drop them with --replace"
+        )
+
+    def make(
+        self, hidden: Path, tables_inputs: dict[str, Any] | None, held: Held | None
+    ) -> dict[str, Any]:
         """Make everything in `hidden`; the dataset's manifest comes back.
 
         `tables_inputs` is what current tables were made from; without it the sources are read.
@@ -126,11 +223,19 @@ class _Build:
         from immune_data import pipeline
 
         try:
-            return self._make(hidden, tables_inputs)
+            return self._make(hidden, tables_inputs, held)
         except parallel.Killed:
             raise ImmuneError(
                 "a process that reads and renders was killed, as the system does when memory runs "
                 "out: run again with --threads 1, which needs less; nothing was changed"
+            ) from None
+        except duckdb.CatalogException as error:
+            taken = _TAKEN.search(str(error))
+            if taken is None:
+                raise
+            raise ImmuneError(
+                f"{self.database} holds a {taken[1].lower()} {self.recipe.name}.{taken[2]} that no "
+                "run made, where a relation should be: rename it"
             ) from None
         except duckdb.OutOfMemoryException:
             raise ImmuneError(
@@ -138,7 +243,9 @@ class _Build:
                 "run again with --threads 1, which needs less; nothing was changed"
             ) from None
 
-    def _make(self, hidden: Path, tables_inputs: dict[str, Any] | None) -> dict[str, Any]:
+    def _make(
+        self, hidden: Path, tables_inputs: dict[str, Any] | None, held: Held | None
+    ) -> dict[str, Any]:
         from immune_data import answers, pipeline, records
 
         renderer = records.renderer(self.recipe)
@@ -150,15 +257,23 @@ class _Build:
             parallel.release()
         # New ones: those that have read the sources hold on to twice the memory.
         with parallel.workers(self._processes()) as pool:
-            tables_sha256 = manifest.digest(tables_inputs)
-            # Other recipes' relations stay, as long as they were made from the same tables.
-            kept = _asked(self.database, "from main.made_from") == [(tables_sha256,)]
+            tables_sha256 = manifest.digest((manifest.read(tables) or {})["outputs"])
+            made_from = tables_sha256, _read_from(tables_inputs)
+            same = bool(held and held.made_from and held.made_from[0] == tables_sha256)
+            dropped = self._dropped(held, same_tables=same)
+            if held is not None:
+                self._refuse_loss(held, dropped)
+            kept = held is not None and held.storage == STORAGE
             if kept:
-                shutil.copyfile(self.database, hidden / DATABASE)
+                for path in (self.database, self.log):
+                    if path.exists():
+                        shutil.copyfile(path, hidden / path.name)
             with pipeline.connect(hidden / DATABASE, self.threads, hidden) as connection:
-                if self.force or not kept:
+                for name in dropped if kept else ():
+                    pipeline.drop(connection, name)
+                if self.force or not (kept and same):
                     self.report("loading tables")
-                    pipeline.load_tables(connection, tables, tables_sha256)
+                    pipeline.load_tables(connection, tables, made_from)
 
                 def clean_answers(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("cleaning answers")
@@ -172,7 +287,11 @@ class _Build:
                 pipeline.run(
                     connection,
                     self.recipe,
-                    manifest.digest(inputs),
+                    database.Emitted(
+                        inputs_sha256=manifest.digest(inputs),
+                        recipe_sha256=manifest.recipe_sha256(inputs),
+                        file=self.recipe_file,
+                    ),
                     {"candidates": clean_answers, "warnings": write_records},
                     self.report,
                 )
@@ -205,7 +324,7 @@ class _Build:
         )
         return self.threads if size >= _WORTH_WORKERS else 1
 
-    def install(self, hidden: Path) -> None:
+    def install(self, hidden: Path, stamp: list[tuple[int, int, int] | None]) -> None:
         """Give everything its name. Manifests go first and come last: they vouch for the rest."""
         staged = [(hidden / DATABASE, self.database)]
         staged += [(hidden / name, self.dataset / name) for name in (*FILES, manifest.NAME)]
@@ -217,26 +336,28 @@ class _Build:
         for _, final in staged:
             if final.is_dir():
                 raise ImmuneError(f"{final} is a folder: move it away")
+        self.held()  # nobody has opened it for writing meanwhile
+        if self.stamp() != stamp:
+            raise ImmuneError(f"{self.database} was changed while the run was on: run again")
         for _, final in staged:
             if final.name == manifest.NAME:
                 final.unlink(missing_ok=True)
-        # A client that died has left its log beside the database, and it fits no other one.
-        self.database.with_name(f"{DATABASE}.wal").unlink(missing_ok=True)
+        # A client that died has left its log beside the database. It was read, and fits no other.
+        self.log.unlink(missing_ok=True)
         for path, final in staged:
             staging.move(path, final)
 
 
-def _asked(database: Path, query: str) -> list[tuple] | None:
-    """What the database answers; None if it cannot."""
-    import duckdb
-
-    if not database.is_file():
-        return None
+def _stat(path: Path) -> os.stat_result | None:
     try:
-        with duckdb.connect(duck.path(database), read_only=True) as connection:
-            return connection.execute(query).fetchall()
-    except duckdb.Error:
+        return path.stat()
+    except OSError:
         return None
+
+
+def _read_from(tables_inputs: dict[str, Any]) -> str:
+    """One value for the sources of tables and for how they are declared."""
+    return manifest.digest([tables_inputs["sources"], tables_inputs["settings"]])
 
 
 def _synthetic(connection: duckdb.DuckDBPyConnection) -> bool:

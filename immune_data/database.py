@@ -1,56 +1,191 @@
-"""Read what was emitted: an output folder and a recipe in, a read-only DuckDB connection out."""
+"""The database of an output folder: what it holds, and a read-only connection to ask it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from immune_data import duck, signals
 from immune_data.errors import ImmuneError
+from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:
     import duckdb
 
 NAME = "immune.duckdb"
+CATALOG = "immune"  # what DuckDB calls a file of that name
+
+# The form of the file, which DuckDB reads from that version on. Its own newest form can be read by
+# DuckDB 2 alone, and most clients are older.
+STORAGE = "v1.4.0"
+
+_HOLDER = re.compile(r"PID (\d+)")
 
 
-@contextmanager
-def reading(out: Path, recipe: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the database of `out` whose current schema is the recipe's.
+class Unreadable(ImmuneError):
+    """A database that is damaged, or of a form that this DuckDB does not know."""
 
-    It can make temporary relations and nothing else. Memory is bounded, as in a run.
+
+@dataclass(frozen=True)
+class Emitted:
+    """A recipe whose relations a database holds, and the file that it was read from."""
+
+    inputs_sha256: str
+    recipe_sha256: str
+    file: str | None
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a database holds: from which tables it was made, recipes, and schemas of others."""
+
+    storage: str
+    made_from: tuple[str, str] | None  # sha256 of the tables, and of what they were read from
+    synthetic: bool | None  # what the tables say of their sources
+    recipes: dict[str, Emitted]
+    others: tuple[str, ...]
+
+
+def held(path: Path) -> Held | None:
+    """What a database holds; None where there is none.
 
     Raises:
-        ImmuneError: there is no database, it cannot be read, or it does not hold the recipe.
+        Unreadable: it cannot be opened.
+        ImmuneError: another program has it open for writing.
     """
     import duckdb
 
+    if not path.is_file():
+        return None
+    with opened(path) as connection:
+        try:
+            return _held(connection)
+        except duckdb.Error as error:
+            said = str(error).splitlines()[0]
+            raise Unreadable(f"{path} does not hold what a run leaves in it ({said})") from None
+
+
+def _held(connection: duckdb.DuckDBPyConnection) -> Held:
+    def asked(query: str) -> list[tuple]:
+        return connection.execute(query, [CATALOG]).fetchall()
+
+    [(storage,)] = asked(
+        "select tags['storage_version'] from duckdb_databases() where database_name = ?"
+    )
+    known = asked("select table_name from duckdb_tables() where database_name = ?")
+    schemas = _schemas(connection)
+    recipes, made_from, synthetic = {}, None, None
+    if ("emitted",) in known:
+        emitted = connection.execute(
+            "select recipe, inputs_sha256, recipe_sha256, file from main.emitted"
+        ).fetchall()
+        recipes = {name: Emitted(*facts) for name, *facts in emitted if name in schemas}
+        [made_from] = connection.execute("select * from main.made_from").fetchall()
+        [(synthetic,)] = connection.execute(
+            "select bool_or(synthetic) from main.source_files"
+        ).fetchall()
+    others = tuple(name for name in schemas if name not in recipes)
+    return Held(storage.removesuffix("+"), made_from, synthetic, recipes, others)
+
+
+def _schemas(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The schemas of the database but for `main` and DuckDB's own."""
+    found = connection.execute(
+        "select schema_name from duckdb_schemas() "
+        "where database_name = ? and not internal order by schema_name",
+        [CATALOG],
+    ).fetchall()
+    return [name for (name,) in found]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a database that can make temporary relations and nothing else.
+
+    Memory is bounded, as in a run. Other connections of this process that read do not matter.
+
+    Raises:
+        Unreadable: it cannot be opened.
+        ImmuneError: another program has it open for writing.
+    """
+    import duckdb
+
+    with duck.spill() as spill:
+        config = {"memory_limit": "512MB", "temp_directory": spill}
+        with (
+            duckdb.connect(config=config) as connection,
+            signals.interruptible(connection.interrupt),
+        ):
+            file = duck.quoted(duck.path(path))
+            try:
+                connection.execute(f"attach {file} as {CATALOG} (read_only)")
+            except duckdb.ResourceInUseException:
+                raise ImmuneError(
+                    f"{path} is open for writing in this very process: close that connection first"
+                ) from None
+            except duckdb.Error as error:
+                said = str(error).splitlines()[0]
+                if "Could not set lock" in said:
+                    holder = _HOLDER.search(said)
+                    process = f" (process {holder[1]})" if holder else ""
+                    raise ImmuneError(
+                        f"{path} is open for writing in another program{process}: close it there, "
+                        "or open it there with -readonly, and run again"
+                    ) from None
+                raise Unreadable(
+                    f"{path} cannot be opened by DuckDB {duckdb.__version__}: {said}"
+                ) from None
+            connection.execute(f"use {CATALOG}")
+            yield connection
+
+
+@contextmanager
+def reading(out: Path, recipe: Recipe | str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the database of `out` whose current schema is the recipe's.
+
+    A recipe by its name alone is taken as it was emitted; one that was read is compared.
+
+    Raises:
+        ImmuneError: there is no database, it cannot be read, it does not hold the recipe, or holds
+            what another one of that name made.
+    """
     path = out / NAME
     if not path.is_file():
         raise ImmuneError(
             f"{path} does not exist: emit a recipe first, or name its folder by --out"
         )
-    with duck.spill() as spill:
-        try:
-            connection = duckdb.connect(
-                duck.path(path),
-                read_only=True,
-                config={"memory_limit": "512MB", "temp_directory": spill},
+    name = recipe if isinstance(recipe, str) else recipe.name
+    argument = recipe if isinstance(recipe, str) else recipe.argument
+    with opened(path) as connection:
+        emitted = _schemas(connection)
+        if name not in emitted:
+            raise ImmuneError(
+                f"{path} holds {', '.join(emitted) or 'no recipe'} and not {name}: "
+                f"emit it with `python -m immune_data.emit --recipe {argument}`"
             )
-        except duckdb.Error as error:
-            raise ImmuneError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
-        with connection, signals.interruptible(connection.interrupt):
-            known = connection.execute(
-                "select schema_name from information_schema.schemata "
-                "where catalog_name = current_database() order by schema_name"
-            ).fetchall()
-            emitted = [name for (name,) in known if name not in ("main", "information_schema")]
-            if recipe not in emitted:
-                raise ImmuneError(
-                    f"{path} holds {', '.join(emitted) or 'no recipe'} and not {recipe}: "
-                    f"emit it with `python -m immune_data.emit --recipe {recipe}`"
-                )
-            connection.execute(f'use "{recipe}"')
-            yield connection
+        connection.execute(f'use {CATALOG}."{name}"')
+        if isinstance(recipe, Recipe):
+            _refuse_another(connection, path, recipe)
+        yield connection
+
+
+def _refuse_another(connection: duckdb.DuckDBPyConnection, path: Path, recipe: Recipe) -> None:
+    """Refuse relations that were made by a recipe of the same name and other content."""
+    import duckdb
+
+    from immune_data import manifest
+
+    try:
+        found = connection.execute("select recipe_sha256 from recipe").fetchall()
+    except duckdb.Error:
+        found = []
+    if found != [(manifest.recipe_sha256(recipe),)]:
+        raise ImmuneError(
+            f"{path} holds under {recipe.name} what another recipe made, or this one before it or "
+            "its prompts were edited: emit it again with "
+            f"`python -m immune_data.emit --recipe {recipe.argument}`"
+        )

@@ -34,6 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="make everything anew",
     )
     parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="give up what stands in the way: relations of recipes that were made from other "
+        "tables, another recipe's dataset of the same name, a database that cannot be read",
+    )
+    parser.add_argument(
         "--check",
         action="store_true",
         help="only verify the emitted files against the manifest, and recipe, prompts, SQL and "
@@ -59,6 +65,7 @@ def _command(arguments: argparse.Namespace) -> None:
                 arguments.out,
                 recipe,
                 force=arguments.force,
+                replace=arguments.replace,
                 threads=arguments.threads,
                 report=report,
             )

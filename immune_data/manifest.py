@@ -29,7 +29,7 @@ _NAMED = 5  # changes that a complaint names
 # emitted: one that is new, or that has moved, makes datasets anew until it is named here.
 _READERS = (
     *("audit", "card", "checks", "difference", "figures", "hub", "page", "publication", "publish"),
-    *("published", "report", "report_page", "shown", "sql", "why"),
+    *("published", "report", "report_page", "sql", "why"),
     *("sample", "sample_answers", "sample_dag", "sample_plan"),
 )
 
@@ -94,12 +94,25 @@ def dataset_inputs(tables: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     return {
         **table_inputs(tables["sources"], recipe),
         "sql": {path.name: sha256(path) for _, path in pipeline.steps()},
-        "prompts": {
-            path.name: sha256(path)
-            for path in prompts.files(recipe.prompts_folder, recipe.records.prompt_layout)
-        },
+        **_recipe_inputs(recipe),
+    }
+
+
+def _recipe_inputs(recipe: Recipe) -> dict[str, Any]:
+    files = prompts.files(recipe.prompts_folder, recipe.records.prompt_layout)
+    return {
+        "prompts": {path.name: sha256(path) for path in files},
         "settings": pipeline.settings(recipe),
     }
+
+
+def recipe_sha256(recipe: Recipe | dict[str, Any]) -> str:
+    """One value for a recipe and its prompts: what it is, wherever its files lie.
+
+    Instead of a recipe, it takes the inputs of a dataset that was made by one.
+    """
+    inputs = recipe if isinstance(recipe, dict) else _recipe_inputs(recipe)
+    return digest({key: inputs.get(key) for key in ("prompts", "settings")})
 
 
 def changes(found: dict[str, Any], now: dict[str, Any]) -> list[str]:

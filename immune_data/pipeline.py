@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from immune_data import duck
+from immune_data.database import CATALOG, STORAGE, Emitted
+from immune_data.errors import ImmuneError
 from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 _PACKAGE = Path(__file__).parent
-_CATALOG = "immune"
+
+# The comment on each table that a run made: the database may hold somebody else's as well.
+_OURS = "made by immune_data.emit"
 
 
 def sql_folder() -> Path:
@@ -63,31 +67,61 @@ def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConne
     # Evidence repeats itself: of all codecs this one is the smallest on it, and the fastest.
     connection.execute("set force_compression = 'zstd'")
     path = duck.quoted(duck.path(database))
-    connection.execute(f"attach {path} as {_CATALOG} (row_group_size {_ROW_GROUP})")
+    connection.execute(
+        f"attach {path} as {CATALOG} (row_group_size {_ROW_GROUP}, storage_version '{STORAGE}')"
+    )
     _use(connection, "main")
     return connection
 
 
 def _use(connection: duckdb.DuckDBPyConnection, schema: str) -> None:
-    connection.execute(f'use {_CATALOG}."{schema}"')
+    connection.execute(f'use {CATALOG}."{schema}"')
 
 
-def load_tables(connection: duckdb.DuckDBPyConnection, folder: Path, inputs_sha256: str) -> None:
-    """Make the tables of `folder` the tables of schema `main`, and `made_from` their digest."""
+def load_tables(
+    connection: duckdb.DuckDBPyConnection, folder: Path, made_from: tuple[str, str]
+) -> None:
+    """Make the tables of `folder` the tables of schema `main`.
+
+    `made_from` holds the sha256 of the tables, and of what they were read from.
+    """
     for path in sorted(folder.glob("*.parquet")):
         connection.execute(
             f'create or replace table main."{path.stem}" as from {duck.PARQUET}',
             [duck.pattern(path)],
         )
     connection.execute(
-        "create or replace table main.made_from as select ? as inputs_sha256", [inputs_sha256]
+        "create or replace table main.made_from as select $1 as tables_sha256, $2 as inputs_sha256",
+        list(made_from),
     )
+    _sign(connection, "main.made_from")
+
+
+def _sign(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    connection.execute(f"comment on table {table} is '{_OURS}'")
+
+
+def signed(connection: duckdb.DuckDBPyConnection, schema: str) -> list[str]:
+    """The relations of a schema that a run made, by name."""
+    found = connection.execute(
+        "select table_name from duckdb_tables() "
+        "where database_name = ? and schema_name = ? and comment = ? order by table_name",
+        [CATALOG, schema, _OURS],
+    ).fetchall()
+    return [name for (name,) in found]
+
+
+def drop(connection: duckdb.DuckDBPyConnection, recipe: str) -> None:
+    """Take a recipe and its relations out of the database."""
+    connection.execute(f'drop schema {CATALOG}."{recipe}" cascade')
+    for table in ("emitted", "eval_incidents"):
+        connection.execute(f"delete from main.{table} where recipe = ?", [recipe])
 
 
 def run(
     connection: duckdb.DuckDBPyConnection,
     recipe: Recipe,
-    inputs_sha256: str,
+    emitted: Emitted,
     before: dict[str, Callable[[duckdb.DuckDBPyConnection], None]],
     report: Callable[[str], None],
 ) -> None:
@@ -95,10 +129,18 @@ def run(
 
     `before` names steps that need something made from the steps above them first.
     """
-    schema = f'{_CATALOG}."{recipe.name}"'
-    connection.execute(f"drop schema if exists {schema} cascade; create schema {schema}")
+    schema = f'{CATALOG}."{recipe.name}"'
+    connection.execute(f"create schema if not exists {schema}")
+    for relation in signed(connection, recipe.name):
+        connection.execute(f'drop table {schema}."{relation}"')
     _use(connection, recipe.name)
-    _insert_recipe(connection, recipe, inputs_sha256)
+    theirs = set(_relations(connection, recipe.name))
+    for name in sorted(theirs.intersection(_relations(connection, "main"))):
+        raise ImmuneError(
+            f"the database has a relation {recipe.name}.{name} that no run made, and it would be "
+            f"taken for main.{name}: rename it"
+        )
+    _insert_recipe(connection, recipe, emitted)
     before = {
         "splits": lambda at: _order(at, "shuffle", _shuffled(at, recipe)),
         "risk_splits": lambda at: _order(at, "permutation", _permuted(at, recipe)),
@@ -109,7 +151,20 @@ def run(
             before[relation](connection)
         report(f"running {path.name}")
         connection.execute(f'create table "{relation}" as\n{path.read_text(encoding="utf-8")}')
+    for relation in set(_relations(connection, recipe.name)) - theirs:
+        _sign(connection, f'{schema}."{relation}"')
     _note_eval_incidents(connection, recipe)
+    _note_emitted(connection, recipe, emitted)
+
+
+def _relations(connection: duckdb.DuckDBPyConnection, schema: str) -> list[str]:
+    """The tables and views of a schema."""
+    found = connection.execute(
+        "select table_name from information_schema.tables "
+        "where table_catalog = ? and table_schema = ? order by table_name",
+        [CATALOG, schema],
+    ).fetchall()
+    return [name for (name,) in found]
 
 
 @contextmanager
@@ -139,22 +194,24 @@ def appending(
 
 
 def settings(recipe: Recipe) -> dict:
-    """The recipe as plain values, without the place its prompts were read from."""
+    """The recipe as plain values, without the places that it and its prompts were read from."""
     values = msgspec.json.decode(msgspec.json.encode(recipe))
-    del values["prompts"]
+    del values["prompts"], values["file"]
     return values
 
 
-def _insert_recipe(
-    connection: duckdb.DuckDBPyConnection, recipe: Recipe, inputs_sha256: str
-) -> None:
+def _insert_recipe(connection: duckdb.DuckDBPyConnection, recipe: Recipe, emitted: Emitted) -> None:
     import polars as pl
 
     values = settings(recipe)
     for key in ("sources", "models"):
         values[key] = json.dumps(values[key])
     with appending(connection) as append:
-        append("recipe", pl.DataFrame([{**values, "inputs_sha256": inputs_sha256}]))
+        digests = {
+            "inputs_sha256": emitted.inputs_sha256,
+            "recipe_sha256": emitted.recipe_sha256,
+        }
+        append("recipe", pl.DataFrame([{**values, **digests}]))
 
 
 def _note_eval_incidents(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
@@ -170,6 +227,23 @@ def _note_eval_incidents(connection: duckdb.DuckDBPyConnection, recipe: Recipe) 
         "insert into main.eval_incidents select distinct $1, incident_id from conversations "
         "where split = 'eval' order by incident_id",
         [recipe.name],
+    )
+    _sign(connection, "main.eval_incidents")
+
+
+def _note_emitted(connection: duckdb.DuckDBPyConnection, recipe: Recipe, emitted: Emitted) -> None:
+    """Keep `main.emitted`, one row per recipe: by what it was emitted, and its file's place.
+
+    It is not signed: a place is nobody else's business, and what is signed may be published.
+    """
+    connection.execute(
+        "create table if not exists main.emitted "
+        "(recipe varchar, inputs_sha256 varchar, recipe_sha256 varchar, file varchar)"
+    )
+    connection.execute("delete from main.emitted where recipe = ?", [recipe.name])
+    connection.execute(
+        "insert into main.emitted values (?, ?, ?, ?)",
+        [recipe.name, emitted.inputs_sha256, emitted.recipe_sha256, emitted.file],
     )
 
 

@@ -46,6 +46,7 @@ class Dataset:
     """An emitted dataset that may be published: its manifest, and its facts, audit included."""
 
     name: str
+    argument: str  # what names its recipe on a command line
     folder: Path
     manifest: dict[str, Any]
     facts: Facts
@@ -101,8 +102,9 @@ def audited(
             )
         content = _verified(out, recipe)
         say_synthetic(recipe.name, content["synthetic"], said=synthetic)
-        facts = gather(out, recipe.name, report)
-        datasets.append(Dataset(recipe.name, out / "sft" / recipe.name, content, facts))
+        facts = gather(out, recipe, report)
+        folder = out / "sft" / recipe.name
+        datasets.append(Dataset(recipe.name, recipe.argument, folder, content, facts))
     for dataset in datasets:
         found = [error for error in dataset.errors if error.check.name not in accepted]
         if found:
@@ -110,7 +112,7 @@ def audited(
             names = " ".join(error.check.name for error in found)
             raise CheckFailed(
                 f"the audit of {dataset.name} finds errors: {faults}; see them by "
-                f"`python -m immune_data.audit --recipe {dataset.name}`, then publish another "
+                f"`python -m immune_data.audit --recipe {dataset.argument}`, then publish another "
                 f"recipe or put them on the card with --accept {names}"
             )
     return datasets
@@ -140,7 +142,7 @@ def _verified(out: Path, recipe: Recipe) -> dict[str, Any]:
         raise CheckFailed(
             f"{out / 'tables'} does not hold the files its {manifest.NAME} names: emit again"
         )
-    again = f"emit it again with `python -m immune_data.emit --recipe {recipe.name}`"
+    again = f"emit it again with `python -m immune_data.emit --recipe {recipe.argument}`"
     now = manifest.dataset_inputs(tables["inputs"], recipe)
     manifest.refuse_changes(folder, content["inputs"], now, again)
     with reading(out, recipe.name) as connection:
@@ -270,13 +272,10 @@ def _write_parquet(jsonl: Path, parquet: Path) -> None:
 
 
 def _export(connection: duckdb.DuckDBPyConnection, schema: str, folder: Path) -> None:
-    """Write the tables of a schema that `folder` does not hold yet."""
-    found = connection.execute(
-        "select table_name from duckdb_tables() "
-        "where schema_name = ? and not temporary order by table_name",
-        [schema],
-    ).fetchall()
-    for (name,) in found:
+    """Write the tables of a schema that a run made and `folder` does not hold yet."""
+    from immune_data.pipeline import signed
+
+    for name in signed(connection, schema):
         path = folder / f"{name}.parquet"
         if not path.exists():
             # What the run itself keeps in `main` stands in the order of the runs.

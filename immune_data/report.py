@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from immune_data.checks import Result
     from immune_data.figures import Drawn
+    from immune_data.recipes import Recipe
 
 Row = dict[str, Any]
 
@@ -88,7 +89,7 @@ def _command(arguments: argparse.Namespace) -> None:
     if path.suffix not in (".html", ".htm"):
         raise ImmuneError(f"{path} should have a name that ends in .html")
     with cli.progress() as report:
-        facts = gather(arguments.out, recipe.name, report)
+        facts = gather(arguments.out, recipe, report)
         report("drawing figures")
         figures = drawn(facts)
     from immune_data.report_page import render
@@ -97,7 +98,7 @@ def _command(arguments: argparse.Namespace) -> None:
     print(f"wrote {path} and {len(figures)} figures in {path.with_suffix('') / 'figures'}")
 
 
-def gather(out: Path, recipe: str, report: Callable[[str], None] = lambda line: None) -> Facts:
+def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda line: None) -> Facts:
     """Ask an emitted recipe for everything that its page shows.
 
     Raises:
@@ -109,12 +110,12 @@ def gather(out: Path, recipe: str, report: Callable[[str], None] = lambda line: 
     from immune_data.pipeline import sql_folder
 
     with reading(out, recipe) as connection:
-        content = manifest.check(out / "sft" / recipe)
+        content = manifest.check(out / "sft" / recipe.name)
         [(made_from,)] = connection.execute("select inputs_sha256 from recipe").fetchall()
         if made_from != manifest.digest(content["inputs"]):
             raise ImmuneError(
-                f"the database and {out / 'sft' / recipe} are of different runs: "
-                f"emit {recipe} again"
+                f"the database and {out / 'sft' / recipe.name} are of different runs: "
+                f"emit {recipe.name} again"
             )
         found = {
             name: _asked(connection, (sql_folder() / "report" / f"{name}.sql").read_text("utf-8"))

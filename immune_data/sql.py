@@ -74,7 +74,7 @@ def _command(arguments: argparse.Namespace) -> None:
 
     from immune_data.database import reading
 
-    with reading(arguments.out, recipe.name) as connection:
+    with reading(arguments.out, recipe) as connection:
         connection.execute("set errors_as_json = true")
         query = _one_query(connection, text)
         try:

@@ -59,7 +59,7 @@ def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
     from immune_data.database import reading
 
-    with reading(arguments.out, recipe.name) as connection:
+    with reading(arguments.out, recipe) as connection:
         story = tell(connection, find(connection, arguments.incident))
     if arguments.json:
         import msgspec

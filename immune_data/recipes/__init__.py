@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,9 +23,13 @@ from immune_data.errors import ImmuneError
 SHIPPED = Path(__file__).parent
 DEFAULT = "unified-v2"
 
-# A recipe's name is that of a folder and of a schema in the database.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_DUCKDB_SCHEMAS = ("main", "information_schema", "pg_catalog")
+# A recipe's name is that of a folder and of a schema in the database. Neither DuckDB nor every file
+# system tells capital letters from small ones.
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_DUCKDB_NAMES = (
+    *("main", "information_schema", "pg_catalog"),  # schemas
+    *("immune", "memory", "system", "temp"),  # databases, ours among them
+)
 
 # The score scales of the judges: a summary score, and the totals of three sub-scores.
 SCORE_MAX = {"summary": 10, "cause": 30, "risk": 30}
@@ -144,6 +149,7 @@ class Recipe(_Section):
     """Everything that decides what is emitted, beside the sources themselves."""
 
     name: Name
+    file: Name | None  # of one's own recipe
     description: Name
     prompts: Name
     sources: Sources
@@ -159,6 +165,11 @@ class Recipe(_Section):
     @property
     def prompts_folder(self) -> Path:
         return Path(self.prompts)
+
+    @property
+    def argument(self) -> str:
+        """What names this recipe on a command line."""
+        return self.name if self.file is None else shlex.quote(self.file)
 
     @property
     def dag_marker(self) -> str:
@@ -178,7 +189,8 @@ def load(name_or_path: str) -> Recipe:
     """
     path = _locate(name_or_path, Path.cwd())
     values = _composed(_read(path, ()))
-    values["name"] = path.stem
+    shipped = path.parent == SHIPPED.resolve()
+    values |= {"name": path.stem, "file": None if shipped else str(path)}
     try:
         recipe = msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
@@ -212,6 +224,11 @@ def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         raise ImmuneError(f"recipe {path} is not TOML: {error}") from None
     if isinstance(values.get("prompts"), str):
         values["prompts"] = str((path.parent / values["prompts"]).resolve())
+    for key in ("name", "file"):
+        if key in values:
+            raise ImmuneError(
+                f"recipe {path}: unknown field `{key}`: a recipe's name is its file's"
+            )
     parent = values.pop("extends", None)
     if parent is None:
         return values
@@ -264,8 +281,13 @@ def _complaint(recipe: Recipe) -> str | None:
         return "`dag.marker` should be one line without white space around it"
     if recipe.dag.within_context and recipe.dag.unit != "tokens":
         return "`dag.within_context` needs `dag.unit` to be tokens"
-    if not _NAME.fullmatch(recipe.name) or recipe.name.lower() in _DUCKDB_SCHEMAS:
-        return f"a recipe cannot be called {recipe.name!r}: rename the file"
+    if not _NAME.fullmatch(recipe.name) or recipe.name in _DUCKDB_NAMES:
+        return (
+            f"a recipe cannot be called {recipe.name!r}: rename the file, with small letters, "
+            "digits, `.`, `_` and `-`"
+        )
+    if recipe.file is not None and recipe.name in names():
+        return f"{recipe.name} is the name of a shipped recipe: rename the file"
     if not recipe.models:
         return "`models` declares no model"
     owner: dict[tuple[str, str], str] = {}

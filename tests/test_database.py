@@ -1,0 +1,368 @@
+"""The database is shared: with those who read it, with other recipes, and with what people keep."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+from corpus import Corpus, digests, query
+
+from immune_data import audit, database, emit, pipeline, publish, recipes, report, sql, why
+from immune_data.errors import ImmuneError
+
+REPOSITORY = Path(__file__).parent.parent
+CLIENT = [sys.executable, "-m", "duckdb_cli"]
+
+HOLDING = (
+    "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == 'reading'); "
+    "print('open', flush=True); sys.stdin.readline()"
+)
+
+# What a person may keep in the database, by the query that shows it.
+OWN = {
+    "create schema mine": 'select count(*) from mine."my notes"',
+    'create table mine."my notes" as select 7 as a': 'select a from mine."my notes"',
+    "create view mine.passing as select count(*) as n from main.incidents": (
+        "select n > 0 from mine.passing"
+    ),
+    "create macro mine.twice(a) as a * 2": "select mine.twice(21)",
+    "create table main.labels as select 'x' as label": "from main.labels",
+    'create table "unified-v2".checked as select 1 as by_hand': 'from "unified-v2".checked',
+    'create view "unified-v2".few as select count(*) < 99 as n from "unified-v2".pool': (
+        'from "unified-v2".few'
+    ),
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return Corpus().incidents("abcdef").write(tmp_path / "source")
+
+
+@pytest.fixture
+def other_source(tmp_path: Path) -> Path:
+    return Corpus().incidents("uvwxyz").write(tmp_path / "other")
+
+
+@pytest.fixture
+def out(source: Path, tmp_path: Path) -> Path:
+    """What two recipes made."""
+    for recipe in ("unified-v2", "risk"):
+        emitted(source, tmp_path / "out", recipe)
+    return tmp_path / "out"
+
+
+def emitted(source: Path, out: Path, recipe: str = "unified-v2", **how: bool) -> emit.Emitted:
+    return emit.emit(source, out, recipes.load(recipe), **how)
+
+
+@contextmanager
+def held(path: Path, way: str) -> Iterator[int]:
+    """Another process that has the database open; its id."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(path), way],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "open\n"
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def keep(out: Path, *, killed: bool = False) -> dict[str, list[tuple]]:
+    """Put a person's own things into the database; what they say when asked.
+
+    `killed`: by a client that dies and leaves them in its log alone.
+    """
+    if killed:
+        script = (
+            "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); "
+            "c.execute(sys.argv[2]); os.kill(os.getpid(), 9)"
+        )
+        command = [sys.executable, "-c", script, str(out / database.NAME), "; ".join(OWN)]
+        assert subprocess.run(command, check=False).returncode == -9
+        assert (out / f"{database.NAME}.wal").exists()
+    else:
+        with duckdb.connect(str(out / database.NAME)) as connection:
+            connection.execute("; ".join(OWN))
+    return kept(out)
+
+
+def kept(out: Path) -> dict[str, list[tuple]]:
+    with duckdb.connect(str(out / database.NAME), read_only=True) as connection:
+        return {asked: connection.execute(asked).fetchall() for asked in OWN.values()}
+
+
+# Open elsewhere
+
+
+def test_a_reader_elsewhere_disturbs_nothing(source: Path, out: Path) -> None:
+    risk = query(out, "from risk_gates", "risk")
+    with held(out / database.NAME, "reading"):
+        assert emitted(source, out).current
+        assert not emitted(source, out, "unified-v1").current
+        assert not emitted(source, out, force=True).current
+        assert sql.main(["from funnel", "--out", str(out), "--json"]) == 0
+    assert query(out, "from risk_gates", "risk") == risk
+    assert emitted(source, out, "risk").current
+
+
+def test_a_reader_in_the_same_process_disturbs_nothing(source: Path, out: Path) -> None:
+    with duckdb.connect(str(out / database.NAME), read_only=True) as connection:
+        assert emitted(source, out).current
+        assert not emitted(source, out, "unified-v1").current
+        assert connection.execute('select count(*) from "unified-v2".pool').fetchall() == [(6,)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--force"], ["--replace"], ["--recipe", "unified-v1"]])
+def test_a_writer_elsewhere_is_a_sentence(
+    arguments: list[str], source: Path, out: Path, refused: Callable[..., str]
+) -> None:
+    before = digests(out)
+    with held(out / database.NAME, "writing") as process:
+        said = refused(emit.main, "--source", source, "--out", out, *arguments)
+        assert said == (
+            f"{out / database.NAME} is open for writing in another program (process {process}): "
+            "close it there, or open it there with -readonly, and run again"
+        )
+        for main, *what in (
+            (sql.main, "from pool"),
+            (why.main, "a"),
+            (audit.main,),
+            (report.main,),
+        ):
+            assert refused(main, *what, "--out", out) == said
+    assert digests(out) == before
+
+
+def test_a_writer_in_the_same_process_is_a_sentence(
+    source: Path, out: Path, refused: Callable[..., str]
+) -> None:
+    with duckdb.connect(str(out / database.NAME)) as connection:
+        said = refused(emit.main, "--source", source, "--out", out)
+        assert said.endswith(
+            "is open for writing in this very process: close that connection first"
+        )
+        assert connection.execute('select count(*) from "unified-v2".pool').fetchall() == [(6,)]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_writer_that_comes_while_a_run_is_on_loses_nothing(
+    closed: bool, source: Path, out: Path
+) -> None:
+    opened = []
+
+    def write(line: str) -> None:
+        if line == "rendering records":
+            connection = duckdb.connect(str(out / database.NAME))
+            connection.execute("create table main.labels as select 1 as a")
+            opened.append(connection)
+            if closed:
+                connection.close()
+
+    before = digests(out / "sft")
+    with pytest.raises(ImmuneError, match=r"changed while the run was on|open for writing"):
+        emit.emit(source, out, recipes.load("unified-v1"), report=write)
+    opened[0].close()
+    assert digests(out / "sft") == before
+    assert query(out, "from main.labels") == [(1,)]
+    assert not emitted(source, out, "unified-v1").current
+    assert query(out, "from main.labels") == [(1,)]
+
+
+# What stays
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("way", ["unchanged", "force", "another recipe", "edited", "other sources"])
+def test_what_people_keep_stays(
+    way: str, killed: bool, source: Path, other_source: Path, out: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "unified-v2"\n')
+    if way == "edited":
+        emitted(source, out, str(own))
+    before = keep(out, killed=killed)
+    match way:
+        case "unchanged":
+            assert emitted(source, out).current
+        case "force":
+            emitted(source, out, force=True)
+        case "another recipe":
+            emitted(source, out, "unified-v3")
+        case "edited":
+            own.write_text('extends = "unified-v2"\nsplit.seed = 7\n')
+            emitted(source, out, str(own))
+        case "other sources":
+            emitted(other_source, out, replace=True)
+    assert kept(out) == before
+    assert sql.main(["from mine.passing", "--out", str(out), "--json"]) == 0
+
+
+def test_what_people_keep_is_not_published(
+    source: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(out)
+    arguments = ["--repo-id", "a/b", "--license", "other", "--out", str(out), "--dry-run"]
+    checks = [check.name for check in audit_checks()]
+    assert publish.main([*arguments, "--accept", *checks]) == 0
+    names = {path.name for path in (out / "publish" / "b").rglob("*.parquet")}
+    assert {"gates.parquet", "incidents.parquet", "made_from.parquet"} <= names
+    assert not names & {"labels.parquet", "checked.parquet", "few.parquet", "emitted.parquet"}
+
+
+def audit_checks() -> list:
+    from immune_data import checks
+
+    return checks.load()
+
+
+def test_other_sources_list_what_would_go(
+    source: Path, other_source: Path, out: Path, refused: Callable[..., str]
+) -> None:
+    keep(out)
+    before = digests(out)
+    lines: list[str] = []
+    with pytest.raises(ImmuneError) as caught:
+        emit.emit(other_source, out, recipes.load("unified-v1"), report=lines.append)
+    assert str(caught.value) == (
+        f"{out / database.NAME} holds risk, unified-v2, which other tables than those of "
+        f"{other_source} were made for: emit into another folder with --out, or drop them with "
+        "--replace"
+    )
+    assert lines == []  # it is said before the sources are read
+    said = refused(emit.main, "--source", other_source, "--out", out)
+    assert "holds risk, which other tables" in said
+    assert digests(out) == before
+    assert emitted(other_source, out, "unified-v1", replace=True).current is False
+    assert "holds mine, unified-v1" in refused(sql.main, "from pool", "--out", out)
+    assert query(out, "select distinct recipe from main.eval_incidents", "unified-v1") == [
+        ("unified-v1",)
+    ]
+    # Alone in its folder a recipe gives nothing up, whatever it reads.
+    assert emitted(source, out, "unified-v1").current is False
+
+
+def test_other_recipes_stay_when_their_tables_are_made_anew_and_the_same(
+    source: Path, out: Path
+) -> None:
+    (out / "tables" / "manifest.json").unlink()
+    assert not emitted(source, out).current
+    assert emitted(source, out, "risk").current
+
+
+def test_a_table_where_a_relation_should_be_is_a_sentence(
+    source: Path, out: Path, refused: Callable[..., str]
+) -> None:
+    with duckdb.connect(str(out / database.NAME)) as connection:
+        connection.execute('create schema "unified-v1"; create view "unified-v1".gates as select 1')
+    before = digests(out)
+    said = refused(emit.main, "--source", source, "--out", out, "--recipe", "unified-v1")
+    assert said == (
+        f"{out / database.NAME} holds a view unified-v1.gates that no run made, where a relation "
+        "should be: rename it"
+    )
+    assert digests(out) == before
+
+
+@pytest.mark.parametrize("kind", ["table", "view"])
+def test_a_relation_that_would_be_taken_for_a_table_is_a_sentence(
+    kind: str, source: Path, out: Path, refused: Callable[..., str]
+) -> None:
+    """The queries say `from incidents`, and a schema's own come first."""
+    with duckdb.connect(str(out / database.NAME)) as connection:
+        connection.execute(f'create {kind} "unified-v2".incidents as select 1 as a')
+    before = digests(out)
+    said = refused(emit.main, "--source", source, "--out", out, "--force")
+    assert said == (
+        "the database has a relation unified-v2.incidents that no run made, and it would be taken "
+        "for main.incidents: rename it"
+    )
+    assert digests(out) == before
+
+
+def test_a_database_that_lacks_what_a_run_leaves_is_a_sentence(
+    source: Path, out: Path, refused: Callable[..., str]
+) -> None:
+    with duckdb.connect(str(out / database.NAME)) as connection:
+        connection.execute("drop table main.source_files")
+    said = refused(emit.main, "--source", source, "--out", out)
+    assert "does not hold what a run leaves in it" in said
+    assert said.endswith("move it away, or make it anew with --replace")
+    assert not emitted(source, out, replace=True).current
+
+
+def test_a_database_of_another_form_is_made_anew_where_nothing_is_lost(
+    source: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with duckdb.connect(str(out / database.NAME)) as connection:
+        connection.execute('create schema "unified-v2"; create schema mine')
+    said = refused(emit.main, "--source", source, "--out", out)
+    assert "holds mine, in a form of DuckDB v2." in said
+    assert not emitted(source, out, replace=True).current
+    shutil.rmtree(out)
+    out.mkdir()
+    with duckdb.connect(str(out / database.NAME)) as connection:
+        connection.execute('create schema "unified-v2"')
+    assert not emitted(source, out).current
+    assert database.held(out / database.NAME).storage == database.STORAGE
+
+
+# Other clients
+
+
+def client(folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CLIENT, *arguments], cwd=folder, input=typed, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def beside(sample_out: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A folder as README's readers have it: `data` and `sql`."""
+    (tmp_path / "data").symlink_to(sample_out("unified-v2"))
+    (tmp_path / "sql").symlink_to(pipeline.sql_folder())
+    return tmp_path
+
+
+def test_the_command_line_is_older_than_our_duckdb() -> None:
+    """What the tests below are worth."""
+    version = client(REPOSITORY, "--version").stdout.split()[0]
+    assert version.startswith("v1.5.")
+    assert duckdb.__version__.startswith("2.")
+
+
+def test_readmes_block_runs_in_the_command_line_of_duckdb(beside: Path) -> None:
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    [block] = re.findall(r"^\$ duckdb (.*)\n((?:D .*\n)+)", readme, re.MULTILINE)
+    typed = "".join(line.removeprefix("D ") for line in block[1].splitlines(keepends=True))
+    done = client(beside, "-csv", "-bail", *block[0].split(), typed=typed)
+    assert (done.returncode, done.stderr) == (0, "")
+    # The same things asked of our DuckDB.
+    [(lost,)] = query(beside / "data", "select count(*) from conversations where tokens > 4096")
+    assert len(re.findall(r"^[0-9a-f-]{36},(?:summary|cause|risk),\d+$", done.stdout, re.M)) == lost
+    assert lost == 93
+
+
+def test_every_file_of_sql_runs_in_the_command_line_of_duckdb(beside: Path) -> None:
+    files = sorted(
+        path.relative_to(beside)
+        for part in ("pipeline", "audit", "report")
+        for path in (beside / "sql" / part).glob("*.sql")
+    )
+    assert len(files) > 50
+    typed = 'use "unified-v2";\n' + "".join(f".read {path}\n" for path in files)
+    done = client(beside, "-csv", "-bail", "-readonly", "data/immune.duckdb", typed=typed)
+    assert (done.returncode, done.stderr) == (0, "")
