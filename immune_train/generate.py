@@ -46,8 +46,9 @@ class Settings:
     def limit(self, question: Question) -> int:
         return self.max_tokens or question.room
 
-    def gbnf(self, question: Question) -> str | None:
-        return grammar.gbnf(question.task) if question.task in self.grammars else None
+    def grammar(self, question: Question) -> str | None:
+        """The task whose grammar the answer follows, if it does."""
+        return question.task if question.task in self.grammars else None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -137,7 +138,7 @@ def answer(model: LocalModel, question: Question, settings: Settings, say=None) 
     return model.answer(
         question.ids,
         settings.limit(question),
-        grammar=settings.gbnf(question),
+        grammar=settings.grammar(question),
         temperature=settings.temperature,
         seed=settings.seed,
         say=say,
@@ -150,7 +151,7 @@ def answers(
     """The model's answers to questions about one incident, side by side where they may be."""
     from immune_train.local_model import Prompt
 
-    prompts = [Prompt(one.ids, settings.limit(one), settings.gbnf(one)) for one in questions]
+    prompts = [Prompt(one.ids, settings.limit(one), settings.grammar(one)) for one in questions]
     return model.answers(
         prompts, temperature=settings.temperature, seed=settings.seed, beside=beside
     )

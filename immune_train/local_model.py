@@ -7,7 +7,6 @@ in the same order gives the same answer.
 
 from __future__ import annotations
 
-import codecs
 import ctypes
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,8 @@ import numpy as np
 
 from immune_data import parallel
 from immune_data.errors import ImmuneError
+from immune_train import grammar
+from immune_train.ending import Ending, Text
 from immune_train.llama import Context, Model
 from immune_train.prompting import (
     END,
@@ -26,7 +27,6 @@ from immune_train.prompting import (
     START,
     shared,
     text_ids,
-    token_bytes,
 )
 
 _BATCH = 512
@@ -40,15 +40,12 @@ _SEQUENCES = 8
 
 # A grammar is asked about the likeliest tokens first, and about all only where it refuses these.
 _LIKELIEST = 64
-# So near the end of its room an answer under a grammar is brought to its end: where the grammar
-# lets a text end, it ends. What is left then is headings and levels, and they fit.
-_WIND_UP = 128
-_CLOSERS = ("\n\n", "\n")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to answer: the prompt's tokens, the most tokens of the answer, and its GBNF, if any."""
+    """What to answer: the prompt's tokens, the most tokens of the answer, and the task whose
+    grammar it follows, if it does."""
 
     ids: Sequence[int]
     limit: int
@@ -60,9 +57,9 @@ class Answer:
     """An answer and what it took.
 
     `finish` says why it ends: `stop` (the model ended it), `length` (it was cut off), or
-    `wound_up` (its room ran out, and the grammar was led to its end). Of answers that were written
-    side by side the first one has the seconds in which all prompts were read, and each the seconds
-    from there to its end.
+    `wound_up` (its room ran out, and it was brought to the end that its grammar wants). Of answers
+    that were written side by side the first one has the seconds in which all prompts were read, and
+    each the seconds from there to its end.
     """
 
     text: str
@@ -128,12 +125,12 @@ class LocalModel:
         """The answer to a prompt, at most `limit` tokens of it.
 
         Args:
-            grammar: GBNF that the answer must follow.
+            grammar: the task whose grammar the answer must follow.
             exactly: go on to `limit` tokens whether or not the model would stop, to time it.
             say: is given each piece of the answer's text as soon as it is there.
 
         Raises:
-            ImmuneError: the prompt fills the context.
+            ImmuneError: the prompt fills the context, or leaves less than the grammar needs.
         """
         prompt = Prompt(ids, limit, grammar)
         writing = self._begin(prompt, temperature, seed, exactly=exactly, say=say)
@@ -142,7 +139,9 @@ class LocalModel:
         writing.take(self._context.logits(self._last))
         first = time.perf_counter()
         while writing.goes_on:
-            self._context.decode([(writing.last, len(self._evaluated), 0, True)])
+            step = self._next(writing, 0)
+            del self._evaluated[writing.place :]
+            self._context.decode([step])
             self._evaluated.append(writing.last)
             writing.take(self._context.logits(0))
         return writing.answer(first - start, time.perf_counter() - first)
@@ -218,16 +217,17 @@ class LocalModel:
         took = [0.0] * len(writings)
         start = time.perf_counter()
         while going := [i for i, writing in enumerate(writings) if writing.goes_on]:
-            step = []
-            for i in going:
-                writing = writings[i]
-                at = len(writing.prompt.ids) + writing.tokens - 1
-                step.append((writing.last, at, i, True))
-            self._context.decode(step)
+            self._context.decode([self._next(writings[i], i) for i in going])
             for row, i in enumerate(going):
                 writings[i].take(self._context.logits(row))
                 took[i] = time.perf_counter() - start
         return took
+
+    def _next(self, writing: _Writing, sequence: int) -> tuple[int, int, int, bool]:
+        """The last token of an answer, to be evaluated; what it went back behind is dropped."""
+        if writing.went_back:
+            self._context.drop(sequence, writing.place)
+        return writing.last, writing.place, sequence, True
 
     def forget(self) -> None:
         """Drop what was evaluated, so that the next prompt shares nothing with it."""
@@ -250,7 +250,8 @@ class LocalModel:
             )
         random = np.random.default_rng(seed)
         choose = _Chooser(self.model, prompt.grammar, temperature, random, never_end=exactly)
-        return _Writing(prompt, limit, choose, say)
+        ending = Ending(prompt.grammar, limit) if prompt.grammar else None
+        return _Writing(prompt, limit, choose, ending, say)
 
     def _make_room(self, cells: int) -> None:
         """Have a context of at least so many tokens; what was evaluated is lost to a larger one."""
@@ -293,46 +294,96 @@ class LocalModel:
 
 
 class _Writing:
-    """An answer that is being written: logits in, token by token, until it ends."""
+    """An answer that is being written: logits in, token by token, until it ends.
+
+    Attributes:
+        last: the token that was chosen last.
+        place: its position in the sequence of the prompt and the answer.
+        went_back: whether other tokens were evaluated from `place` on, which no longer count.
+    """
 
     def __init__(
         self,
         prompt: Prompt,
         limit: int,
         choose: _Chooser,
+        ending: Ending | None,
         say: Callable[[str], None] | None,
     ) -> None:
         self.prompt, self.limit = prompt, limit
-        self.tokens, self.last, self.evaluated = 0, END, 0
-        self._choose, self._say = choose, say
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._text = ""
+        self.last, self.evaluated, self.went_back = END, 0, False
+        self._choose, self._ending, self._say = choose, ending, say
+        self._ids: list[int] = []
+        self._text, self._said = Text(), 0
+        self._forced: list[int] = []
         self._stopped = False
+
+    @property
+    def tokens(self) -> int:
+        return len(self._ids)
+
+    @property
+    def place(self) -> int:
+        return len(self.prompt.ids) + len(self._ids) - 1
 
     @property
     def goes_on(self) -> bool:
         return not self._stopped and self.tokens < self.limit
 
     def take(self, logits: np.ndarray) -> None:
-        """Choose the next token."""
-        self.last = self._choose(logits, self.limit - self.tokens)
-        self._stopped = self.last in (END, END_OF_TEXT)
+        """Choose the next token, or go back and end the answer in time."""
+        self.went_back = False
+        if self._forced:
+            token = self._forced.pop(0)
+        else:
+            token = self._choose(logits)
+            if self._ending is not None and token not in (END, END_OF_TEXT):
+                token = self._in_time(token, self._ending)
+        self._choose.accept(token)
+        self.last = token
+        self._stopped = token in (END, END_OF_TEXT)
         if not self._stopped:
-            self.tokens += 1
-            self._add(self._decoder.decode(token_bytes(self.last)))
+            self._ids.append(token)
+            self._text.add(token)
+            self._say_on(self._text.whole)
 
-    def _add(self, piece: str) -> None:
-        self._text += piece
-        if self._say and piece:
-            self._say(piece)
+    def _in_time(self, token: int, ending: Ending) -> int:
+        """`token`, or another one with which the answer comes to its end in its room."""
+        after = self._text.after(token)
+        if ending.fits(after, self.tokens + 1):
+            return token
+        if forced := ending.fixed(self._text.whole):
+            self._forced = forced
+        elif close := ending.close(self._text):
+            kept, self._forced = close
+            self.went_back = kept < self.tokens
+            del self._ids[kept:]
+            self._text.cut(kept)
+            self._choose.restart(self._ids)
+        else:
+            return token
+        return self._forced.pop(0)
+
+    def _say_on(self, text: str) -> None:
+        """Say what will stay: all of it, or under a grammar what will not be gone back behind."""
+        if self._say is None:
+            return
+        until = len(text)
+        if self._ending is not None and not self._stopped:
+            until = self._ending.settled(self._text)
+        if until > self._said:
+            self._say(text[self._said : until])
+            self._said = until
 
     def answer(self, prefill_seconds: float, generation_seconds: float) -> Answer:
-        self._add(self._decoder.decode(b"", final=True))
-        wound_up = self._choose.wound_up
+        text = self._text.final
+        self._stopped, stopped = True, self._stopped
+        self._say_on(text)
+        wound_up = self._ending is not None and self._ending.wound_up
         return Answer(
-            text=self._text,
+            text=text,
             tokens=self.tokens,
-            finish="length" if not self._stopped else "wound_up" if wound_up else "stop",
+            finish="length" if not stopped else "wound_up" if wound_up else "stop",
             prompt_tokens=len(self.prompt.ids),
             evaluated_tokens=self.evaluated,
             prefill_seconds=prefill_seconds,
@@ -341,25 +392,24 @@ class _Writing:
 
 
 class _Chooser:
-    """The next token: logits and the tokens that are left in, one token out."""
+    """The next token: logits in, one token out."""
 
     def __init__(
         self,
         model: Model,
-        grammar: str | None,
+        task: str | None,
         temperature: float,
         random: np.random.Generator,
         *,
         never_end: bool,
     ) -> None:
-        self._grammar = Grammar(model, grammar) if grammar else None
+        self._model, self._task = model, task
         self._temperature = temperature
         self._random = random
         self._never_end = never_end
-        self._closers = [END, *(text_ids(closer)[0] for closer in _CLOSERS)]
-        self.wound_up = False
+        self.restart([])
 
-    def __call__(self, logits: np.ndarray, left: int) -> int:
+    def __call__(self, logits: np.ndarray) -> int:
         if self._temperature > 0:
             noise = self._random.gumbel(size=len(logits))
             logits = logits / self._temperature + noise
@@ -371,22 +421,18 @@ class _Chooser:
         logits[FIRST_ADDED:] = -np.inf
         if not self._never_end:
             logits[[END, END_OF_TEXT]] = ends
-        if self._grammar is None:
-            return int(logits.argmax())
-        token = self._closing(left)
-        if token is None:
-            token = self._grammar.best(logits)
-        self._grammar.accept(token)
-        return token
+        return int(logits.argmax()) if self._grammar is None else self._grammar.best(logits)
 
-    def _closing(self, left: int) -> int | None:
-        if left > _WIND_UP or not self._grammar:
-            return None
-        allowed = self._grammar.allowed(self._closers)
-        if allowed.any():
-            self.wound_up = True
-            return self._closers[int(allowed.argmax())]
-        return None
+    def accept(self, token: int) -> None:
+        if self._grammar is not None:
+            self._grammar.accept(token)
+
+    def restart(self, ids: Sequence[int]) -> None:
+        """Begin with these tokens of an answer."""
+        gbnf = grammar.gbnf(self._task) if self._task else None
+        self._grammar = Grammar(self._model, gbnf) if gbnf else None
+        for token in ids:
+            self.accept(token)
 
 
 class Grammar:

@@ -197,7 +197,7 @@ def test_random_weights_give_an_answer_that_parses(
     answer = model.answer(
         ids,
         200,
-        grammar=grammar.gbnf(task),
+        grammar=task,
         temperature=0.0 if seed is None else 1.5,
         seed=seed or 0,
     )
@@ -209,7 +209,7 @@ def test_random_weights_give_an_answer_that_parses(
         model.answer(
             ids,
             200,
-            grammar=grammar.gbnf(task),
+            grammar=task,
             temperature=0.0 if seed is None else 1.5,
             seed=seed or 0,
         ).text
@@ -221,9 +221,9 @@ def test_asking_about_the_likeliest_first_changes_nothing(
     model: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = prompt_ids([Message("user", "Assess the incident.")])
-    some = model.answer(ids, 160, grammar=grammar.gbnf("risk"))
+    some = model.answer(ids, 160, grammar="risk")
     monkeypatch.setattr("immune_train.local_model._LIKELIEST", 1)
-    assert model.answer(ids, 160, grammar=grammar.gbnf("risk")).text == some.text
+    assert model.answer(ids, 160, grammar="risk").text == some.text
 
 
 def test_a_grammar_that_cannot_be_read_is_an_error(model: LocalModel) -> None:
