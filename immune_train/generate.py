@@ -167,6 +167,7 @@ def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, An
         "fields": answer_parts.parse(question.task, given.text).fields,
         "finish": given.finish,
         "tokens": given.tokens,
+        "max_tokens": given.limit,
         "prompt_tokens": given.prompt_tokens,
         "evaluated_tokens": given.evaluated_tokens,
         "prefill_seconds": round(given.prefill_seconds, 3),
@@ -242,7 +243,7 @@ def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: A
         for i, question in enumerate(questions):
             print(_heading(question.task, i, len(questions)), end="")
             rows.append(as_row(model, question, answer(model, question, settings, _stream)))
-            print(flush=True)
+            print(_marked("", rows[-1]), flush=True)
             _say(_took(rows[-1]))
     else:
         given = answers(model, questions, settings, beside=arguments.side_by_side)
@@ -275,7 +276,8 @@ def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: A
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     else:
         text = "".join(
-            f"{_heading(row['task'], i, len(rows))}{row['answer']}\n" for i, row in enumerate(rows)
+            f"{_heading(row['task'], i, len(rows))}{_marked(row['answer'], row)}\n"
+            for i, row in enumerate(rows)
         )
     if arguments.output is None:
         print(text, end="", flush=True)
@@ -338,16 +340,26 @@ def _evidence_shown(questions: list[Question]) -> str | None:
     return f"of the evidence's {questions[0].dag_tokens:,} tokens are shown: {shown}"
 
 
+def _ended(row: dict[str, Any]) -> str | None:
+    """Why an answer ends, if not by itself."""
+    ends = {"length": "cut off", "wound_up": "wound up"}
+    if row["finish"] not in ends:
+        return None
+    return f"{ends[row['finish']]}: its room of {row['max_tokens']:,} tokens was used up"
+
+
+def _marked(answer: str, row: dict[str, Any]) -> str:
+    ended = _ended(row)
+    return f"{answer}\n[{ended}]" if ended else answer
+
+
 def _took(row: dict[str, Any]) -> str:
-    ends = {
-        "stop": "",
-        "length": "; it is cut off there: raise --max-tokens or --context",
-        "wound_up": "; the grammar ended it there",
-    }
+    ended = _ended(row)
     return (
         f"{row['task']}: {row['evaluated_tokens']:,} of {row['prompt_tokens']:,} prompt tokens"
         f" evaluated in {row['prefill_seconds']:.1f} s, {row['tokens']:,} generated in"
-        f" {row['generation_seconds']:.1f} s{ends[row['finish']]}"
+        f" {row['generation_seconds']:.1f} s"
+        + (f"; {ended} (raise --max-tokens or --context)" if ended else "")
     )
 
 

@@ -64,6 +64,7 @@ class Answer:
 
     text: str
     tokens: int
+    limit: int
     finish: str
     prompt_tokens: int
     evaluated_tokens: int
@@ -383,6 +384,7 @@ class _Writing:
         return Answer(
             text=text,
             tokens=self.tokens,
+            limit=self.limit,
             finish="length" if not stopped else "wound_up" if wound_up else "stop",
             prompt_tokens=len(self.prompt.ids),
             evaluated_tokens=self.evaluated,

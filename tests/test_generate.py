@@ -102,11 +102,13 @@ def test_an_incident_is_asked_as_its_record_was(
     """Where the evidence is shown whole in both, the prompts are the same letter for letter."""
     rows = {
         row["incident_id"]: row
-        for row in json.loads((sample_source / "risk_dataset_v2.json").read_bytes())
+        for row in json.loads((sample_source / "risk_dataset_v2.json").read_bytes())["incidents"]
     }
     asker, same = Asker(recipe), 0
     for record in records(sample_out(recipe), recipe):
         found = msgspec.convert(rows[record["incident_id"]], Incident)
+        if not found.dag_analysis:
+            continue  # its record has the other dataset's
         (question,) = asker.questions(found, [record["task"]])
         whole = question.dag_tokens == question.dag_tokens_shown
         if recipe == "unified-edge" or (whole and not record["dag_truncated"]):
@@ -116,7 +118,7 @@ def test_an_incident_is_asked_as_its_record_was(
             ]
         assert question.ids == prompt_ids(question.messages)
         assert len(question.ids) + question.room <= asker.context
-    assert same > 100
+    assert same > 40
 
 
 def test_no_reference_answer_is_longer_than_its_room(sample_out: Callable[[str], Path]) -> None:
@@ -183,6 +185,28 @@ def test_all_tasks_as_json(gguf: Path, file: Path, capsys: pytest.CaptureFixture
         assert other["evaluated_tokens"] < 0.25 * other["prompt_tokens"]
     assert "prompt tokens evaluated; asked one by one they are" in err.splitlines()[-1]
     assert run(capsys, *arguments, "--recipe", "unified-edge")[0].startswith("--- summary ---\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_did_not_end_by_itself_is_marked(
+    gguf: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], stream: bool
+) -> None:
+    arguments = ("--model", gguf, "--incident", file, *SHORT)
+    streamed = ("--stream",) if stream else ()
+    risk, said = run(capsys, *arguments, "--task", "risk", *streamed)
+    assert risk.endswith("\n[wound up: its room of 140 tokens was used up]\n")
+    assert "; wound up: its room of 140 tokens was used up" in said
+    summary, said = run(capsys, *arguments, "--task", "summary", *streamed)
+    assert summary.endswith("\n[cut off: its room of 140 tokens was used up]\n")
+    assert "raise --max-tokens or --context" in said
+    (found,) = json.loads(run(capsys, *arguments, "--task", "risk", "--json")[0])[
+        "answers"
+    ].values()
+    assert found["finish"] == "wound_up"
+    assert "wound up" not in found["answer"]
+    output = tmp_path / "answer.txt"
+    run(capsys, *arguments, "--task", "risk", "--output", output)
+    assert output.read_text() == risk
 
 
 def prompts_of(recipe: str, limit: int = 30, **facts: Any) -> list[Prompt]:
