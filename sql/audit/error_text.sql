@@ -7,11 +7,13 @@ with found as (
         split,
         line,
         model,
-        messages[-1].content as text,
+        -- To Python's `re`, by which answers are cleaned, ı and İ are an i in another case.
+        replace(replace(messages[-1].content, 'ı', 'i'), 'İ', 'i') as text,
         regexp_extract_all(
             text,
             '(?i)LLM query failed'
-            || '|\A\W*(?:[\w-]+ ){0,3}(?:query|analysis|assessment|summary|summarization) failed\b'
+            || '|\A[^\pL\pN_]*(?:[\pL\pN_-]+ ){0,3}'
+            || '(?:query|analysis|assessment|summary|summarization) failed\b'
             || '|Error code: \d{3}\b|insufficient_quota|<title>\s*[45]\d\d '
         ) as matches
     from conversations

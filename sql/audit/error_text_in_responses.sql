@@ -1,6 +1,16 @@
 -- A response, chosen or not, is the text of an error that the model's service gave.
 -- severity: info
-with found as (
+with answers as (
+    select
+        incident_id,
+        task,
+        model,
+        -- To Python's `re`, by which answers are cleaned, ı and İ are an i in another case.
+        replace(replace(text, 'ı', 'i'), 'İ', 'i') as text
+    from responses
+),
+
+found as (
     select
         incident_id,
         task,
@@ -9,10 +19,11 @@ with found as (
         regexp_extract_all(
             text,
             '(?i)LLM query failed'
-            || '|\A\W*(?:[\w-]+ ){0,3}(?:query|analysis|assessment|summary|summarization) failed\b'
+            || '|\A[^\pL\pN_]*(?:[\pL\pN_-]+ ){0,3}'
+            || '(?:query|analysis|assessment|summary|summarization) failed\b'
             || '|Error code: \d{3}\b|insufficient_quota|<title>\s*[45]\d\d '
         ) as matches
-    from responses
+    from answers
 ),
 
 chosen as (

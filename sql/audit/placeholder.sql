@@ -7,7 +7,8 @@ with found as (
         split,
         line,
         model,
-        messages[-1].content as text,
+        -- To Python's `re`, by which answers are cleaned, ı and İ are an i in another case.
+        replace(replace(messages[-1].content, 'ı', 'i'), 'İ', 'i') as text,
         regexp_extract_all(
             text,
             '(?i)\bHH:MM\b|YOUR[ _]ASSESSED|\[your clear'

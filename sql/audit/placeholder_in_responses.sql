@@ -1,6 +1,16 @@
 -- A response, chosen or not, echoes a placeholder of the prompt that its model was asked with.
 -- severity: info
-with found as (
+with answers as (
+    select
+        incident_id,
+        task,
+        model,
+        -- To Python's `re`, by which answers are cleaned, ı and İ are an i in another case.
+        replace(replace(text, 'ı', 'i'), 'İ', 'i') as text
+    from responses
+),
+
+found as (
     select
         incident_id,
         task,
@@ -13,7 +23,7 @@ with found as (
             || '|\[specific attack technique|\[brief justification\]|\[description\]'
             || '|\[(?:source|dest(?:ination)?)[ _]ip\]'
         ) as matches
-    from responses
+    from answers
 ),
 
 chosen as (

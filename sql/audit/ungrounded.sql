@@ -6,7 +6,8 @@ with answers as (
         split,
         line,
         messages,
-        lower(messages[-1].content) as answer
+        -- To Python, which measures the same, İ in lower case has its dot above the i.
+        lower(replace(messages[-1].content, 'İ', 'i̇')) as answer
     from conversations
 ),
 
@@ -57,7 +58,7 @@ shown as (
         addresses,
         ports,
         domains,
-        lower(messages[:-2]::varchar) as shown
+        lower(replace(messages[:-2]::varchar, 'İ', 'i̇')) as shown
     from named
     where len(addresses) + len(ports) + len(domains) > 0
 ),
@@ -157,7 +158,7 @@ judged as (
         gathered.found.kind,
         gathered.found.value,
         regexp_matches(
-            lower(dags.text),
+            lower(replace(dags.text, 'İ', 'i̇')),
             '(?:^|[^0-9a-z.:])' || regexp_escape(gathered.found.value) || '(?:$|[^0-9a-z])'
         ) as in_full_dag
     from dags
