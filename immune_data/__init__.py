@@ -1,13 +1,26 @@
 """From judged LLM answers about network-security incidents to a fine-tuning dataset."""
 
+import signal
 import sys
 
 __version__ = "0.1.0"
 
+
+def _runs_a_command() -> bool:
+    """Whether this process is one of our commands, and not a program that imports us."""
+    words = [*sys.orig_argv, ""]
+    module = words[words.index("-m") + 1] if "-m" in words else ""
+    script = words[1].endswith(("/immune-data", "immune-data.exe"))
+    return script or module.partition(".")[0] in ("immune_data", "immune_train")
+
+
 if sys.platform == "win32":
     _SENTENCE = "immune runs on Linux and macOS, and on Windows in WSL: install it there"
-    if sys.argv[0] == "-m" or sys.argv[0].endswith(("immune-data", "immune-data.exe")):
-        # A command: a sentence, and the exit code of all that cannot be done.
+    if _runs_a_command():
         print(f"error: {_SENTENCE}", file=sys.stderr)
         raise SystemExit(2)
     raise ImportError(_SENTENCE)
+
+# Until a command handles Ctrl-C, and once it is done, there is nothing to be traced or tidied.
+if _runs_a_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

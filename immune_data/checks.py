@@ -140,10 +140,8 @@ def _materialised(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterat
         connection.execute(f"create or replace temp table {_ROWS} as\n{check.query}")
     except duckdb.Error as error:
         raise ImmuneError(f"check {check.name} cannot run: {str(error).splitlines()[0]}") from None
-    try:
-        yield [column for column, *_ in connection.execute(f"describe {_ROWS}").fetchall()]
-    finally:
-        connection.execute(f"drop table if exists {_ROWS}")
+    yield [column for column, *_ in connection.execute(f"describe {_ROWS}").fetchall()]
+    connection.execute(f"drop table {_ROWS}")  # unless something failed: then all of it ends
 
 
 def read_ids(path: Path) -> list[str]:

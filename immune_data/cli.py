@@ -75,7 +75,10 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
     0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
     """
     with streams.patient() as printed:
-        code = _outcome(parser, command, argv)
+        try:
+            code = _outcome(parser, command, argv)
+        except signals.Asked as asked:  # just before the command began, or when it was done
+            code = _interrupted(asked.number)
         sys.stdout.flush()
         if printed.lost_to and code in (0, 1):
             code = _refused(f"standard output cannot be written: {printed.lost_to}")

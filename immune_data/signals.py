@@ -1,4 +1,4 @@
-"""What asks a process to end: Ctrl-C, SIGTERM or a closed terminal in, KeyboardInterrupt out.
+"""What asks a process to end: Ctrl-C, SIGTERM or a closed terminal in, `Asked` out.
 
 So everything that was begun is tidied up, by whatever way a command ends. Python hears of a signal
 only between two steps of its own; a library that is busy for longer is interrupted where it can be,
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 from typing import Any
 
@@ -24,6 +25,17 @@ _AGAIN = 1.0
 _PATIENCE = 5.0
 
 _interruptible: list[Callable[[], Any]] = []
+
+
+class Asked(KeyboardInterrupt):
+    """The process was asked to end.
+
+    Python may end itself by SIGINT when a KeyboardInterrupt, and no subclass, was raised in `exec`.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @contextmanager
@@ -43,7 +55,7 @@ def sentence(number: int) -> str:
 
 
 class Ending:
-    """In its context the signals raise KeyboardInterrupt; `received` is the first one that came.
+    """In its context the signals raise `Asked`; `received` is the first one that came.
 
     One that is ignored, as by nohup, or that something else handles, is left as it is; also one
     that something else comes to handle meanwhile, such as a training loop that ends its step first.
@@ -55,17 +67,20 @@ class Ending:
         self._at = 0.0
         self._before: dict[int, Any] = {}
         self._written: int | None = None
+        self._late = False
 
     def __enter__(self) -> Ending:
         if threading.current_thread() is not threading.main_thread():
             return self
-        for number in _ENDING:
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                self._before[number] = signal.signal(number, self._receive)
         read, self._written = os.pipe()
         os.set_blocking(self._written, False)
         self._wakeup = signal.set_wakeup_fd(self._written, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(read,), daemon=True).start()
+        for number in _ENDING:
+            before = signal.getsignal(number)
+            if before in (signal.SIG_DFL, signal.default_int_handler):
+                self._before[number] = before
+                signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,12 +91,14 @@ class Ending:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _receive(self, number: int, _: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.received is None:
+        if self.received is None and _loads_a_library(frame):
+            self._late = True  # it would abort the process
+        elif self.received is None:
             self.received, self._at = number, now
-            raise KeyboardInterrupt
-        if now - self._at > _AGAIN:
+            raise Asked(number)
+        elif now - self._at > _AGAIN:
             os._exit(128 + self.received)
 
     def _watch(self, read: int) -> None:
@@ -97,7 +114,19 @@ class Ending:
                 until = time.monotonic() + _PATIENCE
                 while self.received is None and time.monotonic() < until:
                     time.sleep(0.05)
+                    if self._late:
+                        self._late = False
+                        os.kill(os.getpid(), number)
                 if self.received is None:
                     with suppress(OSError):
                         os.write(2, f"{sentence(number)}\n".encode())
                     os._exit(128 + number)
+
+
+def _loads_a_library(frame: FrameType | None) -> bool:
+    """Whether compiled code is being loaded there."""
+    while frame is not None:
+        if isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
+            return True
+        frame = frame.f_back
+    return False

@@ -144,3 +144,49 @@ def _wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+INTERRUPTS = """
+import importlib.machinery, os, signal, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == os.environ.get("BEFORE"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+load = importlib.machinery.ExtensionFileLoader.exec_module
+
+def exec_module(self, module):
+    try:
+        if module.__name__.endswith(os.environ.get("WITHIN", "nothing")):
+            os.kill(os.getpid(), signal.SIGINT)
+            [None for _ in range(1000)]
+    except BaseException:
+        os.abort()  # as compiled code does
+    return load(self, module)
+
+importlib.machinery.ExtensionFileLoader.exec_module = exec_module
+"""
+
+
+@pytest.mark.parametrize(
+    "when",
+    [{"BEFORE": "immune_data.recipes"}, {"BEFORE": "duckdb"}, {"WITHIN": "_duckdb"}],
+    ids=str,
+)
+def test_what_is_being_loaded_is_interrupted_without_a_trace(
+    when: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "immune.duckdb").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "immune_data.sql", "from funnel"],
+        cwd=tmp_path,
+        env={**os.environ, **when, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (130, -signal.SIGINT), done.stderr
+    assert "Traceback" not in done.stderr
