@@ -381,6 +381,7 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
     return {
         "funnel": rows("select * from funnel"),
+        "sides": rows("select * from sides"),
         "tasks": share("task"),
         "models": share("model"),
         "origins": share("origin"),

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from immune_data import cli, manifest, recipes
 from immune_data.build import FILES, Emitted, emit
+from immune_data.errors import CheckFailed
 
 __all__ = ["FILES", "Emitted", "emit", "main"]
 
@@ -69,6 +70,8 @@ def _command(arguments: argparse.Namespace) -> None:
                 threads=arguments.threads,
                 report=report,
             )
+    from immune_data import summary
+
     if arguments.json:
         content = {
             "folder": str(emitted.folder),
@@ -83,9 +86,10 @@ def _command(arguments: argparse.Namespace) -> None:
             "SQL and code are those that made it"
         )
     else:
-        from immune_data import summary
-
         summary.show(emitted.folder, emitted.manifest, current=emitted.current)
+    lacks = None if arguments.check else summary.lacks(emitted.manifest)
+    if lacks:
+        raise CheckFailed(f"{lacks}; `python -m immune_data.audit funnel` shows the whole way")
 
 
 if __name__ == "__main__":

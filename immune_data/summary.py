@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from immune_data import cli
+from immune_data.shown import one_line
 
 _WARNINGS = {
     "eval incident in train": "an evaluation on them is worth nothing",
@@ -33,13 +34,26 @@ def show(folder: Path, content: dict[str, Any], *, current: bool) -> None:
     for row in counts["rejects"]:
         what = "rows" if row["scope"] == "row" else "entries"
         print(f"rejected: {row['rejects']} {what} of {row['file']}: {row['reason']}")
+    for side in counts["sides"]:
+        if side["split"] == "eval" and side["uneven"]:
+            print(
+                f"warning: eval is {side['share']:.0%} of the passing incidents, where the recipe "
+                f"asks for {side['share_asked']:.0%}"
+            )
     for row in counts["warnings"]:
         print(_warning(row, context))
     if counts["warnings"]:
         print(f'every one of them: `from "{content["recipe"]}".warnings` in the database')
-    if not counts["tasks"]:
-        print("warning: no record was emitted; the table above says where the incidents went")
     print(f"{folder} is current: nothing to do" if current else f"wrote {folder}")
+
+
+def lacks(content: dict[str, Any]) -> str | None:
+    """Which side of a dataset has no record, and why; None if both have some."""
+    lacking = [side for side in content["counts"]["sides"] if not side["records"]]
+    if not lacking:
+        return None
+    what = "no record" if len(lacking) == 2 else f"no {lacking[0]['split']} record"
+    return f"{content['recipe']} has {what}: {one_line(lacking[0]['reason'], 400)}"
 
 
 def _warning(row: dict[str, Any], context: int) -> str:

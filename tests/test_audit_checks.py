@@ -161,6 +161,14 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         "insert into main.dags select incident_id, 'summaries', 'other', repeat('0', 64), 1 "
         "from main.dags where incident_id = '{t}'"
     ),
+    "empty_side": [
+        Plant(
+            f"delete from conversations where split = '{split}'",
+            found=(None,),
+            also=("unaccounted",),
+        )
+        for split in ("eval", "train")
+    ],
     "error_text": [
         Plant(said("' LLM query failed'")),
         Plant(said("' Error code: 429'", "risk")),
@@ -305,6 +313,9 @@ PLANTS: dict[str, Plant | list[Plant]] = {
             found=(None,),
         ),
     ],
+    "uneven_sides": Plant(
+        "update sides set share = 0.3, uneven = true where split = 'eval'", found=(None,)
+    ),
     "ungrounded": [
         Plant(said("' It met 203.0.113.9 too.'")),
         Plant(said("' It met fe80::1:2 too.'")),

@@ -279,7 +279,7 @@ def test_a_number_past_all_bounds_is_a_reject(case: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_key_held_twice_rejects_its_row(name: str, tmp_path: Path) -> None:
-    corpus = Corpus().incidents("abcd", run=RUN_2 if name == RUN_2 else RUN_1).incident("e")
+    corpus = Corpus().incidents("abcd", run=RUN_2 if name == RUN_2 else RUN_1).incidents("ef")
     source = corpus.write(tmp_path / "source")
     rows = [json.dumps(row) for row in corpus.rows[name]]
     inner = {SUMMARIES: "summary", CAUSE_RISK: "risk_assessment"}.get(name, "gpt-4o")

@@ -318,7 +318,7 @@ def test_the_numbers_of_the_card_are_counted(written: Path, emitted: Path) -> No
         assert f"| `{table}` | {rows} |" in text
     [(limit, score)] = query(emitted, "select dag_limit, summary_score_min from settings")
     assert f"At most {limit:,} tokens" in text
-    assert f"summary score at least {score:g}" in text
+    assert f"summary score of at least {score:g}" in text
 
 
 def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> None:
@@ -334,7 +334,7 @@ def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> Non
     assert publish.main([*TERMS, "--out", str(out), "--recipe", str(recipe), "--dry-run"]) == 0
     text = (folder_of(out) / "README.md").read_text(encoding="utf-8")
     for value in (
-        *("ours \\| theirs", "summary score at least 7", "51-399 (in words)", "At most 1,234"),
+        *("ours \\| theirs", "summary score of at least 7", "51-399 (in words)", "At most 1,234"),
         *("first ~1234 tokens", "seed 7", "25% of the passing"),
     ):
         assert value in text

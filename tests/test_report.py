@@ -314,7 +314,7 @@ def test_nothing_emitted_is_a_page_too(tmp_path: Path) -> None:
     for place, corpus in enumerate((none, never, one)):
         folder = tmp_path / str(place)
         source = corpus.write(folder / "source")
-        assert emit.main(["--source", str(source), "--out", str(folder / "out")]) == 0
+        assert emit.main(["--source", str(source), "--out", str(folder / "out")]) == 1
         assert report.main(["--out", str(folder / "out")]) == 0
         Read((folder / "out" / "report" / "unified-v2.html").read_text(encoding="utf-8"))
 

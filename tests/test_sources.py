@@ -88,7 +88,7 @@ def cut(content: str, mark: str, more: int) -> str:
 
 
 def emitted(source: Path, out: Path) -> Path:
-    assert emit.main(["--source", str(source), "--out", str(out), "--json"]) == 0
+    emit.emit(source, out, recipes.load("unified-v2"))
     return out
 
 

@@ -1,0 +1,10 @@
+-- A side of the split, train or eval, has no record: there is nothing to learn from, or nothing to
+-- measure by.
+-- severity: error
+select
+    sides.split,
+    sides.incidents,
+    coalesce(sides.reason, 'its records are gone from `conversations`') as reason
+from sides
+anti join conversations on sides.split = conversations.split
+order by sides.split desc

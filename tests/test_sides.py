@@ -1,0 +1,160 @@
+"""Sides of the split that are empty or of another size than asked for: said, and never passed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from corpus import Corpus, manifest, query, records
+from random_corpus import RandomCorpus
+
+from immune_data import audit, emit
+
+Refused = Callable[..., str]
+
+WEAK = {"gpt-4o": 3, "gpt-4o-mini": 2}
+ONE_WINDOW = {"source_ip": "10.0.0.1", "timewindow": "7"}
+IDS = [f"i{number:02}" for number in range(12)]
+
+
+def apart(corpus: Corpus, ids: list[str]) -> Corpus:
+    """Incidents of a window each."""
+    for name in ids:
+        corpus.incident(name, facts={"source_ip": "10.0.0.2", "timewindow": name})
+    return corpus
+
+
+def no_incident() -> Corpus:
+    return Corpus()
+
+
+def in_one_dataset() -> Corpus:
+    return Corpus().incidents(
+        IDS, datasets=["summarization_dataset_v4.json"], cause=None, risk=None
+    )
+
+
+def two_gates() -> Corpus:
+    low = {"gpt-4o": 13, "gpt-4o-mini": 12}
+    return Corpus().incidents(IDS[:9], summary_scores=WEAK).incidents(IDS[9:], cause=low)
+
+
+def one_incident() -> Corpus:
+    return Corpus().incident("a")
+
+
+def one_group() -> Corpus:
+    return Corpus().incidents(IDS, facts=ONE_WINDOW)
+
+
+def no_winning_answer() -> Corpus:
+    return Corpus().incidents(IDS, answers={"gpt-4o": {"cause": None}})
+
+
+CASES = {
+    ("unified-v2", no_incident): "no record: no incident was read",
+    ("risk", no_incident): "no record: no incident of the cause and risk dataset was judged",
+    ("unified-v2", in_one_dataset): "no record: no incident passes (lost: 12 at both datasets)",
+    ("unified-v1", two_gates): (
+        "no record: no incident passes (lost: 9 at gate summary_score, 3 at gate cause_score)"
+    ),
+    # Augmentation gives train records all the same.
+    ("unified-clean", two_gates): (
+        "no eval record: no incident passes (lost: 9 at gate summary_score, 3 at gate cause_score)"
+    ),
+    ("unified-v2", one_incident): (
+        "no train record: every passing incident (1) is on the other side"
+    ),
+    ("risk", one_incident): "no train record: every passing incident (1) is on the other side",
+    ("unified-clean", one_group): (
+        "no train record: every passing incident (12) is on the other side: 12 of the group "
+        "named after i00, which stays on one side"
+    ),
+    ("unified-v1", no_winning_answer): (
+        "no record: each of its incidents (11) has a winner without an answer, or no evidence"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "corpus", "sentence"),
+    [(*case, sentence) for case, sentence in CASES.items()],
+    ids=[f"{recipe}-{corpus.__name__}" for recipe, corpus in CASES],
+)
+def test_an_empty_side_fails_and_is_explained(
+    recipe: str,
+    corpus: Callable[[], Corpus],
+    sentence: str,
+    tmp_path: Path,
+    refused: Refused,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("--recipe", recipe, "--out", out)
+    source = ("--source", corpus().write(tmp_path / "source"))
+    expected = f"{recipe} has {sentence}; `python -m immune_data.audit funnel` shows the whole way"
+    assert refused(emit.main, *arguments, *source, code=1) == expected
+    # What there is is whole and can be asked; and it is no better for being there already.
+    assert emit.main([str(part) for part in (*arguments, "--check")]) == 0
+    assert refused(emit.main, *arguments, *source, code=1) == expected
+    assert emit.main([str(part) for part in (*arguments, *source, "--json")]) == 1
+    said = capsys.readouterr()
+    assert expected in said.err
+    sides = json.loads(said.out)["sides"]
+    empty = [side["split"] for side in sides if not side["records"]]
+    assert empty == [split for split in ("train", "eval") if not records(out, split, recipe)]
+    assert all((side["reason"] is None) == (side["records"] > 0) for side in sides)
+    assert audit.main(["empty_side", *map(str, arguments), "--json"]) == 1
+    [found] = json.loads(capsys.readouterr().out)
+    assert (found["status"], found["rows"]) == ("failed", len(empty))
+
+
+def test_no_side_is_empty_without_a_word(tmp_path: Path) -> None:
+    """Whatever the corpus: the exit code says whether both files hold a record."""
+    codes = set()
+    for seed in range(8):
+        source = RandomCorpus(seed).write(tmp_path / f"source-{seed}")
+        for recipe in ("unified-clean", "risk"):
+            out = tmp_path / f"out-{seed}"
+            code = emit.main(["--source", str(source), "--out", str(out), "--recipe", recipe])
+            folder = out / "sft" / recipe
+            empty = not all(
+                (folder / f"{split}.jsonl").stat().st_size for split in ("train", "eval")
+            )
+            assert code == empty
+            codes.add(code)
+            for side in manifest(out, recipe)["counts"]["sides"]:
+                assert side["records"] == len(records(out, side["split"], recipe))
+    assert 0 in codes
+
+
+@pytest.mark.parametrize(("together", "warned"), [(1, False), (2, False), (5, True), (10, True)])
+def test_a_share_far_from_the_one_asked_for_is_a_warning(
+    together: int, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The group that the shuffle reaches first brings all its incidents to eval."""
+    names = [f"i{number:02}" for number in range(20)]
+    corpus = apart(Corpus(), names)
+    source = corpus.write(tmp_path / "source")
+    out = tmp_path / "out"
+    arguments = ["--recipe", "unified-clean", "--out", str(out)]
+    assert emit.main([*arguments, "--source", str(source)]) == 0
+    [(first,)] = query(out, "select incident_id from splits where position = 1", "unified-clean")
+    others = [name for name in names if name != first]
+    corpus = Corpus().incidents([first, *others[: together - 1]], facts=ONE_WINDOW)
+    source = apart(corpus, others[together - 1 :]).write(tmp_path / "grouped")
+    capsys.readouterr()
+    out = tmp_path / "grouped-out"
+    arguments = ["--recipe", "unified-clean", "--out", str(out)]
+    assert emit.main([*arguments, "--source", str(source)]) == 0
+    share = max(2, together) / 20
+    warning = (
+        f"warning: eval is {share:.0%} of the passing incidents, where the recipe asks for 10%"
+    )
+    assert (warning in capsys.readouterr().out) is warned
+    assert audit.main(["uneven_sides", "empty_side", "--json", *arguments]) == 0
+    empty, uneven = json.loads(capsys.readouterr().out)
+    assert (empty["check"], empty["rows"]) == ("empty_side", 0)
+    assert (uneven["check"], uneven["rows"]) == ("uneven_sides", int(warned))
