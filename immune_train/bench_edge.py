@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import cli, parallel
+from immune_data import cli, parallel, textfile
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
 
@@ -279,13 +279,7 @@ def _incidents(arguments: argparse.Namespace) -> tuple[Incident, ...]:
 
     if not arguments.incident:
         return tuple(made_up(tokens) for tokens in arguments.dag_tokens or DAG_TOKENS)
-    found = []
-    for path in arguments.incident:
-        try:
-            found.append(incident_from_json(path.read_bytes(), str(path)))
-        except OSError as error:
-            raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
-    return tuple(found)
+    return tuple(incident_from_json(textfile.read(path), str(path)) for path in arguments.incident)
 
 
 def _show(measured: Timings, incidents: int) -> None:

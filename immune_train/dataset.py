@@ -6,6 +6,7 @@ be the files that it names.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 from collections.abc import Callable, Iterable
@@ -139,6 +140,7 @@ def read_records(path: Path) -> list[Record]:
 def _records(path: Path, content: bytes) -> list[Record]:
     decoder = msgspec.json.Decoder(Record)
     records = []
+    content = content.removeprefix(codecs.BOM_UTF8)
     for number, line in enumerate(content.splitlines(), start=1):
         try:
             record = decoder.decode(line)

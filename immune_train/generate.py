@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from immune_data import answer_parts, cli, staging, streams
+from immune_data import answer_parts, cli, control_tokens, staging, streams, textfile
 from immune_data.chat import with_system
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
@@ -212,22 +212,53 @@ def _temperature(text: str) -> float:
 # One incident
 
 
+def request(question: Question, settings: Settings, model: str | None) -> dict[str, Any]:
+    """What to send to a chat server so that it answers as `generate` does.
+
+    Everything that decides an answer is said, since servers have defaults of their own. Texts are
+    composed, which Qwen2.5's tokenizer does and llama.cpp does not.
+
+    Raises:
+        ImmuneError: the prompt holds a control token as text, which a server obeys.
+    """
+    from immune_train.prompting import NEVER_WRITTEN
+
+    for message in question.messages:
+        if control_tokens.found(message.content):
+            raise ImmuneError(
+                "the prompt holds a control token as text, which a server would obey: ask without "
+                "--request, or by a recipe that neutralises them"
+            )
+    said = {
+        "messages": [
+            {"role": message.role, "content": textfile.composed(message.content)}
+            for message in with_system(question.messages)
+        ],
+        "max_tokens": settings.limit(question),
+        "temperature": settings.temperature,
+        "seed": settings.seed,
+        # No filter, no penalty: addresses and counts are there to be repeated.
+        "top_k": 0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "repeat_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "mirostat_mode": 0,
+        # An answer is text: of the added tokens only those that end it can be chosen.
+        "logit_bias": {str(token): -100.0 for token in NEVER_WRITTEN},
+        "stream": False,
+    }
+    if task := settings.grammar(question):
+        said["grammar"] = grammar.gbnf(task)
+    return {"model": model, **said} if model else said
+
+
 def _print_request(arguments: argparse.Namespace, settings: Settings, asker: Asker) -> None:
     (question,) = asker.questions(_incident(arguments), [arguments.task])
     _say(_evidence_shown([question]))
-    request = {
-        **({"model": arguments.model.stem} if arguments.model else {}),
-        "messages": [
-            {"role": message.role, "content": message.content}
-            for message in with_system(question.messages)
-        ],
-        "temperature": settings.temperature,
-        "max_tokens": settings.limit(question),
-        "seed": settings.seed,
-    }
-    if question.task in settings.grammars:
-        request["grammar"] = grammar.gbnf(question.task)
-    print(json.dumps(request, ensure_ascii=False))
+    model = arguments.model.stem if arguments.model else None
+    print(json.dumps(request(question, settings, model), ensure_ascii=False))
 
 
 def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: Asker) -> None:
@@ -291,28 +322,15 @@ def _incident(arguments: argparse.Namespace) -> Incident:
     from immune_train.prompting import incident_from_dag, incident_from_json
 
     if arguments.stdin:
-        text = _decoded(sys.stdin.buffer.read(), "standard input")
+        text = textfile.decoded(sys.stdin.buffer.read(), "standard input")
         read = incident_from_json if text.lstrip().startswith("{") else incident_from_dag
         return read(text, "standard input")
     if arguments.dag:
-        return incident_from_dag(_read(arguments.dag), str(arguments.dag))
-    if arguments.incident.lstrip().startswith("{"):
-        return incident_from_json(arguments.incident, "--incident")
-    return incident_from_json(_read(Path(arguments.incident)), arguments.incident)
-
-
-def _read(path: Path) -> str:
-    try:
-        return _decoded(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _decoded(data: bytes, where: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise ImmuneError(f"{where} is not UTF-8 (byte {error.start})") from None
+        return incident_from_dag(textfile.read(arguments.dag), str(arguments.dag))
+    given = arguments.incident.removeprefix("\ufeff")
+    if given.lstrip().startswith("{"):
+        return incident_from_json(given, "--incident")
+    return incident_from_json(textfile.read(Path(arguments.incident)), arguments.incident)
 
 
 def _heading(task: str, number: int, of: int) -> str:
@@ -411,7 +429,7 @@ def _answer_records(arguments: argparse.Namespace, settings: Settings, asker: As
 def _questions(arguments: argparse.Namespace, asker: Asker) -> Iterator[Question]:
     path, task = arguments.eval, arguments.task
     found = False
-    for number, line in enumerate(_read(path).removesuffix("\n").split("\n"), 1):
+    for number, line in enumerate(textfile.read(path).removesuffix("\n").split("\n"), 1):
         try:
             record = json.loads(line)
             if record["task"] not in TASKS or record["messages"][-1]["role"] != "assistant":

@@ -63,13 +63,17 @@ class Answer:
     """
 
     text: str
-    tokens: int
+    ids: tuple[int, ...]
     limit: int
     finish: str
     prompt_tokens: int
     evaluated_tokens: int
     prefill_seconds: float
     generation_seconds: float
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids)
 
 
 def together(prompts: Sequence[Prompt]) -> bool:
@@ -383,7 +387,7 @@ class _Writing:
         wound_up = self._ending is not None and self._ending.wound_up
         return Answer(
             text=text,
-            tokens=self.tokens,
+            ids=tuple(self._ids),
             limit=self.limit,
             finish="length" if not stopped else "wound_up" if wound_up else "stop",
             prompt_tokens=len(self.prompt.ids),

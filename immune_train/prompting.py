@@ -28,6 +28,12 @@ DEFAULT_RECIPE = "unified-clean"
 FIRST_ADDED = 151_643
 START, END = (FIRST_ADDED + ADDED_TOKENS.index(t) for t in ("<|im_start|>", "<|im_end|>"))
 END_OF_TEXT = FIRST_ADDED
+# An answer is text: of the added tokens only those that end it are ever written.
+NEVER_WRITTEN = tuple(
+    token
+    for token in range(FIRST_ADDED, FIRST_ADDED + len(ADDED_TOKENS))
+    if token not in (END, END_OF_TEXT)
+)
 
 # The header that Slips writes over an incident's DAG.
 _HEADER_LINES = 12

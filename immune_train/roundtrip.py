@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from immune_data import textfile
 from immune_data.chat import with_system
 from immune_data.errors import ImmuneError
 from immune_data.prompts import Message
@@ -51,15 +52,11 @@ def conversations(path: Path, limit: int) -> list[list[Message]]:
         ImmuneError: the file cannot be read, or a line holds no conversation with an answer.
     """
     by_task: dict[str, list[list[Message]]] = defaultdict(list)
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                task, messages = _conversation(line, f"{path}, line {number},")
-                if len(by_task[task]) < limit:
-                    by_task[task].append(messages)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ImmuneError(f"cannot read {path}: {reason}") from None
+    text = textfile.read(path)
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
+        task, messages = _conversation(line, f"{path}, line {number},")
+        if len(by_task[task]) < limit:
+            by_task[task].append(messages)
     chosen: list[list[Message]] = []
     queues = [by_task[task] for task in sorted(by_task)]
     while any(queues) and len(chosen) < limit:

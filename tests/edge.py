@@ -9,11 +9,19 @@ from typing import Any
 NAME = "random.gguf"
 
 
-def random_gguf(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
-    """The file, made once for all workers."""
+def random_gguf(
+    shared_folder: Callable[[str, Callable[[Path], object]], Path], *, tied: bool = True
+) -> Path:
+    """The file, made once for all workers.
+
+    One whose embeddings are tied repeats the last token of its prompt. One whose are not wanders
+    among all tokens; it has no rows beyond them, which only such a model would choose.
+    """
 
     def make(folder: Path) -> None:
+        from immune_data.vocabulary import ADDED_TOKENS
         from immune_train import gguf_file, random_model
+        from immune_train.prompting import FIRST_ADDED
 
         model = random_model.write(
             folder / "model",
@@ -22,10 +30,12 @@ def random_gguf(shared_folder: Callable[[str, Callable[[Path], object]], Path]) 
             hidden_size=64,
             intermediate_size=128,
             num_hidden_layers=1,
+            tie_word_embeddings=tied,
+            **({} if tied else {"vocab_size": FIRST_ADDED + len(ADDED_TOKENS)}),
         )
         gguf_file.convert(gguf_file.read(model), "random", folder / NAME)
 
-    return shared_folder("random-gguf", make) / NAME
+    return shared_folder("random-gguf" if tied else "random-gguf-untied", make) / NAME
 
 
 def incident(lines: int = 12, **facts: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -20,7 +21,7 @@ from immune_data import answer_parts, control_tokens
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS, Message
 from immune_data.tokens import count
-from immune_train import generate
+from immune_train import dataset, generate, roundtrip, score
 from immune_train.local_model import LocalModel, Prompt, together
 from immune_train.prompting import (
     END,
@@ -308,6 +309,73 @@ def test_every_way_in_asks_the_same(
     assert output.read_text() == expected
 
 
+EDITED = {
+    "as it is": lambda text: text.encode(),
+    "with a byte-order mark": lambda text: text.encode("utf-8-sig"),
+    "with line ends of Windows": lambda text: text.replace("\n", "\r\n").encode(),
+    "decomposed": lambda text: unicodedata.normalize("NFD", text).encode(),
+}
+
+
+@pytest.mark.parametrize("edited", EDITED.values(), ids=EDITED)
+@pytest.mark.parametrize("recipe", ["unified-clean", "unified-edge"])
+def test_what_editors_do_to_a_file_changes_no_token(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    edited: Callable[[str], bytes],
+    recipe: str,
+) -> None:
+    """An incident, the DAG of one, both by a pipe: the very prompt that training saw."""
+    whole = incident(source_ip="10.0.0.7 naïve café")
+    whole["dag_analysis"] += "• 10:20 - Größe ﬁ é [LOW]\n"
+    dag = whole["dag_analysis"].replace(
+        "Source IP: 192.168.1.7", f"Source IP: {whole['source_ip']}"
+    )
+    whole["dag_analysis"] = dag
+    (question,) = Asker(recipe).questions(msgspec.convert(whole, Incident), ["risk"])
+    path, given = tmp_path / "file", ("--task", "risk", "--recipe", recipe, "--request")
+    asked = []
+    for text, option in (
+        (json.dumps(whole, ensure_ascii=False), "--incident"),
+        (json.dumps(whole), "--incident"),
+        (dag, "--dag"),
+    ):
+        path.write_bytes(edited(text))
+        asked.append(run(capsys, *given, option, path)[0])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(edited(text))))
+        asked.append(run(capsys, *given, "-")[0])
+    asked.append(run(capsys, *given, "--incident", edited(json.dumps(whole)).decode())[0])
+    for request in map(json.loads, asked):
+        messages = [Message(**message) for message in request["messages"]]
+        assert prompt_ids(messages) == question.ids
+        for message in messages:
+            assert unicodedata.is_normalized("NFC", message.content)
+
+
+def test_records_and_answers_may_begin_with_a_byte_order_mark(
+    gguf: Path,
+    tmp_path: Path,
+    sample_out: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = min(records(sample_out("unified-clean"), "unified-clean"), key=lambda r: r["tokens"])
+    line = json.dumps(record, ensure_ascii=False) + "\n"
+    plain, marked, made = (tmp_path / name for name in ("plain", "marked", "made"))
+    plain.write_text(line, encoding="utf-8")
+    marked.write_text(line, encoding="utf-8-sig")
+    arguments = ("--model", gguf, "--max-tokens", 3, "--threads", 1, "--no-grammar", "--eval")
+    capsys.readouterr()  # of making the records
+    expected, _ = run(capsys, *arguments, plain)
+    timed = ("prefill_seconds", "generation_seconds")
+    found = json.loads(run(capsys, *arguments, marked)[0])
+    assert {**found, **dict.fromkeys(timed)} == {**json.loads(expected), **dict.fromkeys(timed)}
+    made.write_text(expected, encoding="utf-8-sig")
+    assert score.main(["--reference", str(marked), f"a={made}"]) == 0
+    assert roundtrip.conversations(marked, 3) == roundtrip.conversations(plain, 3)
+    assert dataset.read_records(marked) == dataset.read_records(plain)
+
+
 def test_an_answer_is_text_only(gguf: Path) -> None:
     answer = LocalModel(gguf, 512, threads=1).answer([START, 100, 200], 50, temperature=9.0)
     assert answer.tokens <= 50
@@ -325,6 +393,7 @@ def test_a_request_holds_what_the_model_would_be_asked(
     assert prompt_ids(messages) == question.ids
     assert messages[0].role == "system"
     assert (request["model"], request["temperature"]) == ("random", 0.0)
+    assert (request["repeat_penalty"], request["max_tokens"]) == (1.0, question.room)
     assert request["grammar"].startswith("root ::=")
     run(capsys, *arguments)
     assert "one --task" in refused(generate.main, *arguments[2:], "--task", "all")
