@@ -137,6 +137,8 @@ class Config:
             values["enable_jit_checkpoint"] = False  # its handler of SIGTERM would go before ours
         if self.data_seed is None:
             values["data_seed"] = self.seed
+        if self.load_best_model_at_end and self.save_total_limit == 1:
+            values["save_total_limit"] = 2  # the best one, and the last, to go on from
         values["dataloader_pin_memory"] &= torch.cuda.is_available()
         values["use_cpu"] = not torch.cuda.is_available()  # or processes would not know each other
         if self.packing:
@@ -158,6 +160,7 @@ class Config:
         had = self.trainer_arguments(Path("unused")).to_dict()
         layout = ("per_device_train_batch_size", "gradient_accumulation_steps")
         ours = {"max_length", "packing", "output_dir", "eval_on_start", *layout}
+        ours |= {"enable_jit_checkpoint", "disable_tqdm"}  # of which ours come in place
         return {
             key: had[key] if key in had and key not in ours else value
             for key, value in self.values.items()

@@ -122,6 +122,19 @@ def export(
     return output, content
 
 
+def is_of(output: Path, merged: Path, quants: Sequence[str]) -> bool:
+    """Whether the files in `output` are whole, of these types, and of the model in `merged`."""
+    try:
+        content = json.loads((output / RECORD).read_text(encoding="utf-8"))
+        made_of = {merged / name: value for name, value in content["made_of"].items()}
+        files = {output / file["file"]: file["sha256"] for file in content["files"]}
+        return {file["quant"] for file in content["files"]} >= set(quants) and all(
+            sha256(path) == value for path, value in (made_of | files).items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _require() -> None:
     """Say now, and in words, what would otherwise fail later."""
     for module, package in (("gguf", "gguf"), ("llama_cpp", "llama-cpp-python")):

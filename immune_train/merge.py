@@ -7,19 +7,20 @@ share, scaled by alpha / sqrt(r) under RSLoRA, is added in float32 before the su
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from immune_data import cli, staging
 from immune_data.errors import ImmuneError
 from immune_train import run
+from immune_train.labels import Row
 
-if TYPE_CHECKING:
-    from immune_train.labels import Row
+RECORD = "merge.json"  # in the merged model's folder: of which adapter it is
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,10 @@ def write(
         made = hidden / folder.name
         _save(base, adapter, made, revision)
         AutoTokenizer.from_pretrained(adapter).save_pretrained(made)
+        found = difference(base, adapter, made, rows, revision=revision)
+        run.write_json(made, RECORD, {"adapter": run.files(adapter), "difference": asdict(found)})
         staging.move(made, folder)
-        return difference(base, adapter, folder, rows, revision=revision)
+    return found
 
 
 def _save(base: str, adapter: Path, folder: Path, revision: str) -> None:
@@ -83,6 +86,17 @@ def _save(base: str, adapter: Path, folder: Path, revision: str) -> None:
     for sampling in ("temperature", "top_p", "top_k", "repetition_penalty"):
         setattr(model.generation_config, sampling, None)
     model.save_pretrained(folder)
+
+
+def of(adapter: Path, folder: Path) -> Difference | None:
+    """How far the model in `folder` is from the adapter; None where it was not merged from it."""
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if content["adapter"] != run.files(adapter) or not (folder / "config.json").is_file():
+            return None
+        return Difference(**content["difference"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def difference(
@@ -129,7 +143,8 @@ def _logits_on(device: str, model: Any, rows: Sequence[Row]) -> list[Any]:
     found = []
     for row in rows:
         ids = torch.tensor([row.input_ids], device=device)
-        places = torch.arange(row.answer - 1, row.end - 1, device=device)
+        end = min(row.end, len(row.input_ids))  # an answer may have been cut
+        places = torch.arange(row.answer - 1, end - 1, device=device)
         with torch.no_grad():
             found.append(model(input_ids=ids, logits_to_keep=places).logits[0].cpu())
     return found
@@ -145,7 +160,7 @@ def _memory(base: str) -> Iterator[None]:
             raise
         raise ImmuneError(
             f"this machine has too little memory to merge: {base} lies in it whole, in float32, "
-            "4 bytes a parameter; the adapter is saved: merge where there is more"
+            "4 bytes a parameter: merge where there is more"
         ) from None
 
 
@@ -191,13 +206,17 @@ def command(arguments: argparse.Namespace) -> None:
     if not (folder / run.CONFIG).is_file():
         raise ImmuneError(f"{folder} holds no run (no {run.CONFIG}): train one first")
     settings = config.load(str(folder / run.CONFIG))
+    trained = run.trained(folder)
     with staging.locked(folder):
-        write(
+        found = write(
             settings.model_name_or_path,
             folder / run.ADAPTER,
             folder / run.MERGED,
             revision=settings.model_revision,
+            rows=[Row(**row) for row in trained["compared"]] if trained else [],
         )
+    if found.tokens:
+        print(f"{run.MERGED} against the adapter on its base: {found}")
     print(f"wrote {folder / run.MERGED}")
 
 

@@ -71,7 +71,10 @@ def show() -> Any:
 
 
 def at_the_end() -> Any:
-    """A callback that saves the last step, wherever it falls, and evaluates it if any is."""
+    """A callback that saves the last step, wherever it falls, and evaluates it if any is.
+
+    What follows training is made of that checkpoint, again if need be.
+    """
     from transformers import TrainerCallback
 
     class AtTheEnd(TrainerCallback):

@@ -91,9 +91,7 @@ def read(folder: Path, gguf: Path | None) -> Run:
         CheckFailed: the GGUF files are not those of this model.
     """
     if not (folder / runs.SUMMARY).is_file():
-        raise ImmuneError(
-            f"{folder} holds no finished run (no {runs.SUMMARY}): train one with immune_train.sft"
-        )
+        raise ImmuneError(runs.unfinished(folder))
     for part, file in ((runs.ADAPTER, "adapter_config.json"), (runs.MERGED, "config.json")):
         if not (folder / part / file).is_file():
             raise ImmuneError(

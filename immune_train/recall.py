@@ -77,7 +77,7 @@ def command(arguments: argparse.Namespace) -> None:
 
     folder = arguments.run
     if not (folder / run.SUMMARY).is_file():
-        raise ImmuneError(f"{folder} holds no finished run (no {run.SUMMARY}): train one first")
+        raise ImmuneError(run.unfinished(folder))
     if not (folder / run.MERGED).is_dir():
         raise ImmuneError(
             f"{folder} holds no {run.MERGED}: make it with "

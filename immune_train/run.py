@@ -5,8 +5,9 @@ dataset.json       the manifest of the dataset
 environment.json   the libraries and the hardware
 metrics.jsonl      losses by step, one JSON object a line
 curves.svg, .png   the same as a picture
-checkpoints/       to go on from, until the run is done
+checkpoints/       to go on from, until the run is trained
 adapter/           the best adapter and the tokenizer, as peft loads them
+trained.json       what training gave; from here on only what follows is missing
 merged_16bit/      base and adapter as one model, as transformers loads it
 gguf/              the same for llama.cpp, if the config asks for it
 run.json           what the model card says; written last, so its presence means done
@@ -17,18 +18,22 @@ from __future__ import annotations
 import json
 import math
 import platform
+import shutil
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from immune_data.errors import ImmuneError
-from immune_train.config import Config
+from immune_data.manifest import sha256
+from immune_train.config import Config, load
 from immune_train.dataset import Dataset
 
 CONFIG, DATASET, ENVIRONMENT = "config.yaml", "dataset.json", "environment.json"
 METRICS, CURVES, SUMMARY = "metrics.jsonl", "curves", "run.json"
+TRAINED = "trained.json"
 CHECKPOINTS, ADAPTER, MERGED, GGUF = "checkpoints", "adapter", "merged_16bit", "gguf"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 _LIBRARIES = (
     *("torch", "transformers", "peft", "trl", "accelerate", "datasets", "tokenizers"),
@@ -36,32 +41,80 @@ _LIBRARIES = (
 )
 
 
-def begin(folder: Path, config: Config, dataset: Dataset, backend: str, *, resume: bool) -> None:
-    """Make the folder of a new run, or see that an old one is the same run and not done.
+# Settings of what follows training, in which a run may go on otherwise than it was begun.
+_AFTERWARDS = ("merge", "gguf")
+
+
+def look(folder: Path, config: Config, *, resume: bool) -> None:
+    """See that a run can begin in the folder, or that the one in it can go on by these settings.
+
+    A run that failed before it saved a step is none: another may begin in its folder.
 
     Raises:
-        ImmuneError: a new run's folder holds one already, or the run to go on with is another.
+        ImmuneError: the folder holds a run already, or none to go on with, or a finished or
+            another one.
     """
-    content = {CONFIG: config.text(), DATASET: _json(dataset.manifest or {})}
     if resume:
         if not (folder / CONFIG).is_file():
             raise ImmuneError(f"{folder} holds no run to go on with: leave --resume out")
         if (folder / SUMMARY).exists():
             raise ImmuneError(f"the run in {folder} is done: name another --output to train again")
-        for name, text in content.items():
-            if (folder / name).read_text(encoding="utf-8") != text:
-                raise ImmuneError(
-                    f"{folder / name} is of another run: go on with the settings and the dataset "
-                    "that it was begun with, or name another --output"
-                )
+        begun = load(str(folder / CONFIG))
+        others = [
+            key
+            for key in sorted(begun.values.keys() | config.values.keys())
+            if key not in _AFTERWARDS and begun.values.get(key) != config.values.get(key)
+        ]
+        if others:
+            raise ImmuneError(
+                f"{folder / CONFIG} is of another run, with another {others[0]}: go on with the "
+                "settings that it was begun with, or name another --output"
+            )
         return
-    if (folder / CONFIG).exists():
+    if (folder / SUMMARY).exists():
+        raise ImmuneError(f"{folder} holds a finished run: name another --output")
+    if last_checkpoint(folder) or (folder / TRAINED).exists():
         raise ImmuneError(
             f"{folder} holds a run: go on with it by --resume, or name another --output"
         )
-    write(folder, DATASET, content[DATASET])
+    for name in (ADAPTER, MERGED, GGUF):
+        if not (folder / CONFIG).exists() and (folder / name).exists():
+            raise ImmuneError(f"{folder} holds {name} of something else: name another --output")
+
+
+def begin(folder: Path, config: Config, dataset: Dataset, backend: str) -> None:
+    """Write down what a new run is."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # an incomplete one
+    write(folder, DATASET, _json(dataset.manifest or {}))
     write(folder, ENVIRONMENT, _json(environment(backend)))
-    write(folder, CONFIG, content[CONFIG])
+    write(folder, CONFIG, config.text())
+
+
+def go_on(folder: Path, config: Config, dataset: Dataset | None = None) -> None:
+    """Go on with a run, on the dataset that it was begun with if it still needs one.
+
+    Raises:
+        ImmuneError: it was begun with another dataset.
+    """
+    if dataset is not None:
+        manifest = _json(dataset.manifest or {})
+        if (folder / DATASET).read_text(encoding="utf-8") != manifest:
+            raise ImmuneError(
+                f"{folder / DATASET} is of another run: go on with the dataset that it was begun "
+                "with, or name another --output"
+            )
+    if load(str(folder / CONFIG)).values != config.values:
+        write(folder, CONFIG, config.text())
+
+
+def unfinished(folder: Path) -> str:
+    """What to say of a folder that holds no finished run."""
+    if (folder / CONFIG).is_file():
+        return (
+            f"the run in {folder} is not finished (no {SUMMARY}): go on with it by "
+            f"`python -m immune_train.sft --output {folder} --resume` and its settings"
+        )
+    return f"{folder} holds no run (no {SUMMARY}): train one with `python -m immune_train.sft`"
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -69,9 +122,40 @@ def last_checkpoint(folder: Path) -> Path | None:
     found = [
         path
         for path in (folder / CHECKPOINTS).glob("checkpoint-*")
-        if path.name.split("-")[1].isdigit() and (path / "trainer_state.json").is_file()
+        if path.name.split("-")[1].isdigit() and state(path)
     ]
     return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def last_step(folder: Path) -> Path | None:
+    """The checkpoint of the run's last step; None where it has not come to that."""
+    checkpoint = last_checkpoint(folder)
+    found = state(checkpoint) if checkpoint else {}
+    return checkpoint if found and found["global_step"] >= found["max_steps"] else None
+
+
+def state(checkpoint: Path) -> dict[str, Any]:
+    """What the trainer wrote last into a checkpoint; nothing where it did not come to that."""
+    try:
+        found = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def trained(folder: Path) -> dict[str, Any] | None:
+    """What training gave, if it is done and the adapter is the one that it gave."""
+    try:
+        found = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
+        same = found["adapter"] == files(folder / ADAPTER)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if same else None
+
+
+def files(adapter: Path) -> dict[str, str]:
+    """The sha256 of each of the files that make an adapter."""
+    return {name: sha256(adapter / name) for name in ADAPTER_FILES}
 
 
 def environment(backend: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -12,15 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli, parallel, staging
+from immune_data import cli, staging
 from immune_data.errors import CheckFailed, ImmuneError
 
 if TYPE_CHECKING:
     from immune_train.config import Config
     from immune_train.dataset import Dataset
     from immune_train.preflight import Preflight
-
-_COMPARED = 8  # conversations over which the merged model is compared with the adapter
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,7 +64,7 @@ def command(arguments: argparse.Namespace) -> int:
         raise ImmuneError("--train and --eval go together: give both files")
     if arguments.train and arguments.dataset:
         raise ImmuneError("--dataset and --train are two datasets: give one of them")
-    from immune_train import backends, config, processes, refused
+    from immune_train import backends, config, processes, refused, run
 
     processes.check()
     overrides = list(arguments.settings)
@@ -74,14 +73,19 @@ def command(arguments: argparse.Namespace) -> int:
     backend = backends.choose(_backend(arguments.config, overrides))
     settings = config.load(arguments.config, overrides)
     refused.check(settings, config.defaults(), backend)
+    output = arguments.output or arguments.data / "models" / settings.name
     with _quiet_unless_first():
+        if arguments.resume:
+            run.look(output, settings, resume=True)
+            if run.trained(output):
+                return _finish(settings, output, arguments)
         dataset = _dataset(arguments, settings)
         tokenizer = backends.tokenizer(settings)
         seen = _preflight(settings, backend, dataset, tokenizer)
+        run.look(output, settings, resume=arguments.resume)
         if arguments.dry_run:
             print("nothing was trained: leave --dry-run out to train")
             return 0
-        output = arguments.output or arguments.data / "models" / settings.name
         return _train(settings, backend, dataset, tokenizer, seen, output, arguments)
 
 
@@ -127,17 +131,63 @@ def _train(
     output: Path,
     arguments: argparse.Namespace,
 ) -> int:
-    from immune_train import backends, curves, processes, progress, run, trainer
+    from immune_train import backends, finish, processes, run
 
     first = processes.is_first()
-    with staging.locked(output) if first else nullcontext(), _memory(settings):
-        if first:
-            run.begin(output, settings, dataset, backend, resume=arguments.resume)
-        checkpoint = run.last_checkpoint(output) if arguments.resume else None
+    with staging.locked(output) if first else nullcontext():
+        if first and arguments.resume:
+            run.go_on(output, settings, dataset)
+        elif first:
+            run.begin(output, settings, dataset, backend)
+        stopped = None
+        if not (arguments.resume and run.last_step(output)):
+            stopped = _loop(settings, backend, tokenizer, seen, output, arguments)
+            backends.release()
+        last = run.last_step(output)
+        if not first:
+            return 128 + stopped if stopped else 0
+        if last:
+            state = run.state(last)
+            kept = _kept(settings, state, last)
+            summary = _summary(settings, backend, dataset, seen, state, kept)
+            if arguments.dataset and not Path(arguments.dataset).is_dir():
+                summary["dataset"] = arguments.dataset
+            finish.keep(output, kept, tokenizer)
+            finish.trained(output, summary, seen.eval.rows)
+        if stopped or not last:
+            saved = run.last_checkpoint(output)
+            state = run.state(saved) if saved else {"global_step": 0, "max_steps": 0}
+            how = (
+                f"after step {state['global_step']:,} of {state['max_steps']:,}, which is saved: "
+                f"go on with {_again(output, arguments)} and the settings you gave"
+            )
+            if not stopped:
+                raise CheckFailed(f"training ended {how}")
+            print(f"stopped {how}", file=sys.stderr)
+            return 128 + stopped
+    return _finish(settings, output, arguments)
+
+
+def _loop(
+    settings: Config,
+    backend: str,
+    tokenizer: Any,
+    seen: Preflight,
+    output: Path,
+    arguments: argparse.Namespace,
+) -> int | None:
+    """Train, from the last checkpoint on if there is one; the signal that stopped it, if one did.
+
+    Nothing of it stays in memory.
+    """
+    from immune_train import backends, progress, run, trainer
+
+    checkpoint = run.last_checkpoint(output) if arguments.resume else None
+    with _memory(settings):
         model = backends.load(backend, settings)
         callbacks = [progress.record(output), progress.show(), progress.at_the_end()]
         # What the libraries print is no result of the command.
-        with progress.Stop() as stop, redirect_stdout(sys.stderr):
+        with progress.Stop() as stop, redirect_stdout(sys.stderr), _finite(settings, output):
             made = trainer.make(
                 settings,
                 model,
@@ -148,52 +198,29 @@ def _train(
                 [*callbacks, stop.callback()],
                 eval_on_start=settings.eval_on_start and checkpoint is None,
             )
-            with _finite(settings, output):
-                trained = made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if made.state.global_step < made.state.max_steps:
-            again = f"python -m immune_train.sft --config {arguments.config} --output {output}"
-            how = (
-                f"after step {made.state.global_step:,} of {made.state.max_steps:,}, which is "
-                f"saved: go on with `{again} --resume` and the settings you gave"
-            )
-            if stop.signal is None:
-                raise CheckFailed(f"training ended {how}")
-            if first:
-                print(f"stopped {how}", file=sys.stderr)
-            return 128 + stop.signal
-        if not first:
-            return 0
-        _save_adapter(made, tokenizer, output)
-        curves.draw(output, f"{settings.name}, {backend}")
-        result = _summary(settings, backend, dataset, seen, made, trained)
-        del made, model
-        backends.release()
-        if arguments.dataset and not Path(arguments.dataset).is_dir():
-            result["dataset"] = arguments.dataset
-        result |= _merge(settings, seen, output)
-        result |= _gguf(settings, output, arguments)
-        run.write_json(output, run.SUMMARY, result)
-        print(f"wrote {output}")
-    return 0
+            made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return stop.signal
 
 
-def _save_adapter(made: Any, tokenizer: Any, output: Path) -> None:
-    from immune_train import run
-
-    with staging.staging(output) as hidden:
-        made.model.save_pretrained(hidden / run.ADAPTER)
-        tokenizer.save_pretrained(hidden / run.ADAPTER)
-        staging.move(hidden / run.ADAPTER, output / run.ADAPTER)
+def _kept(settings: Config, state: dict[str, Any], last: Path) -> Path:
+    """The checkpoint whose adapter the run keeps: the best one that was saved, or the last."""
+    best = state["best_model_checkpoint"]
+    if settings.load_best_model_at_end and best:
+        return last.with_name(Path(best).name)
+    return last
 
 
 def _summary(
-    settings: Config, backend: str, dataset: Dataset, seen: Preflight, made: Any, trained: Any
+    settings: Config,
+    backend: str,
+    dataset: Dataset,
+    seen: Preflight,
+    state: dict[str, Any],
+    kept: Path,
 ) -> dict[str, Any]:
-    from immune_train import run
+    from immune_train import run, trainer
 
-    state = made.state
-    kept_best = settings.load_best_model_at_end and state.best_global_step
-    best = state.best_global_step if kept_best else state.global_step
+    step = int(kept.name.split("-")[1])
     counts = seen.train.counts()["by_task"]
     return {
         "name": settings.name,
@@ -205,17 +232,17 @@ def _summary(
         "config": settings.in_force(),
         "records": {task: of_task["records"] for task, of_task in counts.items()},
         "preflight": seen.as_json(),
-        "steps": state.global_step,
-        "best_step": best,
-        "train_loss": trained.training_loss,
+        "steps": state["global_step"],
+        "best_step": step,
+        "train_loss": trainer.train_loss(state),
         "baseline": _losses(state, 0),
-        "eval": _losses(state, best),
+        "eval": _losses(state, step),
     }
 
 
-def _losses(state: Any, step: int) -> dict[str, float | None]:
+def _losses(state: dict[str, Any], step: int) -> dict[str, float | None]:
     """The losses of the evaluation at a step, of all tasks and of each."""
-    found = [log for log in state.log_history if log["step"] == step and "eval_loss" in log]
+    found = [log for log in state["log_history"] if log["step"] == step and "eval_loss" in log]
     losses = found[0] if found else {}
     by_task = {
         key.removeprefix("eval_").removesuffix("_loss"): value
@@ -225,39 +252,29 @@ def _losses(state: Any, step: int) -> dict[str, float | None]:
     return {"loss": losses.get("eval_loss"), **by_task}
 
 
-def _merge(settings: Config, seen: Preflight, output: Path) -> dict[str, Any]:
-    if not settings.merge:
-        return {}
-    from immune_train import merge, run
+def _finish(settings: Config, output: Path, arguments: argparse.Namespace) -> int:
+    """Make what follows training; what goes wrong there is not lost with it."""
+    from immune_train import finish, processes, run
 
-    base, adapter = settings.model_name_or_path, output / run.ADAPTER
-    revision = settings.model_revision
-    rows = sorted(seen.eval.rows, key=lambda row: len(row.input_ids))[:_COMPARED]
-    # In a process of its own, where nothing has rewritten transformers and peft.
-    found = parallel.apart(
-        merge.write, base, adapter, output / run.MERGED, revision=revision, rows=rows
-    )
-    print(f"merged_16bit against the adapter on its base: {found}")
-    return {"merged": {"largest_difference": found.largest, "same_greedy": found.same_greedy}}
+    if not processes.is_first():
+        return 0
+    with staging.locked(output):
+        run.go_on(output, settings)
+        saved = f"the adapter is trained and saved: go on with {_again(output, arguments)}"
+        try:
+            finish.finish(output, settings)
+        except ImmuneError as error:
+            raise type(error)(f"{error}; {saved}") from None
+        except KeyboardInterrupt:
+            print(saved, file=sys.stderr)
+            raise
+    print(f"wrote {output}")
+    return 0
 
 
-def _gguf(settings: Config, output: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    if not settings.gguf:
-        return {}
-    from immune_train import export, run
-
-    if not settings.merge:
-        raise ImmuneError("gguf files are made of the merged model: leave merge=true")
-    export.command(
-        export.parser().parse_args(
-            [
-                *("--model", str(output / run.MERGED)),
-                *("--output", str(output / run.GGUF)),
-                *("--quant", *settings.gguf),
-            ]
-        )
-    )
-    return {"gguf": list(settings.gguf)}
+def _again(output: Path, arguments: argparse.Namespace) -> str:
+    command = ("python", "-m", "immune_train.sft", "--config", arguments.config)
+    return f"`{shlex.join([*command, '--output', str(output), '--resume'])}`"
 
 
 @contextmanager

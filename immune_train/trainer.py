@@ -7,7 +7,7 @@ every evaluation, and on a CPU a loss that reads the vocabulary only where a tok
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,6 +258,17 @@ def _class() -> type:
             ]
 
     return Trainer
+
+
+def train_loss(state: Mapping[str, Any]) -> float:
+    """The mean loss of all steps up to a checkpoint, of its saved state."""
+    total, since = 0.0, 0
+    for log in state["log_history"]:
+        if "loss" in log:
+            total += log["loss"] * (log["step"] - since)
+            since = log["step"]
+    running, _ = state["stateful_callbacks"].get(_RUNNING) or (0.0, since)
+    return (total + running) / max(1, state["global_step"])
 
 
 def _mean(totals) -> float:

@@ -99,7 +99,7 @@ def at_step(step: int, what: Callable[[], object]) -> Any:
 def test_a_run_leaves_all_that_it_says(whole: Path, training_out: Callable[[str], Path]) -> None:
     assert {path.name for path in whole.iterdir()} == {
         *("config.yaml", "dataset.json", "environment.json", "metrics.jsonl", "curves.svg"),
-        *("curves.png", "checkpoints", "adapter", "merged_16bit", "run.json"),
+        *("curves.png", "checkpoints", "adapter", "trained.json", "merged_16bit", "run.json"),
     }
     assert json.loads((whole / "dataset.json").read_text()) == manifest(training_out(CLEAN), CLEAN)
     environment = json.loads((whole / "environment.json").read_text())
@@ -265,6 +265,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert digests(output)[ADAPTER] == digests(whole)[ADAPTER]
     assert (output / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     assert digests(output)["curves.svg"] == digests(whole)["curves.svg"]
+    one, other = (json.loads((folder / "run.json").read_text()) for folder in (output, whole))
+    for key in ("steps", "best_step", "eval"):
+        assert one[key] == other[key]
+    assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-6)
 
 
 @pytest.mark.usefixtures("quick")
@@ -297,15 +301,17 @@ def test_a_run_is_not_overwritten_nor_gone_on_with_as_another(
 ) -> None:
     output = tmp_path / "run"
     output.mkdir()
-    for name in ("config.yaml", "dataset.json", "run.json"):
+    for name in ("config.yaml", "dataset.json", "trained.json", "run.json"):
         shutil.copy(whole / name, output / name)
     before = digests(output)
-    assert "holds a run: go on with it by --resume" in refused(sft.main, *command(output))
+    assert "holds a finished run" in refused(sft.main, *command(output))
     assert "is done" in refused(sft.main, *command(output, "--resume"))
     (output / "run.json").unlink()
     del before["run.json"]
+    for more in ([], ["--dry-run"]):
+        assert "go on with it by --resume" in refused(sft.main, *command(output, *more))
     said = refused(sft.main, *command(output, "seed=7", "--resume"))
-    assert f"{output / 'config.yaml'} is of another run" in said
+    assert f"{output / 'config.yaml'} is of another run, with another seed" in said
     files = ["--train", str(write(tmp_path / "t", [record()]))]
     files += ["--eval", str(write(tmp_path / "e", [record(incident_id="b")]))]
     said = refused(sft.main, "--resume", *files, *command(output))
@@ -315,6 +321,160 @@ def test_a_run_is_not_overwritten_nor_gone_on_with_as_another(
     )
     assert digests(output) == before
     assert not (tmp_path / "other").exists()
+    (tmp_path / "other" / "adapter").mkdir(parents=True)
+    assert "holds adapter of something else" in refused(sft.main, *command(tmp_path / "other"))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("fails", ["load", "train"])
+def test_a_failed_start_leaves_its_folder_usable(
+    fails: str, command: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By other settings too: no step was saved, so that there is nothing to lose."""
+    output = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        if fails == "load":
+            patched.setattr(backends, "load", lambda *_: crash())
+        else:
+            patched.setattr(progress, "show", lambda: at_step(2, crash))
+        with pytest.raises(RuntimeError, match="the lights went out"):
+            sft.main(command(output, "merge=false"))
+    assert (output / "config.yaml").is_file()
+    assert sft.main(command(output, "merge=false", "max_steps=2", "lora_r=2")) == 0
+    assert config.load(str(output / "config.yaml")).lora_r == 2
+    assert json.loads((output / "run.json").read_text())["steps"] == 2
+
+
+# What follows training
+
+
+QUANTS = "gguf=[q8_0]"
+
+
+@pytest.fixture(scope="session")
+def trained_only(
+    training_out: Callable[[str], Path], tiny_model: Path, shared_folder: Shared
+) -> Path:
+    """A run that was killed after its last step, when nothing had been made of it."""
+
+    def make(folder: Path) -> None:
+        from immune_train import finish
+
+        found = arguments(training_out(CLEAN), tiny_model, folder / "run", QUANTS)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(finish, "keep", lambda *_: crash())
+            with pytest.raises(RuntimeError, match="the lights went out"):
+                sft.main(found)
+
+    return shared_folder("trained-only", make) / "run"
+
+
+def test_a_run_killed_anywhere_after_training_goes_on_from_there(
+    trained_only: Path,
+    command: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed before each file that is given its name; what was made then is not made again."""
+    from immune_data import parallel
+
+    shutil.copytree(trained_only, tmp_path / "run")
+    found = [one for one in command(tmp_path, QUANTS, "--resume") if one != str(tmp_path)]
+    found.remove("--output")
+    script = Path(__file__).with_name("killed_runs.py")
+    subprocess.run([sys.executable, str(script), str(tmp_path), *found], check=True, timeout=400)
+    *stopped, whole = sorted(int(one.name) for one in tmp_path.iterdir() if one.name.isdigit())
+    expected = digests(tmp_path / str(whole) / "run")
+    products = ("adapter", "trained.json", "curves.svg", "merged_16bit", "gguf/export.json")
+    assert all((tmp_path / str(whole) / "run" / name).exists() for name in products)
+    monkeypatch.setattr(
+        parallel, "apart", lambda function, *rest, **named: function(*rest, **named)
+    )
+    seen = set()
+    for number in stopped:
+        output = tmp_path / str(number) / "run"
+        made = [output / name for name in products if (output / name).exists()]
+        seen.add(len(made))
+        times = {path: path.stat().st_mtime_ns for path in files_of(made)}
+        assert sft.main(command(output, QUANTS, "--resume")) == 0
+        assert digests(output) == expected
+        again = {path for path, time in times.items() if path.stat().st_mtime_ns != time}
+        # The adapter is until it is on record, and one of two pictures.
+        allowed = {"curves.svg"} if output / "trained.json" in made else {"adapter"}
+        assert {path.relative_to(output).parts[0] for path in again} <= allowed
+    assert seen == set(range(len(products) + 1))  # each phase was one that a run was killed in
+
+
+def files_of(paths: Any) -> list[Path]:
+    return [
+        file
+        for path in paths
+        for file in (path.rglob("*") if path.is_dir() else [path])
+        if file.is_file() and ".unfinished" not in file.parts
+    ]
+
+
+def test_a_trained_run_is_finished_without_its_dataset(
+    trained_only: Path,
+    command: Callable[..., list[str]],
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    """And otherwise than it was begun, where what follows training is concerned."""
+    from immune_train import export, recall
+
+    output = Path(shutil.copytree(trained_only, tmp_path / "run"))
+    with monkeypatch.context() as patched:
+        patched.setattr(export, "command", lambda *_: no_room())
+        said = refused(sft.main, *command(output, QUANTS, "--resume"))
+    assert said.startswith("the disk is full; the adapter is trained and saved: go on with `")
+    assert f"--output {output} --resume`" in said
+    assert "not finished" in refused(recall.main, "--run", output)
+    assert not (output / "run.json").exists()
+    nowhere = arguments(tmp_path / "nothing", tiny_model, output, "--resume", "gguf=[]")
+    assert sft.main(nowhere) == 0
+    assert "gguf" not in json.loads((output / "run.json").read_text())
+    assert config.load(str(output / "config.yaml")).gguf == []
+
+
+def no_room() -> None:
+    raise ImmuneError("the disk is full")
+
+
+@pytest.mark.usefixtures("quick")
+def test_another_adapter_than_the_trained_one_is_not_taken_for_it(
+    trained_only: Path, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Neither is a merged model of another adapter."""
+    output = Path(shutil.copytree(trained_only, tmp_path / "run"))
+    found = command(output, "gguf=[]", "--resume")
+    assert sft.main(found) == 0
+    whole = digests(output)
+    for spoilt in (ADAPTER, "adapter/adapter_config.json", "merged_16bit/merge.json"):
+        (output / "run.json").unlink()
+        (output / spoilt).write_text("{}")
+        assert sft.main(found) == 0
+        assert digests(output) == whole
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_signal_at_the_last_step_ends_the_run_after_it(
+    command: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(progress, "show", lambda: at_step(STEPS, stop_by_signal))
+        assert sft.main(command(output)) == 130
+    assert f"stopped after step {STEPS} of {STEPS}" in capsys.readouterr().err
+    assert (output / "adapter").is_dir()
+    assert not (output / "merged_16bit").exists()
+    assert sft.main(command(output, "--resume")) == 0
+    assert (output / "run.json").is_file()
 
 
 @pytest.mark.parametrize(

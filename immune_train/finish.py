@@ -1,0 +1,95 @@
+"""What follows training: a trained adapter in; curves, merged model, GGUF files and run.json out.
+
+Each is made unless it is there and was made of the adapter at hand, so that a run that ended on
+the way goes on where it was. Neither the dataset nor a trainer is needed any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from immune_data import parallel, staging
+from immune_train import run
+from immune_train.config import Config
+from immune_train.labels import Row
+
+_COMPARED = 8  # conversations over which the merged model is compared with the adapter
+
+
+def keep(folder: Path, checkpoint: Path, tokenizer: Any) -> None:
+    """Take the adapter of a checkpoint as the run's, with the tokenizer that it was trained by."""
+    with staging.staging(folder) as hidden:
+        made = hidden / run.ADAPTER
+        made.mkdir()
+        for name in run.ADAPTER_FILES:
+            (made / name).write_bytes((checkpoint / name).read_bytes())
+        tokenizer.save_pretrained(made)
+        staging.move(made, folder / run.ADAPTER)
+
+
+def trained(folder: Path, summary: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Write down that the run is trained: what training gave, and what the merge is compared on."""
+    compared = sorted(rows, key=lambda row: len(row.input_ids))[:_COMPARED]
+    content = {
+        "adapter": run.files(folder / run.ADAPTER),
+        "summary": summary,
+        "compared": [asdict(row) for row in compared],
+    }
+    run.write_json(folder, run.TRAINED, content)
+
+
+def finish(folder: Path, settings: Config) -> None:
+    """Make what is missing of a run that is trained; `run.json` last.
+
+    Raises:
+        ImmuneError: something cannot be made.
+    """
+    content = run.trained(folder)
+    assert content is not None, f"{folder} is not trained"
+    summary = content["summary"]
+    _draw(folder, f"{settings.name}, {summary['backend']}")
+    if settings.merge:
+        summary |= _merge(folder, settings, [Row(**row) for row in content["compared"]])
+    if settings.gguf:
+        summary |= _gguf(folder, settings)
+    run.write_json(folder, run.SUMMARY, summary)
+
+
+def _draw(folder: Path, title: str) -> None:
+    from immune_train import curves
+
+    if not all((folder / f"{run.CURVES}.{suffix}").is_file() for suffix in ("svg", "png")):
+        curves.draw(folder, title)
+
+
+def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> dict[str, Any]:
+    from immune_train import merge
+
+    found = merge.of(folder / run.ADAPTER, folder / run.MERGED)
+    if found is None:
+        # In a process of its own, where nothing has rewritten transformers and peft.
+        found = parallel.apart(
+            merge.write,
+            settings.model_name_or_path,
+            folder / run.ADAPTER,
+            folder / run.MERGED,
+            revision=settings.model_revision,
+            rows=rows,
+        )
+    if not found.tokens:  # merged again by hand, and not compared
+        return {}
+    print(f"{run.MERGED} against the adapter on its base: {found}")
+    return {"merged": {"largest_difference": found.largest, "same_greedy": found.same_greedy}}
+
+
+def _gguf(folder: Path, settings: Config) -> dict[str, Any]:
+    from immune_train import export
+
+    merged, output = folder / run.MERGED, folder / run.GGUF
+    if not export.is_of(output, merged, settings.gguf):
+        arguments = ["--model", str(merged), "--output", str(output), "--quant", *settings.gguf]
+        export.command(export.parser().parse_args(arguments))
+    return {"gguf": list(settings.gguf)}
