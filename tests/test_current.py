@@ -29,7 +29,7 @@ def house(tmp_path: Path) -> Path:
     shutil.copytree(SQL, tmp_path / "sql")
     shutil.copytree(PACKAGE / "prompts", tmp_path / "prompts", ignore=ignored)
     (tmp_path / "mine.toml").write_text(RECIPE)
-    Corpus().incidents("abcdef").write(tmp_path / "source")
+    several().write(tmp_path / "source")
     return tmp_path
 
 
@@ -59,6 +59,16 @@ EDITED = {
     "prompts/cause.user.txt": "prompts.cause.user.txt",
     "mine.toml": "settings.split.seed",
 }
+
+
+def several() -> Corpus:
+    """Six incidents, each in a time window of its own, so that none shares another's side."""
+    corpus = Corpus()
+    for name in "abcdef":
+        corpus.incident(name, facts={"timewindow": name})
+    return corpus
+
+
 LINES = {".py": "# a remark\n", ".sql": "-- a remark\n", ".txt": "Be brief.\n"}
 
 
@@ -91,7 +101,7 @@ def test_what_only_reads_it_may_be_edited(house: Path) -> None:
 
 
 def test_a_run_loads_nothing_of_what_is_said_only_to_read(tmp_path: Path) -> None:
-    Corpus().incidents("abcdef").write(tmp_path / "source")
+    several().write(tmp_path / "source")
     loading = (
         "import sys; from immune_data import emit, manifest; code = emit.main(sys.argv[1:]); "
         "print({f'immune_data.{name}' for name in manifest._READERS} & set(sys.modules)); "
