@@ -76,7 +76,7 @@ def test_the_sample_by_the_documents_fails_as_documented(
     assert (rows["answer_cut"], rows["answer_lost"]) == (over - lost, lost)
     assert rows["unaccounted"] == rows["held_out_in_train"] == 0
     priorities = frame(out, "unified-v2", "structure").filter(
-        pl.col("missing") == ["a level for: investigation priority"]
+        pl.col("missing") == ["investigation_priority"]
     )
     assert 5 < len(priorities) < 20  # planted
     for row in found:
