@@ -15,6 +15,9 @@ from immune_data import signals, streams
 from immune_data.errors import ImmuneError
 from immune_data.shown import one_line
 
+_DIGITS = 18
+_THREADS = 512
+
 Command = Callable[[argparse.Namespace], int | None]
 
 
@@ -103,6 +106,9 @@ def _outcome(parser: argparse.ArgumentParser, command: Command, argv: Sequence[s
                 return _refused(str(error), error.exit_code)
             if isinstance(error, MemoryError):
                 return _refused("there is too little memory: close other programs and run again")
+            if isinstance(error, ImportError) and not (error.name or "").startswith("immune_"):
+                said = str(error).strip().splitlines()[-1:]
+                return _refused(f"a library cannot be loaded: {''.join(said)}")
             if isinstance(error, OSError) and error.strerror:
                 what = f"{error.filename}: " if error.filename is not None else ""
                 return _refused(f"{what}{error.strerror}")
@@ -150,9 +156,24 @@ def path(text: str) -> Path:
 
 def positive(text: str) -> int:
     """An argument that is a whole number above zero."""
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above zero")
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not a whole number above zero")
     return int(text)
+
+
+def seed(text: str) -> int:
+    """An argument that seeds a generator of random numbers."""
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not a whole number from 0 on")
+    return int(text)
+
+
+def threads(text: str) -> int:
+    """An argument that is a number of threads: no more than our libraries can start."""
+    number = positive(text)
+    if number > _THREADS:
+        raise argparse.ArgumentTypeError(f"{number} is more than {_THREADS}")
+    return number
 
 
 @contextmanager

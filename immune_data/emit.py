@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="only verify the emitted files against the manifest, and recipe, prompts, SQL and "
         "code against those that made them",
     )
-    parser.add_argument("--threads", type=cli.positive, help="default: one per processor")
+    parser.add_argument("--threads", type=cli.threads, help="default: one per processor")
     parser.add_argument("--json", action="store_true", help="print the manifest's counts as JSON")
     return cli.run(parser, _command, argv)
 

@@ -272,7 +272,9 @@ class _Repo:
             except ImmuneError:
                 raise
             except Exception as error:
-                problem = _problem(error, self._id, urlsplit(self._api.endpoint).hostname or "")
+                endpoint = self._api.endpoint
+                host = urlsplit(endpoint).hostname or endpoint
+                problem = _problem(error, self._id, host)
                 if problem is None:
                     raise
             if not problem.passing or pause is None or problem.pause > LONGEST_PAUSE:

@@ -10,16 +10,14 @@ same dataset gives the same bytes. Nothing of a dataset enters the page but as e
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli, recipes
+from immune_data import cli, recipes, staging
 from immune_data.errors import ImmuneError
 
 if TYPE_CHECKING:
@@ -84,8 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
     path = arguments.to or arguments.out / "report" / f"{recipe.name}.html"
-    if path.is_dir():
-        raise ImmuneError(f"{path} is a folder: name a file")
+    staging.target(path)
     if path.suffix not in (".html", ".htm"):
         raise ImmuneError(f"{path} should have a name that ends in .html")
     with cli.progress() as report:
@@ -223,7 +220,6 @@ def write(path: Path, page: str, figures: Sequence[Drawn]) -> None:
     """
     folder = path.with_suffix("")
     staged = folder / ".figures.unfinished"
-    beside = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         shutil.rmtree(staged, ignore_errors=True)
@@ -231,16 +227,14 @@ def write(path: Path, page: str, figures: Sequence[Drawn]) -> None:
         for figure in figures:
             (staged / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
             (staged / f"{figure.name}.png").write_bytes(figure.png)
-        beside.write_text(page, encoding="utf-8")
-        for file in sorted(staged.iterdir()):
-            file.replace(folder / "figures" / file.name)
-        beside.replace(path)
+        with staging.replacing(path) as beside:
+            beside.write_text(page, encoding="utf-8")
+            for file in sorted(staged.iterdir()):
+                file.replace(folder / "figures" / file.name)
     except OSError as error:
         raise ImmuneError(f"cannot write {path}: {error.strerror}") from None
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-        with suppress(OSError):
-            beside.unlink()
 
 
 if __name__ == "__main__":

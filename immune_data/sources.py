@@ -102,8 +102,9 @@ def find(folder: Path, name: str, *, optional: bool = False) -> Path | None:
         ImmuneError: the folder or the file is missing, or both forms of the file are there.
     """
     if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
         raise ImmuneError(
-            f"source folder {folder} does not exist: name yours with --source, "
+            f"source folder {folder} {what}: name yours with --source, "
             "or write a sample corpus with `python -m immune_data.sample`"
         )
     forms = (name, f"{name}.gz")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import cli, recipes, streams, textfile
+from immune_data import cli, recipes, staging, streams, textfile
 from immune_data.errors import ImmuneError
 from immune_data.pipeline import sql_folder
 from immune_data.shown import aligned, one_line, widths
@@ -98,7 +97,7 @@ def _text(argument: str) -> str:
     if argument == "-":
         if sys.stdin.isatty():
             raise ImmuneError("no query: give one, the path of a .sql file, or standard input")
-        return textfile.decoded(sys.stdin.buffer.read(), "standard input")
+        return textfile.standard_input()
     path = Path(argument)
     try:
         if path.is_file():
@@ -266,16 +265,15 @@ def _parquet(relation: duckdb.DuckDBPyRelation, path: Path) -> int:
     import pyarrow.parquet as pq
 
     _named_once(relation)
-    if path.is_dir():
-        raise ImmuneError(f"{path} is a folder: name a file")
+    staging.target(path)
     if not path.parent.is_dir():
         raise ImmuneError(f"cannot write {path}: there is no folder {path.parent}")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     reader = relation.to_arrow_reader(_BATCH)
     written = held_rows = held_bytes = 0
     held: list[pa.RecordBatch] = []
     try:
         with (
+            staging.replacing(path) as beside,
             beside.open("wb") as file,
             pq.ParquetWriter(file, reader.schema, compression="zstd") as writer,
         ):
@@ -289,16 +287,10 @@ def _parquet(relation: duckdb.DuckDBPyRelation, path: Path) -> int:
                     held, held_rows, held_bytes = [], 0, 0
             writer.write_table(pa.Table.from_batches(held, reader.schema))
             written += held_rows
-        beside.replace(path)
     except pa.ArrowNotImplementedError as error:
         raise ImmuneError(
             f"Parquet cannot hold a column of the result, cast it: {one_line(str(error))}"
         ) from None
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else one_line(str(error))
-        raise ImmuneError(f"cannot write {path}: {reason}") from None
-    finally:
-        beside.unlink(missing_ok=True)
     return written
 
 

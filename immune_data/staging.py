@@ -19,6 +19,7 @@ from immune_data.errors import ImmuneError
 
 _NAME, _LOCK = ".unfinished", ".lock"
 _FULL = errno.ENOSPC, errno.EDQUOT
+_REFUSED = errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EFBIG
 
 
 @contextmanager
@@ -116,13 +117,47 @@ def staging(folder: Path) -> Iterator[Path]:
             raise ImmuneError(
                 f"the disk of {where} is full: make room and run again; nothing was changed"
             ) from None
-        if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR):
+        if number in _REFUSED:
             raise ImmuneError(
                 f"cannot write {error.filename or folder}: {error.strerror}"
             ) from None
         raise
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def target(file: Path) -> Path:
+    """The file that a name which a user gives stands for: links are followed.
+
+    Raises:
+        ImmuneError: it is a folder or a device, which would be replaced.
+    """
+    real = Path(os.path.realpath(file))
+    if file.is_dir():
+        raise ImmuneError(f"{file} is a folder: name a file")
+    if file.exists() and not file.is_file():
+        raise ImmuneError(f"{file} is not a file: name one, or a new one")
+    return real
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path to write to that takes the place of `file`, whole, when the context ends well.
+
+    Raises:
+        ImmuneError: `file` is a folder or a device, or cannot be written.
+    """
+    real = target(file)
+    beside = real.with_name(f".{os.getpid()}.unfinished")
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        move(beside, real)
+    except OSError as error:
+        raise ImmuneError(f"cannot write {file}: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def move(staged: Path, final: Path) -> None:

@@ -12,10 +12,14 @@ program that does not compose.
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from pathlib import Path
+from typing import BinaryIO
 
 from immune_data.errors import ImmuneError
+
+_MOST = 1 << 28  # bytes of what is not a file: a device may never end
 
 
 def read(path: Path) -> str:
@@ -25,10 +29,28 @@ def read(path: Path) -> str:
         ImmuneError: the file cannot be read, or is not UTF-8.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read() if path.is_file() else _to_its_end(file, str(path))
     except OSError as error:
         raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
     return decoded(data, str(path))
+
+
+def standard_input() -> str:
+    """The text that is typed or piped in.
+
+    Raises:
+        ImmuneError: it is not UTF-8, or does not end.
+    """
+    where = "standard input"
+    return decoded(_to_its_end(sys.stdin.buffer, where), where)
+
+
+def _to_its_end(stream: BinaryIO, where: str) -> bytes:
+    data = stream.read(_MOST + 1)
+    if len(data) > _MOST:
+        raise ImmuneError(f"{where} does not end: give a file")
+    return data
 
 
 def decoded(data: bytes, where: str) -> str:

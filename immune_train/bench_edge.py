@@ -228,7 +228,7 @@ def parser() -> argparse.ArgumentParser:
         default=RECIPES,
         help="recipes to compare (default: unified-clean unified-edge)",
     )
-    made.add_argument("--threads", type=cli.positive, help="default: one per processor")
+    made.add_argument("--threads", type=cli.threads, help="default: one per processor")
     made.add_argument(
         "--side-by-side",
         action=argparse.BooleanOptionalAction,

@@ -13,6 +13,7 @@ import argparse
 import importlib
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -289,7 +290,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"context in the Modelfile (default: as trained, or {CONTEXT})",
     )
     made.add_argument(
-        "--threads", type=cli.positive, metavar="N", help="threads to use (default: all)"
+        "--threads", type=cli.threads, metavar="N", help="threads to use (default: all)"
     )
     made.add_argument("--json", action="store_true", help="print export.json instead of the table")
     return made
@@ -341,7 +342,8 @@ def show(output: Path, content: dict[str, Any]) -> None:
         )
     else:
         print("not measured what quantising costs: name eval conversations with --eval")
-    print(f"run it: ollama create {content['name'].lower()} -f {output / MODELFILE}")
+    command = ["ollama", "create", content["name"].lower(), "-f", str(output / MODELFILE)]
+    print(f"run it: {shlex.join(command)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

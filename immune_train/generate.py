@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -97,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         help="with --task all, write answers that share their evidence a token of each at a time"
         " (default; see bench_edge for what is faster here)",
     )
-    made.add_argument("--threads", type=cli.positive, help="default: one per processor")
+    made.add_argument("--threads", type=cli.threads, help="default: one per processor")
     made.add_argument(
         "--context", type=cli.positive, help="tokens (default: what the model was trained with)"
     )
@@ -107,13 +106,17 @@ def parser() -> argparse.ArgumentParser:
         help="of an answer (default: those of the longest that the recipe allows)",
     )
     made.add_argument("--temperature", type=_temperature, default=0.0, help="default: 0, greedy")
-    made.add_argument("--seed", type=int, default=0, help="of a temperature above 0 (default: 0)")
+    made.add_argument(
+        "--seed", type=cli.seed, default=0, help="of a temperature above 0 (default: 0)"
+    )
     made.add_argument("--output", type=Path, help="write there instead of to standard output")
     return made
 
 
 def command(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
+    if arguments.output:
+        staging.target(arguments.output)  # said before answers are written, not after
     model = arguments.model
     if arguments.request and not (model and model.is_file()):
         model = None  # then it is only the name that a server knows it by
@@ -313,8 +316,8 @@ def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: A
     if arguments.output is None:
         print(text, end="", flush=True)
     else:
-        with _replacing(arguments.output) as file:
-            file.write(text.encode())
+        with staging.replacing(arguments.output) as beside:
+            beside.write_text(text, encoding="utf-8")
         print(f"wrote {arguments.output}")
 
 
@@ -482,7 +485,7 @@ def _going_on(output: Path, run: dict[str, Any]) -> Iterator[tuple[list[dict], I
         file.flush()
         file.seek(0)
         file.readline()
-        with _replacing(output) as final:
+        with staging.replacing(output) as beside, beside.open("wb") as final:
             for line in file:
                 final.write(line)
         unfinished.unlink()
@@ -494,21 +497,6 @@ def _agreeing(done: list[dict], questions: list[Question], output: Path) -> int:
         if (row["incident_id"], row["task"]) != (question.incident_id, question.task):
             raise ImmuneError(f"the unfinished {output} is damaged: remove it to start anew")
     return len(done)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the name `path` at once when it is whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            yield file
-        staging.move(beside, path)
-    except OSError as error:
-        raise ImmuneError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--size", choices=SIZES, default="tiny", help="architecture (default: tiny)")
     made.add_argument("--out", type=Path, required=True, help="folder to write, not there yet")
-    made.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
+    made.add_argument("--seed", type=cli.seed, default=0, help="seed of the weights (default: 0)")
     made.add_argument(
         "--dtype",
         choices=("bfloat16", "float16", "float32"),

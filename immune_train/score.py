@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from immune_data import answer_parts, cli, plotting, textfile
+from immune_data import answer_parts, cli, plotting, staging, textfile
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS
 
@@ -453,13 +453,8 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    beside = path.with_name(f".{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with staging.replacing(path) as beside:
         beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        raise ImmuneError(f"cannot write {path}: {error.strerror}") from None
 
 
 # The command
@@ -484,6 +479,8 @@ def parser() -> argparse.ArgumentParser:
 def command(arguments: argparse.Namespace) -> None:
     if arguments.figure and arguments.figure.suffix not in FIGURES:
         raise ImmuneError(f"{arguments.figure} should end in {' or '.join(FIGURES)}")
+    for path in filter(None, (arguments.json, arguments.figure)):
+        staging.target(path)
     files: dict[str, Path] = {}
     for given in arguments.answers:
         name, equals, path = given.partition("=")

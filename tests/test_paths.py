@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from corpus import Corpus, digests
 
-from immune_data import audit, emit, publish, report, sample, sql, why
+from immune_data import audit, emit, publish, report, sample, sql, textfile, why
+from immune_train import bench_edge, export, generate, random_model, score
 
 # All that means something to DuckDB, pyarrow, rich or a shell, and yet can be a folder's name.
 ODD = "md:~ a*b[c]{d,e}=f 'q\" %20;#$x|\\[bold]é\n日本-".replace("\\", "")
@@ -219,3 +220,85 @@ def test_without_a_temporary_folder_all_that_is_local_works(
     assert audit.main(["diff", same, same]) == 0
     assert "a temporary folder is needed" in refused(audit.main, "--from", "hf://datasets/a/b")
     assert report.main([out]) == 0
+
+
+# What is no file
+
+
+def test_only_files_are_replaced(
+    emitted: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Renaming a finished file over /dev/stdout or a pipe would remove it."""
+    monkeypatch.chdir(tmp_path)
+    out = f"--out={emitted / 'out'}"
+    pipe, link, folder = tmp_path / "pipe.html", tmp_path / "link.html", tmp_path / "folder.html"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    folder.mkdir()
+    answers = tmp_path / "answers"
+    answers.write_text("")
+    reference = emitted / "out" / "sft" / "unified-v2" / "eval.jsonl"
+    for name in (pipe, link, folder):
+        for command in (
+            [sql.main, out, "from funnel", "--parquet", name],
+            [report.main, out, "--to", name],
+            [score.main, "--reference", reference, f"a={answers}", "--json", name],
+            [generate.main, "--model", name, "--eval", reference, "--output", name],
+        ):
+            assert "name" in refused(*command)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == sorted([answers, pipe, link, folder])
+
+
+def test_what_a_link_leads_to_is_replaced(emitted: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.parquet"
+    link.symlink_to("real/made.parquet")
+    for _ in range(2):
+        assert sql.main([f"--out={emitted / 'out'}", "from funnel", "--parquet", str(link)]) == 0
+        assert link.is_symlink()
+        assert [path.name for path in (tmp_path / "real").iterdir()] == ["made.parquet"]
+
+
+def test_a_text_that_never_ends_is_a_sentence(
+    emitted: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(textfile, "_MOST", 1 << 16)
+    out = f"--out={emitted / 'out'}"
+    said = refused(audit.main, out, "--held-out", "/dev/zero")
+    assert said == "/dev/zero does not end: give a file"
+    with open("/dev/zero") as endless, monkeypatch.context() as patch:  # noqa: PTH123
+        patch.setattr(sys, "stdin", endless)
+        assert "standard input does not end" in refused(sql.main, out)
+
+
+def test_a_pipe_in_place_of_a_file_is_read(emitted: Path) -> None:
+    ask = [sys.executable, "-m", "immune_data.audit", "--out", str(emitted / "out"), "--held-out"]
+    shell = '"$@" <(printf "a\\nb\\n") held_out_in_train'
+    done = subprocess.run(["bash", "-c", shell, "bash", *ask], capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "1e3", "٣", "513", "9" * 5000])
+def test_a_wrong_number_of_threads_is_a_sentence(number: str, refused: Callable[..., str]) -> None:
+    for command in (emit.main, generate.main, export.main, bench_edge.main):
+        assert len(refused(command, f"--threads={number}")) < 200
+
+
+@pytest.mark.parametrize("number", ["-1", "1.5", "9" * 30, "9" * 5000])
+def test_a_wrong_seed_is_a_sentence(number: str, refused: Callable[..., str]) -> None:
+    for command in (generate.main, random_model.main):
+        assert len(refused(command, f"--seed={number}")) < 200
+
+
+def test_a_library_that_cannot_be_loaded_is_a_sentence(
+    emitted: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "immune_data.database", None)
+    monkeypatch.delattr("immune_data.database")
+    with pytest.raises(ImportError):  # a fault of ours is not hidden
+        sql.main([f"--out={emitted / 'out'}", "from funnel"])
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    assert "a library cannot be loaded" in refused(sql.main, f"--out={emitted / 'out'}", "from x")
