@@ -20,11 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from immune_data import cli, duck, recipes
 from immune_data.errors import ImmuneError
+from immune_data.shown import one_line
 
 if TYPE_CHECKING:
     import duckdb
 
     from immune_data.checks import Check, Result
+    from immune_data.held_out import HeldOut
+
+_NAMED = 5  # ids that a sentence names
 
 _EPILOG = """python -m immune_data.audit --recipe unified-clean
   python -m immune_data.audit eval_in_train answer_cut   only these checks
@@ -35,6 +39,10 @@ _EPILOG = """python -m immune_data.audit --recipe unified-clean
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run(_parser(), _command, argv)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "immune_data.audit",
         summary="Run the checks of sql/audit/ on a dataset: each is a query that returns the rows\n"
@@ -55,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--held-out",
         type=Path,
         metavar="FILE",
-        help="incidents that must not be in train: an id a line, or JSON lines with incident_id",
+        help="incidents that must not be in train: an id a line, a JSON array of ids, or objects "
+        "with incident_id in either form",
     )
     parser.add_argument(
         "--from",
@@ -63,34 +72,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="hf://datasets/ORG/NAME[@REV]",
         help="audit a published dataset, which is downloaded",
     )
-    return cli.run(parser, _command, argv)
+    return parser
 
 
 def _command(arguments: argparse.Namespace) -> int:
     first, *rest = arguments.what or [None]
     if first == "diff":
+        _refuse(arguments, "`audit diff`", "held_out", "origin", "recipe")
         return _diff(arguments, rest)
     if arguments.list:
+        _refuse(arguments, "`audit --list`", "held_out", "origin")
         return _list(arguments)
     if first == "funnel":
+        _refuse(arguments, "`audit funnel`", "held_out")
         if rest:
             raise ImmuneError("`audit funnel` takes no checks: name them without it")
         with _opened(arguments) as connection:
             return _funnel(connection, arguments)
-    from immune_data import checks
+    from immune_data import checks, held_out
 
     wanted = checks.load(arguments.what or None)
+    if arguments.held_out and held_out.CHECK not in [check.name for check in wanted]:
+        raise ImmuneError(
+            f"--held-out is for the check {held_out.CHECK}: name it too, or leave the option out"
+        )
     with _opened(arguments) as connection:
         return _audit(connection, wanted, arguments)
+
+
+def _refuse(arguments: argparse.Namespace, what: str, *unused: str) -> None:
+    """See that no option was given that would be ignored."""
+    defaults = vars(_parser().parse_args([]))
+    given = [name for name in unused if getattr(arguments, name) != defaults[name]]
+    if given:
+        names = [f"--{'from' if name == 'origin' else name.replace('_', '-')}" for name in given]
+        raise ImmuneError(f"{what} has no use for {' and '.join(names)}: leave it out")
 
 
 @contextmanager
 def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection]:
     """The recipe's database, local or downloaded, with the held-out ids in it."""
-    from immune_data.checks import hold_out, read_ids
+    from immune_data import held_out
     from immune_data.database import reading
 
-    held_out = read_ids(arguments.held_out) if arguments.held_out else None
+    ids = held_out.read(arguments.held_out) if arguments.held_out else None
     with ExitStack() as stack:
         if arguments.origin:
             from immune_data import published
@@ -102,9 +127,24 @@ def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection
         else:
             chosen = recipes.load(arguments.recipe)
             connection = stack.enter_context(reading(arguments.out, chosen))
-        if held_out is not None:
-            hold_out(connection, held_out)
+        if ids is not None:
+            _say_held_out(held_out.lay(connection, ids), arguments)
         yield connection
+
+
+def _say_held_out(found: HeldOut, arguments: argparse.Namespace) -> None:
+    """How many of the ids are of incidents that there are, and which are not."""
+    known = found.ids - len(found.unknown)
+    if not known:
+        raise ImmuneError(
+            f"no incident has any of the ids in {arguments.held_out}, such as "
+            f"{one_line(found.unknown[0], 80)}: give those of the source files"
+        )
+    said = f"held out: {known:,} of {found.ids:,} ids are of incidents that there are"
+    if found.unknown:
+        names = ", ".join(one_line(name, 80) for name in found.unknown[:_NAMED])
+        said += f"; unknown: {names}{' …' if len(found.unknown) > _NAMED else ''}"
+    print(said, file=sys.stderr if arguments.json else sys.stdout)
 
 
 def _recipe(arguments: argparse.Namespace) -> str:

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import duck, textfile
+from immune_data import duck
 from immune_data.errors import ImmuneError
 from immune_data.pipeline import sql_folder
 
@@ -142,40 +142,3 @@ def _materialised(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterat
         raise ImmuneError(f"check {check.name} cannot run: {str(error).splitlines()[0]}") from None
     yield [column for column, *_ in connection.execute(f"describe {_ROWS}").fetchall()]
     connection.execute(f"drop table {_ROWS}")  # unless something failed: then all of it ends
-
-
-def read_ids(path: Path) -> list[str]:
-    """The incident ids in a file: one a line, or JSON lines with `incident_id`.
-
-    Raises:
-        ImmuneError: the file cannot be read, or a line of it is neither.
-    """
-    import json
-
-    ids = []
-    for number, line in enumerate(textfile.read(path).split("\n"), start=1):
-        found: object = line.strip()
-        if line.lstrip().startswith("{"):
-            try:
-                found = json.loads(line).get("incident_id")
-            except ValueError:
-                raise ImmuneError(f"line {number} of {path} is not JSON") from None
-            if not isinstance(found, str) or not found:
-                raise ImmuneError(f"line {number} of {path} has no incident_id")
-        if found:
-            ids.append(found)
-    if not ids:
-        raise ImmuneError(f"{path} holds no incident id: give one a line, or JSON lines")
-    return ids
-
-
-def hold_out(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:
-    """Lay a temporary relation `held_out` of these ids over the empty one of the schema."""
-    import polars as pl
-
-    frame = pl.DataFrame({"incident_id": list(ids)}, schema={"incident_id": pl.String})
-    connection.register("held_out_ids", frame.to_arrow())
-    connection.execute(
-        "create or replace temp table held_out as select distinct incident_id from held_out_ids"
-    )
-    connection.unregister("held_out_ids")

@@ -144,7 +144,7 @@ def _keys(facts: Facts) -> Markup:
     }
     keys = [
         ("Train records", f"{overview['train_records']:,}", "to learn from"),
-        ("Eval records", f"{overview['eval_records']:,}", "held out"),
+        ("Eval records", f"{overview['eval_records']:,}", _held_out(overview)),
         (
             "Incidents",
             f"{overview['incidents_emitted']:,}",
@@ -175,6 +175,15 @@ def _keys(facts: Facts) -> Markup:
         ),
         class_="keys",
     )
+
+
+def _held_out(overview: dict[str, Any]) -> str:
+    """Whether the eval side is held out, which an incident that train has as well is not."""
+    if overview["eval_records_in_train"]:
+        return f"{overview['eval_records_in_train']:,} not held out: their incidents are in train"
+    if overview["eval_records_kin_in_train"]:
+        return f"{overview['eval_records_kin_in_train']:,} of windows or evidence that train has"
+    return "held out"
 
 
 def _millions(number: int) -> str:

@@ -185,22 +185,45 @@ def clean_small(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-@pytest.mark.parametrize(
-    "content", ["{0}\n\n", '{{"incident_id": "{0}", "x": 1}}\n', "\ufeff{0}\r\nnobody\r\n"]
-)
+HELD_OUT = {
+    "a line": ("{0}\n\n", 1),
+    "lines of Windows": ("\ufeff{0}\r\nnobody\r\n", 2),
+    "a line between others": ("\n  {0}\t\n nobody\nnor I\n", 3),
+    "the same twice": ("{0}\n{0}\n", 1),
+    "an object": ('{{"incident_id": "{0}", "x": 1}}', 1),
+    "lines of objects": ('{{"incident_id": "nobody"}}\n{{"incident_id": "{0}"}}\n', 2),
+    "lines of strings": ('"{0}"\n"nobody"\n', 2),
+    "an array": ('["nobody",\n "{0}"]', 2),
+    "an array of objects": ('[{{"incident_id": "{0}", "x": [1]}}]\n', 1),
+    "a source file": ('{{"made": 1, "incidents": [{{"incident_id": "{0}"}}, "nobody"]}}', 2),
+}
+
+
+@pytest.mark.parametrize("case", [str, str.upper, str.title])
+@pytest.mark.parametrize(("content", "ids"), HELD_OUT.values(), ids=list(HELD_OUT))
 def test_held_out_incidents_are_found_in_train(
-    content: str, clean_small: Path, tmp_path: Path, said: Callable[..., Any]
+    content: str,
+    ids: int,
+    case: Callable[[str], str],
+    clean_small: Path,
+    tmp_path: Path,
+    said: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     [(held,)] = query(
         clean_small, "select min(incident_id) from conversations where split = 'train'"
     )
-    (tmp_path / "ids").write_text(content.format(held), encoding="utf-8")
+    (tmp_path / "ids").write_text(content.format(case(held)), encoding="utf-8")
     arguments = ["held_out_in_train", "--out", clean_small]
     assert by_name(said(0, *arguments)) == {"held_out_in_train": 0}
     [found] = said(1, *arguments, "--held-out", tmp_path / "ids")
     assert (found["rows"], found["first_incident"]) == (3, held)
     assert found["shows"].startswith("python -m immune_data.sql ")
     assert pl.read_parquet(found["parquet"])["incident_id"].to_list() == [held] * 3
+    assert audit.main([*map(str, arguments), "--held-out", str(tmp_path / "ids")]) == 1
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(f"held out: 1 of {ids} ids are of incidents that there are")
+    assert ("; unknown: nobody" in first) == (ids > 1)
 
 
 @pytest.mark.parametrize("recipe", ["unified-v2", "unified-clean", "risk"])
@@ -397,8 +420,20 @@ def test_what_the_hub_refuses_is_a_sentence(
         (["--held-out", "nothing.txt"], "cannot read nothing.txt"),
         (["--held-out", "{tmp}/empty"], "holds no incident id"),
         (["--held-out", "{tmp}/broken"], "line 2 of {tmp}/broken is not JSON"),
-        (["--held-out", "{tmp}/nameless"], "line 1 of {tmp}/nameless has no incident_id"),
+        (["--held-out", "{tmp}/nameless"], "entry 1 of {tmp}/nameless has no incident_id"),
         (["--held-out", "{tmp}/bytes"], "is not UTF-8"),
+        (["--held-out", "{tmp}/numbers"], "entry 2 of {tmp}/numbers is not an incident id"),
+        (["--held-out", "{tmp}/cut"], "line 1 of {tmp}/cut is not JSON"),
+        (["--held-out", "{tmp}/no-ids"], "holds no incident id"),
+        (["--held-out", "{tmp}/strange"], "no incident has any of the ids in {tmp}/strange, such"),
+        (["funnel", "--held-out", "{tmp}/strange"], "`audit funnel` has no use for --held-out"),
+        (["--list", "--held-out", "{tmp}/strange"], "`audit --list` has no use for --held-out"),
+        (["--list", "--from", "hf://datasets/a/b"], "`audit --list` has no use for --from"),
+        (
+            ["diff", "{tmp}", "{tmp}", "--held-out", "x", "--recipe", "risk"],
+            "`audit diff` has no use for --held-out and --recipe: leave",
+        ),
+        (["tie", "--held-out", "{tmp}/strange"], "is for the check held_out_in_train: name it"),
         (["--from", "https://huggingface.co/datasets/a/b"], "write hf://datasets/ORG/NAME[@REV]"),
         (["--from", "hf://datasets/a"], "write hf://datasets/ORG/NAME[@REV]"),
         (["funnel", "tie"], "takes no checks"),
@@ -413,6 +448,10 @@ def test_wrong_uses_are_sentences(
     (tmp_path / "empty").write_text("\n \n")
     (tmp_path / "broken").write_text('{"incident_id": "a"}\n{"incident_id"\n')
     (tmp_path / "nameless").write_text('{"id": "a"}\n')
+    (tmp_path / "numbers").write_text('["a", 1]')
+    (tmp_path / "cut").write_text('["a",\n"b"')
+    (tmp_path / "no-ids").write_text("[]")
+    (tmp_path / "strange").write_text("nobody\n\x1b[2Jnobody-else\n")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "train.jsonl").write_text("nothing\n")
     (tmp_path / "eval.jsonl").write_text("")

@@ -16,7 +16,17 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from corpus import CAUSE_TOTALS, MODELS, RISK_TOTALS, Corpus, answer, digests, manifest, query
+from corpus import (
+    CAUSE_TOTALS,
+    MODELS,
+    RISK_TOTALS,
+    Corpus,
+    answer,
+    digests,
+    manifest,
+    query,
+    records,
+)
 
 from immune_data import checks, emit, figures, page, report
 from immune_data.prompts import TASKS
@@ -305,6 +315,36 @@ def test_the_same_dataset_gives_the_same_bytes(small: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert everything(first) == everything(second)
     assert not [path for path in first.rglob("*") if "unfinished" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "windows", "said"),
+    [
+        ("unified-v2", "one", r"(\d+) not held out: their incidents are in train"),
+        ("unified-v1", "one", r"(\d+) of windows or evidence that train has"),
+        ("unified-v1", "each", "held out"),
+        ("unified-clean", "each", "held out"),
+    ],
+)
+def test_only_what_is_held_out_is_called_so(
+    recipe: str, windows: str, said: str, tmp_path: Path
+) -> None:
+    corpus = Corpus()
+    for name in (f"i{number:02}" for number in range(20)):
+        corpus.incident(name, facts={"timewindow": "7" if windows == "one" else name})
+    source, out = corpus.write(tmp_path / "source"), tmp_path / "out"
+    arguments = ["--recipe", recipe, "--out", str(out)]
+    assert emit.main(["--source", str(source), *arguments]) == 0
+    assert report.main(arguments) == 0
+    read = Read((out / "report" / f"{recipe}.html").read_text(encoding="utf-8"))
+    place = read.text.index("Eval records")
+    shown = re.fullmatch(said, read.text[place + 2])
+    assert shown, read.text[place : place + 4]
+    train, held_out = (records(out, split, recipe) for split in ("train", "eval"))
+    if windows == "one":
+        trained = {row["incident_id"] for row in train}
+        leaked = [row for row in held_out if row["incident_id"] in trained] or held_out
+        assert int(shown[1]) == len(leaked) > 0
 
 
 def test_nothing_emitted_is_a_page_too(tmp_path: Path) -> None:

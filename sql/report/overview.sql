@@ -1,5 +1,28 @@
--- overview: one row: how much was read, how much was emitted, and what of it the context cuts off.
-with cut as (
+-- overview: one row: how much was read, how much was emitted, what of it the context cuts off, and
+-- how many eval records are of incidents in train, or of the group of one that is.
+with in_train as (
+    select distinct
+        conversations.incident_id,
+        groups.group_id
+    from conversations
+    inner join groups on conversations.incident_id = groups.incident_id
+    where conversations.split = 'train'
+),
+
+leaked as (
+    select
+        count(*) filter (
+            where conversations.incident_id in (select in_train.incident_id from in_train)
+        ) as incidents,
+        count(*) filter (
+            where groups.group_id in (select in_train.group_id from in_train)
+        ) as groups
+    from conversations
+    inner join groups on conversations.incident_id = groups.incident_id
+    where conversations.split = 'eval'
+),
+
+cut as (
     select
         conversations.incident_id,
         conversations.split,
@@ -14,6 +37,8 @@ with cut as (
 select
     (select count(*) from incidents) as incidents_read,
     (select settings.max_sequence_tokens from settings) as context,
+    (select leaked.incidents from leaked) as eval_records_in_train,
+    (select leaked.groups from leaked) as eval_records_kin_in_train,
     count(distinct incident_id) as incidents_emitted,
     count(*) as records,
     count(*) filter (where split = 'train') as train_records,
