@@ -7,6 +7,7 @@ parser reads them. A file may extend another of this folder, as `extends: unifie
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
@@ -211,6 +212,8 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
             raise ImmuneError(_unknown(key, origins[key], known))
         if value is False and "no" in (known[key].choices or ()):
             given[key] = "no"  # which is false to YAML
+        if key.endswith("_kwargs") and value is not None and not isinstance(value, dict):
+            raise ImmuneError(f"{key} ({origins[key]}) is a mapping: write {key}={{name: value}}")
         if isinstance(value, list) and known[key].nargs != "+":
             raise ImmuneError(f"{key} ({origins[key]}) has one value, not a list of them")
     arguments = ["--output_dir", "unused"] if "output_dir" not in given else []
@@ -344,20 +347,49 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, enum.Enum) else value
 
 
+_BELOW_ONE = math.nextafter(1, 0)
+# The least and the most that a number can be, where not every number will do.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(
+        (
+            *("max_length", "lora_r", "lora_alpha", "records_train", "records_eval"),
+            *("per_device_train_batch_size", "per_device_eval_batch_size"),
+            *("gradient_accumulation_steps", "save_total_limit", "torch_empty_cache_steps"),
+        ),
+        (1, math.inf),
+    ),
+    **dict.fromkeys(
+        (
+            *("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "warmup_steps"),
+            *("neftune_noise_alpha", "eval_delay"),
+        ),
+        (0, math.inf),
+    ),
+    **dict.fromkeys(("adam_beta1", "adam_beta2", "lora_dropout"), (0, _BELOW_ONE)),
+    **dict.fromkeys(("seed", "data_seed"), (0, 2**32 - 1)),
+}
+_ABOVE_ZERO = ("num_train_epochs", "logging_steps", "eval_steps", "save_steps")
+
+
 def _check(values: dict[str, Any]) -> None:
-    least = {
-        "max_length": 1,
-        "lora_r": 1,
-        "per_device_train_batch_size": 1,
-        "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": 1,
-        "records_train": 1,
-        "records_eval": 1,
-    }
-    for key, number in least.items():
-        if values[key] is not None and values[key] < number:
-            raise ImmuneError(f"{key}={values[key]} cannot be: it is at least {number}")
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        least, most = _BOUNDS.get(key, (-math.inf, math.inf))
+        if not math.isfinite(value):
+            raise ImmuneError(f"{key}={value} cannot be: give a number")
+        if value < least:
+            raise ImmuneError(f"{key}={value} cannot be: it is at least {least}")
+        if value > most:
+            said = "below 1" if most == _BELOW_ONE else f"at most {most}"
+            raise ImmuneError(f"{key}={value} cannot be: it is {said}")
+        if key in _ABOVE_ZERO and value <= 0:
+            raise ImmuneError(f"{key}={value} cannot be: it is more than 0")
+    if values["max_steps"] < 1 and values["max_steps"] != -1:
+        raise ImmuneError(f"max_steps={values['max_steps']} cannot be: it is at least 1, or -1")
     if values["max_length"] is None:
         raise ImmuneError("max_length is not set: give the tokens of the longest conversation")
     if values["model_name_or_path"] is None:
         raise ImmuneError("no model is set: give one with --model, or model_name_or_path=…")
+    if not values["lora_target_modules"]:
+        raise ImmuneError("lora_target_modules is not set: name the layers to adapt, or all-linear")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from immune_data.errors import ImmuneError
-from immune_train import processes
+from immune_train import processes, trl_backend
 from immune_train.config import Config
 from immune_train.order import blanks
 
@@ -109,21 +110,32 @@ def _outline(config: Config) -> tuple[int, int, int, str]:
     from peft import get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from immune_train import trl_backend
     from immune_train.backends import readable
 
     with readable(config.model_name_or_path):
         found = AutoConfig.from_pretrained(
             config.model_name_or_path, revision=config.model_revision
         )
-        with torch.device("meta"):  # without weights
-            base = AutoModelForCausalLM.from_config(found)
+    attention = {"attn_implementation": config.attn_implementation}
+    with torch.device("meta"):  # without weights
+        try:
+            base = AutoModelForCausalLM.from_config(
+                found, **(attention if config.attn_implementation else {})
+            )
+        except (ImportError, ValueError) as error:
+            raise ImmuneError(
+                f"{config.model_name_or_path} with attn_implementation="
+                f"{config.attn_implementation} cannot be used here: {str(error).splitlines()[0]}"
+            ) from None
     number = base.num_parameters()
-    linear = sum(
-        module.weight.numel()
+    head = base.get_output_embeddings()
+    layers = {
+        name: module.weight.numel()
         for name, module in base.named_modules()
-        if isinstance(module, torch.nn.Linear) and name != "lm_head"
-    )
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    _see_targets(config, {name.rpartition(".")[2] for name in layers})
+    linear = sum(layers.values())
     size = 4 if config.dtype == "float32" else 2
     size_of_linear = 0.5 + 1 / 64 if config.load_in_4bit else size
     with torch.device("meta"):
@@ -135,6 +147,19 @@ def _outline(config: Config) -> tuple[int, int, int, str]:
         round(linear * size_of_linear + (number - linear) * size),
         found.model_type,
     )
+
+
+def _see_targets(config: Config, known: set[str]) -> None:
+    """See that each layer to adapt is a linear one of the base."""
+    names = trl_backend.targets(config)
+    for name in [] if isinstance(names, str) else names:
+        if not any(name == one or name.endswith(f".{one}") for one in known):
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ImmuneError(
+                f"lora_target_modules names {name}, which is not a linear layer of the blocks of "
+                f"{config.model_name_or_path}: "
+                + (f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(known))}")
+            )
 
 
 def show(plan: Plan, config: Config) -> None:

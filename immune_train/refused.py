@@ -6,6 +6,7 @@ Each of their other settings acts. One of these is at the value that is in force
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data.errors import ImmuneError
@@ -165,6 +166,10 @@ NEEDS: dict[str, tuple[Callable[[Values], bool], str]] = {
     "lr_scheduler_kwargs": (
         lambda v: v["lr_scheduler_type"] not in ("constant", "constant_with_warmup"),
         "a constant learning rate has none",
+    ),
+    "model_revision": (
+        lambda v: not Path(v["model_name_or_path"]).is_dir(),
+        "it is for a model of the Hub, and the base is a folder",
     ),
     "optim_args": (
         lambda v: not v["optim"].startswith(("adamw_", "adafactor")) or "any" in v["optim"],

@@ -113,11 +113,12 @@ def _dataset(arguments: argparse.Namespace, settings: Config) -> Dataset:
 
 
 def _preflight(settings: Config, backend: str, dataset: Dataset, tokenizer: Any) -> Preflight:
-    from immune_train import plan, preflight
+    from immune_train import plan, preflight, rehearsal
     from immune_train.labels import Renderer
 
     seen = preflight.look(settings, dataset, Renderer(tokenizer))
     seen = replace(seen, plan=plan.make(settings, len(seen.train.rows), backend))
+    rehearsal.rehearse(settings, seen.plan)
     preflight.show(seen, settings)
     return seen
 

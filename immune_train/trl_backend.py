@@ -44,6 +44,12 @@ def load(config: Config) -> Any:
     return get_peft_model(base, adapter(config))
 
 
+def targets(config: Config) -> list[str] | str:
+    """The layers that are adapted: names, or all linear ones of the blocks."""
+    names = list(config.lora_target_modules)
+    return names[0] if names == ["all-linear"] else names
+
+
 def adapter(config: Config) -> Any:
     """What the adapter is, as peft wants it said."""
     from peft import LoraConfig
@@ -52,7 +58,7 @@ def adapter(config: Config) -> Any:
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules=list(config.lora_target_modules),
+        target_modules=targets(config),
         use_rslora=config.use_rslora,
         use_dora=config.use_dora,
         task_type="CAUSAL_LM",

@@ -65,7 +65,7 @@ def load(config: Config) -> Any:
             r=config.lora_r,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
-            target_modules=list(config.lora_target_modules),
+            target_modules=trl_backend.targets(config),
             use_rslora=config.use_rslora,
             use_dora=config.use_dora,
             use_gradient_checkpointing=checkpointing,
