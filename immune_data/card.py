@@ -264,7 +264,9 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
         f"{run['incidents']:,} incidents"
         for run in runs
     )
-    marker = settings["dag_marker"].replace("{limit}", str(settings["dag_limit"]))
+    # A recipe whose fit is the context says how much is shown, the others how much may be.
+    number = "N" if settings["dag_within_context"] else str(settings["dag_limit"])
+    marker = settings["dag_marker"].replace("{limit}", number)
     whose = {
         "any": "Any model's answer will do, whether or not it is the one that is used",
         "winner": "It is the answers that are used that must pass",
@@ -291,7 +293,9 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
         f"**Evidence.** At most {settings['dag_limit']:,} {settings['dag_unit']}, cut between "
         f"lines and then marked `{marker}`"
         + (
-            f"; less where the conversation would pass {settings['max_sequence_tokens']:,} tokens."
+            f", N being the tokens shown; less where the conversation would pass "
+            f"{settings['max_sequence_tokens']:,} tokens, and of a line of more than an eighth of "
+            "that the beginning."
             if settings["dag_within_context"]
             else f". Training contexts are taken to be {settings['max_sequence_tokens']:,} tokens."
         ),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,15 @@ from immune_data import chat, control_tokens, prompts
 from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS, Message, Prompt
 from immune_data.recipes import Length, Recipe
-from immune_data.tokens import count, cut
+from immune_data.tokens import count, cut, excerpt
 
 # The most tokens an answer takes for each unit of its length. Qwen2.5 reads a digit as a token, so
 # that a summary, which is full of times and addresses, takes twice what prose of its length does.
 _PROSE, _FIGURES = {"chars4": 1.0, "words": 2.0}, {"chars4": 2.25, "words": 4.0}
 _END = 2  # the answer's <|im_end|> and the line end after it
+
+# A line of the header that Slips writes over the events, or an empty one.
+_HEADER = re.compile(r"\s*(?:=+|(?:Incident|Source IP|Timeline|Threat Level):.*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Conversations:
     dag_limit: int
     dag_unit: str
     dag_marker: str
+    within_context: bool  # whether the context decides too; `dag_marker` then says what is shown
     neutralise: bool
     room: dict[str, int]  # by task: the tokens that the longest allowed answer takes
     layout: str
@@ -58,6 +63,7 @@ class Conversations:
             "neutralise": self.neutralise,
             "room": self.room,
             "layout": self.layout,
+            **({"fit": "context"} if self.within_context else {}),
         }
         text = json.dumps(decides, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -79,8 +85,20 @@ class Conversations:
         """As much of the DAG as the recipe's limit lets show."""
         if self.dag_unit == "tokens" and dag.tokens <= self.dag_limit:
             return dag
-        shown = cut(dag.text, self.dag_limit, self.dag_marker, self.dag_unit)
+        return self._cut(dag, self.dag_limit, self.dag_unit)
+
+    def _cut(self, dag: Counted, limit: int, unit: str = "tokens") -> Counted:
+        """As much of the DAG as a limit lets show, with a last line that says it is cut."""
+        if self.within_context:
+            shown = excerpt(dag.text, limit, self.dag_marker)
+        else:
+            shown = cut(dag.text, limit, self.dag_marker, unit)
         return Counted(shown, dag.tokens if shown == dag.text else count(shown))
+
+    @property
+    def nothing(self) -> Counted:
+        """What is shown of a DAG of which no line fits: the marker alone."""
+        return self._cut(Counted("\n" * 2, 1), 0)
 
     def messages(self, task: str, facts: dict[str, str], evidence: str) -> list[Message]:
         """The messages that ask for a task's answer."""
@@ -104,15 +122,14 @@ class Conversations:
         `answers` gives the tokens to leave for the answer of each task. Where there is not room
         enough even without the DAG, the marker stands alone.
         """
-        limit = shown.tokens
+        limit, nothing = shown.tokens, self.nothing.text
         for task, answer in answers.items():
             while (
                 over := self.prompt_tokens(task, facts, shown) + answer - context
-            ) > 0 and shown.text != self.dag_marker:
+            ) > 0 and shown.text != nothing:
                 # Where texts meet, tokens may join, so that a first cut can fall short.
                 limit = min(limit, shown.tokens) - over
-                text = cut(dag.text, limit, self.dag_marker)
-                shown = Counted(text, count(text))
+                shown = self._cut(dag, limit)
         return shown
 
     def shared(
@@ -157,7 +174,23 @@ class Conversations:
                     f"evidence, and the context holds {context}: shorten the incident's facts or "
                     "raise the context"
                 )
+            if evidence.text != dag.text and _shows_nothing(evidence.text):
+                raise ImmuneError(
+                    f"no event of the evidence's {dag.tokens:,} tokens fits the context of "
+                    f"{context:,} beside the prompt of task {task} and its longest answer, and "
+                    "nothing shown is nothing to assess: raise the context"
+                )
         return shown
+
+    def evidence_in(self, task: str, messages: Sequence[Message]) -> Counted | None:
+        """What messages show of a DAG; None for those that this recipe did not make."""
+        shown = self.prompts[task].evidence_in(messages)
+        return None if shown is None else Counted(shown, count(shown))
+
+
+def _shows_nothing(evidence: str) -> bool:
+    """Whether nothing stands between the header and the last line, which is the marker."""
+    return all(_HEADER.fullmatch(line) for line in evidence.split("\n")[:-1])
 
 
 def load(recipe: Recipe) -> Conversations:
@@ -181,7 +214,8 @@ def load(recipe: Recipe) -> Conversations:
         prompts=loaded,
         dag_limit=recipe.dag.limit,
         dag_unit=recipe.dag.unit,
-        dag_marker=recipe.dag_marker,
+        dag_marker=recipe.dag.marker if recipe.dag.within_context else recipe.dag_marker,
+        within_context=recipe.dag.within_context,
         neutralise=recipe.answers.cleaned,
         room={task: _room(task, getattr(recipe.gates, f"{task}_length")) for task in TASKS},
         layout=layout,

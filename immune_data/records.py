@@ -24,7 +24,6 @@ from immune_data.parallel import behind, in_order, release
 from immune_data.pipeline import appending
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
-from immune_data.tokens import count
 
 if TYPE_CHECKING:
     import duckdb
@@ -135,7 +134,7 @@ class Renderer:
         """Whether the answer is whole in the context when nothing of the evidence is shown."""
         if self.context is None:
             return True
-        marker = Counted(self.asking.dag_marker, count(self.asking.dag_marker))
+        marker = self.asking.nothing
         messages = self._messages(task, self.asking.facts(incident), marker, answer)
         return _measure(messages, marker, answer).total <= self.context
 

@@ -34,6 +34,10 @@ _WORDS = 1 << 17
 _WORD_LENGTH = 64
 _AT_ONCE = 64
 
+# A line is shortened to no fewer tokens than these, and looked at for as many characters of each.
+_SHORTENED = 32
+_CHARACTERS = 16
+
 
 @cache
 def encoding():
@@ -139,6 +143,53 @@ def cut(text: str, limit: int, marker: str, unit: str = "tokens") -> str:
         kept = text[: kept_to + end]
         end = rest.find("\n", end) + 1
     return kept + marker
+
+
+def excerpt(text: str, limit: int, marker: str) -> str:
+    """What to show of a text in `limit` tokens: its lines, and a last one that says how much it is.
+
+    That line is `marker`, `{limit}` in it the number of tokens shown, its own included. Lines are
+    shown from the first on. One that takes more than an eighth of the limit is shown by its
+    beginning, so that it does not hide those after it. A text within the limit comes back as it
+    is. When not even the first line fits, the marker stands alone.
+    """
+    if _fits(text, limit):
+        return text
+    budget = limit - count(marker.replace("{limit}", str(limit)))
+    longest = max(_SHORTENED, limit // 8)
+    shown, used = [], 0
+    for segment, size in _sized(text, "tokens"):
+        if size > longest or not segment.endswith("\n"):
+            segment = _beginning(segment, longest)
+            size = count(segment)
+        if used + size > budget:
+            break
+        shown.append(segment)
+        used += size
+    number, before = used, -1
+    while number != before:  # the number is counted as well, and has more digits when it is larger
+        number, before = used + count(marker.replace("{limit}", str(number))), number
+    return "".join(shown) + marker.replace("{limit}", str(number))
+
+
+def _fits(text: str, limit: int) -> bool:
+    used = 0
+    for _, size in _sized(text, "tokens"):
+        used += size
+        if used > limit:
+            return False
+    return True
+
+
+def _beginning(segment: str, tokens: int) -> str:
+    """The first line of a segment, or as much of it as some `tokens` hold."""
+    line = segment.partition("\n")[0]
+    start = unicodedata.normalize("NFC", line[: tokens * _CHARACTERS])
+    ids = encoding().encode_ordinary(start)
+    if len(ids) <= tokens and len(start) == len(line):
+        return line + "\n"
+    kept = encoding().decode_bytes(ids[: tokens - 2]).decode(errors="ignore")
+    return f"{kept.rstrip()} …\n"
 
 
 def _sized(text: str, unit: str) -> Iterator[tuple[str, int]]:

@@ -171,6 +171,8 @@ def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, An
         "finish": given.finish,
         "tokens": given.tokens,
         "max_tokens": given.limit,
+        "dag_tokens": question.dag_tokens,
+        "dag_tokens_shown": question.dag_tokens_shown,
         "prompt_tokens": given.prompt_tokens,
         "evaluated_tokens": given.evaluated_tokens,
         "prefill_seconds": round(given.prefill_seconds, 3),

@@ -68,7 +68,11 @@ class Incident(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Question:
-    """One task's prompt: its messages, its token ids, and what of the evidence it shows."""
+    """One task's prompt: its messages, its token ids, and what of the evidence it shows.
+
+    A record does not say how long its evidence was, if it was cut, and of another recipe's prompt
+    it is not known what is evidence.
+    """
 
     incident_id: str
     task: str
@@ -118,11 +122,18 @@ class Asker:
 
     def from_record(self, record: Mapping[str, Any]) -> Question:
         """The question that an emitted record asks: all its messages but the answer."""
-        messages = [Message(turn["role"], turn["content"]) for turn in record["messages"]]
-        return self._question(record["incident_id"], record["task"], messages[:-1])
+        *messages, _ = (Message(turn["role"], turn["content"]) for turn in record["messages"])
+        shown = self._conversations.evidence_in(record["task"], messages)
+        return self._question(
+            record["incident_id"],
+            record["task"],
+            messages,
+            dag_tokens=shown.tokens if shown and record.get("dag_truncated") is False else None,
+            dag_tokens_shown=shown.tokens if shown else None,
+        )
 
     def _question(
-        self, incident_id: str, task: str, messages: list[Message], **shown: int
+        self, incident_id: str, task: str, messages: list[Message], **shown: int | None
     ) -> Question:
         return Question(incident_id, task, messages, prompt_ids(messages), self.room[task], **shown)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -26,11 +27,13 @@ from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS, tokenizer
 from immune_data import control_tokens, recipes
 from immune_data.emit import emit
 from immune_data.errors import ImmuneError
+from immune_data.tokens import count
 
 RECIPE = "unified-clean"
 CONTEXT = 4096
 DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
-MARKER = "[truncated: showing first ~3500 tokens of full DAG]"
+CUT = "[truncated: showing first ~"
+MARKER = re.compile(r"\n\[truncated: showing first ~(\d+) tokens of full DAG\]\Z")
 GATES = {"summary": 4, "cause": 14, "risk": 10}
 ADDED = (*SPECIAL_TOKENS, *OTHER_ADDED_TOKENS)
 
@@ -194,13 +197,15 @@ def test_hostile_evidence_and_answers_stay_exact(tmp_path: Path) -> None:
     found = assert_clean(source, emitted(source, tmp_path / "out"))
     assert {row["incident_id"] for rows in found.values() for row in rows} == set(evidence)
     for row in found["train"] + found["eval"]:
-        shown = control_tokens.unescape(row["messages"][-2]["content"])
-        full = evidence[row["incident_id"]]
+        shown = row["messages"][-2]["content"]
+        full = control_tokens.escape(evidence[row["incident_id"]])
+        assert control_tokens.unescape(full) == evidence[row["incident_id"]]
         if row["dag_truncated"]:
-            assert shown.endswith("\n" + MARKER)
-            shown = shown.removesuffix(MARKER)
-            head = full[: full.index("\n") + 1]
-            assert full.startswith(shown[shown.index(head) :])
+            shown = shown[shown.index("10:00 - seen\n") :]
+            assert int(MARKER.search(shown)[1]) == count(shown)
+            lines = MARKER.sub("", shown).split("\n")
+            for line, of in zip(lines, full.split("\n"), strict=False):
+                assert line == of or (line.endswith(" …") and of.startswith(line[:-2]))
         else:
             assert shown.endswith(full)
     assert any(row["dag_truncated"] for row in found["train"])
@@ -389,7 +394,7 @@ def test_what_fits_no_context_is_emitted_with_a_warning_and_without_end(
     assert done.returncode == 0, done.stderr
     shown = query(
         out,
-        f"select incident_id, task, tokens <= {context}, contains(messages[-2].content, '{MARKER}')"
+        f"select incident_id, task, tokens <= {context}, contains(messages[-2].content, '{CUT}')"
         " from conversations",
         "whole",
     )

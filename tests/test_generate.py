@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from corpus import query
 from edge import incident, random_gguf
 
 from immune_data import answer_parts, control_tokens
@@ -149,7 +150,39 @@ def test_evidence_is_cut_to_leave_room(context: int) -> None:
             assert used <= context
             if recipe not in ("unified-edge",):
                 assert question.dag_tokens_shown == 3500 or used > context - 60
-            assert "[truncated: showing first ~3500 tokens of full DAG]" in str(question.messages)
+            said = 3500 if recipe in ("unified-v2", "published") else question.dag_tokens_shown
+            marker = f"[truncated: showing first ~{said} tokens of full DAG]"
+            assert marker in question.messages[-1].content
+
+
+@pytest.mark.parametrize("recipe", ["unified-clean", "unified-edge"])
+def test_one_endless_line_does_not_hide_the_events_after_it(recipe: str) -> None:
+    whole = incident(lines=40)["dag_analysis"]
+    endless = "• 09:59 - Scan of ports " + ", ".join(map(str, range(20_000))) + " [HIGH]\n"
+    header, mark, events = whole.partition("• ")
+    for question in Asker(recipe).questions(
+        asked(recipe, dag_analysis=header + endless + mark + events), TASKS
+    ):
+        prompt = question.messages[-1].content
+        assert f"{mark}{events}" in prompt
+        assert "Scan of ports 0, 1, 2" in prompt
+        assert f"showing first ~{question.dag_tokens_shown} tokens" in prompt
+        assert len(question.ids) + question.room <= 4096
+
+
+@pytest.mark.parametrize("recipe", ["unified-clean", "unified-edge", "unified-v2", "published"])
+def test_nothing_shown_is_refused_and_not_assessed(recipe: str) -> None:
+    """With too small a context, however much of the header would fit."""
+    whole, refused = asked(recipe, lines=900), 0
+    for context in range(400, 1800, 13):
+        try:
+            (question,) = Asker(recipe, context).questions(whole, ["risk"])
+        except ImmuneError as error:
+            refused += "nothing shown is nothing to assess: raise the context" in str(error)
+            continue
+        assert "• 10:00 - Event to" in question.messages[-1].content
+        assert len(question.ids) + question.room <= context
+    assert refused
 
 
 def test_evidence_first_shares_nearly_all() -> None:
@@ -179,6 +212,7 @@ def test_all_tasks_as_json(gguf: Path, file: Path, capsys: pytest.CaptureFixture
     risk = found["answers"]["risk"]
     assert risk["finish"] in ("stop", "wound_up")
     assert None not in risk["fields"].values()
+    assert 0 < risk["dag_tokens_shown"] == risk["dag_tokens"]
     # What the tasks share is evaluated once.
     first, *others = found["answers"].values()
     assert first["evaluated_tokens"] == first["prompt_tokens"]
@@ -447,6 +481,9 @@ def test_a_file_of_records_is_answered_and_gone_on_with(
     assert [(row["incident_id"], row["task"]) for row in rows] == [
         (record["incident_id"], record["task"]) for record in some
     ]
+    for row, record in zip(rows[1:], some[1:], strict=True):
+        assert row["dag_tokens_shown"] > 0
+        assert (row["dag_tokens"] is None) == record["dag_truncated"]
     again = tmp_path / "again.jsonl"
     run(capsys, *arguments[:5], again, *arguments[6:])
     timed = ("prefill_seconds", "generation_seconds", "evaluated_tokens")
@@ -506,3 +543,27 @@ def test_help_and_prompts_need_no_heavy_module() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("recipe", ["unified-clean", "unified-edge", "unified-v2"])
+def test_what_a_record_shows_of_its_evidence_is_known(
+    sample_out: Callable[[str], Path], recipe: str
+) -> None:
+    out = sample_out(recipe)
+    shown = query(
+        out,
+        "select line, dag_tokens, dag_tokens_shown from conversations where split = 'eval'"
+        " order by line",
+        recipe,
+    )
+    asker, other = (
+        Asker(recipe),
+        Asker("unified-clean" if recipe == "unified-edge" else "unified-edge"),
+    )
+    for record, (_, whole, tokens) in zip(records(out, recipe), shown, strict=True):
+        question = asker.from_record(record)
+        assert question.dag_tokens_shown == tokens
+        assert question.dag_tokens == (None if record["dag_truncated"] else whole)
+        if recipe != "unified-v2":
+            assert f"~{tokens} tokens of full DAG" in str(question.messages) or tokens == whole
+        assert other.from_record(record).dag_tokens_shown is None

@@ -184,6 +184,50 @@ def test_blank_lines_go_with_the_cut_as_lines() -> None:
     assert tokens.cut(text, 11, "x") == "a\n\n \n\nx"
 
 
+# Excerpts
+
+SAYS = "[showing ~{limit} tokens]"
+
+
+@given(text=texts, limit=st.integers(1, 200), marker=st.sampled_from([SAYS, "[cut]", "é {limit}"]))
+@settings(max_examples=300)
+def test_the_laws_of_excerpts(text: str, limit: int, marker: str) -> None:
+    shown = tokens.excerpt(text, limit, marker)
+    if whole(text) <= limit:
+        assert shown == text
+        return
+    *lines, last = shown.split("\n")
+    assert last == marker.replace("{limit}", str(whole(shown)))
+    assert lines == [] or whole(shown) <= limit
+    for line, of in zip(lines, text.split("\n"), strict=False):
+        begun = unicodedata.normalize("NFC", of).startswith(line.removesuffix("…").rstrip())
+        assert line == of or (line.endswith(" …") and begun)
+
+
+@given(
+    before=st.integers(0, 8),
+    endless=st.sampled_from(["port 443, ", "日本語", "a1", "=", "e\u0301 ", "🦙"]),
+    times=st.integers(300, 9000),
+    limit=st.integers(150, 1200),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_endless_line_does_not_hide_what_follows(
+    before: int, endless: str, times: int, limit: int
+) -> None:
+    first = [f"• 10:{i:02} - seen\n" for i in range(before)]
+    after = [f"• 11:{i:02} - seen\n" for i in range(60)]
+    text = "".join([*first, f"• 10:30 - {endless * times}\n", *after])
+    if whole(text) <= limit:
+        return
+    shown = tokens.excerpt(text, limit, SAYS)
+    assert whole(shown) <= limit
+    assert "".join(first) in shown
+    assert after[0] in shown
+    # No room is wasted: one more line would not fit.
+    left = [line for line in after if line not in shown]
+    assert not left or whole(shown) + whole(left[0]) > limit - 1
+
+
 # Real texts
 
 

@@ -14,7 +14,9 @@ text.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -55,6 +57,28 @@ class Prompt:
             Message(role, _PLACEHOLDER.sub(lambda match: values[match[1]], template))
             for role, template in self.templates
         ]
+
+    def evidence_in(self, messages: Sequence[Message]) -> str | None:
+        """The evidence that messages of this prompt hold; None for others."""
+        if [message.role for message in messages] != [role for role, _ in self.templates]:
+            return None
+        found = None
+        for message, (_, template) in zip(messages, self.templates, strict=True):
+            if (match := _filled(template).fullmatch(message.content)) is None:
+                return None
+            found = match.groupdict().get("evidence", found)
+        return found
+
+
+@cache
+def _filled(template: str) -> re.Pattern[str]:
+    """What a template becomes: a fact is one line, the evidence as many as there are."""
+    texts = _PLACEHOLDER.split(template)
+    pattern = re.escape(texts[0])
+    for name, text in zip(texts[1::2], texts[2::2], strict=True):
+        pattern += "(?P<evidence>(?s:.*))" if name == "evidence" else ".*"
+        pattern += re.escape(text)
+    return re.compile(pattern)
 
 
 def files(folder: Path, layout: str = LAYOUTS[0]) -> list[Path]:
