@@ -118,8 +118,8 @@ def _preflight(settings: Config, backend: str, dataset: Dataset, tokenizer: Any)
 
     seen = preflight.look(settings, dataset, Renderer(tokenizer))
     seen = replace(seen, plan=plan.make(settings, len(seen.train.rows), backend))
-    rehearsal.rehearse(settings, seen.plan)
     preflight.show(seen, settings)
+    rehearsal.rehearse(settings, seen.plan)
     return seen
 
 

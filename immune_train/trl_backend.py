@@ -23,13 +23,8 @@ def load(config: Config) -> Any:
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM, set_seed
 
+    check(config)
     cuda = torch.cuda.is_available()
-    wants = config.load_in_4bit or "8bit" in config.optim
-    if wants and not (cuda and importlib.util.find_spec("bitsandbytes")):
-        raise ImmuneError(
-            f"config {config.name} wants 4-bit weights or an 8-bit optimiser, which need CUDA and "
-            "bitsandbytes: take --config tiny, or set load_in_4bit=false and optim=adamw_torch"
-        )
     set_seed(config.seed)
     base = AutoModelForCausalLM.from_pretrained(
         config.model_name_or_path,
@@ -42,6 +37,22 @@ def load(config: Config) -> Any:
     base.config.use_cache = False
     set_seed(config.seed)
     return get_peft_model(base, adapter(config))
+
+
+def check(config: Config) -> None:
+    """See that what the settings want of bitsandbytes can be had.
+
+    Raises:
+        ImmuneError: 4 bits or 8-bit optimisers are wanted without CUDA and bitsandbytes.
+    """
+    import torch
+
+    wants = config.load_in_4bit or "8bit" in config.optim
+    if wants and not (torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes")):
+        raise ImmuneError(
+            f"config {config.name} wants 4-bit weights or an 8-bit optimiser, which need CUDA and "
+            "bitsandbytes: take --config tiny, or set load_in_4bit=false and optim=adamw_torch"
+        )
 
 
 def targets(config: Config) -> list[str] | str:

@@ -52,6 +52,21 @@ def test_what_cannot_be_is_refused_by_a_dry_run(
     assert "\n" not in said
 
 
+def test_what_needs_cuda_is_refused_below_the_report(
+    training_out: Callable[[str], Path],
+    tiny_model: Path,
+    refused: Callable[..., str],
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is CUDA")
+    out = training_out("unified-clean")
+    for setting in ("load_in_4bit=true", "optim=adamw_8bit"):
+        given = ["--config", "tiny", "--model", tiny_model, "--data", out, "--dry-run", setting]
+        assert "which need CUDA and bitsandbytes" in refused(sft.main, *given)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
