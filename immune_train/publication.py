@@ -28,6 +28,7 @@ import immune_data
 from immune_data import manifest, staging
 from immune_data.errors import CheckFailed, ImmuneError
 from immune_data.publication import CARD, files
+from immune_train import merge
 from immune_train import run as runs
 from immune_train.export import MODELFILE, RECORD
 from immune_train.modelfile import TEMPLATE
@@ -92,12 +93,8 @@ def read(folder: Path, gguf: Path | None) -> Run:
     """
     if not (folder / runs.SUMMARY).is_file():
         raise ImmuneError(runs.unfinished(folder))
-    for part, file in ((runs.ADAPTER, "adapter_config.json"), (runs.MERGED, "config.json")):
-        if not (folder / part / file).is_file():
-            raise ImmuneError(
-                f"{folder / part} is missing or not whole: make it with "
-                f"`python -m immune_train.merge --run {folder}`"
-            )
+    summary = _object(folder / runs.SUMMARY)
+    _whole(folder, summary)
     exported: dict[str, Any] = {}
     if gguf is None and (folder / runs.GGUF / RECORD).is_file():
         gguf = folder / runs.GGUF
@@ -105,7 +102,7 @@ def read(folder: Path, gguf: Path | None) -> Run:
         exported = _exported(gguf, folder / runs.MERGED)
     return Run(
         folder,
-        _object(folder / runs.SUMMARY),
+        summary,
         *(
             _object(folder / name) if (folder / name).is_file() else {}
             for name in (runs.DATASET, runs.ENVIRONMENT, SCORES)
@@ -113,6 +110,31 @@ def read(folder: Path, gguf: Path | None) -> Run:
         gguf,
         exported,
     )
+
+
+def _whole(folder: Path, summary: dict[str, Any]) -> None:
+    """See that a run came to its end, and holds an adapter and a model that was merged from it."""
+    plan = (summary.get("preflight") or {}).get("plan") or {}
+    steps, planned = summary.get("steps"), plan.get("steps")
+    if steps and planned and steps < planned:
+        raise CheckFailed(
+            f"the run in {folder} was stopped after {steps:,} of {planned:,} steps: train it to "
+            "its end"
+        )
+    again = f"`python -m immune_train.merge --run {folder}`"
+    for part, patterns, cure in (
+        (runs.ADAPTER, runs.ADAPTER_FILES, "train the run again, to another --output"),
+        (runs.MERGED, ("config.json", "model*.safetensors"), f"make it with {again}"),
+    ):
+        if not all(any((folder / part).glob(pattern)) for pattern in patterns):
+            raise ImmuneError(f"{folder / part} is missing or not whole: {cure}")
+    if (folder / runs.MERGED / merge.RECORD).is_file() and not merge.of(
+        folder / runs.ADAPTER, folder / runs.MERGED
+    ):
+        raise CheckFailed(
+            f"{folder / runs.MERGED} was merged from another adapter than {folder / runs.ADAPTER}: "
+            f"make it again with {again}"
+        )
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -369,11 +369,29 @@ def test_the_repository_is_a_model_and_private_if_asked(copied: Path, hub: HubSe
 # What it refuses
 
 
+def stopped(folder: Path) -> None:
+    summary = json.loads((folder / "run.json").read_text())
+    summary |= {"steps": 9, "preflight": {"plan": {"steps": 10}}}
+    (folder / "run.json").write_text(json.dumps(summary))
+
+
+def unweighed(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / f"{name}.safetensors").unlink()
+
+
+def otherwise_merged(folder: Path) -> None:
+    (folder / "merged_16bit" / "merge.json").write_text('{"adapter": {}, "difference": {}}')
+
+
 @pytest.mark.parametrize(
     ("spoil", "says", "code"),
     [
         (lambda folder: shutil.rmtree(folder), "does not exist", 2),
-        (lambda folder: (folder / "run.json").unlink(), "holds no finished run", 2),
+        (lambda folder: (folder / "run.json").unlink(), "is not finished", 2),
+        (stopped, "was stopped after 9 of 10 steps", 1),
+        (unweighed("adapter/adapter_model"), "adapter is missing or not whole", 2),
+        (unweighed("merged_16bit/model"), "merged_16bit is missing or not whole", 2),
+        (otherwise_merged, "was merged from another adapter", 1),
         (lambda folder: (folder / "run.json").write_text("[]"), "not as the run wrote it", 2),
         (lambda folder: shutil.rmtree(folder / "adapter"), "adapter is missing", 2),
         (lambda folder: shutil.rmtree(folder / "merged_16bit"), "immune_train.merge", 2),
