@@ -46,6 +46,15 @@ DECIDED: dict[str, Any] = {
 class RunArguments:
     """What neither TRL nor transformers has a setting for."""
 
+    name: str | None = field(
+        default=None, metadata={"help": "the run's name (default: the config's)"}
+    )
+    data: str = field(default="data", metadata={"help": "folder of the artifacts"})
+    dataset: str | None = field(
+        default=None, metadata={"help": "the dataset, if it is not the recipe's in that folder"}
+    )
+    train: str | None = field(default=None, metadata={"help": "JSONL to train on, with eval"})
+    eval: str | None = field(default=None, metadata={"help": "JSONL to measure on, with train"})
     recipe: str = field(
         default="unified-clean", metadata={"help": "the dataset's recipe, or the config on the Hub"}
     )
@@ -219,7 +228,10 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
     arguments = ["--output_dir", "unused"] if "output_dir" not in given else []
     for key, value in given.items():
         if value not in (None, []):  # an argument parser knows of neither
-            arguments += [f"--{key}", *map(_text, value if isinstance(value, list) else [value])]
+            if isinstance(value, list):
+                arguments += [f"--{key}", *map(_text, value)]
+            else:
+                arguments.append(f"--{key}={_text(value)}")
     values = vars(parser.parse_args(arguments))
     values["output_dir"] = given.get("output_dir")
     for key, value in given.items():
@@ -231,10 +243,11 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
     if "eval_on_start" not in given:  # so that every run that measures has its baseline
         values["eval_on_start"] = _plain(values["eval_strategy"]) != "no"
         origins["eval_on_start"] = "immune_train"
+    values["name"] = values["name"] or Path(name).stem
     for key in values:
         origins.setdefault(key, _DEFAULT)
     _check(values)
-    return Config(Path(name).stem, {key: _plain(value) for key, value in values.items()}, origins)
+    return Config(values["name"], {key: _plain(value) for key, value in values.items()}, origins)
 
 
 def defaults() -> dict[str, Any]:
@@ -387,6 +400,12 @@ def _check(values: dict[str, Any]) -> None:
             raise ImmuneError(f"{key}={value} cannot be: it is more than 0")
     if values["max_steps"] < 1 and values["max_steps"] != -1:
         raise ImmuneError(f"max_steps={values['max_steps']} cannot be: it is at least 1, or -1")
+    if "/" in values["name"]:
+        raise ImmuneError(f"name={values['name']} cannot be a folder's name: leave out the /")
+    if (values["train"] is None) != (values["eval"] is None):
+        raise ImmuneError("--train and --eval go together: give both files")
+    if values["train"] and values["dataset"]:
+        raise ImmuneError("--dataset and --train are two datasets: give one of them")
     if values["max_length"] is None:
         raise ImmuneError("max_length is not set: give the tokens of the longest conversation")
     if values["model_name_or_path"] is None:

@@ -41,8 +41,9 @@ _LIBRARIES = (
 )
 
 
-# Settings of what follows training, in which a run may go on otherwise than it was begun.
-_AFTERWARDS = ("merge", "gguf")
+# Settings in which a run may go on otherwise than it was begun: what follows training, and where
+# the dataset lies now, which its manifest knows again.
+_AFTERWARDS = ("merge", "gguf", "data", "dataset")
 
 
 def look(folder: Path, config: Config, *, resume: bool) -> None:

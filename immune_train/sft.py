@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from immune_train.preflight import Preflight
 
 
+DEFAULT = "unified-clean"
+
+
 def parser() -> argparse.ArgumentParser:
     made = cli.parser(
         "immune_train.sft",
@@ -34,23 +38,25 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--config",
-        default="unified-clean",
-        help="a shipped config or the path of a .yaml file (default: unified-clean)",
+        help=f"a shipped config or the path of a .yaml file (default: {DEFAULT})",
     )
-    made.add_argument("--train", type=Path, help="JSONL to train on, with --eval")
-    made.add_argument("--eval", type=Path, help="JSONL to measure on, with --train")
+    made.add_argument("--train", help="JSONL to train on, with --eval")
+    made.add_argument("--eval", help="JSONL to measure on, with --train")
     made.add_argument(
         "--dataset",
         help="ORG/NAME[:CONFIG][@REV] on the Hub, or a folder that holds an emitted or published "
         "dataset (default: what the config's recipe emitted to --data)",
     )
-    made.add_argument(
-        "--data", type=Path, default=Path("data"), help="folder of the artifacts (default: data)"
-    )
+    made.add_argument("--data", help="folder of the artifacts (default: data)")
     made.add_argument("--model", help="base model: a folder or a model of the Hub")
     made.add_argument("--backend", choices=("auto", "unsloth", "trl"), help="see the config")
     made.add_argument("--output", type=Path, help="folder of the run (default: DATA/models/CONFIG)")
-    made.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    made.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint of the run in --output, with the settings that it "
+        "was begun with",
+    )
     made.add_argument(
         "--dry-run", action="store_true", help="say what would be trained on, and stop"
     )
@@ -60,26 +66,20 @@ def parser() -> argparse.ArgumentParser:
 
 def command(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    if (arguments.train is None) != (arguments.eval is None):
-        raise ImmuneError("--train and --eval go together: give both files")
-    if arguments.train and arguments.dataset:
-        raise ImmuneError("--dataset and --train are two datasets: give one of them")
     from immune_train import backends, config, processes, refused, run
 
     processes.check()
-    overrides = list(arguments.settings)
-    overrides += [f"model_name_or_path={arguments.model}"] if arguments.model else []
-    overrides += [f"backend={arguments.backend}"] if arguments.backend else []
-    backend = backends.choose(_backend(arguments.config, overrides))
-    settings = config.load(arguments.config, overrides)
+    name, overrides = _asked(arguments)
+    backend = backends.choose(_backend(name, overrides))
+    settings = config.load(name, overrides)
     refused.check(settings, config.defaults(), backend)
-    output = arguments.output or arguments.data / "models" / settings.name
+    output = arguments.output or Path(settings.data) / "models" / settings.name
     with _quiet_unless_first():
         if arguments.resume:
             run.look(output, settings, resume=True)
             if run.trained(output):
-                return _finish(settings, output, arguments)
-        dataset = _dataset(arguments, settings)
+                return _finish(settings, output)
+        dataset = _dataset(settings)
         tokenizer = backends.tokenizer(settings)
         seen = _preflight(settings, backend, dataset, tokenizer)
         run.look(output, settings, resume=arguments.resume)
@@ -87,6 +87,37 @@ def command(arguments: argparse.Namespace) -> int:
             print("nothing was trained: leave --dry-run out to train")
             return 0
         return _train(settings, backend, dataset, tokenizer, seen, output, arguments)
+
+
+def _asked(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """The config and the settings over it; of a run that goes on, the config that it wrote down.
+
+    Raises:
+        ImmuneError: that run is of another config than is named.
+    """
+    from immune_train import config, run
+
+    keys = {"model": "model_name_or_path"}
+    given = {
+        keys.get(key, key): getattr(arguments, key)
+        for key in ("model", "backend", "data", "dataset", "train", "eval")
+    }
+    quoted = (f"{k}={json.dumps(v)}" for k, v in given.items() if v is not None)
+    overrides = [*arguments.settings, *quoted]
+    name = arguments.config or DEFAULT
+    if not arguments.resume:
+        return name, overrides
+    folder = arguments.output or Path(given["data"] or "data") / "models" / Path(name).stem
+    if not (folder / run.CONFIG).is_file():
+        raise ImmuneError(f"{folder} holds no run to go on with: leave --resume out")
+    begun = str(folder / run.CONFIG)
+    of = config.load(begun).name
+    if arguments.config and Path(name).stem not in (of, Path(run.CONFIG).stem):
+        raise ImmuneError(
+            f"{folder} holds a run of config {of}, not of {name}: leave --config out to go on with "
+            "it, or name another --output"
+        )
+    return begun, overrides
 
 
 def _backend(name: str, overrides: Sequence[str]) -> str:
@@ -97,19 +128,19 @@ def _backend(name: str, overrides: Sequence[str]) -> str:
     wanted = given.get("backend", "auto")
     for override in overrides:
         key, _, value = override.partition("=")
-        wanted = value if key == "backend" else wanted
+        wanted = value.strip(" \"'") if key == "backend" else wanted
     return str(wanted)
 
 
-def _dataset(arguments: argparse.Namespace, settings: Config) -> Dataset:
+def _dataset(settings: Config) -> Dataset:
     from immune_train import dataset
 
-    if arguments.train:
-        return dataset.from_files(arguments.train, arguments.eval)
-    if arguments.dataset:
+    if settings.train:
+        return dataset.from_files(Path(settings.train), Path(settings.eval))
+    if settings.dataset:
         with cli.progress() as report:
-            return dataset.from_hub(arguments.dataset, settings.recipe, report)
-    return dataset.from_folder(arguments.data / "sft" / settings.recipe)
+            return dataset.from_hub(settings.dataset, settings.recipe, report)
+    return dataset.from_folder(Path(settings.data) / "sft" / settings.recipe)
 
 
 def _preflight(settings: Config, backend: str, dataset: Dataset, tokenizer: Any) -> Preflight:
@@ -151,8 +182,8 @@ def _train(
             state = run.state(last)
             kept = _kept(settings, state, last)
             summary = _summary(settings, backend, dataset, seen, state, kept)
-            if arguments.dataset and not Path(arguments.dataset).is_dir():
-                summary["dataset"] = arguments.dataset
+            if settings.dataset and not Path(settings.dataset).is_dir():
+                summary["dataset"] = settings.dataset
             finish.keep(output, kept, tokenizer)
             finish.trained(output, summary, seen.eval.rows)
         if stopped or not last:
@@ -160,13 +191,13 @@ def _train(
             state = run.state(saved) if saved else {"global_step": 0, "max_steps": 0}
             how = (
                 f"after step {state['global_step']:,} of {state['max_steps']:,}, which is saved: "
-                f"go on with {_again(output, arguments)} and the settings you gave"
+                f"go on with {_again(output)}"
             )
             if not stopped:
                 raise CheckFailed(f"training ended {how}")
             print(f"stopped {how}", file=sys.stderr)
             return 128 + stopped
-    return _finish(settings, output, arguments)
+    return _finish(settings, output)
 
 
 def _loop(
@@ -253,7 +284,7 @@ def _losses(state: dict[str, Any], step: int) -> dict[str, float | None]:
     return {"loss": losses.get("eval_loss"), **by_task}
 
 
-def _finish(settings: Config, output: Path, arguments: argparse.Namespace) -> int:
+def _finish(settings: Config, output: Path) -> int:
     """Make what follows training; what goes wrong there is not lost with it."""
     from immune_train import finish, processes, run
 
@@ -261,7 +292,7 @@ def _finish(settings: Config, output: Path, arguments: argparse.Namespace) -> in
         return 0
     with staging.locked(output):
         run.go_on(output, settings)
-        saved = f"the adapter is trained and saved: go on with {_again(output, arguments)}"
+        saved = f"the adapter is trained and saved: go on with {_again(output)}"
         try:
             finish.finish(output, settings)
         except ImmuneError as error:
@@ -273,9 +304,9 @@ def _finish(settings: Config, output: Path, arguments: argparse.Namespace) -> in
     return 0
 
 
-def _again(output: Path, arguments: argparse.Namespace) -> str:
-    command = ("python", "-m", "immune_train.sft", "--config", arguments.config)
-    return f"`{shlex.join([*command, '--output', str(output), '--resume'])}`"
+def _again(output: Path) -> str:
+    command = ("python", "-m", "immune_train.sft", "--output", str(output), "--resume")
+    return f"`{shlex.join(command)}`"
 
 
 @contextmanager

@@ -122,11 +122,15 @@ def test_the_files_of_a_run_are_as_readable_as_the_umask_says(
             assert path.stat().st_mode & 0o777 == 0o666 & ~umask, path
 
 
-def test_the_settings_of_a_run(whole: Path, tiny_model: Path) -> None:
+def test_the_settings_of_a_run(
+    whole: Path, tiny_model: Path, training_out: Callable[[str], Path]
+) -> None:
     text = (whole / "config.yaml").read_text(encoding="utf-8")
     again = config.load(str(whole / "config.yaml"))
-    given = config.load("tiny", [*SETTINGS, f"model_name_or_path={tiny_model}"])
+    asked = [f"model_name_or_path={tiny_model}", f"data={training_out(CLEAN)}"]
+    given = config.load("tiny", [*SETTINGS, *asked])
     assert again.values == given.values
+    assert (again.name, again.data) == ("tiny", str(training_out(CLEAN)))
     assert "learning_rate: 0.01  # command line" in text
     assert "seed: 42  # unified-v2.yaml" in text
     assert "max_length: 4096  # unified-v2.yaml" in text
@@ -261,12 +265,13 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert run.last_checkpoint(output).name == f"checkpoint-{step}"
     assert not (output / "run.json").exists()
     assert not (output / "adapter").exists()
-    assert sft.main(command(output, "merge=false", "--resume")) == 0
+    # It knows what it was given, and from where its dataset was.
+    assert sft.main(["--resume", "--output", str(output)]) == 0
     assert digests(output)[ADAPTER] == digests(whole)[ADAPTER]
     assert (output / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     assert digests(output)["curves.svg"] == digests(whole)["curves.svg"]
     one, other = (json.loads((folder / "run.json").read_text()) for folder in (output, whole))
-    for key in ("steps", "best_step", "eval"):
+    for key in ("name", "steps", "best_step", "eval", "baseline"):
         assert one[key] == other[key]
     assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-6)
 
@@ -315,7 +320,13 @@ def test_a_run_is_not_overwritten_nor_gone_on_with_as_another(
     files = ["--train", str(write(tmp_path / "t", [record()]))]
     files += ["--eval", str(write(tmp_path / "e", [record(incident_id="b")]))]
     said = refused(sft.main, "--resume", *files, *command(output))
+    assert f"{output / 'config.yaml'} is of another run, with another eval" in said
+    said = refused(sft.main, "--resume", "--output", output, "--config", "unified-v1")
+    assert f"{output} holds a run of config tiny, not of unified-v1" in said
+    (output / "dataset.json").write_text("{}")
+    said = refused(sft.main, "--resume", "--output", output)
     assert f"{output / 'dataset.json'} is of another run" in said
+    shutil.copy(whole / "dataset.json", output)
     assert "holds no run to go on with" in refused(
         sft.main, *command(tmp_path / "other", "--resume")
     )
