@@ -29,6 +29,7 @@ class Plan:
     base_bytes: int
     adapter_bytes: int | None
     architecture: str
+    vocabulary: int
     backend: str
     hardware: str
 
@@ -62,7 +63,7 @@ def make(config: Config, rows: int, backend: str) -> Plan:
     steps = (
         config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * an_epoch)
     )
-    base, trained, rounded, architecture = _outline(config)
+    base, trained, rounded, found = _outline(config)
     state = next((size for name, size in _STATES.items() if config.optim.startswith(name)), None)
     return Plan(
         steps=steps,
@@ -73,7 +74,8 @@ def make(config: Config, rows: int, backend: str) -> Plan:
         trained_parameters=trained,
         base_bytes=rounded,
         adapter_bytes=None if state is None else trained * (4 + 4 + state),  # float32, gradients
-        architecture=architecture,
+        architecture=found.model_type,
+        vocabulary=found.vocab_size,
         backend=backend,
         hardware=run.hardware(),
     )
@@ -104,8 +106,8 @@ def _warmup(config: Config, steps: int) -> int:
     return math.ceil(given * steps) if given < 1 else int(given)
 
 
-def _outline(config: Config) -> tuple[int, int, int, str]:
-    """Of the base: its parameters, those of an adapter on it, its bytes, its architecture."""
+def _outline(config: Config) -> tuple[int, int, int, Any]:
+    """Of the base: its parameters, those of an adapter on it, its bytes, its own config."""
     import torch
     from peft import get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -145,7 +147,7 @@ def _outline(config: Config) -> tuple[int, int, int, str]:
         number,
         trained,
         round(linear * size_of_linear + (number - linear) * size),
-        found.model_type,
+        found,
     )
 
 

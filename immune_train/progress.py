@@ -6,10 +6,11 @@ These are callbacks of the trainer, made late, since importing `transformers` ta
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,31 @@ class Stop:
             distributed.all_reduce(asked, distributed.ReduceOp.MAX)
             self.signal = int(asked) or None
         return self.signal is not None
+
+
+def warnings(history: Sequence[Mapping[str, Any]], vocabulary: int) -> list[str]:
+    """What a run's log says against it, though it came to its end."""
+    found = []
+    losses = [log["eval_loss"] for log in history if "eval_loss" in log]
+    last = (losses or [log["loss"] for log in history if "loss" in log] or [0.0])[-1]
+    chance = math.log(vocabulary)
+    if last > 0.98 * chance:
+        found.append(
+            f"the last loss, {last:.2f}, is no better than a guess among all {vocabulary:,} tokens "
+            f"(ln = {chance:.2f}): see whether the base is a trained model, and train longer"
+        )
+    elif len(losses) > 1 and min(losses[1:]) >= losses[0]:
+        found.append(
+            f"no eval loss was below {losses[0]:.4f}, that of the base before training: lower "
+            "learning_rate, or train longer"
+        )
+    still = [log["step"] for log in history if log.get("grad_norm") == 0]
+    if still:
+        found.append(
+            f"the gradient was 0 at {len(still):,} of the steps on record (first: {still[0]:,}), "
+            "so that nothing was learned there: see whether the adapter's layers carry loss"
+        )
+    return found
 
 
 def _kept(logs: Mapping[str, Any]) -> dict[str, float]:

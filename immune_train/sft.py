@@ -184,6 +184,8 @@ def _train(
             summary = _summary(settings, backend, dataset, seen, state, kept)
             if settings.dataset and not Path(settings.dataset).is_dir():
                 summary["dataset"] = settings.dataset
+            for warning in summary["warnings"]:
+                print(f"warning: {warning}")
             finish.keep(output, kept, tokenizer)
             finish.trained(output, summary, seen.eval.rows)
         if stopped or not last:
@@ -250,7 +252,7 @@ def _summary(
     state: dict[str, Any],
     kept: Path,
 ) -> dict[str, Any]:
-    from immune_train import run, trainer
+    from immune_train import progress, run, trainer
 
     step = int(kept.name.split("-")[1])
     counts = seen.train.counts()["by_task"]
@@ -269,6 +271,7 @@ def _summary(
         "train_loss": trainer.train_loss(state),
         "baseline": _losses(state, 0),
         "eval": _losses(state, step),
+        "warnings": progress.warnings(state["log_history"], seen.plan.vocabulary),
     }
 
 

@@ -146,3 +146,27 @@ def test_how_long_it_will_take_is_said_while_it_trains(
 
 
 MEASURED = ("eval_strategy=no", "load_best_model_at_end=false")
+
+
+@pytest.mark.parametrize(
+    ("losses", "norms", "says"),
+    [
+        ([12.6, 11.9], [4.0, 2.0], "no better than a guess among all 151,936 tokens (ln = 11.93)"),
+        ([1.5, 1.6, 1.5], [4.0, 2.0], "no eval loss was below 1.5000"),
+        ([1.5, 1.2], [4.0, 0.0, 0.0], "the gradient was 0 at 2 of the steps on record (first: 2)"),
+        ([1.5, 1.2], [4.0, 2.0], None),
+        ([1.5], [4.0], None),
+        ([], [], None),
+    ],
+)
+def test_a_run_whose_log_speaks_against_it(
+    losses: list[float], norms: list[float], says: str | None
+) -> None:
+    history: list[dict[str, float]] = [
+        *({"step": step, "eval_loss": loss} for step, loss in enumerate(losses)),
+        *({"step": step, "loss": 1.0, "grad_norm": norm} for step, norm in enumerate(norms, 1)),
+    ]
+    found = progress.warnings(history, 151_936)
+    assert (len(found) == 1 and says in found[0]) if says else found == []
+    blind = [{"step": 1, "loss": 11.9, "grad_norm": 1.0}]
+    assert len(progress.warnings(blind, 151_936)) == 1

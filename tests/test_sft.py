@@ -277,6 +277,19 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_run_that_learned_nothing_ends_in_a_warning(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = command(tmp_path / "run", "merge=false", "max_steps=1", "learning_rate=1e-9")
+    assert sft.main(found) == 0
+    said = capsys.readouterr().out.splitlines()
+    [warning] = [line for line in said if line.startswith("warning: the last loss, ")]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["warnings"] == [
+        warning.removeprefix("warning: ")
+    ]
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_run_that_died_goes_on_from_its_last_checkpoint(
     whole: Path,
     command: Callable[..., list[str]],
