@@ -333,12 +333,20 @@ class _Build:
             made = [(path, self.tables / path.name) for path in parquet]
             made.append((hidden / "tables" / manifest.NAME, self.tables / manifest.NAME))
             staged = [*made, *staged]
-        for _, final in staged:
-            if final.is_dir():
-                raise ImmuneError(f"{final} is a folder: move it away")
         self.held()  # nobody has opened it for writing meanwhile
         if self.stamp() != stamp:
             raise ImmuneError(f"{self.database} was changed while the run was on: run again")
+        for _, final in staged:
+            if final.is_dir():
+                raise ImmuneError(f"{final} is a folder: move it away")
+            try:
+                final.parent.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                above = (final.parent, *final.parent.parents)
+                there = next(path for path in above if os.path.lexists(path))
+                raise ImmuneError(
+                    f"something else is where {there} should be a folder: move it away"
+                ) from None
         for _, final in staged:
             if final.name == manifest.NAME:
                 final.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from immune_data import cli, manifest, recipes
 from immune_data.build import FILES, Emitted, emit
-from immune_data.errors import CheckFailed
+from immune_data.errors import CheckFailed, ImmuneError
 
 __all__ = ["FILES", "Emitted", "emit", "main"]
 
@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
     if arguments.check:
+        if arguments.force or arguments.replace:
+            raise ImmuneError("--check changes nothing: leave --force and --replace out")
         folder = arguments.out / "sft" / recipe.name
         found = manifest.check(folder, recipe)
         emitted = Emitted(folder, found, current=True)

@@ -85,8 +85,13 @@ def _command(arguments: argparse.Namespace) -> None:
         raise ImmuneError(
             "--license should be an id as the Hub spells it, such as cc-by-4.0, apache-2.0 or other"
         )
-    names = dict.fromkeys(arguments.recipe or [recipes.DEFAULT])
-    chosen = {recipe.name: recipe for recipe in map(recipes.load, names)}
+    chosen: dict[str, recipes.Recipe] = {}
+    for recipe in map(recipes.load, arguments.recipe or [recipes.DEFAULT]):
+        if chosen.setdefault(recipe.name, recipe) != recipe:
+            raise ImmuneError(
+                f"two recipes are called {recipe.name}, {chosen[recipe.name].file} and "
+                f"{recipe.file}: rename one of them, and emit it"
+            )
     accepted = tuple(dict.fromkeys(arguments.accept))
     terms = publication.Terms(arguments.repo_id, arguments.license, accepted)
     folder = arguments.to or arguments.out / "publish" / arguments.repo_id.partition("/")[2]

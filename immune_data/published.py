@@ -19,6 +19,7 @@ from immune_data.errors import ImmuneError
 _ADDRESS = re.compile(
     r"hf://datasets/(?P<repo_id>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w./+-]+))?"
 )
+_RECIPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TABLES, _RELATIONS = "tables", "relations"
 
 
@@ -52,6 +53,8 @@ def opened(text: str, recipe: str, report: Callable[[str], None]) -> Iterator[Pa
     Raises:
         ImmuneError: it cannot be downloaded, or `publish` did not make it.
     """
+    if not _RECIPE.fullmatch(recipe):
+        raise ImmuneError(f"{recipe!r} is not the name of a recipe: give one by --recipe")
     try:
         folder = tempfile.TemporaryDirectory(prefix="immune-", ignore_cleanup_errors=True)
     except OSError as error:

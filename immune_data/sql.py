@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from immune_data import cli, recipes, staging, streams, textfile
+from immune_data.database import NAME
 from immune_data.errors import ImmuneError
 from immune_data.pipeline import sql_folder
 from immune_data.shown import aligned, one_line, widths
@@ -79,6 +80,7 @@ def _command(arguments: argparse.Namespace) -> None:
         try:
             relation = connection.sql(query)
             if arguments.parquet:
+                _refuse_ours(arguments.parquet, arguments.out)
                 print(f"wrote {_parquet(relation, arguments.parquet):,} rows, {arguments.parquet}")
                 return
             with streams.for_reader():
@@ -257,6 +259,15 @@ def _json_value(text: str | None) -> str:
     if "NaN" in text or "Infinity" in text:  # DuckDB writes them as numbers, which JSON has not
         return json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False)
     return text
+
+
+def _refuse_ours(path: Path, out: Path) -> None:
+    """Refuse to write over what a run made."""
+    whole, folder = path.resolve(), out.resolve()
+    if whole == folder / NAME or any(
+        whole.is_relative_to(folder / part) for part in ("sft", "tables")
+    ):
+        raise ImmuneError(f"{path} is where `emit` keeps what it made: name another file")
 
 
 def _parquet(relation: duckdb.DuckDBPyRelation, path: Path) -> int:

@@ -954,6 +954,32 @@ def test_a_folder_where_the_database_should_be_harms_nothing(
     assert digests(out) == before
 
 
+@pytest.mark.parametrize("name", ["sft", "sft/unified-v2", "tables"])
+@pytest.mark.parametrize("kind", ["file", "link to nowhere"])
+def test_something_else_where_a_folder_should_be_harms_nothing(
+    name: str,
+    kind: str,
+    source: Path,
+    earlier_out: Path,
+    tmp_path: Path,
+    refused: Callable[..., str],
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(earlier_out, out)
+    shutil.rmtree(out / name)
+    (out / name).write_text("mine") if kind == "file" else (out / name).symlink_to("nowhere")
+    before = digests(out)
+    said = refused(emit.main, "--source", source, "--out", out)
+    assert said == f"something else is where {out / name} should be a folder: move it away"
+    assert digests(out) == before
+
+
+def test_a_check_changes_nothing(out: Path, refused: Callable[..., str]) -> None:
+    for flag in ("--force", "--replace"):
+        said = refused(emit.main, "--out", out, "--check", flag)
+        assert said == "--check changes nothing: leave --force and --replace out"
+
+
 # Whole or not at all
 
 

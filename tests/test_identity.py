@@ -172,6 +172,19 @@ def test_another_file_of_the_same_name_is_not_answered_either(
     assert said.endswith(f"--recipe '{other}'`")
 
 
+def test_two_recipes_of_one_name_are_not_published_as_one(
+    source: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    out = tmp_path / "out"
+    first, second = (write(tmp_path / name, seed(i)) for i, name in enumerate("ab"))
+    emitted(source, out, first)
+    for pair in ((first, second), (second, first)):
+        said = refused(publish.main, *HUB, "--out", out, "--recipe", *pair)
+        assert said == (
+            f"two recipes are called mine, {pair[0]} and {pair[1]}: rename one of them, and emit it"
+        )
+
+
 # Names
 
 

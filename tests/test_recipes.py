@@ -339,3 +339,48 @@ def test_a_file_name_that_cannot_name_folder_and_schema(name: str, tmp_path: Pat
         assert recipes.load(str(path)).name == "x"
     else:
         assert "rename the file" in complaint(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'prompts = "a\\u0000b"',
+        'description = "\\u001b[31mred"',
+        'dag.marker = "\\u009b2J"',
+        'models."a\\u0007b".summaries = "x"',
+        'sources.judge_runs = [{ file = "\\u0000" }]',
+    ],
+)
+def test_a_control_character_is_refused(text: str, tmp_path: Path) -> None:
+    message = complaint(write(tmp_path, f'extends = "unified-v2"\n{text}'))
+    assert "mine.toml holds a control character in '" in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("parent", ["x\\u0000.toml", "\\u0000"])
+def test_a_parent_with_a_zero_byte_is_not_there(parent: str, tmp_path: Path) -> None:
+    assert "control character" in complaint(write(tmp_path, f'extends = "{parent}"'))
+
+
+@pytest.mark.parametrize(
+    "key", ["dag.limit", "records.max_sequence_tokens", "gates.risk_length.max"]
+)
+def test_no_count_is_beyond_all_reason(key: str, tmp_path: Path) -> None:
+    section = key.rpartition(".")[0].split(".")[0]
+    for number in (2**31, 2**63, 10**30):
+        message = complaint(write(tmp_path, f'extends = "unified-v2"\n{key} = {number}'))
+        assert key in message
+        assert section in message
+
+
+def test_recipes_nested_beyond_all_reason(tmp_path: Path) -> None:
+    deep = "[" * 20_000 + "]" * 20_000
+    assert "nested too deeply" in complaint(write(tmp_path, f"a = {deep}"))
+    for i in range(2_000):
+        write(tmp_path, f'extends = "r{i + 1}.toml"', f"r{i}.toml")
+    assert "nested too deeply" in complaint(tmp_path / "r0.toml")
+
+
+@pytest.mark.parametrize("name", ["../recipes/unified-v2", "./unified-v2", "unified-v2/../risk"])
+def test_a_shipped_recipe_has_a_name_and_no_path(name: str) -> None:
+    assert f"no recipe {name}: " in complaint(name)

@@ -303,3 +303,17 @@ def test_a_reader_that_goes_away_is_no_failure(out: Path) -> None:
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "name", ["immune.duckdb", "sft/unified-v2/train.jsonl", "sft/new.parquet", "tables/x.parquet"]
+)
+def test_what_a_run_made_is_not_written_over(
+    name: str, out: Path, tmp_path: Path, refused: Refused
+) -> None:
+    before = digests(out)
+    (tmp_path / "link").symlink_to(out / name)
+    for path in (out / name, tmp_path / "link", out / "audit" / ".." / name):
+        said = refused(sql.main, "from pool", "--parquet", path, "--out", out)
+        assert said == f"{path} is where `emit` keeps what it made: name another file"
+    assert digests(out) == before

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,13 +32,16 @@ _DUCKDB_NAMES = (
     *("immune", "memory", "system", "temp"),  # databases, ours among them
 )
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line ends
+
 # The score scales of the judges: a summary score, and the totals of three sub-scores.
 SCORE_MAX = {"summary": 10, "cause": 30, "risk": 30}
 SUB_SCORE_MAX = 10
 
 Name = Annotated[str, Meta(min_length=1)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
-Count = Annotated[int, Meta(ge=0)]
+_MOST = 2**31 - 1  # of anything counted
+Count = Annotated[int, Meta(ge=0, le=_MOST)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
@@ -123,7 +127,7 @@ class Risk(_Section):
 class Dag(_Section):
     """How much of the evidence a record shows (rule 7)."""
 
-    limit: Annotated[int, Meta(ge=1)]
+    limit: Annotated[int, Meta(ge=1, le=_MOST)]
     unit: Literal["tokens", "words"]
     marker: Name
     within_context: bool
@@ -135,7 +139,7 @@ class Records(_Section):
     dataset: Literal["unified", "risk"]
     augmentation: Literal["none", "not_in_train", "not_in_splits"]
     cause_risk_copies: Annotated[int, Meta(ge=1, le=100)]
-    max_sequence_tokens: Annotated[int, Meta(ge=1)]
+    max_sequence_tokens: Annotated[int, Meta(ge=1, le=_MOST)]
     prompt_layout: Literal["documented", "evidence-first"]
 
 
@@ -188,7 +192,10 @@ def load(name_or_path: str) -> Recipe:
         ImmuneError: there is no such recipe, or a key of it is unknown, missing or senseless.
     """
     path = _locate(name_or_path, Path.cwd())
-    values = _composed(_read(path, ()))
+    try:
+        values = _composed(_read(path, ()))
+    except RecursionError:
+        raise ImmuneError(f"recipe {path} is nested too deeply") from None
     shipped = path.parent == SHIPPED.resolve()
     values |= {"name": path.stem, "file": None if shipped else str(path)}
     try:
@@ -202,11 +209,11 @@ def load(name_or_path: str) -> Recipe:
 
 
 def _locate(name_or_path: str, beside: Path) -> Path:
-    if name_or_path.endswith(".toml"):
+    if name_or_path.endswith(".toml") and "\0" not in name_or_path:
         path = beside / os.path.expanduser(name_or_path)  # noqa: PTH111 (of any name)
     else:
-        path = SHIPPED / f"{name_or_path}.toml"
-    if not path.is_file():
+        path = SHIPPED / f"{name_or_path}.toml" if name_or_path in names() else None
+    if path is None or not path.is_file():
         raise ImmuneError(
             f"no recipe {name_or_path}: name one of {', '.join(names())}, "
             "or give the path of a .toml file"
@@ -222,6 +229,9 @@ def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ImmuneError(f"recipe {path} is not TOML: {error}") from None
+    for written in _texts(values):
+        if _CONTROL.search(written):
+            raise ImmuneError(f"recipe {path} holds a control character in {written!r}")
     if isinstance(values.get("prompts"), str):
         values["prompts"] = str((path.parent / values["prompts"]).resolve())
     for key in ("name", "file"):
@@ -235,6 +245,20 @@ def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(parent, str):
         raise ImmuneError(f"recipe {path}: `extends` should be a recipe's name or path")
     return _overlay(_read(_locate(parent, path.parent), (*below, path)), values)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in the values, keys among them."""
+    match value:
+        case dict():
+            yield from value
+            for entry in value.values():
+                yield from _texts(entry)
+        case list():
+            for entry in value:
+                yield from _texts(entry)
+        case str():
+            yield value
 
 
 def _composed(value: Any, key: str = "") -> Any:
