@@ -74,12 +74,12 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 
 def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     rng = random.Random(request.config.getoption("--seed"))
-    sources = [
-        Corpus()
-        .incidents((f"{name}{i}" for i in range(25)), facts={"source_ip": name})
-        .write(tmp_path / f"source-{name}")
-        for name in "ab"
-    ]
+    sources = []
+    for name in "ab":
+        corpus = Corpus()
+        for i in range(25):
+            corpus.incident(f"{name}{i}", facts={"source_ip": name, "timewindow": str(i)})
+        sources.append(corpus.write(tmp_path / f"source-{name}"))
     whole = [tmp_path / f"out-{name}" for name in "ab"]
     for source, out in zip(sources, whole, strict=True):
         process = start(source, out)
