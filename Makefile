@@ -21,8 +21,8 @@ TORCH ?= --constraint constraints.txt
 .PHONY: emit test lint train-tiny edge-tiny bench campaigns
 
 emit: .venv/.installed
-	@# Nobody's own folder is ever made up: where it is missing, emit says so.
-	test -d "$(SOURCE)" || test "$(SOURCE)" != data/source || \
+	@# Nobody's own folder is made up, nor one that something was emitted from: emit says it is gone.
+	test -d "$(SOURCE)" || test "$(SOURCE)" != data/source || test -e "$(OUT)/tables" || \
 		$(BIN)/python -m immune_data.sample --out data/source
 	$(BIN)/python -m immune_data.emit --source "$(SOURCE)" --out "$(OUT)" --recipe "$(RECIPE)"
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from immune_data import duck
 from immune_data.errors import ImmuneError
 from immune_data.pipeline import sql_folder
+from immune_data.shown import one_line
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,7 +69,7 @@ def load(names: Sequence[str] | None = None) -> list[Check]:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}" if near else "`audit --list` names them all"
-            raise ImmuneError(f"no check {name}: {hint}")
+            raise ImmuneError(f"no check {one_line(name, 80) or repr(name)}: {hint}")
     checks = [_read(known[name]) for name in dict.fromkeys(names or known)]
     return sorted(checks, key=lambda check: (SEVERITIES.index(check.severity), check.name))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -91,7 +92,9 @@ def _command(arguments: argparse.Namespace) -> None:
         summary.show(emitted.folder, emitted.manifest, current=emitted.current)
     lacks = None if arguments.check else summary.lacks(emitted.manifest)
     if lacks:
-        raise CheckFailed(f"{lacks}; `python -m immune_data.audit funnel` shows the whole way")
+        command = ["python", "-m", "immune_data.audit", "funnel"]
+        command += ["--recipe", arguments.recipe, "--out", str(arguments.out)]
+        raise CheckFailed(f"{lacks}; `{shlex.join(command)}` shows the whole way")
 
 
 if __name__ == "__main__":

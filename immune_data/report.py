@@ -108,8 +108,10 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
 
     with reading(out, recipe) as connection:
         content = manifest.check(out / "sft" / recipe.name)
-        [(made_from,)] = connection.execute("select inputs_sha256 from recipe").fetchall()
-        if made_from != manifest.digest(content["inputs"]):
+        [made_from] = connection.execute(
+            "select inputs_sha256, (select bool_or(synthetic) from source_files) from recipe"
+        ).fetchall()
+        if made_from != (manifest.digest(content["inputs"]), content["synthetic"]):
             raise ImmuneError(
                 f"the database and {out / 'sft' / recipe.name} are of different runs: "
                 f"emit {recipe.name} again"

@@ -179,6 +179,8 @@ def _keys(facts: Facts) -> Markup:
 
 def _held_out(overview: dict[str, Any]) -> str:
     """Whether the eval side is held out, which an incident that train has as well is not."""
+    if not overview["eval_records"]:
+        return "nothing to measure by"
     if overview["eval_records_in_train"]:
         return f"{overview['eval_records_in_train']:,} not held out: their incidents are in train"
     if overview["eval_records_kin_in_train"]:

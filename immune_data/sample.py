@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from immune_data import cli, sample_dag, sample_plan
+from immune_data import cli, sample_dag, sample_plan, staging
 from immune_data import sample_answers as answers
 from immune_data.errors import ImmuneError
 from immune_data.sample_dag import Incident
@@ -135,25 +134,19 @@ def _is_ours(path: Path) -> bool:
 
 
 def _write(out: Path, seed: int, scale: int) -> list[Written]:
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = {name: out / f".{name}.{os.getpid()}.tmp" for name in FILES}
-    try:
+    with staging.locked(out), staging.staging(out) as hidden:
         with ExitStack() as stack:
             files = {
-                name: _File(stack.enter_context(path.open("wb")), name in _ESCAPED)
-                for name, path in temporary.items()
+                name: _File(stack.enter_context((hidden / name).open("wb")), name in _ESCAPED)
+                for name in FILES
             }
             for number in range(scale):
                 _write_block(files, seed, number)
             for file in files.values():
                 file.close()
-        sizes = {name: path.stat().st_size for name, path in temporary.items()}
-        for name, path in temporary.items():
-            path.replace(out / name)
-    finally:
-        for path in temporary.values():
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        sizes = {name: (hidden / name).stat().st_size for name in FILES}
+        for name in FILES:
+            staging.move(hidden / name, out / name)
     return [Written(name, files[name].rows, sizes[name]) for name in FILES]
 
 

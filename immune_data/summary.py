@@ -37,8 +37,8 @@ def show(folder: Path, content: dict[str, Any], *, current: bool) -> None:
     for side in counts["sides"]:
         if side["split"] == "eval" and side["uneven"]:
             print(
-                f"warning: eval is {side['share']:.0%} of the passing incidents, where the recipe "
-                f"asks for {side['share_asked']:.0%}"
+                f"warning: eval is {100 * side['share']:.3g}% of the passing incidents, where the "
+                f"recipe asks for {100 * side['share_asked']:.3g}%"
             )
     for row in counts["warnings"]:
         print(_warning(row, context))

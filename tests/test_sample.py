@@ -549,9 +549,20 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sample, "_write_block", full)
-    with pytest.raises(ImmuneError, match="No space left on device"):
+    with pytest.raises(ImmuneError, match="is full"):
         sample.write(tmp_path, seed=3, force=True)
     assert digest(tmp_path) == before
+
+
+def test_what_a_killed_run_left_is_gone_with_the_next(tmp_path: Path, corpus: Path) -> None:
+    command = [sys.executable, "-m", "immune_data.sample", "--out", str(tmp_path), "--scale", "50"]
+    with subprocess.Popen(command) as process:
+        while not any(path.stat().st_size for path in tmp_path.rglob("*.json")):
+            assert process.poll() is None
+        process.kill()
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    sample.write(tmp_path)
+    assert digest(tmp_path) == digest(corpus)
 
 
 def test_help_answers_at_once(capsys: pytest.CaptureFixture[str]) -> None:

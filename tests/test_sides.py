@@ -94,7 +94,8 @@ def test_an_empty_side_fails_and_is_explained(
     out = tmp_path / "out"
     arguments = ("--recipe", recipe, "--out", out)
     source = ("--source", corpus().write(tmp_path / "source"))
-    expected = f"{recipe} has {sentence}; `python -m immune_data.audit funnel` shows the whole way"
+    funnel = f"python -m immune_data.audit funnel --recipe {recipe} --out {out}"
+    expected = f"{recipe} has {sentence}; `{funnel}` shows the whole way"
     assert refused(emit.main, *arguments, *source, code=1) == expected
     # What there is is whole and can be asked; and it is no better for being there already.
     assert emit.main([str(part) for part in (*arguments, "--check")]) == 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY
-from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, manifest, table
+from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, digests, manifest, table
 
 from immune_data import emit, publish, report, sample
 from immune_data.sources import Source
@@ -122,6 +122,8 @@ def test_a_manifest_that_lost_the_mark_is_not_believed(
     content = json.loads(path.read_text())
     del content["synthetic"]
     path.write_text(json.dumps(content | edit))
+    said = refused(report.main, "--out", out, "--recipe", "risk")
+    assert "emit" in said
     for flags in ((), ("--synthetic",)):
         code = 2 if edit != {"synthetic": False} else 1
         assert "emit" in refused(publish.main, *TERMS, *flags, "--out", out, code=code)
@@ -164,6 +166,22 @@ def test_make_emit_takes_the_default_folder_as_it_is(source: Path, tmp_path: Pat
     shutil.copytree(source, work / "data" / "source")
     assert make(work, "RECIPE=risk").returncode == 0
     assert manifest(work / "data", "risk")["synthetic"] is False
+
+
+def test_make_emit_does_not_replace_what_was_emitted_by_made_up_data(
+    source: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    shutil.copytree(source, work / "data" / "source")
+    assert make(work, "RECIPE=risk").returncode == 0
+    before = digests(work / "data" / "sft")
+    shutil.rmtree(work / "data" / "source")
+    done = make(work, "RECIPE=risk")
+    assert done.returncode == 2
+    assert "source folder data/source does not exist" in done.stderr
+    assert not (work / "data" / "source").exists()
+    assert digests(work / "data" / "sft") == before
 
 
 def test_make_emit_makes_up_the_default_folder_and_says_so(tmp_path: Path) -> None:
