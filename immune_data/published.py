@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from immune_data import duck, parallel
+from immune_data import duck, parallel, revisions
 from immune_data.errors import ImmuneError
 
 _ADDRESS = re.compile(
@@ -62,7 +62,7 @@ def opened(text: str, recipe: str, report: Callable[[str], None]) -> Iterator[Pa
     with folder as out:
         found = address(text)
         report(f"downloading {found}")
-        folder = download(found, wanted([recipe]))
+        folder = download(found, wanted([recipe]), report)
         report(f"loading {found}")
         load(folder, Path(out), [recipe])
         yield Path(out)
@@ -78,70 +78,32 @@ def wanted(recipes: Sequence[str]) -> list[str]:
     ]
 
 
-def download(found: Address, patterns: Sequence[str]) -> Path:
+def download(found: Address, patterns: Sequence[str], report: Callable[[str], None]) -> Path:
     """The folder in `huggingface_hub`'s cache that holds the dataset's files of these patterns.
 
     Raises:
-        ImmuneError: there is no such dataset, it is not ours to read, or the Hub is out of reach.
+        ImmuneError: there is no such dataset, it is not ours to read, or the Hub is out of reach
+            and the cache does not have it.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
     from huggingface_hub.utils import are_progress_bars_disabled
     from huggingface_hub.utils import disable_progress_bars as no_bars
     from huggingface_hub.utils import enable_progress_bars as bars
 
+    commit = revisions.commit("dataset", found.repo_id, found.revision, report)
     quiet = are_progress_bars_disabled()
     no_bars()
     try:
-        return Path(
-            snapshot_download(
-                found.repo_id,
-                repo_type="dataset",
-                revision=found.revision,
-                allow_patterns=list(patterns),
-                library_name="immune",
+        with revisions.readable("dataset", found.repo_id, found.revision):
+            return Path(
+                snapshot_download(
+                    found.repo_id,
+                    repo_type="dataset",
+                    revision=commit,
+                    allow_patterns=list(patterns),
+                    library_name="immune",
+                )
             )
-        )
-    except GatedRepoError:
-        raise ImmuneError(
-            f"the dataset {found.repo_id} is gated: ask for access on its page, then log in with "
-            "`hf auth login`"
-        ) from None
-    except RevisionNotFoundError:
-        raise ImmuneError(
-            f"the dataset {found.repo_id} has no revision {found.revision}: name a branch, a tag "
-            "or a commit"
-        ) from None
-    except RepositoryNotFoundError:
-        raise ImmuneError(
-            f"there is no dataset {found.repo_id}, or it is private: check the name, or log in "
-            "with `hf auth login`"
-        ) from None
-    except LocalEntryNotFoundError:
-        raise ImmuneError(
-            f"the Hub cannot be reached and {found} is not in the cache: check the network and "
-            "HF_ENDPOINT, and run again"
-        ) from None
-    except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "an error")
-        raise ImmuneError(
-            f"the Hub answers {status} for {found}: see whether your login may read it, or run "
-            "again later"
-        ) from None
-    except OSError as error:
-        raise ImmuneError(f"{found} cannot be downloaded: {error.strerror or error}") from None
-    except Exception as error:
-        if "http" not in type(error).__module__:
-            raise
-        raise ImmuneError(
-            f"the connection to the Hub fails while {found} is downloaded: run again"
-        ) from None
     finally:
         if not quiet:
             bars()

@@ -74,11 +74,18 @@ def load(backend: str, config: Config) -> Any:
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Turn what loading a model or tokenizer of this name raises into one sentence."""
+    """Turn what loading a model or tokenizer of this name raises into one sentence.
+
+    Damaged files are told by errors of many kinds, down to a plain `Exception`.
+    """
+    import torch
+
     try:
         yield
-    except (OSError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
+    except (ImmuneError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ImmuneError(
             f"the model {name} cannot be loaded: {said}; name a folder or a model of the Hub with "
             "--model"
@@ -110,11 +117,15 @@ def release() -> None:
 
 
 def quiet() -> None:
-    """Keep the libraries' notices to their developers, and bars where no terminal is, away."""
+    """Keep the libraries' notices to their developers, and bars where no terminal is, away.
+
+    Nor do they tell anyone that they are used.
+    """
     import sys
     import warnings
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     for library in ("transformers", "torch", "peft", "trl"):
         warnings.filterwarnings("ignore", category=FutureWarning, module=library)
     if not sys.stderr.isatty():

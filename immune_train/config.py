@@ -185,7 +185,9 @@ class Config:
             value = self.values[key]
             if value is None or key in ("output_dir", "logging_dir"):
                 continue
-            said = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+            said = yaml.dump(
+                value, Dumper=_Dumper, default_flow_style=True, width=10_000, allow_unicode=True
+            )
             said = said.removesuffix("\n").removesuffix("\n...")
             lines.append(f"{key}: {said}  # {self.origins[key]}")
         return "\n".join(lines) + "\n"
@@ -306,9 +308,16 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_UniqueKeys.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """What `_UniqueKeys` reads as it was: text that it would take for a number is quoted."""
+
+
+for _reads_or_writes in (_UniqueKeys, _Dumper):
+    _reads_or_writes.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
+        list("-+0123456789"),
+    )
 
 
 def _yaml(text: str, where: str) -> Any:

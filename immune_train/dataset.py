@@ -119,7 +119,8 @@ def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
     found = address(f"hf://datasets/{match['repo']}{revision}")
     config = match["config"] or recipe
     report(f"downloading {found}")
-    folder = download(found, [f"{config}/{file}" for file in (*_PUBLISHED, MANIFEST)]) / config
+    files = [f"{config}/{file}" for file in (*_PUBLISHED, MANIFEST)]
+    folder = download(found, files, report) / config
     if not (folder / MANIFEST).is_file():
         raise ImmuneError(f"the dataset {found} has no config {config}: name one of its configs")
     return from_folder(folder)

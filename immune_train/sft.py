@@ -80,6 +80,7 @@ def command(arguments: argparse.Namespace) -> int:
             if run.trained(output):
                 return _finish(settings, output)
         dataset = _dataset(settings)
+        settings = _pinned(settings)
         tokenizer = backends.tokenizer(settings)
         seen = _preflight(settings, backend, dataset, tokenizer)
         run.look(output, settings, resume=arguments.resume)
@@ -130,6 +131,14 @@ def _backend(name: str, overrides: Sequence[str]) -> str:
         key, _, value = override.partition("=")
         wanted = value.strip(" \"'") if key == "backend" else wanted
     return str(wanted)
+
+
+def _pinned(settings: Config) -> Config:
+    """The settings with their base at the commit at which it is read."""
+    from immune_train import base
+
+    with cli.progress() as report:
+        return base.see(settings, report)
 
 
 def _dataset(settings: Config) -> Dataset:

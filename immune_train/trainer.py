@@ -121,6 +121,9 @@ def _class() -> type:
             self.model_accepts_loss_kwargs = True
             self._running: tuple[Any, int] | None = None
 
+        def _send_telemetry(self):
+            """Nobody is told of a run: TRL would say which trainer and model it is of."""
+
         def _get_train_sampler(self, train_dataset=None):
             return self._order
 

@@ -366,10 +366,12 @@ def test_a_published_dataset_is_audited(
         asked.append((repo_id, how["repo_type"], how["revision"]))
         return str(folder)
 
+    commit = "0f" * 20
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("immune_data.revisions.commit", lambda *asked: asked[2] and commit)
     mine = tmp_path / "out"
     found = said(1, "--from", "hf://datasets/org/name@v1", "--out", mine)
-    assert asked == [("org/name", "dataset", "v1")]
+    assert asked == [("org/name", "dataset", commit)]
     with reading(out, "unified-v2") as connection:
         assert by_name(found) == {
             result.check.name: result.rows for result in checks.run(connection, checks.load())
@@ -402,10 +404,10 @@ def _hub_error(name: str) -> Exception:
 def test_what_the_hub_refuses_is_a_sentence(
     name: str, words: str, refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def download(repo_id: str, **how: Any) -> str:
+    def ask(*_: Any, **how: Any) -> str:
         raise _hub_error(name)
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", ask)
     said = refused(audit.main, "--from", "hf://datasets/org/name@v9", "--out", tmp_path / "out")
     assert words in said
     assert not (tmp_path / "out").exists()

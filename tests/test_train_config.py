@@ -330,3 +330,14 @@ def test_the_package_needs_no_training_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("revision", ["1680e25e03d4", "1e5", "12", "true", "null", "2024-01-01"])
+def test_text_that_looks_like_something_else_is_read_again_as_text(
+    revision: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.yaml").write_text(f'extends: tiny\nmodel_revision: "{revision}"\n')
+    given = config.load(str(tmp_path / "own.yaml"))
+    assert given.model_revision == revision
+    (tmp_path / "again.yaml").write_text(given.text())
+    assert config.load(str(tmp_path / "again.yaml")).values == given.values

@@ -257,6 +257,32 @@ def test_a_published_dataset(
             dataset.from_hub(name, CLEAN, said.append)
 
 
+def test_what_is_taken_from_the_cache_is_said(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its commit, and the same commit is read however the Hub is out of reach."""
+    found = dataset.from_hub(f"{REPO}@v1", CLEAN, lambda line: None)
+    commit = hub.repos[REPO].tags["v1"]
+
+    def again(name: str) -> list[str]:
+        said: list[str] = []
+        assert dataset.from_hub(name, CLEAN, said.append) == found
+        return said[1:]
+
+    cached = f"the dataset {REPO}@v1 is taken from the cache, at commit {commit}"
+    hub.fault("GET .*/api/", status=503, times=50)
+    assert again(f"{REPO}@v1") == [f"the Hub answers 503: {cached}"]
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert again(f"{REPO}@v1") == [f"the Hub cannot be reached: {cached}"]
+    assert again(f"{REPO}@{commit}") == []  # what was asked for is what is read
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert again(f"{REPO}@v1") == [f"HF_HUB_OFFLINE is set: {cached}"]
+    with pytest.raises(ImmuneError, match=r"acme/other is not in the cache"):
+        dataset.from_hub("acme/other", CLEAN, lambda line: None)
+    with pytest.raises(ImmuneError, match=rf"{REPO}@v2 is not in the cache"):
+        dataset.from_hub(f"{REPO}@v2", CLEAN, lambda line: None)
+
+
 def test_a_published_folder_on_this_machine(
     published: Path, training_out: Callable[[str], Path]
 ) -> None:
