@@ -50,7 +50,7 @@ _TIMED = re.compile(
 
 # The header of a summary stands in lines of its own, or parts of a line between upright strokes.
 _FIELD = r"(?:^|\|)[ \t*_#>•-]*{name}[ \t*_]*:[ \t*_`]*(?P<value>{value})"
-_NUMBER = r"\d+(?:,\d{3})*"
+_NUMBER = r"(?<!\d)\d{1,19}(?!\d)(?:,\d{3}(?!\d))*"
 _HEADER = {
     name: re.compile(_FIELD.format(name=said, value=value), re.IGNORECASE | re.MULTILINE)
     for name, said, value in (
@@ -67,7 +67,8 @@ _TOTAL = re.compile(
 )
 # What is counted stands in the line of the heading, or in the lines below it that name a severity.
 _BREAKDOWN = re.compile(
-    r"\bseverity breakdown[^\n:]*:(?P<counts>.*(?:\n+.*\b(?:critical|high|medium|low|info)\b.*)*)",
+    r"\bseverity breakdown[^\n:]{0,80}:"
+    rf"(?P<counts>.*(?:\n+.*\b(?:{'|'.join(SEVERITIES)})\b.*)*)",
     re.IGNORECASE,
 )
 _LEVEL = rf"\b(?P<level>{'|'.join(SEVERITIES)})\b"

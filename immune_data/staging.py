@@ -37,7 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileExistsError:
-        raise ImmuneError(f"{folder} is a file: name a folder with --out") from None
+        raise ImmuneError(f"{folder} is a file: name a folder") from None
     except OSError as error:
         raise ImmuneError(f"cannot write to {folder}: {error.strerror}") from None
     try:

@@ -37,6 +37,7 @@ RECIPES = ("unified-clean", "unified-edge")
 DAG_TOKENS = (1500, 6200)
 ANSWER_TOKENS = (324, 226, 141)
 WAYS = ("one by one", "all")
+_LONGEST = 1_000_000  # tokens; the longest evidence of a real incident has an eighth of that
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,14 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _tokens(text: str) -> int:
+    """An argument that is a length, of which evidence has been seen."""
+    number = cli.positive(text)
+    if number > _LONGEST:
+        raise argparse.ArgumentTypeError(f"{number} is more than {_LONGEST}")
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     made = cli.parser(
         "immune_train.bench_edge",
@@ -209,14 +218,14 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--dag-tokens",
-        type=cli.positive,
+        type=_tokens,
         nargs="+",
         help="lengths of made-up evidence instead (default: 1500 6200, the median and the upper"
         " quartile of real incidents)",
     )
     made.add_argument(
         "--answer-tokens",
-        type=cli.positive,
+        type=_tokens,
         nargs=len(TASKS),
         default=ANSWER_TOKENS,
         metavar=tuple(task.upper() for task in TASKS),
@@ -318,10 +327,13 @@ def ratios(timings: Sequence[Timing]) -> Iterator[str]:
         base, others = timings[0], [base]
     for other in others:
         by_incident = [a / b for a, b in zip(base.seconds, other.seconds, strict=True)]
+        times, what = [sum(base.seconds) / sum(other.seconds), *by_incident], "less"
+        if times[0] < 1:
+            times, what = [1 / one for one in times], "more"
         yield (
-            f"the three tasks of an incident take {sum(base.seconds) / sum(other.seconds):.2f} "
-            f"times less with {other.recipe}, {other.tasks}, than with {base.recipe}, {base.tasks} "
-            f"({min(by_incident):.2f} to {max(by_incident):.2f} by incident)"
+            f"the three tasks of an incident take {times[0]:.2f} times {what} with {other.recipe}, "
+            f"{other.tasks}, than with {base.recipe}, {base.tasks} ({min(times[1:]):.2f} to "
+            f"{max(times[1:]):.2f} by incident)"
         )
 
 

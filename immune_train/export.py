@@ -76,6 +76,12 @@ def export(
     keep = wanted.f16 or SIXTEEN in wanted.quants
     model = gguf_file.read(folder)
     quantise.check_rows(model.tensors, quants)
+    reach = model.config["max_position_embeddings"]
+    if (wanted.context or 0) > reach:
+        raise ImmuneError(
+            f"{folder} knows positions up to {reach:,}, and a context of {wanted.context:,} tokens "
+            "goes beyond them: lower --context"
+        )
     settings = modelfile.Settings(
         wanted.context or _trained_context(trained) or CONTEXT,
         modelfile.default_system(model.template),

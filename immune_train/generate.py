@@ -224,8 +224,10 @@ def request(question: Question, settings: Settings, model: str | None) -> dict[s
     composed, which Qwen2.5's tokenizer does and llama.cpp does not.
 
     Raises:
-        ImmuneError: the prompt holds a control token as text, which a server obeys.
+        ImmuneError: the prompt holds a control token as text, which a server obeys, or there is not
+            room enough for an answer under the grammar.
     """
+    from immune_train.ending import Ending
     from immune_train.prompting import NEVER_WRITTEN
 
     for message in question.messages:
@@ -255,6 +257,7 @@ def request(question: Question, settings: Settings, model: str | None) -> dict[s
         "stream": False,
     }
     if task := settings.grammar(question):
+        Ending(task, settings.limit(question))  # or it would be cut off before it is one
         said["grammar"] = grammar.gbnf(task)
     return {"model": model, **said} if model else said
 
@@ -263,7 +266,13 @@ def _print_request(arguments: argparse.Namespace, settings: Settings, asker: Ask
     (question,) = asker.questions(_incident(arguments), [arguments.task])
     _say(_evidence_shown([question]))
     model = arguments.model.stem if arguments.model else None
-    print(json.dumps(request(question, settings, model), ensure_ascii=False))
+    text = json.dumps(request(question, settings, model), ensure_ascii=False)
+    if arguments.output is None:
+        print(text)
+    else:
+        with staging.replacing(arguments.output) as beside:
+            beside.write_text(f"{text}\n", encoding="utf-8")
+        print(f"wrote {arguments.output}")
 
 
 def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: Asker) -> None:
@@ -333,7 +342,7 @@ def _incident(arguments: argparse.Namespace) -> Incident:
     if arguments.dag:
         return incident_from_dag(textfile.read(arguments.dag), str(arguments.dag))
     given = arguments.incident.removeprefix("\ufeff")
-    if given.lstrip().startswith("{"):
+    if not given.strip() or given.lstrip().startswith(("{", "[")):
         return incident_from_json(given, "--incident")
     return incident_from_json(textfile.read(Path(arguments.incident)), arguments.incident)
 
@@ -432,20 +441,16 @@ def _answer_records(arguments: argparse.Namespace, settings: Settings, asker: As
 
 
 def _questions(arguments: argparse.Namespace, asker: Asker) -> Iterator[Question]:
+    from immune_train.prompting import record_from_json
+
     path, task = arguments.eval, arguments.task
     found = False
-    for number, line in enumerate(textfile.read(path).removesuffix("\n").split("\n"), 1):
-        try:
-            record = json.loads(line)
-            if record["task"] not in TASKS or record["messages"][-1]["role"] != "assistant":
-                raise ValueError
-            if task in ("all", record["task"]):
-                found = True
-                yield asker.from_record(record)
-        except (ValueError, KeyError, TypeError, IndexError):
-            raise ImmuneError(
-                f"line {number} of {path} is no emitted record: give an eval.jsonl"
-            ) from None
+    text = textfile.read(path)
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
+        record = record_from_json(line, f"line {number} of {path}")
+        if task in ("all", record.task):
+            found = True
+            yield asker.from_record(record)
     if not found:
         raise ImmuneError(f"{path} holds no record of task {task}")
 

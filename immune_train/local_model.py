@@ -101,7 +101,8 @@ class LocalModel:
 
     Raises:
         ImmuneError: the file is no GGUF that llama.cpp can load, its vocabulary is not Qwen2.5's,
-            there is no memory for it, or llama-cpp-python is missing.
+            its positions do not reach so far, there is no memory for it, or llama-cpp-python is
+            missing.
     """
 
     def __init__(
@@ -113,6 +114,11 @@ class LocalModel:
         self._flash = flash
         self.model = Model(path)
         self._check_vocabulary()
+        if context > self.model.trained_context:
+            raise ImmuneError(
+                f"{path.name} knows positions up to {self.model.trained_context:,}, and a context "
+                f"of {context:,} tokens goes beyond them: lower --context or what is asked for"
+            )
         self._cells = 0
         self._make_room(context)
 

@@ -8,12 +8,13 @@ ordinary text, so that no control token written out in the evidence can ever end
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -34,6 +35,8 @@ NEVER_WRITTEN = tuple(
     for token in range(FIRST_ADDED, FIRST_ADDED + len(ADDED_TOKENS))
     if token not in (END, END_OF_TEXT)
 )
+
+_HALF = re.compile("[\\ud800-\\udfff]")  # of a surrogate pair, which is not a character
 
 # The header that Slips writes over an incident's DAG.
 _HEADER_LINES = 12
@@ -64,6 +67,15 @@ class Incident(msgspec.Struct, frozen=True):
         if isinstance(self.event_count, float) and self.event_count.is_integer():
             facts["event_count"] = int(self.event_count)
         return facts
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What asks of an emitted record: a conversation that ends in the answer to its task."""
+
+    messages: list[Message]
+    incident_id: str
+    task: Literal["summary", "cause", "risk"]
+    dag_truncated: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -120,15 +132,15 @@ class Asker:
             for task in tasks
         ]
 
-    def from_record(self, record: Mapping[str, Any]) -> Question:
+    def from_record(self, record: Record) -> Question:
         """The question that an emitted record asks: all its messages but the answer."""
-        *messages, _ = (Message(turn["role"], turn["content"]) for turn in record["messages"])
-        shown = self._conversations.evidence_in(record["task"], messages)
+        asked = record.messages[:-1]
+        shown = self._conversations.evidence_in(record.task, asked)
         return self._question(
-            record["incident_id"],
-            record["task"],
-            messages,
-            dag_tokens=shown.tokens if shown and record.get("dag_truncated") is False else None,
+            record.incident_id,
+            record.task,
+            asked,
+            dag_tokens=shown.tokens if shown and record.dag_truncated is False else None,
             dag_tokens_shown=shown.tokens if shown else None,
         )
 
@@ -167,6 +179,23 @@ def shared(some: Sequence[int], others: Sequence[int]) -> int:
     return length
 
 
+def record_from_json(text: str, where: str) -> Record:
+    """The record of a line of an emitted file; further keys are ignored.
+
+    Raises:
+        ImmuneError: it is not one.
+    """
+    try:
+        record = msgspec.convert(json.loads(text, parse_constant=_refuse), Record)
+    except (ValueError, RecursionError):
+        record = None
+    roles = [message.role for message in record.messages] if record else []
+    texts = "".join(message.content for message in record.messages) if record else ""
+    if record is None or len(roles) < 2 or roles[-1] != "assistant" or _HALF.search(texts):
+        raise ImmuneError(f"{where} is not an emitted record: give an eval.jsonl")
+    return record
+
+
 def incident_from_json(text: str | bytes, where: str) -> Incident:
     """The incident of a JSON object as the source files hold it; further keys are ignored.
 
@@ -174,8 +203,8 @@ def incident_from_json(text: str | bytes, where: str) -> Incident:
         ImmuneError: it is no JSON object, or lacks what a prompt needs.
     """
     try:
-        found = json.loads(text)
-    except ValueError as error:
+        found = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
         raise ImmuneError(f"{where} is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise ImmuneError(f"{where} should hold one JSON object, an incident")
@@ -183,9 +212,21 @@ def incident_from_json(text: str | bytes, where: str) -> Incident:
         if not isinstance(found.get(key), str) or not found[key].strip():
             raise ImmuneError(f"the incident in {where} has no `{key}`: give {what} as text")
     try:
-        return msgspec.convert(found, Incident)
+        incident = msgspec.convert(found, Incident)
     except msgspec.ValidationError as error:
         raise ImmuneError(f"the incident in {where} cannot be used: {error}") from None
+    for name, value in msgspec.structs.asdict(incident).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ImmuneError(f"the incident in {where} cannot be used: `{name}` is not finite")
+        if isinstance(value, str) and _HALF.search(value):
+            raise ImmuneError(
+                f"the incident in {where} cannot be used: `{name}` holds half of a surrogate pair"
+            )
+    return incident
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def incident_from_dag(text: str, where: str) -> Incident:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from immune_data import textfile
@@ -69,10 +70,10 @@ def conversations(path: Path, limit: int) -> list[list[Message]]:
 def _conversation(line: str, where: str) -> tuple[str, list[Message]]:
     try:
         content = json.loads(line)
-        messages = [Message(str(one["role"]), str(one["content"])) for one in content["messages"]]
+        messages = msgspec.convert(content["messages"], list[Message])
         if not messages[:-1] or messages[-1].role != "assistant" or not messages[-1].content:
             raise ValueError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ImmuneError(
             f"{where} holds no conversation with an answer: name an eval.jsonl that was emitted"
         ) from None

@@ -268,20 +268,27 @@ def bootstrap(values: Sequence[float]) -> tuple[float, float]:
 
 
 def read_reference(path: Path) -> dict[tuple[str, str], Case]:
-    """The records of an emitted file, by incident and task, each answered by its reference."""
-    cases = {}
+    """The records of an emitted file, by incident and task, each answered by its reference.
+
+    A record may stand there more than once, as copies do in a train file.
+    """
+    cases: dict[tuple[str, str], Case] = {}
     for number, record in _lines(path):
         try:
             *asked, last = record["messages"]
-            if last["role"] != "assistant" or record["task"] not in TASKS:
+            task, shown = record["task"], tuple(turn["content"] for turn in asked)
+            key, said = (record["incident_id"], task), (*shown, last["content"])
+            if last["role"] != "assistant" or task not in TASKS or not _texts(*key, *said):
                 raise ValueError
-            key = record["incident_id"], record["task"]
-            shown = tuple(turn["content"] for turn in asked)
-            cases[key] = Case(record["task"], last["content"], last["content"], shown)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise ImmuneError(
-                f"line {number} of {path} is no emitted record: give an eval.jsonl"
+                f"line {number} of {path} is not an emitted record: give an eval.jsonl"
             ) from None
+        case = Case(task, said[-1], said[-1], shown)
+        if cases.setdefault(key, case) != case:
+            raise ImmuneError(
+                f"line {number} of {path} has another record for task {task} of {key[0]}"
+            )
     if not cases:
         raise ImmuneError(f"{path} holds no record")
     return cases
@@ -294,12 +301,12 @@ def read_answers(path: Path, reference: dict[tuple[str, str], Case]) -> list[Cas
         try:
             key, text = (row["incident_id"], row["task"]), row["answer"]
             finish = row.get("finish")
-            if not isinstance(text, str) or not isinstance(finish, str | None):
+            if not _texts(*key, text, "" if finish is None else finish):
                 raise TypeError
         except (KeyError, TypeError, AttributeError):
             raise ImmuneError(
-                f"line {number} of {path} is no answer: it should have `incident_id`, `task` and"
-                " `answer`, as `immune_train.generate --eval` writes them"
+                f"line {number} of {path} is not an answer: it should have `incident_id`, `task`"
+                " and `answer`, as `immune_train.generate --eval` writes them"
             ) from None
         if key not in reference:
             raise ImmuneError(
@@ -315,12 +322,16 @@ def read_answers(path: Path, reference: dict[tuple[str, str], Case]) -> list[Cas
     return list(cases.values())
 
 
+def _texts(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
 def _lines(path: Path) -> Iterable[tuple[int, Any]]:
     text = textfile.read(path)
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             yield number, json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ImmuneError(f"line {number} of {path} is not JSON") from None
 
 
@@ -347,9 +358,14 @@ def _cell(one: Score | None, metric: Metric) -> str:
     if one.value is None:
         return f"– n={one.n}"
     if metric.is_share:
-        return f"{one.value:.0%} ({one.low:.0%}–{one.high:.0%}) n={one.n}"
+        return f"{_share(one.value)} ({one.low:.0%}–{one.high:.0%}) n={one.n}"
     digits = 0 if metric.name == "tokens" else 2
     return f"{one.value:.{digits}f} ({one.low:.{digits}f}–{one.high:.{digits}f}) n={one.n}"
+
+
+def _share(value: float) -> str:
+    """A share in per cent; only all of them are 100 %, and only none are 0 %."""
+    return f"{value:.0%}" if value in (0, 1) or 0.005 <= value < 0.995 else f"{value:.1%}"
 
 
 # Okabe and Ito's colours that stand out on white; each model has a shape of its own too.

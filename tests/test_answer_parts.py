@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -183,6 +184,27 @@ def test_a_summary_is_read_by_its_lines(old: str, new: str, lacking: tuple[str, 
         assert parts.fields["severity_breakdown"] == {"high": 1, "low": 1}
         assert (parts.fields["events"], parts.fields["threat_level"]) == (1500, 12.5)
         assert len(parts.fields["key_events"]) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("severity breakdown " * 20_000, "severity breakdown: high\n" * 9_000, "9" * 200_000),
+        *("1 " * 90_000, "events: " * 40_000, "**Risk Level:** " + "*" * 200_000, "- " * 90_000),
+        *(
+            "conclusion\n" * 20_000,
+            "• " * 90_000,
+            "high " * 60_000,
+            "[high" * 60_000,
+            "\n" * 200_000,
+        ),
+    ],
+)
+def test_a_hostile_answer_takes_no_time(text: str) -> None:
+    start = time.process_time()
+    for task in TASKS:
+        answer_parts.parse(task, text)
+    assert time.process_time() - start < 5
 
 
 # Prose says what it likes: no line of it starts with a heading.

@@ -72,6 +72,8 @@ def test_ratios_are_of_the_same_incidents() -> None:
     ]
     (line,) = bench_edge.ratios(timings)
     assert "take 2.25 times less with b, all, than with a, all (2.00 to 3.00 by incident)" in line
+    (line,) = bench_edge.ratios([*timings[:1], timing("a", "all", [180.0, 270.0])])
+    assert "take 2.50 times more with a, all, than with a, one by one (2.00 to 3.00 by" in line
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,8 @@ def test_ratios_are_of_the_same_incidents() -> None:
         (("--model", "GGUF", "--incident", "none.json"), "cannot read none.json"),
         (("--model", "GGUF", "--incident", "x", "--dag-tokens", "9"), "exclude each other"),
         (("--model", "GGUF", "--answer-tokens", "1", "2"), "expected 3 arguments"),
+        (("--model", "GGUF", "--dag-tokens", "1000001"), "is more than 1000000"),
+        (("--model", "GGUF", "--answer-tokens", "40000", "1", "1"), "positions up to 32,768"),
     ],
 )
 def test_wrong_usage_is_one_sentence(

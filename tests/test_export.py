@@ -377,12 +377,24 @@ def test_an_eval_file_without_conversations_is_a_sentence(
     tiny: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     path = tmp_path / "eval.jsonl"
-    for text, says in (("", "holds no conversations"), ("{}\n", "line 1,"), ("x", "line 1,")):
+    null = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": None}]}
+    for text, says in (
+        *(("", "holds no conversations"), ("{}\n", "line 1,"), ("x", "line 1,")),
+        *(("[" * 200_000, "line 1,"), (json.dumps(null), "line 1,")),
+    ):
         path.write_text(text)
         said = refused(export.main, "--model", tiny, "--output", tmp_path / "out", "--eval", path)
         assert says in said
     said = refused(export.main, "--model", tiny, "--eval", tmp_path / "none.jsonl")
     assert "cannot read" in said
+
+
+def test_a_context_beyond_the_models_positions_is_a_sentence(
+    tiny: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    given = ("--model", tiny, "--output", tmp_path / "out", "--quant", "f16", "--context", 99_999)
+    assert "knows positions up to 32,768" in refused(export.main, *given)
+    assert not (tmp_path / "out").exists()
 
 
 # The round trip

@@ -30,6 +30,7 @@ from immune_train.prompting import (
     START,
     Asker,
     Incident,
+    Record,
     incident_from_dag,
     prompt_ids,
     shared,
@@ -37,6 +38,7 @@ from immune_train.prompting import (
 )
 from immune_train.qwen_tokenizer import tokenizer
 
+FACT = '{"incident_id": "a", "dag_analysis": "x", %s}'
 SHORT = ("--max-tokens", "140", "--threads", "1")
 
 
@@ -505,7 +507,25 @@ def test_a_file_of_records_is_answered_and_gone_on_with(
         (("--task", "risk", "--incident", "{}"), "has no `incident_id`"),
         (("--task", "risk", "--incident", '{"incident_id": "a"}'), "has no `dag_analysis`"),
         (("--task", "risk", "--incident", "{"), "is not JSON"),
+        (("--task", "risk", "--incident", ""), "is not JSON"),
+        (("--task", "risk", "--incident", "[]"), "should hold one JSON object"),
+        (("--task", "risk", "--incident", "DEEP"), "is not JSON"),
+        (
+            ("--task", "risk", "--incident", FACT % '"threat_level": NaN'),
+            "NaN is not a JSON number",
+        ),
+        (("--task", "risk", "--incident", FACT % '"threat_level": 1e999'), "is not finite"),
+        (("--task", "risk", "--incident", FACT % '"event_count": -1e999'), "is not finite"),
+        (("--task", "risk", "--incident", FACT % r'"timeline": "\ud800"'), "of a surrogate pair"),
         (("--task", "risk", "--dag", "EMPTY"), "is empty"),
+        (("--eval", "EMPTY"), "holds no record"),
+        (("--eval", "DEEP"), "line 1 of"),
+        (("--task", "risk", "--incident", "FILE", "--context", "40000"), "positions up to 32,768"),
+        (("--task", "risk", "--incident", "FILE", "--max-tokens", "50"), "50 tokens are too few"),
+        (
+            ("--task", "risk", "--incident", "FILE", "--request", "--max-tokens", "50"),
+            "too few for",
+        ),
         (("--task", "risk", "--eval", "FILE"), "line 1 of"),
         (("--task", "summary", "--incident", "FILE", "--grammar"), "no grammar of a summary"),
         (("--task", "risk", "--incident", "FILE", "--stream", "--json"), "--stream prints"),
@@ -520,9 +540,51 @@ def test_wrong_usage_is_one_sentence(
 ) -> None:
     empty = tmp_path / "empty"
     empty.touch()
-    names = {"FILE": file, "EMPTY": empty}
+    deep = tmp_path / "deep"
+    deep.write_text("[" * 200_000)
+    names = {"FILE": file, "EMPTY": empty, "DEEP": deep}
     given = [names.get(argument, argument) for argument in arguments]
     assert says in refused(generate.main, "--model", gguf, *given)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"incident_id": 5},
+        {"task": ["risk"]},
+        {"task": "verdict"},
+        {"messages": []},
+        {"messages": [{"role": "assistant", "content": "y"}]},
+        {"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": "y"}]},
+        {"messages": [{"role": 7, "content": "x"}, {"role": "assistant", "content": "y"}]},
+        {
+            "messages": [
+                {"role": "user", "content": "\ud800"},
+                {"role": "assistant", "content": "y"},
+            ]
+        },
+        {"messages": [{"role": "assistant", "content": "y"}, {"role": "user", "content": "x"}]},
+    ],
+)
+def test_what_is_not_a_record_is_one_sentence(
+    refused, gguf: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    record = {"messages": messages, "incident_id": "a", "task": "risk"}
+    path = tmp_path / "eval.jsonl"
+    path.write_text(f"{json.dumps(record)}\n{json.dumps({**record, **change})}\n")
+    said = refused(generate.main, "--model", gguf, "--eval", path)
+    assert f"line 2 of {path} is not an emitted record" in said
+
+
+def test_a_request_can_be_written_to_a_file(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--task", "risk", "--incident", file, "--request")
+    printed, _ = run(capsys, *arguments)
+    output = tmp_path / "new" / "request.json"
+    assert run(capsys, *arguments, "--output", output)[0] == f"wrote {output}\n"
+    assert output.read_text(encoding="utf-8") == printed
 
 
 def test_a_model_that_is_none_is_one_sentence(refused, file: Path, tmp_path: Path) -> None:
@@ -561,9 +623,10 @@ def test_what_a_record_shows_of_its_evidence_is_known(
         Asker("unified-clean" if recipe == "unified-edge" else "unified-edge"),
     )
     for record, (_, whole, tokens) in zip(records(out, recipe), shown, strict=True):
-        question = asker.from_record(record)
+        made = msgspec.convert(record, Record)
+        question = asker.from_record(made)
         assert question.dag_tokens_shown == tokens
         assert question.dag_tokens == (None if record["dag_truncated"] else whole)
         if recipe != "unified-v2":
             assert f"~{tokens} tokens of full DAG" in str(question.messages) or tokens == whole
-        assert other.from_record(record).dag_tokens_shown is None
+        assert other.from_record(made).dag_tokens_shown is None

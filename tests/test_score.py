@@ -218,6 +218,19 @@ def test_every_cell_says_of_how_many_answers_it_is(
     assert cells(out, "risk level is the reference's")[0][1].endswith("n=8")
 
 
+def test_only_all_of_them_are_a_hundred_per_cent() -> None:
+    shares = [score._share(value) for value in (0, 0.001, 0.004, 0.5, 0.996, 531 / 532, 1)]
+    assert shares == ["0%", "0.1%", "0.4%", "50%", "99.6%", "99.8%", "100%"]
+
+
+def test_copies_of_a_record_are_one_reference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = write(tmp_path / "twice.jsonl", [record("risk", RISK), record("risk", RISK)])
+    assert score.main(["--reference", str(twice)]) == 0
+    assert cells(capsys.readouterr().out, "has the documented structure")[0][0].endswith("n=1")
+
+
 def test_an_answer_that_names_nothing_is_not_grounded(
     files: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,13 +280,17 @@ def test_how_answers_end_is_told(
         (("a=GOOD", "a=GOOD"), "two called a"),
         (("reference=GOOD",), "two called reference"),
         (("a=missing.jsonl",), "cannot read missing.jsonl"),
-        (("a=REFERENCE",), "is no answer"),
+        (("a=REFERENCE",), "is not an answer"),
         (("a=OTHER",), "which the reference does not hold"),
         (("a=TWICE",), "again"),
+        (("a=UNHASHABLE",), "is not an answer"),
+        (("a=DEEP",), "is not JSON"),
+        (("--reference", "NULL"), "is not an emitted record"),
+        (("--reference", "CHANGED"), "line 2 of"),
         (("a=EMPTY",), "holds no answer"),
         (("a=BROKEN",), "is not JSON"),
         (("a=GOOD", "--figure", "x.pdf"), "should end in .svg or .png"),
-        (("--reference", "GOOD"), "is no emitted record"),
+        (("--reference", "GOOD"), "is not an emitted record"),
         (("--reference", "EMPTY"), "holds no record"),
     ],
 )
@@ -287,10 +304,15 @@ def test_wrong_usage_is_one_sentence(
         "REFERENCE": reference,
         "OTHER": write(tmp_path / "other", [{**row, "incident_id": "z"}]),
         "TWICE": write(tmp_path / "twice", [row, row]),
+        "UNHASHABLE": write(tmp_path / "unhashable", [{**row, "incident_id": ["a"]}]),
+        "NULL": write(tmp_path / "null", [record("risk", None)]),
+        "CHANGED": write(tmp_path / "changed", [record("risk", RISK), record("risk", "High.")]),
+        "DEEP": tmp_path / "deep",
         "EMPTY": write(tmp_path / "empty", []),
         "BROKEN": tmp_path / "broken",
     }
     names["BROKEN"].write_text("{\n")
+    names["DEEP"].write_text("[" * 200_000)
     given = []
     for argument in arguments:
         head, equals, tail = argument.rpartition("=")
