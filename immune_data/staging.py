@@ -110,9 +110,8 @@ def staging(folder: Path) -> Iterator[Path]:
         hidden.mkdir()
         yield hidden
     except Exception as error:
-        # DuckDB reports a full disk in an exception of its own, whose text is all there is.
         number = getattr(error, "errno", None)
-        if number in _FULL or any(os.strerror(full) in str(error) for full in _FULL):
+        if is_full(error):
             where = getattr(error, "filename", None) or folder  # not every disk is ours
             raise ImmuneError(
                 f"the disk of {where} is full: make room and run again; nothing was changed"
@@ -124,6 +123,15 @@ def staging(folder: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that a disk is full.
+
+    DuckDB, safetensors and torch have exceptions of their own for it, whose text is all there is.
+    """
+    said = [os.strerror(number) for number in _FULL] + ["PytorchStreamWriter", "inline_container"]
+    return getattr(error, "errno", None) in _FULL or any(text in str(error) for text in said)
 
 
 def target(file: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from immune_data import revisions
 from immune_data.errors import ImmuneError
@@ -71,6 +72,34 @@ def _see_weights(path: Path) -> None:
         raise ImmuneError(
             f"{path} is damaged or cut short ({error}): write or download the model again"
         ) from None
+
+
+def see_shapes(folder: Path, model: Any) -> None:
+    """Compare the weight files in a folder with its model, which may be without weights.
+
+    Libraries give a weight that is in no file random numbers. A folder without files is passed
+    over: loading says so.
+
+    Raises:
+        ImmuneError: a weight is missing or of another shape.
+    """
+    from safetensors import safe_open
+
+    found: dict[str, tuple[int, ...]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as weights:
+            names = weights.keys()
+            found |= {name: tuple(weights.get_slice(name).get_shape()) for name in names}
+    wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        wanted.pop("lm_head.weight", None)
+    for name, shape in wanted.items() if found else ():
+        if found.get(name) != shape:
+            has = f"of {found[name]}" if name in found else "not at all"
+            raise ImmuneError(
+                f"{folder} must hold {name} of {shape}, by its config.json, and holds it {has}: "
+                "write or download the model again"
+            )
 
 
 def _holds_adapter(name: str, commit: str) -> bool:

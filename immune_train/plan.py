@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from immune_data.errors import ImmuneError
 from immune_train import processes, trl_backend
+from immune_train.base import see_shapes
 from immune_train.config import Config
 from immune_train.order import blanks
 
@@ -130,6 +132,9 @@ def _outline(config: Config) -> tuple[int, int, int, Any]:
                 f"{config.attn_implementation} cannot be used here: {str(error).splitlines()[0]}"
             ) from None
     number = base.num_parameters()
+    folder = Path(config.model_name_or_path)
+    if folder.is_dir() and found.model_type == "qwen2":
+        see_shapes(folder, base)
     head = base.get_output_embeddings()
     layers = {
         name: module.weight.numel()

@@ -40,17 +40,19 @@ def parser() -> argparse.ArgumentParser:
         "--config",
         help=f"a shipped config or the path of a .yaml file (default: {DEFAULT})",
     )
-    made.add_argument("--train", help="JSONL to train on, with --eval")
-    made.add_argument("--eval", help="JSONL to measure on, with --train")
+    made.add_argument("--train", type=cli.path, help="JSONL to train on, with --eval")
+    made.add_argument("--eval", type=cli.path, help="JSONL to measure on, with --train")
     made.add_argument(
         "--dataset",
         help="ORG/NAME[:CONFIG][@REV] on the Hub, or a folder that holds an emitted or published "
         "dataset (default: what the config's recipe emitted to --data)",
     )
-    made.add_argument("--data", help="folder of the artifacts (default: data)")
+    made.add_argument("--data", type=cli.path, help="folder of the artifacts (default: data)")
     made.add_argument("--model", help="base model: a folder or a model of the Hub")
     made.add_argument("--backend", choices=("auto", "unsloth", "trl"), help="see the config")
-    made.add_argument("--output", type=Path, help="folder of the run (default: DATA/models/CONFIG)")
+    made.add_argument(
+        "--output", type=cli.path, help="folder of the run (default: DATA/models/NAME)"
+    )
     made.add_argument(
         "--resume",
         action="store_true",
@@ -103,7 +105,7 @@ def _asked(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         keys.get(key, key): getattr(arguments, key)
         for key in ("model", "backend", "data", "dataset", "train", "eval")
     }
-    quoted = (f"{k}={json.dumps(v)}" for k, v in given.items() if v is not None)
+    quoted = (f"{k}={json.dumps(str(v))}" for k, v in given.items() if v is not None)
     overrides = [*arguments.settings, *quoted]
     name = arguments.config or DEFAULT
     if not arguments.resume:

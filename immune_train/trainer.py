@@ -7,12 +7,13 @@ every evaluation, and on a CPU a loss that reads the vocabulary only where a tok
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import staging
-from immune_data.errors import CheckFailed
+from immune_data.errors import CheckFailed, ImmuneError
 from immune_train import processes
 from immune_train.labels import NO_LOSS
 from immune_train.order import Order, blank, blanks
@@ -186,10 +187,20 @@ def _class() -> type:
                 total, since = self._running
                 kept = [self.accelerator.gather(total).mean().item(), since]
                 self.state.stateful_callbacks[_RUNNING] = kept
-            super()._save_checkpoint(*rest, **more)
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            try:
+                super()._save_checkpoint(*rest, **more)
+            except Exception as error:
+                if not staging.is_full(error):
+                    raise
+                shutil.rmtree(folder, ignore_errors=True)  # a part of one
+                raise ImmuneError(
+                    f"the disk of {folder.parent} is full, so that step "
+                    f"{self.state.global_step:,} could not be saved: make room, and go on with "
+                    "--resume"
+                ) from None
             if self.args.should_save:
-                folder = Path(self.args.output_dir)
-                staging.follow_umask(folder / f"checkpoint-{self.state.global_step}")
+                staging.follow_umask(folder)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             on_cpu = self.args.device.type == "cpu"

@@ -147,7 +147,25 @@ def test_weights_that_are_not_there_or_of_another_size_are_a_sentence(
     content = (model / "config.json").read_text()
     smaller = content.replace('"intermediate_size": 64', '"intermediate_size": 32')
     (model / "config.json").write_text(smaller)
-    assert str(model) in refused(sft.main, *arguments)
+    for found in (arguments, dry(model)):
+        said = refused(sft.main, *found)
+        assert f"{model} must hold model.layers.0.mlp" in said
+        assert "by its config.json, and holds it of (" in said
+
+
+def test_a_weight_that_is_in_no_file_is_not_made_up(
+    tiny_model: Path, dry: Callable[..., list[str]], tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    """A library would give it random numbers, and train on."""
+    from safetensors.torch import load_file, save_file
+
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    del weights["model.layers.0.self_attn.q_proj.weight"]
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    said = refused(sft.main, *dry(model))
+    assert "must hold model.layers.0.self_attn.q_proj.weight of (64, 64)" in said
+    assert "and holds it not at all" in said
 
 
 def test_nobody_is_told_of_a_run(

@@ -5,6 +5,7 @@ Runs are of a tiny random model on a handful of short records, on the CPU.
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import math
@@ -311,6 +312,48 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint(
     assert sft.main(command(output, "merge=false", "--resume")) == 0
     assert digests(output)[ADAPTER] == digests(whole)[ADAPTER]
     assert (output / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        Exception("No space left on device (os error 28)"),  # safetensors and tokenizers
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    ],
+    ids=["ours", "rust", "torch"],
+)
+def test_a_full_disk_at_a_checkpoint(
+    error: Exception,
+    whole: Path,
+    command: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[..., str],
+) -> None:
+    """A part of a checkpoint is taken away, and the run goes on from the one before it."""
+    from transformers import Trainer
+
+    save = Trainer._save_optimizer_and_scheduler
+
+    def full(trainer: Any, output_dir: str) -> None:
+        if trainer.state.global_step == 8:
+            raise error
+        save(trainer, output_dir)
+
+    output = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_save_optimizer_and_scheduler", full)
+        said = refused(sft.main, *command(output, "merge=false"))
+    assert said == (
+        f"the disk of {output / 'checkpoints'} is full, so that step 8 could not be saved: make "
+        "room, and go on with --resume"
+    )
+    assert not (output / "checkpoints" / "checkpoint-8").exists()
+    assert run.last_checkpoint(output).name == "checkpoint-4"
+    assert sft.main(["--output", str(output), "--resume"]) == 0
+    assert digests(output)[ADAPTER] == digests(whole)[ADAPTER]
 
 
 @pytest.mark.usefixtures("quick")
