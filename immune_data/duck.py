@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from immune_data import signals
 from immune_data.errors import ImmuneError
 
 # A relation: one file, whose place is the parameter, by its `pattern`.
@@ -64,5 +65,5 @@ def spill() -> Iterator[str]:
     except OSError:
         yield ""
         return
-    with folder as name:
+    with folder as name, signals.unfinished(Path(name)):
         yield path(Path(name))

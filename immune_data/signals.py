@@ -8,12 +8,14 @@ and else the process ends without it.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.machinery import ExtensionFileLoader
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,6 +27,7 @@ _AGAIN = 1.0
 _PATIENCE = 5.0
 
 _interruptible: list[Callable[[], Any]] = []
+_unfinished: list[Path] = []
 
 
 class Asked(KeyboardInterrupt):
@@ -46,6 +49,16 @@ def interruptible(interrupt: Callable[[], Any]) -> Iterator[None]:
         yield
     finally:
         _interruptible.remove(interrupt)
+
+
+@contextmanager
+def unfinished(folder: Path) -> Iterator[None]:
+    """In here, `folder` is removed if the process must end before the context does."""
+    _unfinished.append(folder)
+    try:
+        yield
+    finally:
+        _unfinished.remove(folder)
 
 
 def sentence(number: int) -> str:
@@ -118,6 +131,8 @@ class Ending:
                         self._late = False
                         os.kill(os.getpid(), number)
                 if self.received is None:
+                    for folder in tuple(_unfinished):
+                        shutil.rmtree(folder, ignore_errors=True)
                     with suppress(OSError):
                         os.write(2, f"{sentence(number)}\n".encode())
                     os._exit(128 + number)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from immune_data import signals
 from immune_data.errors import ImmuneError
 
 _NAME, _LOCK = ".unfinished", ".lock"
@@ -108,7 +109,8 @@ def staging(folder: Path) -> Iterator[Path]:
             hidden.unlink()
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir()
-        yield hidden
+        with signals.unfinished(hidden):
+            yield hidden
     except Exception as error:
         number = getattr(error, "errno", None)
         if is_full(error):

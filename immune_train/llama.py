@@ -132,7 +132,8 @@ class Context:
                 if flash
                 else library.LLAMA_FLASH_ATTN_TYPE_DISABLED
             )
-        self._context = library.llama_init_from_model(model.model, parameters)
+        fits = cells < 1 << 31  # llama.cpp's own numbers end there
+        self._context = library.llama_init_from_model(model.model, parameters) if fits else None
         if not self._context:
             raise ImmuneError(
                 f"there is no memory for {cells:,} tokens of context with {model.path.name}: "

@@ -79,10 +79,13 @@ def test_one_that_is_sent_twice_is_one(tmp_path: Path, sample_source: Path) -> N
     assert digests(tmp_path) == {}
 
 
-def _command(body: str) -> str:
+_BEGUN = "print('begun', flush=True)"
+
+
+def _command(body: str, begun: str = _BEGUN) -> str:
     return (
         "import sys, time, ctypes, signal\nfrom immune_data import cli\n"
-        f"def command(arguments):\n    print('begun', flush=True)\n    {body}\n"
+        f"def command(arguments):\n    {begun}\n    {body}\n"
         "sys.exit(cli.run(cli.parser('x', summary='', example=''), command, []))"
     )
 
@@ -92,6 +95,22 @@ def test_a_library_that_never_comes_back_does_not_keep_a_command(number: signal.
     # As long as `sleep` runs in C, Python does not hear of signals.
     code = _ended(_command("f = ctypes.CDLL(None).sleep\n    while f(60): f(60)"), number)
     assert code == SIGNALS[number]
+
+
+def test_what_is_unfinished_is_removed_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    body = "\n    ".join(
+        [
+            "from pathlib import Path; from immune_data import duck, staging",
+            f"folder = Path({str(tmp_path / 'out')!r})",
+            "with staging.staging(folder) as hidden, duck.spill() as spill:",
+            "    (hidden / 'file').touch(); (Path(spill) / 'file').touch()",
+            f"    {_BEGUN}",
+            "    while True: ctypes.CDLL(None).sleep(60)",
+        ]
+    )
+    assert _ended(_command(body, ""), signal.SIGTERM, TMPDIR=str(tmp_path)) == 143
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 
 def test_an_error_that_an_interruption_caused_is_an_interruption() -> None:
@@ -127,9 +146,13 @@ def test_handlers_are_put_back() -> None:
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def _ended(program: str, number: signal.Signals) -> int:
+def _ended(program: str, number: signal.Signals, **environment: str) -> int:
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "begun\n"
     time.sleep(0.2)
