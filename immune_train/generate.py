@@ -14,7 +14,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,6 +48,21 @@ class Settings:
     def grammar(self, question: Question) -> str | None:
         """The task whose grammar the answer follows, if it does."""
         return question.task if question.task in self.grammars else None
+
+    def refuse_too_few(self, questions: Iterable[Question]) -> None:
+        """Before anything is answered: each task's grammar must have room to end.
+
+        Raises:
+            ImmuneError: answers to some task are allowed too few tokens.
+        """
+        from immune_train.ending import Ending
+
+        limits: dict[str, int] = {}
+        for question in questions:
+            if task := self.grammar(question):
+                limits[task] = min(self.limit(question), limits.get(task, self.limit(question)))
+        for task, limit in limits.items():
+            Ending(task, limit)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -281,6 +296,7 @@ def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: A
     incident = _incident(arguments)
     tasks = TASKS if arguments.task == "all" else (arguments.task,)
     questions = asker.questions(incident, tasks)
+    settings.refuse_too_few(questions)
     _say(_evidence_shown(questions))
     model = LocalModel(arguments.model, asker.context, threads=arguments.threads)
     rows = []
@@ -402,6 +418,7 @@ def _answer_records(arguments: argparse.Namespace, settings: Settings, asker: As
     from immune_train.local_model import LocalModel
 
     questions = list(_questions(arguments, asker))
+    settings.refuse_too_few(questions)
     _say(trained_on.asked_otherwise(arguments.eval, asker))
     needed = max(len(question.ids) + settings.limit(question) for question in questions)
     # The evidence of a record was cut for the answer that it has, and the model's may be longer.

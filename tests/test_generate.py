@@ -547,6 +547,19 @@ def test_wrong_usage_is_one_sentence(
     assert says in refused(generate.main, "--model", gguf, *given)
 
 
+@pytest.mark.parametrize("tasks", [TASKS, ("summary", "risk")])
+def test_too_few_tokens_for_any_task_are_refused_before_the_first_answer(
+    refused, gguf: Path, tmp_path: Path, tasks: tuple[str, ...]
+) -> None:
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    records = [{"messages": messages, "incident_id": "a", "task": task} for task in tasks]
+    path = tmp_path / "eval.jsonl"
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    asked = ("--eval", path, "--max-tokens", "50", "--output", tmp_path / "answers.jsonl")
+    assert "50 tokens are too few" in refused(generate.main, "--model", gguf, *asked)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     "change",
     [

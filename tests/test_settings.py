@@ -367,7 +367,10 @@ def test_precisions_of_cuda_are_not_passed_over(
         assert given.trainer_arguments(Path("x")).dataloader_pin_memory is setting
 
 
-VALUES = {"dataloader_pin_memory": True, "data_seed": None, "seed": 1, "packing": False}
+VALUES = {
+    **{"dataloader_pin_memory": True, "data_seed": None, "seed": 1, "packing": False},
+    "load_best_model_at_end": False,
+}
 
 
 @dataclass

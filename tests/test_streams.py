@@ -49,7 +49,10 @@ SLOW = {
         *("mit", "--dry-run", "--accept", "answer_structure", "balance", "structure"),
     ],
 }
-_ASK = ["immune_train.generate", "--model", "{gguf}", "--max-tokens", "4", "--threads", "1"]
+_ASK = [
+    *("immune_train.generate", "--model", "{gguf}", "--no-grammar"),
+    *("--max-tokens", "4", "--threads", "1"),
+]
 _EVAL = "{}/sft/unified-v2/eval.jsonl"
 TRAINING = {
     "generate": [*_ASK, "--task", "all", "--incident", "{}/incident.json"],
