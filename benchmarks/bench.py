@@ -30,7 +30,8 @@ from pathlib import Path
 
 import psutil
 
-from immune_data import cli, emit, recipes, sample
+from immune_data import emit, recipes, sample
+from immune_data.common import cli
 from immune_data.tokens import encoding
 
 HERE = Path(__file__).parent

@@ -128,7 +128,7 @@ def _said(worker: subprocess.Popen) -> dict[str, Any]:
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:
-    from immune_data.cli import table
+    from immune_data.common.cli import table
 
     rows = []
     for way, result in results.items():

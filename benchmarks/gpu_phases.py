@@ -76,7 +76,7 @@ def _watch(run: subprocess.Popen, seen: list[tuple[float, int]]) -> None:
 
 
 def show(phases: list[dict[str, Any]], seen: list[tuple[float, int]]) -> None:
-    from immune_data.cli import table
+    from immune_data.common.cli import table
 
     rows: dict[str, list[Any]] = {}
     for phase in phases:
@@ -138,10 +138,10 @@ def _timed(phases: Phases, name: str, function: Callable[..., Any]) -> Callable[
 
 
 def work(arguments: argparse.Namespace) -> int:
-    from immune_data import parallel
+    from immune_data.common import processes
     from immune_train import backends, merge, sft, trainer
 
-    phases, apart, make = Phases(), parallel.apart, trainer.make
+    phases, apart, make = Phases(), processes.apart, trainer.make
 
     def make_timed(*given: Any, **named: Any) -> Any:
         made = make(*given, **named)
@@ -156,7 +156,7 @@ def work(arguments: argparse.Namespace) -> int:
             return apart(merge_measured, *given, **named)
 
     backends.load = _timed(phases, "load", backends.load)
-    trainer.make, parallel.apart = make_timed, merge_timed
+    trainer.make, processes.apart = make_timed, merge_timed
     train, held_out = _chosen(arguments)
     return sft.main(
         [

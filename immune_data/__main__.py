@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
-from immune_data import streams
-from immune_data.shown import one_line
+from immune_data.common import cli, streams
+from immune_data.common.text import one_line
 
 VERBS = {
     "sample": "write the synthetic sample corpus",
@@ -23,7 +22,7 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if verb in VERBS:
-        return import_module(f"immune_data.{verb}").main(rest)
+        return cli.module(f"immune_data.{verb}").main(rest)
     with streams.patient():
         return _without_verb(verb)
 

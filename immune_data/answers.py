@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from immune_data.cleaning import clean
+from immune_data.common.processes import in_order
 from immune_data.measures import lengths
-from immune_data.parallel import in_order
 from immune_data.pipeline import appending
 from immune_data.records import Counted, Renderer
 from immune_data.tokens import count

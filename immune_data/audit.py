@@ -18,9 +18,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli, duck, recipes
-from immune_data.errors import ImmuneError
-from immune_data.shown import one_line
+from immune_data import recipes
+from immune_data.common import cli, duck
+from immune_data.common.errors import ImmuneError
+from immune_data.common.text import one_line
 
 if TYPE_CHECKING:
     import duckdb
@@ -118,7 +119,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection
     ids = held_out.read(arguments.held_out) if arguments.held_out else None
     with ExitStack() as stack:
         if arguments.origin:
-            from immune_data import published
+            from immune_data.common import published
 
             recipe = _recipe(arguments)
             report = stack.enter_context(cli.progress())
@@ -169,11 +170,12 @@ def _list(arguments: argparse.Namespace) -> int:
 def _audit(
     connection: duckdb.DuckDBPyConnection, wanted: list[Check], arguments: argparse.Namespace
 ) -> int:
-    from immune_data import checks, staging
+    from immune_data import checks
+    from immune_data.common import files
 
     folder = _rows_folder(arguments)
     found: list[Result] = []
-    with staging.locked(folder), staging.staging(folder) as hidden:
+    with files.locked(folder), files.staging(folder) as hidden:
         if not arguments.json:
             print(
                 f"{'':<8}{'severity':<10}{'check':<34}{'rows':>8}  {'first incident':<38}shown by"
@@ -185,7 +187,7 @@ def _audit(
         for result in found:
             path = folder / f"{result.check.name}.parquet"
             if result.failed:
-                staging.move(hidden / path.name, path)
+                files.move(hidden / path.name, path)
             else:
                 path.unlink(missing_ok=True)
     errors = [result for result in found if result.failed and result.check.severity == "error"]
@@ -208,7 +210,7 @@ def _rows_folder(arguments: argparse.Namespace) -> Path:
     """Where the rows of failed checks go: those of a published dataset under its name."""
     folder = arguments.out / "audit"
     if arguments.origin:
-        from immune_data import published
+        from immune_data.common import published
 
         folder = folder / published.address(arguments.origin).repo_id
     return folder / _recipe(arguments)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import conversation, database, duck, manifest, parallel, staging
+from immune_data import conversation, database, manifest
+from immune_data.common import duck, files, processes
+from immune_data.common.errors import ImmuneError
 from immune_data.database import NAME as DATABASE
 from immune_data.database import STORAGE, Held
-from immune_data.errors import ImmuneError
 from immune_data.recipes import Recipe
 from immune_data.sources import input_files
 
@@ -61,12 +62,12 @@ def emit(
         ImmuneError: the input or the output folder is not what it should be, or something would
             be lost that `replace` does not give up; what was emitted before is then untouched.
     """
-    build = _Build(source, out, recipe, force, replace, threads or parallel.processors(), report)
+    build = _Build(source, out, recipe, force, replace, threads or processes.processors(), report)
     # What is wrong is said before an output folder is made, or read.
     input_files(source, recipe)
     conversation.load(recipe)
     duck.path(out)
-    with staging.locked(out):
+    with files.locked(out):
         stamp = build.stamp()
         held = build.held()
         tables_inputs = build.current_tables()
@@ -76,7 +77,7 @@ def emit(
                 return Emitted(build.dataset, current, current=True)
         build.refuse_namesake(held)
         build.refuse_other_sources(held, tables_inputs)
-        with staging.staging(out) as hidden:
+        with files.staging(out) as hidden:
             made = build.make(hidden, tables_inputs, held)
             build.install(hidden, stamp)
     return Emitted(build.dataset, made, current=False)
@@ -224,7 +225,7 @@ class _Build:
 
         try:
             return self._make(hidden, tables_inputs, held)
-        except parallel.Killed:
+        except processes.Killed:
             raise ImmuneError(
                 "a process that reads and renders was killed, as the system does when memory runs "
                 "out: run again with --threads 1, which needs less; nothing was changed"
@@ -252,11 +253,11 @@ class _Build:
         tables = self.tables
         if tables_inputs is None:
             tables = hidden / "tables"
-            with parallel.workers(self._processes()) as pool:
+            with processes.workers(self._processes()) as pool:
                 tables_inputs = self._make_tables(tables, pool)
-            parallel.release()
+            processes.release()
         # New ones: those that have read the sources hold on to twice the memory.
-        with parallel.workers(self._processes()) as pool:
+        with processes.workers(self._processes()) as pool:
             tables_sha256 = manifest.digest((manifest.read(tables) or {})["outputs"])
             made_from = tables_sha256, _read_from(tables_inputs)
             same = bool(held and held.made_from and held.made_from[0] == tables_sha256)
@@ -353,7 +354,7 @@ class _Build:
         # A client that died has left its log beside the database. It was read, and fits no other.
         self.log.unlink(missing_ok=True)
         for path, final in staged:
-            staging.move(path, final)
+            files.move(path, final)
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
-from immune_data import duck
+from immune_data.common import duck
 from immune_data.prompts import TASKS
 from immune_data.publication import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
 

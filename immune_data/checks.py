@@ -14,10 +14,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import duck
-from immune_data.errors import ImmuneError
+from immune_data.common import duck
+from immune_data.common.errors import ImmuneError
+from immune_data.common.text import one_line
 from immune_data.pipeline import sql_folder
-from immune_data.shown import one_line
 
 if TYPE_CHECKING:
     import duckdb

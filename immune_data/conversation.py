@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from immune_data import chat, control_tokens, prompts
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS, Message, Prompt
 from immune_data.recipes import Length, Recipe
 from immune_data.tokens import count, cut, excerpt

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import duck, signals
-from immune_data.errors import ImmuneError
+from immune_data.common import duck, signals
+from immune_data.common.errors import ImmuneError
 from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli, duck
-from immune_data.errors import ImmuneError
+from immune_data.common import cli, duck
+from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
     import duckdb

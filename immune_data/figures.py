@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from immune_data import plotting
+from immune_data.common import plotting
+from immune_data.common.text import one_line
 from immune_data.prompts import TASKS
-from immune_data.shown import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

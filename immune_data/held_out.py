@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import textfile
-from immune_data.errors import ImmuneError
+from immune_data.common import textfile
+from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
     import duckdb

@@ -15,7 +15,7 @@ from typing import Any
 
 import immune_data
 from immune_data import pipeline, prompts
-from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.recipes import Recipe
 from immune_data.sources import input_files
 from immune_data.vocabulary import RANKS_SHA256

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from immune_data import textfile
+from immune_data.common import textfile
+from immune_data.common.processes import behind, in_order
 from immune_data.measures import lengths
-from immune_data.parallel import behind, in_order
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, Model, Recipe
 from immune_data.sources import InputFile, Record, Source, input_files
 from immune_data.tables import Writers, validated

@@ -10,7 +10,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from immune_data.shown import one_line, visible
+from immune_data.common.text import one_line, visible
 
 _VOID = ("meta", "br", "hr")
 _LONG = 40  # characters of a cell that should not be squeezed

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from immune_data import duck
+from immune_data.common import duck
+from immune_data.common.errors import ImmuneError
 from immune_data.database import CATALOG, STORAGE, Emitted
-from immune_data.errors import ImmuneError
 from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
-from immune_data import duck, manifest, staging
+from immune_data import manifest
+from immune_data.common import duck
+from immune_data.common import files as staging
+from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.database import reading
-from immune_data.errors import CheckFailed, ImmuneError
 from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:

@@ -17,11 +17,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import cli, recipes, staging
-from immune_data.errors import ImmuneError
+from immune_data import recipes
+from immune_data.common import cli, files
+from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
-    from immune_data.hub import Published
+    from immune_data.common.hub import Published
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: argparse.Namespace) -> None:
-    from immune_data import hub, publication
+    from immune_data import publication
+    from immune_data.common import hub
 
     hub.check_names(arguments.repo_id, arguments.revision)
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", arguments.license):
@@ -98,7 +100,7 @@ def _command(arguments: argparse.Namespace) -> None:
     if not arguments.out.is_dir():
         raise ImmuneError(f"{arguments.out} does not exist: emit a recipe first")
     with cli.progress() as report:
-        with staging.locked(arguments.out):
+        with files.locked(arguments.out):
             datasets = publication.audited(
                 arguments.out,
                 list(chosen.values()),

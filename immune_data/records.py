@@ -18,9 +18,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from immune_data import answer_parts, chat, control_tokens, conversation, duck
+from immune_data import answer_parts, chat, control_tokens, conversation
+from immune_data.common import duck
+from immune_data.common.processes import behind, in_order, release
 from immune_data.conversation import Conversations, Counted
-from immune_data.parallel import behind, in_order, release
 from immune_data.pipeline import appending
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli, recipes, staging
-from immune_data.errors import ImmuneError
+from immune_data import recipes
+from immune_data.common import cli, files
+from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
     import duckdb
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
     path = arguments.to or arguments.out / "report" / f"{recipe.name}.html"
-    staging.target(path)
+    files.target(path)
     if path.suffix not in (".html", ".htm"):
         raise ImmuneError(f"{path} should have a name that ends in .html")
     with cli.progress() as report:
@@ -229,7 +230,7 @@ def write(path: Path, page: str, figures: Sequence[Drawn]) -> None:
         for figure in figures:
             (staged / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
             (staged / f"{figure.name}.png").write_bytes(figure.png)
-        with staging.replacing(path) as beside:
+        with files.replacing(path) as beside:
             beside.write_text(page, encoding="utf-8")
             for file in sorted(staged.iterdir()):
                 file.replace(folder / "figures" / file.name)

@@ -7,9 +7,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from immune_data import chat, figures
+from immune_data.common.text import middle_out, one_line
 from immune_data.page import Markup, element, joined, shortened, shown, table
 from immune_data.prompts import Message
-from immune_data.shown import middle_out, one_line
 
 if TYPE_CHECKING:
     from immune_data.report import Facts, Offence

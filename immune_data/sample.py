@@ -20,9 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from immune_data import cli, sample_dag, sample_plan, staging
 from immune_data import sample_answers as answers
-from immune_data.errors import ImmuneError
+from immune_data import sample_dag, sample_plan
+from immune_data.common import cli
+from immune_data.common import files as staging
+from immune_data.common.errors import ImmuneError
 from immune_data.sample_dag import Incident
 from immune_data.sample_plan import Forms, Verdict
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from immune_data import textfile
-from immune_data.errors import ImmuneError
+from immune_data.common import textfile
+from immune_data.common.errors import ImmuneError
 from immune_data.recipes import JudgeRun, Recipe
 
 _CHUNK = 1 << 20

@@ -18,11 +18,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import cli, recipes, staging, streams, textfile
+from immune_data import recipes
+from immune_data.common import cli, files, streams, textfile
+from immune_data.common.errors import ImmuneError
+from immune_data.common.text import aligned, one_line, widths
 from immune_data.database import NAME
-from immune_data.errors import ImmuneError
 from immune_data.pipeline import sql_folder
-from immune_data.shown import aligned, one_line, widths
 
 if TYPE_CHECKING:
     import duckdb
@@ -276,7 +277,7 @@ def _parquet(relation: duckdb.DuckDBPyRelation, path: Path) -> int:
     import pyarrow.parquet as pq
 
     _named_once(relation)
-    staging.target(path)
+    files.target(path)
     if not path.parent.is_dir():
         raise ImmuneError(f"cannot write {path}: there is no folder {path.parent}")
     reader = relation.to_arrow_reader(_BATCH)
@@ -284,7 +285,7 @@ def _parquet(relation: duckdb.DuckDBPyRelation, path: Path) -> int:
     held: list[pa.RecordBatch] = []
     try:
         with (
-            staging.replacing(path) as beside,
+            files.replacing(path) as beside,
             beside.open("wb") as file,
             pq.ParquetWriter(file, reader.schema, compression="zstd") as writer,
         ):

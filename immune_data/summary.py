@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from immune_data import cli
-from immune_data.shown import one_line
+from immune_data.common import cli
+from immune_data.common.text import one_line
 
 _WARNINGS = {
     "eval incident in train": "an evaluation on them is worth nothing",

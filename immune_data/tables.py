@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from immune_data import duck
+from immune_data.common import duck
 from immune_data.prompts import TASKS
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX
 

@@ -11,7 +11,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train import processes
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from immune_data import revisions
-from immune_data.errors import ImmuneError
+from immune_data.common import revisions
+from immune_data.common.errors import ImmuneError
 from immune_train import run
 from immune_train.config import Config
 

@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data import cli, parallel, textfile
-from immune_data.errors import ImmuneError
+from immune_data.common import cli, processes, textfile
+from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def command(arguments: argparse.Namespace) -> None:
                 *(model, tuple(dict.fromkeys(arguments.recipe)), incidents, tokens),
                 *(arguments.threads, arguments.flash, arguments.side_by_side),
             )
-            measured.append(parallel.apart(measure, job))
+            measured.append(processes.apart(measure, job))
     if not arguments.json:
         for one in measured:
             _show(one, len(incidents))

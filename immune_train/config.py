@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 FOLDER = Path(__file__).with_name("configs")
 

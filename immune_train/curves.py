@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from immune_data import plotting
+from immune_data.common import plotting
 from immune_train import run
 
 # Colours and marks that stay apart for colour-blind readers and in grey (Okabe and Ito, 2008).

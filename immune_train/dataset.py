@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.prompts import Message
 
 MANIFEST = "manifest.json"
@@ -107,7 +107,7 @@ def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
         ImmuneError: it cannot be found, reached or read.
         CheckFailed: a file is not the one that its manifest names.
     """
-    from immune_data.published import address, download
+    from immune_data.common.published import address, download
 
     if Path(name).is_dir():
         folder = Path(name) / recipe  # a published folder has a manifest of all its files, too

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from immune_data import cli, parallel, staging
-from immune_data.errors import ImmuneError
+from immune_data.common import cli, processes
+from immune_data.common import files as staging
+from immune_data.common.errors import ImmuneError
 from immune_data.manifest import sha256
 from immune_train import run
 from immune_train.quantise import DEFAULT, QUANTS
@@ -93,7 +94,7 @@ def export(
     chosen = None
     if wanted.eval is not None:
         chosen = roundtrip.conversations(wanted.eval, wanted.conversations)
-    threads = wanted.threads or parallel.processors()
+    threads = wanted.threads or processes.processors()
     output = output or folder.resolve().parent / run.GGUF
 
     readings: dict[str, Reading] = {}

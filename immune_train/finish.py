@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from immune_data import parallel, staging
+from immune_data.common import files, processes
 from immune_train import run
 from immune_train.config import Config
 from immune_train.labels import Row
@@ -21,13 +21,13 @@ _COMPARED = 8  # conversations over which the merged model is compared with the 
 
 def keep(folder: Path, checkpoint: Path, tokenizer: Any) -> None:
     """Take the adapter of a checkpoint as the run's, with the tokenizer that it was trained by."""
-    with staging.staging(folder) as hidden:
+    with files.staging(folder) as hidden:
         made = hidden / run.ADAPTER
         made.mkdir()
         for name in run.ADAPTER_FILES:
             (made / name).write_bytes((checkpoint / name).read_bytes())
         tokenizer.save_pretrained(made)
-        staging.move(made, folder / run.ADAPTER)
+        files.move(made, folder / run.ADAPTER)
 
 
 def trained(folder: Path, summary: dict[str, Any], rows: Sequence[Row]) -> None:
@@ -71,7 +71,7 @@ def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> dict[str, Any
     found = merge.of(folder / run.ADAPTER, folder / run.MERGED)
     if found is None:
         # In a process of its own, where nothing has rewritten transformers and peft.
-        found = parallel.apart(
+        found = processes.apart(
             merge.write,
             settings.model_name_or_path,
             folder / run.ADAPTER,

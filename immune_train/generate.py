@@ -20,9 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from immune_data import answer_parts, cli, control_tokens, staging, streams, textfile
+from immune_data import answer_parts, control_tokens
 from immune_data.chat import with_system
-from immune_data.errors import ImmuneError
+from immune_data.common import cli, files, streams, textfile
+from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS
 from immune_train import grammar, trained_on
 
@@ -131,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
 def command(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
     if arguments.output:
-        staging.target(arguments.output)  # said before answers are written, not after
+        files.target(arguments.output)  # said before answers are written, not after
     model = arguments.model
     if arguments.request and not (model and model.is_file()):
         model = None  # then it is only the name that a server knows it by
@@ -285,7 +286,7 @@ def _print_request(arguments: argparse.Namespace, settings: Settings, asker: Ask
     if arguments.output is None:
         print(text)
     else:
-        with staging.replacing(arguments.output) as beside:
+        with files.replacing(arguments.output) as beside:
             beside.write_text(f"{text}\n", encoding="utf-8")
         print(f"wrote {arguments.output}")
 
@@ -343,7 +344,7 @@ def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: A
     if arguments.output is None:
         print(text, end="", flush=True)
     else:
-        with staging.replacing(arguments.output) as beside:
+        with files.replacing(arguments.output) as beside:
             beside.write_text(text, encoding="utf-8")
         print(f"wrote {arguments.output}")
 
@@ -485,7 +486,7 @@ def _going_on(output: Path, run: dict[str, Any]) -> Iterator[tuple[list[dict], I
     except OSError as error:
         raise ImmuneError(f"cannot write {output}: {error.strerror}") from None
     with file:
-        staging.hold(file.fileno(), output)
+        files.hold(file.fileno(), output)
         file.seek(0)
         lines = file.read().splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):  # killed in the middle of it
@@ -509,7 +510,7 @@ def _going_on(output: Path, run: dict[str, Any]) -> Iterator[tuple[list[dict], I
         file.flush()
         file.seek(0)
         file.readline()
-        with staging.replacing(output) as beside, beside.open("wb") as final:
+        with files.replacing(output) as beside, beside.open("wb") as final:
             for line in file:
                 final.write(line)
         unfinished.unlink()

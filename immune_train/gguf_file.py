@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
     import numpy as np

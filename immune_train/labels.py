@@ -20,7 +20,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from immune_data import chat
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.prompts import Message
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 INSTALL = "pip install llama-cpp-python"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from immune_data import parallel
-from immune_data.errors import ImmuneError
+from immune_data.common import processes
+from immune_data.common.errors import ImmuneError
 from immune_train import grammar
 from immune_train.ending import Ending, Text
 from immune_train.llama import Context, Model
@@ -110,7 +110,7 @@ class LocalModel:
     ) -> None:
         self.path = path
         self.context = context
-        self.threads = threads or parallel.processors()
+        self.threads = threads or processes.processors()
         self._flash = flash
         self.model = Model(path)
         self._check_vocabulary()

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from immune_data import cli, staging
-from immune_data.errors import ImmuneError
+from immune_data.common import cli, files
+from immune_data.common.errors import ImmuneError
 from immune_train import run
 from immune_train.labels import Row
 
@@ -66,13 +66,13 @@ def write(
     backends.quiet()
     from transformers import AutoTokenizer
 
-    with _memory(base), staging.staging(folder.parent) as hidden:
+    with _memory(base), files.staging(folder.parent) as hidden:
         made = hidden / folder.name
         _save(base, adapter, made, revision)
         AutoTokenizer.from_pretrained(adapter).save_pretrained(made)
         found = difference(base, adapter, made, rows, revision=revision)
         run.write_json(made, RECORD, {"adapter": run.files(adapter), "difference": asdict(found)})
-        staging.move(made, folder)
+        files.move(made, folder)
     return found
 
 
@@ -207,7 +207,7 @@ def command(arguments: argparse.Namespace) -> None:
         raise ImmuneError(f"{folder} holds no run (no {run.CONFIG}): train one first")
     settings = config.load(str(folder / run.CONFIG))
     trained = run.trained(folder)
-    with staging.locked(folder):
+    with files.locked(folder):
         found = write(
             settings.model_name_or_path,
             folder / run.ADAPTER,

@@ -11,7 +11,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train.labels import NO_LOSS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train import processes, trl_backend
 from immune_train.base import see_shapes
 from immune_train.config import Config

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from immune_data.cli import table
-from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.common.cli import table
+from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_train import plan
 from immune_train.config import Config
 from immune_train.dataset import Dataset, Record, shortest

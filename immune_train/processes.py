@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 _OF_MANY = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from immune_data import chat, conversation, prompts, recipes
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.prompts import Message
 from immune_data.tokens import encoding
 from immune_data.vocabulary import ADDED_TOKENS

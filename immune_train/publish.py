@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from immune_data import cli
-from immune_data.errors import ImmuneError
+from immune_data.common import cli
+from immune_data.common.errors import ImmuneError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from immune_data import hub
+    from immune_data.common import hub
     from immune_data.publication import say_synthetic
     from immune_data.publish import say
     from immune_train import publication

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.manifest import sha256
 
 if TYPE_CHECKING:

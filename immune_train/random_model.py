@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from immune_data import cli, staging
-from immune_data.errors import ImmuneError
+from immune_data.common import cli, files
+from immune_data.common.errors import ImmuneError
 
 # `tiny` has rows of 256, the least that llama.cpp's k-quants can take.
 SIZES = {
@@ -71,10 +71,10 @@ def write(folder: Path, size: str, *, seed: int = 0, dtype: str = "bfloat16", **
         # models have a larger gain here.
         model.model.norm.weight.data.fill_(max(1.0, _REACH / model.config.hidden_size))
         model.to(getattr(torch, dtype))
-    with staging.locked(folder.parent), staging.staging(folder.parent) as hidden:
+    with files.locked(folder.parent), files.staging(folder.parent) as hidden:
         model.save_pretrained(hidden / folder.name)
         tokenizer().save_pretrained(hidden / folder.name)
-        staging.move(hidden / folder.name, folder)
+        files.move(hidden / folder.name, folder)
     return folder
 
 

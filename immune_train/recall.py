@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli
-from immune_data.errors import ImmuneError
+from immune_data.common import cli
+from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
     from immune_train.labels import Row

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
     from immune_train.config import Config

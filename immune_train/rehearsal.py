@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train import trl_backend
 from immune_train.config import Config
 from immune_train.plan import Plan

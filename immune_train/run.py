@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.manifest import sha256
 from immune_train.config import Config, load
 from immune_train.dataset import Dataset

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from immune_data import answer_parts, cli, plotting, staging, textfile
-from immune_data.errors import ImmuneError
+from immune_data import answer_parts
+from immune_data.common import cli, plotting, textfile
+from immune_data.common import files as staging
+from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS
 
 if TYPE_CHECKING:

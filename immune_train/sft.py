@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import cli, staging
-from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.common import cli, files
+from immune_data.common.errors import CheckFailed, ImmuneError
 
 if TYPE_CHECKING:
     from immune_train.config import Config
@@ -177,7 +177,7 @@ def _train(
     from immune_train import backends, finish, processes, run
 
     first = processes.is_first()
-    with staging.locked(output) if first else nullcontext():
+    with files.locked(output) if first else nullcontext():
         if first and arguments.resume:
             run.go_on(output, settings, dataset)
         elif first:
@@ -304,7 +304,7 @@ def _finish(settings: Config, output: Path) -> int:
 
     if not processes.is_first():
         return 0
-    with staging.locked(output):
+    with files.locked(output):
         run.go_on(output, settings)
         saved = f"the adapter is trained and saved: go on with {_again(output)}"
         try:

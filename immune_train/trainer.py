@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import staging
-from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.common import files
+from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_train import processes
 from immune_train.labels import NO_LOSS
 from immune_train.order import Order, blank, blanks
@@ -191,7 +191,7 @@ def _class() -> type:
             try:
                 super()._save_checkpoint(*rest, **more)
             except Exception as error:
-                if not staging.is_full(error):
+                if not files.is_full(error):
                     raise
                 shutil.rmtree(folder, ignore_errors=True)  # a part of one
                 raise ImmuneError(
@@ -200,7 +200,7 @@ def _class() -> type:
                     "--resume"
                 ) from None
             if self.args.should_save:
-                staging.follow_umask(folder)
+                files.follow_umask(folder)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             on_cpu = self.args.device.type == "cpu"

@@ -6,7 +6,7 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
     from immune_train.config import Config

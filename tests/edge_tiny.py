@@ -23,8 +23,9 @@ from typing import Any
 import polars as pl
 from hub_server import TOKEN, HubServer
 
-from immune_data import answer_parts, cli
-from immune_data.errors import CheckFailed
+from immune_data import answer_parts
+from immune_data.common import cli
+from immune_data.common.errors import CheckFailed
 from immune_data.manifest import sha256
 from immune_data.prompts import TASKS
 from immune_train import config, dataset, run

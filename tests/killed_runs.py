@@ -24,10 +24,10 @@ def main(folder: Path, arguments: list[str]) -> int:
     import torch
     import trl  # noqa: F401
 
-    from immune_data import parallel
+    from immune_data.common import processes
 
     torch.set_num_threads(1)
-    parallel.apart = lambda function, *rest, **named: function(*rest, **named)
+    processes.apart = lambda function, *rest, **named: function(*rest, **named)
     for number in count():
         output = folder / str(number) / "run"
         shutil.copytree(folder / "run", output)

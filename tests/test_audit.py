@@ -14,9 +14,10 @@ import pytest
 from corpus import Corpus, manifest, query, records
 from random_corpus import RandomCorpus
 
-from immune_data import audit, checks, emit, published, recipes
+from immune_data import audit, checks, emit, recipes
+from immune_data.common import published
+from immune_data.common.errors import ImmuneError
 from immune_data.database import reading
-from immune_data.errors import ImmuneError
 
 Out = Callable[[str], Path]
 Refused = Callable[..., str]
@@ -368,7 +369,7 @@ def test_a_published_dataset_is_audited(
 
     commit = "0f" * 20
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    monkeypatch.setattr("immune_data.revisions.commit", lambda *asked: asked[2] and commit)
+    monkeypatch.setattr("immune_data.common.revisions.commit", lambda *asked: asked[2] and commit)
     mine = tmp_path / "out"
     found = said(1, "--from", "hf://datasets/org/name@v1", "--out", mine)
     assert asked == [("org/name", "dataset", commit)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hub_server import TOKEN, HubServer
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train import base, config, merge, run, sft, trainer
 
 REPO = "acme/tiny"

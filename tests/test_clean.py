@@ -25,8 +25,8 @@ from random_corpus import RandomCorpus
 from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS, tokenizer
 
 from immune_data import control_tokens, recipes
+from immune_data.common.errors import ImmuneError
 from immune_data.emit import emit
-from immune_data.errors import ImmuneError
 from immune_data.tokens import count
 
 RECIPE = "unified-clean"

@@ -15,7 +15,7 @@ import pytest
 from corpus import Corpus, digests, query
 
 from immune_data import audit, database, emit, pipeline, publish, recipes, report, sql, why
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 REPOSITORY = Path(__file__).parent.parent
 CLIENT = [sys.executable, "-m", "duckdb_cli"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shlex
@@ -16,7 +15,8 @@ import pytest
 
 import immune_data
 import immune_train
-from immune_data import cli, recipes
+from immune_data import recipes
+from immune_data.common import cli
 from immune_train import config
 
 REPOSITORY = Path(__file__).parent.parent
@@ -38,14 +38,18 @@ def shown() -> list[tuple[str, str]]:
 
 
 def modules() -> list[str]:
-    """Every module of ours that can be run as a command."""
-    packages = {"immune_data": immune_data, "immune_train": immune_train}
-    return [
-        f"{name}.{path.stem}"
-        for name, package in packages.items()
-        for path in sorted(Path(package.__file__).parent.glob("*.py"))
-        if 'if __name__ == "__main__":' in path.read_text("utf-8") and path.stem != "__main__"
-    ]
+    """Every module of ours that can be run as a command: a file, or a folder with `__main__`."""
+    found = []
+    for package in (immune_data, immune_train):
+        folder = Path(package.__file__).parent
+        names = [path.parent.name for path in folder.glob("*/__main__.py")]
+        names += [
+            path.stem
+            for path in folder.glob("[!_]*.py")
+            if 'if __name__ == "__main__":' in path.read_text("utf-8")
+        ]
+        found += [f"{package.__name__}.{name}" for name in sorted(names)]
+    return found
 
 
 def words(command: str) -> list[str]:
@@ -74,7 +78,7 @@ def test_a_command_that_is_shown_is_one_that_there_is(
     at = given.index("-m")
     module, arguments = given[at + 1], given[at + 2 :]
     assert module in modules(), page
-    importlib.import_module(module).main(arguments)  # what it does not know, it refuses
+    cli.module(module).main(arguments)  # what it does not know, it refuses
     assert parsed
 
 

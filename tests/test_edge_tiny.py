@@ -12,7 +12,7 @@ import edge_tiny
 import pytest
 from hub_server import TOKEN
 
-from immune_data.errors import CheckFailed
+from immune_data.common.errors import CheckFailed
 from immune_train import publication, random_model
 from immune_train.quantise import DEFAULT as QUANTS
 

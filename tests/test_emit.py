@@ -36,7 +36,7 @@ from corpus import (
 
 import immune_data
 from immune_data import build, emit, pipeline, recipes
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 KEYS = ["messages", "incident_id", "task", "model", "score", "dag_truncated", "origin", "tokens"]
 MARKER = "[truncated: showing first ~3500 tokens of full DAG]"

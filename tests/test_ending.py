@@ -18,9 +18,9 @@ from test_grammar import CAUSE, RISK, accepts, pattern
 
 from immune_data import answer_parts, recipes
 from immune_data.cleaning import clean
+from immune_data.common.errors import ImmuneError
+from immune_data.common.textfile import composed
 from immune_data.conversation import load
-from immune_data.errors import ImmuneError
-from immune_data.textfile import composed
 from immune_train import ending, grammar
 from immune_train.ending import Ending, Text
 from immune_train.llama import Model

@@ -19,7 +19,7 @@ from corpus import query
 from edge import incident, random_gguf
 
 from immune_data import answer_parts, control_tokens
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS, Message
 from immune_data.tokens import count
 from immune_train import dataset, generate, roundtrip, score

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_data import answer_parts
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.prompts import Message
 from immune_train import grammar
 from immune_train.local_model import Grammar, LocalModel

@@ -15,8 +15,8 @@ from random_corpus import RandomCorpus
 from test_prompts import facts
 
 from immune_data import prompts, recipes
+from immune_data.common.errors import ImmuneError
 from immune_data.emit import emit
-from immune_data.errors import ImmuneError
 from immune_data.prompts import TASKS, Message
 
 RECIPE = "unified-edge"

@@ -194,8 +194,9 @@ def test_a_wrong_verb_is_a_sentence(tmp_path: Path) -> None:
 
 
 HELP = """
-import importlib, sys
-main = importlib.import_module(sys.argv[1]).main
+import sys
+from immune_data.common import cli
+main = cli.module(sys.argv[1]).main
 try:
     code = main(sys.argv[2:])
 except SystemExit as done:

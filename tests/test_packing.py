@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from training import NO_LOSS, as_rows, model_of_few_words, rows, small_tokenizer
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train import config, packing
 from immune_train.packing import best_fit_decreasing, layout, packed, padded
 

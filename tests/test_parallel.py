@@ -19,8 +19,9 @@ import psutil
 import pytest
 from corpus import digests
 
-from immune_data import build, emit, parallel
-from immune_data.errors import CheckFailed
+from immune_data import build, emit
+from immune_data.common import processes
+from immune_data.common.errors import CheckFailed
 from immune_data.recipes import DEFAULT
 
 
@@ -29,8 +30,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of 64 processors, with control groups of the test's own in the folder."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(parallel, "_OWN_CGROUPS", tmp_path / "own")
-    monkeypatch.setattr(parallel, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(processes, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(processes, "_CGROUPS", tmp_path)
     return tmp_path
 
 
@@ -40,14 +41,14 @@ def _write(path: Path, text: str) -> None:
 
 
 def test_without_control_groups_the_allowed_processors_count(machine: Path) -> None:
-    assert parallel.processors() == 64
+    assert processes.processors() == 64
 
 
 def test_a_system_without_affinity_counts_all_processors(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert parallel.processors() == 64
+    assert processes.processors() == 64
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_version_2_quotas_decide(machine: Path, quotas: dict[str, str], count: i
     _write(machine / "own", "0::/job/step")
     for group, quota in quotas.items():
         _write(machine / group / "cpu.max", quota)
-    assert parallel.processors() == count
+    assert processes.processors() == count
 
 
 @pytest.mark.parametrize("mount", ["cpu,cpuacct", "cpu"])
@@ -80,7 +81,7 @@ def test_version_1_quotas_decide(
     _write(machine / "own", "5:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/")
     _write(machine / mount / group / "cpu.cfs_quota_us", quota)
     _write(machine / mount / group / "cpu.cfs_period_us", "100000")
-    assert parallel.processors() == count
+    assert processes.processors() == count
 
 
 def test_a_job_on_one_processor_of_many_has_one() -> None:
@@ -93,9 +94,9 @@ def test_a_job_on_one_processor_of_many_has_one() -> None:
 
 
 def test_there_are_never_more_workers_than_items_in_flight() -> None:
-    with parallel.workers(64) as pool:
-        found = set(parallel.in_order(pool, _process, range(64)))
-    assert 1 <= len(found) <= parallel.AHEAD
+    with processes.workers(64) as pool:
+        found = set(processes.in_order(pool, _process, range(64)))
+    assert 1 <= len(found) <= processes.AHEAD
 
 
 def _process(_: int) -> int:
@@ -167,7 +168,7 @@ def test_no_semaphore_is_needed(
         digests(out / "sft" / DEFAULT) for out in (tmp_path / "out", sample_out(DEFAULT))
     )
     assert made == expected
-    assert parallel.apart(_process, 0) != os.getpid()
+    assert processes.apart(_process, 0) != os.getpid()
 
 
 @pytest.mark.parametrize("possible", [0, 1])
@@ -205,7 +206,7 @@ def _say() -> None:
 
 def test_an_error_in_another_process_is_the_same_here() -> None:
     with pytest.raises(CheckFailed, match="no good") as raised:
-        parallel.apart(_fail, "no good")
+        processes.apart(_fail, "no good")
     assert "in _fail" in raised.value.__notes__[0]
 
 

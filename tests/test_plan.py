@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from training import as_rows, model_of_few_words, small_tokenizer
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train import config, plan, progress, trainer, trl_backend
 
 SIZES = "37 MiB for the base's weights and 1 MiB"  # of `tiny_model`, by `--config tiny`

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training import by_hand, record, write
 
-from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_train import config, preflight, sft
 from immune_train.dataset import Dataset, Record
 from immune_train.labels import Renderer

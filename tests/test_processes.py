@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train import processes, sft
 
 NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")

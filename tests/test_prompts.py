@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_data import prompts, recipes
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.prompts import Message, Prompt
 
 PLACEHOLDERS = (*prompts.FACTS, "evidence")

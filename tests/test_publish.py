@@ -24,8 +24,8 @@ from corpus import Corpus, digests, query, records
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors
 
 from immune_data import card, checks, emit, publish, report
-from immune_data import hub as hub_module
-from immune_data.errors import ImmuneError
+from immune_data.common import hub as hub_module
+from immune_data.common.errors import ImmuneError
 from immune_data.figures import Drawn
 
 RECIPES = ("unified-clean", "unified-v2")

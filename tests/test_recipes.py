@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from immune_data import recipes
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.recipes import Recipe
 
 SHIPPED = (

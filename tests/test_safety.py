@@ -24,8 +24,8 @@ import pytest
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FILES, RUN_1, RUN_2, SUMMARIES, Corpus, digests
 
 from immune_data import recipes
+from immune_data.common.errors import ImmuneError
 from immune_data.emit import emit
-from immune_data.errors import ImmuneError
 from immune_data.manifest import check
 from immune_data.normalise import normalise
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from immune_data import recipes, sample
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 CANONICAL = {
     "GPT-4o": "gpt-4o",

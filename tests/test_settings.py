@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from training import as_rows, model_of_few_words, small_tokenizer
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train import config, refused, sft, trl_backend
 
 LENGTHS = [33, 60, 12, 8, 41, 22, 64, 17, 30]

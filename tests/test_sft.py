@@ -25,8 +25,8 @@ import yaml
 from corpus import digests, manifest
 from training import as_rows, record, write
 
-from immune_data import parallel
-from immune_data.errors import ImmuneError
+from immune_data.common import processes
+from immune_data.common.errors import ImmuneError
 from immune_train import backends, config, dataset, merge, progress, run, sft
 from immune_train.packing import best_fit_decreasing
 
@@ -443,7 +443,7 @@ def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed before each file that is given its name; what was made then is not made again."""
-    from immune_data import parallel
+    from immune_data.common import processes
 
     shutil.copytree(trained_only, tmp_path / "run")
     found = [one for one in command(tmp_path, QUANTS, "--resume") if one != str(tmp_path)]
@@ -455,7 +455,7 @@ def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     products = ("adapter", "trained.json", "curves.svg", "merged_16bit", "gguf/export.json")
     assert all((tmp_path / str(whole) / "run" / name).exists() for name in products)
     monkeypatch.setattr(
-        parallel, "apart", lambda function, *rest, **named: function(*rest, **named)
+        processes, "apart", lambda function, *rest, **named: function(*rest, **named)
     )
     seen = set()
     for number in stopped:
@@ -796,7 +796,7 @@ def test_a_merge_without_memory_says_what_it_needs(
 
 def test_a_merge_whose_process_is_killed_is_a_sentence() -> None:
     with pytest.raises(ImmuneError, match="ended before its work"):
-        parallel.apart(os._exit, 9)
+        processes.apart(os._exit, 9)
 
 
 # Several processes

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from corpus import Corpus, digests
 
-from immune_data import cli
+from immune_data.common import cli
 
 ENDLESS = "select count(*) from range(1000000) a, range(10000000) b where a.range * b.range % 7 = 3"
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -84,7 +84,7 @@ _BEGUN = "print('begun', flush=True)"
 
 def _command(body: str, begun: str = _BEGUN) -> str:
     return (
-        "import sys, time, ctypes, signal\nfrom immune_data import cli\n"
+        "import sys, time, ctypes, signal\nfrom immune_data.common import cli\n"
         f"def command(arguments):\n    {begun}\n    {body}\n"
         "sys.exit(cli.run(cli.parser('x', summary='', example=''), command, []))"
     )
@@ -101,7 +101,7 @@ def test_what_is_unfinished_is_removed_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     body = "\n    ".join(
         [
-            "from pathlib import Path; from immune_data import duck, staging",
+            "from pathlib import Path; from immune_data.common import duck, files as staging",
             f"folder = Path({str(tmp_path / 'out')!r})",
             "with staging.staging(folder) as hidden, duck.spill() as spill:",
             "    (hidden / 'file').touch(); (Path(spill) / 'file').touch()",

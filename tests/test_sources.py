@@ -38,7 +38,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from immune_data import emit, recipes
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.sources import Source
 
 CHUNK = 1 << 20  # source files are read in pieces of this size

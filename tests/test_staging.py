@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from immune_data import staging
-from immune_data.errors import ImmuneError
+from immune_data.common import files as staging
+from immune_data.common.errors import ImmuneError
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002])
@@ -82,8 +82,8 @@ def test_nothing_made_leaves_nothing(tmp_path: Path) -> None:
 HOLD = """
 import fcntl, os, stat, sys, time
 from pathlib import Path
-from immune_data import staging
-from immune_data.errors import ImmuneError
+from immune_data.common import files as staging
+from immune_data.common.errors import ImmuneError
 if sys.argv[2] == "network":
     real = fcntl.flock
     def flock(handle, how):

@@ -16,7 +16,7 @@ from edge import incident, random_gguf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immune_data import streams
+from immune_data.common import streams
 
 RECIPE = "unified-v2"
 ODD = "Ωδε • ▌ 日本 \U0001f600 é"

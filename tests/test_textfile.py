@@ -14,8 +14,9 @@ from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FIELDS, RUN_1, SUMMARIES, Corpus,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immune_data import audit, emit, recipes, sql, textfile
-from immune_data.errors import ImmuneError
+from immune_data import audit, emit, recipes, sql
+from immune_data.common import textfile
+from immune_data.common.errors import ImmuneError
 
 Form = Callable[[str], bytes]
 

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from immune_data import tokens, vocabulary
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 MARKER = "[truncated: showing first ~3500 tokens of full DAG]"
 

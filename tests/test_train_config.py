@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_train import config, sft
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -297,8 +297,8 @@ def test_settings_may_stand_on_both_sides_of_an_option(refused: Callable[..., st
 @pytest.mark.parametrize("module", ["sft", "merge", "random_model"])
 def test_help_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     script = (
-        "import importlib, sys\n"
-        f"main = importlib.import_module('immune_train.{module}').main\n"
+        "import sys\nfrom immune_data.common import cli\n"
+        f"main = cli.module('immune_train.{module}').main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as done:\n    code = done.code\n"
         "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'polars', 'duckdb'}\n"
         "print('heavy:', *heavy & {name.split('.')[0] for name in sys.modules})\n"

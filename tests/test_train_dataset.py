@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from training import record, write
 
 from immune_data import publish, report
-from immune_data.errors import CheckFailed, ImmuneError
+from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_train import dataset, sft
 from immune_train.dataset import Record, shortest
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import msgspec
 
-from immune_data import textfile
-from immune_data.errors import ImmuneError
+from immune_data.common import textfile
+from immune_data.common.errors import ImmuneError
 
 TASKS = ("summary", "cause", "risk")
 ROLES = ("system", "user")

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from immune_data import textfile
-from immune_data.errors import ImmuneError
+from immune_data.common import textfile
+from immune_data.common.errors import ImmuneError
 
 SHIPPED = Path(__file__).parent
 DEFAULT = "unified-v2"

@@ -10,7 +10,7 @@ import base64
 import hashlib
 from pathlib import Path
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 RANKS = Path(__file__).with_name("qwen.tiktoken")
 RANKS_SHA256 = "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from types import ModuleType
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 
 def library() -> ModuleType:

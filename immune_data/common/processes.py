@@ -22,8 +22,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from immune_data import streams
-from immune_data.errors import ImmuneError
+from immune_data.common import streams
+from immune_data.common.errors import ImmuneError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from immune_data import signals
-from immune_data.errors import ImmuneError
+from immune_data.common import signals
+from immune_data.common.errors import ImmuneError
 
 _NAME, _LOCK = ".unfinished", ".lock"
 _FULL = errno.ENOSPC, errno.EDQUOT

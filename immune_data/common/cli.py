@@ -8,12 +8,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from immune_data import signals, streams
-from immune_data.errors import ImmuneError
-from immune_data.shown import one_line
+from immune_data.common import signals, streams
+from immune_data.common.errors import ImmuneError
+from immune_data.common.text import one_line
 
 _DIGITS = 18
 _THREADS = 512
@@ -40,6 +42,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         raise ImmuneError(f"{message}; see `python -m {self.prog} --help`")
+
+
+def module(name: str) -> ModuleType:
+    """The module of a command: a file, or the `__main__` of a folder."""
+    found = import_module(name)
+    return import_module(f"{name}.__main__") if hasattr(found, "__path__") else found
 
 
 def parser(module: str, *, summary: str, example: str) -> Parser:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from immune_data import duck, parallel, revisions
-from immune_data.errors import ImmuneError
+from immune_data.common import duck, processes, revisions
+from immune_data.common.errors import ImmuneError
 
 _ADDRESS = re.compile(
     r"hf://datasets/(?P<repo_id>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w./+-]+))?"
@@ -123,7 +123,7 @@ def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
     tables = sorted((folder / _TABLES).glob("*.parquet"))
     if not tables:
         raise ImmuneError(f"{folder} holds no {_TABLES}/*.parquet: `publish` did not make it")
-    with connect(out / NAME, threads=parallel.processors(), scratch=out) as connection:
+    with connect(out / NAME, threads=processes.processors(), scratch=out) as connection:
         for recipe in recipes:
             relations = sorted((folder / recipe / _RELATIONS).glob("*.parquet"))
             if not relations:

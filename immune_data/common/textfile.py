@@ -17,7 +17,7 @@ import unicodedata
 from pathlib import Path
 from typing import BinaryIO
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 _MOST = 1 << 28  # bytes of what is not a file: a device may never end
 

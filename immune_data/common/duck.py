@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from immune_data import signals
-from immune_data.errors import ImmuneError
+from immune_data.common import signals
+from immune_data.common.errors import ImmuneError
 
 # A relation: one file, whose place is the parameter, by its `pattern`.
 PARQUET = "read_parquet(?, hive_partitioning = false)"

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import immune_data
 from immune_data import manifest
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 from immune_data.publication import files
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from immune_data.errors import ImmuneError
+from immune_data.common.errors import ImmuneError
 
 Kind = Literal["dataset", "model"]
 
