@@ -32,7 +32,7 @@ import psutil
 
 from immune_data import emit, recipes, sample
 from immune_data.common import cli
-from immune_data.tokens import encoding
+from immune_data.contract.tokens import encoding
 
 HERE = Path(__file__).parent
 RECIPE = "unified-v2"

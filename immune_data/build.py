@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import conversation, database, manifest
+from immune_data import database
 from immune_data.common import duck, files, processes
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import manifest, prompting
 from immune_data.database import NAME as DATABASE
 from immune_data.database import STORAGE, Held
 from immune_data.recipes import Recipe
@@ -65,7 +66,7 @@ def emit(
     build = _Build(source, out, recipe, force, replace, threads or processes.processors(), report)
     # What is wrong is said before an output folder is made, or read.
     input_files(source, recipe)
-    conversation.load(recipe)
+    prompting.load(recipe)
     duck.path(out)
     with files.locked(out):
         stamp = build.stamp()

@@ -177,7 +177,7 @@ def _refuse_another(connection: duckdb.DuckDBPyConnection, path: Path, recipe: R
     """Refuse relations that were made by a recipe of the same name and other content."""
     import duckdb
 
-    from immune_data import manifest
+    from immune_data.contract import manifest
 
     try:
         found = connection.execute("select recipe_sha256 from recipe").fetchall()

@@ -15,10 +15,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from immune_data import manifest, recipes
+from immune_data import recipes
 from immune_data.build import FILES, Emitted, emit
 from immune_data.common import cli
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract import manifest
 
 __all__ = ["FILES", "Emitted", "emit", "main"]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
-from immune_data import manifest
 from immune_data.common import duck
 from immune_data.common import files as staging
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract import manifest
 from immune_data.database import reading
 from immune_data.recipes import Recipe
 

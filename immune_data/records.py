@@ -18,10 +18,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from immune_data import answer_parts, chat, control_tokens, conversation
 from immune_data.common import duck
 from immune_data.common.processes import behind, in_order, release
-from immune_data.conversation import Conversations, Counted
+from immune_data.contract import answer_fields, chat, control_tokens, prompting
+from immune_data.contract.prompting import Conversations, Counted
 from immune_data.pipeline import appending
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
@@ -172,7 +172,7 @@ class Renderer:
                 evidence = self.asking.fitted(facts, dag, limited, self.context, {task: end})
             messages = self._messages(task, facts, evidence, answer)
             lengths = _measure(messages, evidence, answer)
-            parts = answer_parts.parse(task, answer.text)
+            parts = answer_fields.parse(task, answer.text)
             line = Record(
                 messages=messages,
                 incident_id=record["incident_id"],
@@ -244,7 +244,7 @@ def renderer(recipe: Recipe) -> Renderer:
             tokens and its own prompts or marker hold one.
     """
     return Renderer(
-        asking=conversation.load(recipe),
+        asking=prompting.load(recipe),
         context=recipe.records.max_sequence_tokens if recipe.dag.within_context else None,
     )
 

@@ -103,7 +103,8 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
         ImmuneError: it is not emitted, or the database is that of another run.
         CheckFailed: an emitted file is not the one that the manifest names.
     """
-    from immune_data import checks, manifest
+    from immune_data import checks
+    from immune_data.contract import manifest
     from immune_data.database import reading
     from immune_data.pipeline import sql_folder
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from immune_data import chat, figures
+from immune_data import figures
 from immune_data.common.text import middle_out, one_line
+from immune_data.contract import chat
 from immune_data.page import Markup, element, joined, shortened, shown, table
 from immune_data.prompts import Message
 

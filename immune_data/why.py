@@ -16,10 +16,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from immune_data import chat, recipes
+from immune_data import recipes
 from immune_data.common import cli
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import aligned, middle_out, one_line, visible, widths
+from immune_data.contract import chat
 from immune_data.prompts import Message
 
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ class Timings:
 
 def made_up(dag_tokens: int) -> Incident:
     """An incident whose evidence has about `dag_tokens` tokens; the same for the same number."""
-    from immune_data.tokens import count
+    from immune_data.contract.tokens import count
     from immune_train.prompting import Incident
 
     header = (

@@ -25,7 +25,7 @@ import yaml
 from immune_data.common import cli, processes
 from immune_data.common import files as staging
 from immune_data.common.errors import ImmuneError
-from immune_data.manifest import sha256
+from immune_data.contract.manifest import sha256
 from immune_train import run
 from immune_train.quantise import DEFAULT, QUANTS
 

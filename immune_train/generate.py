@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from immune_data import answer_parts, control_tokens
-from immune_data.chat import with_system
 from immune_data.common import cli, files, streams, textfile
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import answer_fields, control_tokens
+from immune_data.contract.chat import with_system
 from immune_data.prompts import TASKS
 from immune_train import grammar, trained_on
 
@@ -183,7 +183,7 @@ def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, An
         "task": question.task,
         "model": model.path.name,
         "answer": given.text,
-        "fields": answer_parts.parse(question.task, given.text).fields,
+        "fields": answer_fields.parse(question.task, given.text).fields,
         "finish": given.finish,
         "tokens": given.tokens,
         "max_tokens": given.limit,

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from immune_data.answer_parts import LEVELS
+from immune_data.contract.answer_fields import LEVELS
 
 TASKS = ("risk", "cause")
 """The tasks that have a grammar."""

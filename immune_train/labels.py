@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from immune_data import chat
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import chat
 from immune_data.prompts import Message
 
 if TYPE_CHECKING:

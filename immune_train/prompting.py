@@ -1,6 +1,6 @@
 """Ask about an incident as training did: an incident or a record in, messages and token ids out.
 
-The messages come from `immune_data.conversation`, which made the training records. Their token
+The messages come from `immune_data.contract.prompting`, which made the training records. Their token
 ids are put together here: the template's control tokens as such, and everything a message says as
 ordinary text, so that no control token written out in the evidence can ever end a turn.
 """
@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from immune_data import chat, conversation, prompts, recipes
+from immune_data import prompts, recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import chat, prompting
+from immune_data.contract.tokens import encoding
+from immune_data.contract.vocabulary import ADDED_TOKENS
 from immune_data.prompts import Message
-from immune_data.tokens import encoding
-from immune_data.vocabulary import ADDED_TOKENS
 
 DEFAULT_RECIPE = "unified-clean"
 
@@ -106,7 +107,7 @@ class Asker:
         found = recipes.load(recipe)
         self.recipe = found.name
         self.context = context or found.records.max_sequence_tokens
-        self._conversations = conversation.load(found)
+        self._conversations = prompting.load(found)
         self.asking_sha256 = self._conversations.sha256
         self.room = self._conversations.room
 

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import immune_data
-from immune_data import manifest
 from immune_data.common import files as staging
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract import manifest
 from immune_data.publication import CARD, files
 from immune_train import merge
 from immune_train import run as runs

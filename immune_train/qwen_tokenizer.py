@@ -15,8 +15,8 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from immune_data.chat import DEFAULT_SYSTEM
-from immune_data.vocabulary import ADDED_TOKENS, PATTERN, qwen2_5
+from immune_data.contract.chat import DEFAULT_SYSTEM
+from immune_data.contract.vocabulary import ADDED_TOKENS, PATTERN, qwen2_5
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

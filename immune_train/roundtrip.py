@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from immune_data.chat import with_system
 from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
+from immune_data.contract.chat import with_system
 from immune_data.prompts import Message
 from immune_train.llama import Context, Model
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from immune_data.common.errors import ImmuneError
-from immune_data.manifest import sha256
+from immune_data.contract.manifest import sha256
 from immune_train.config import Config, load
 from immune_train.dataset import Dataset
 

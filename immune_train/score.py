@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from immune_data import answer_parts
 from immune_data.common import cli, plotting, textfile
 from immune_data.common import files as staging
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import answer_fields
 from immune_data.prompts import TASKS
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def event_count(shown: Iterable[str]) -> int | None:
 
 def totals_right(answer: str, events: int | None) -> bool | None:
     """Whether the totals that a summary states are the incident's; None where it states none."""
-    fields = answer_parts.parse("summary", answer).fields
+    fields = answer_fields.parse("summary", answer).fields
     totals = (fields["events"], fields["total_evidence"])
     stated = [total for total in totals if total is not None]
     if events is None or not stated:
@@ -152,20 +152,20 @@ def _total(case: Case) -> float | None:
 
 
 def _structured(case: Case) -> float:
-    return float(not answer_parts.parse(case.task, case.answer).missing)
+    return float(not answer_fields.parse(case.task, case.answer).missing)
 
 
 def _same_level(case: Case) -> float | None:
     wanted, given = (
-        answer_parts.parse("risk", text).fields["risk_level"]
+        answer_fields.parse("risk", text).fields["risk_level"]
         for text in (case.reference, case.answer)
     )
     return None if wanted is None else float(given == wanted)
 
 
 def _allowed(case: Case) -> float:
-    fields = answer_parts.parse("risk", case.answer).fields
-    return float(all(fields[name] for name in answer_parts.LEVELS))
+    fields = answer_fields.parse("risk", case.answer).fields
+    return float(all(fields[name] for name in answer_fields.LEVELS))
 
 
 def _finished(case: Case) -> float | None:
@@ -193,7 +193,7 @@ def _lacking(case: Case) -> dict[str, list[str]] | None:
 
 
 def _length(case: Case) -> float:
-    from immune_data.tokens import count
+    from immune_data.contract.tokens import count
 
     return float(count(case.answer))
 

@@ -19,7 +19,7 @@ def random_gguf(
     """
 
     def make(folder: Path) -> None:
-        from immune_data.vocabulary import ADDED_TOKENS
+        from immune_data.contract.vocabulary import ADDED_TOKENS
         from immune_train import gguf_file, random_model
         from immune_train.prompting import FIRST_ADDED
 

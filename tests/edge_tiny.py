@@ -23,10 +23,10 @@ from typing import Any
 import polars as pl
 from hub_server import TOKEN, HubServer
 
-from immune_data import answer_parts
 from immune_data.common import cli
 from immune_data.common.errors import CheckFailed
-from immune_data.manifest import sha256
+from immune_data.contract import answer_fields
+from immune_data.contract.manifest import sha256
 from immune_data.prompts import TASKS
 from immune_train import config, dataset, run
 from immune_train.quantise import DEFAULT as QUANTS
@@ -102,7 +102,7 @@ def check_answers(path: Path, asked: Sequence[dict[str, Any]]) -> None:
     ] or {one["task"] for one in rows} != set(TASKS):
         raise CheckFailed(f"{path} does not hold an answer to every record, of every task")
     for row in rows:
-        if row["task"] == "risk" and (lacks := answer_parts.parse("risk", row["answer"]).missing):
+        if row["task"] == "risk" and (lacks := answer_fields.parse("risk", row["answer"]).missing):
             raise CheckFailed(f"a risk answer in {path} lacks {', '.join(lacks)}")
 
 

@@ -6,7 +6,7 @@ something.
 
 from __future__ import annotations
 
-from immune_data import vocabulary
+from immune_data.contract import vocabulary
 from immune_train.qwen_tokenizer import SPECIAL, backend
 
 # As `tokenizer_config.json` of Qwen2.5-1.5B-Instruct has them, from id 151643.

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_grammar import CAUSE, RISK
 
-from immune_data import answer_parts, cleaning, recipes
-from immune_data.answer_parts import LEVELS
+from immune_data import cleaning, recipes
+from immune_data.contract import answer_fields
+from immune_data.contract.answer_fields import LEVELS
 from immune_data.prompts import TASKS
 
 AUDIT = Path(__file__).parent.parent / "sql" / "audit"
@@ -37,7 +38,7 @@ Severity breakdown: High: 1, Low: 1"""
 
 
 def test_a_summary_is_taken_apart() -> None:
-    assert answer_parts.parse("summary", SUMMARY).fields == {
+    assert answer_fields.parse("summary", SUMMARY).fields == {
         "incident_id": "7d0f6a1c-0000-4000-8000-000000000001",
         "source_ip": "192.168.1.7",
         "timewindow": "3",
@@ -54,7 +55,7 @@ def test_a_summary_is_taken_apart() -> None:
 
 
 def test_a_cause_analysis_is_taken_apart() -> None:
-    assert answer_parts.parse("cause", CAUSE).fields == {
+    assert answer_fields.parse("cause", CAUSE).fields == {
         "malicious_activity": ["A worm looks for its next host.", "Or a person does."],
         "legitimate_activity": ["An inventory of the network."],
         "misconfigurations": ["A monitor with too wide a range."],
@@ -63,7 +64,7 @@ def test_a_cause_analysis_is_taken_apart() -> None:
 
 
 def test_a_risk_assessment_is_taken_apart() -> None:
-    assert answer_parts.parse("risk", RISK).fields == {
+    assert answer_fields.parse("risk", RISK).fields == {
         "risk_level": "High",
         "justification": "A scan of 65 hosts on port 8080.",
         "business_impact": "Data could leave the network.",
@@ -73,18 +74,18 @@ def test_a_risk_assessment_is_taken_apart() -> None:
         "investigation_priority_reason": "The host holds backups.",
     }
     plain = RISK.replace("**", "").replace("Level: High", "level: [HIGH]")
-    assert answer_parts.parse("risk", plain).fields["risk_level"] == "High"
+    assert answer_fields.parse("risk", plain).fields["risk_level"] == "High"
 
 
 @given(st.text(), st.sampled_from(["summary", "cause", "risk"]))
 def test_any_text_can_be_taken_apart(text: str, task: str) -> None:
-    parts = answer_parts.parse(task, text)
+    parts = answer_fields.parse(task, text)
     assert json.dumps(parts.fields)
     assert set(parts.missing) <= set(parts.fields)
 
 
 def lacks(task: str, text: str) -> tuple[str, ...]:
-    return answer_parts.parse(task, text).missing
+    return answer_fields.parse(task, text).missing
 
 
 # Headings, however they are written
@@ -109,7 +110,7 @@ def lacks(task: str, text: str) -> tuple[str, ...]:
 )
 def test_a_risk_assessment_is_whole_however_its_headings_look(old: str, new: str) -> None:
     assert old in RISK
-    parts = answer_parts.parse("risk", RISK.replace(old, new))
+    parts = answer_fields.parse("risk", RISK.replace(old, new))
     assert parts.missing == ()
     levels = [parts.fields[name] for name in LEVELS]
     assert levels == ["High", "Medium", "Immediate"]
@@ -156,7 +157,7 @@ def test_a_cause_analysis_is_read_by_its_headings(
 
 def test_a_cause_without_bullets_is_a_cause() -> None:
     text = CAUSE.replace("• An inventory", "An inventory")
-    fields = answer_parts.parse("cause", text).fields
+    fields = answer_fields.parse("cause", text).fields
     assert fields["legitimate_activity"] == ["An inventory of the network."]
 
 
@@ -178,7 +179,7 @@ def test_a_cause_without_bullets_is_a_cause() -> None:
 )
 def test_a_summary_is_read_by_its_lines(old: str, new: str, lacking: tuple[str, ...]) -> None:
     assert old in SUMMARY
-    parts = answer_parts.parse("summary", SUMMARY.replace(old, new))
+    parts = answer_fields.parse("summary", SUMMARY.replace(old, new))
     assert parts.missing == lacking
     if not lacking:
         assert parts.fields["severity_breakdown"] == {"high": 1, "low": 1}
@@ -203,7 +204,7 @@ def test_a_summary_is_read_by_its_lines(old: str, new: str, lacking: tuple[str, 
 def test_a_hostile_answer_takes_no_time(text: str) -> None:
     start = time.process_time()
     for task in TASKS:
-        answer_parts.parse(task, text)
+        answer_fields.parse(task, text)
     assert time.process_time() - start < 5
 
 
@@ -237,7 +238,7 @@ def test_no_word_in_prose_is_taken_for_a_field(
         f"**Likelihood of Malicious Activity:** {likelihood}{between}{texts[2]}\n\n"
         f"**Investigation Priority:** {priority}{between}{texts[3]}"
     )
-    assert answer_parts.parse("risk", answer).fields == {
+    assert answer_fields.parse("risk", answer).fields == {
         "risk_level": risk.capitalize(),
         "justification": texts[0],
         "business_impact": texts[1],

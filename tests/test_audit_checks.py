@@ -12,10 +12,11 @@ import pytest
 from conftest import REPOSITORY
 from corpus import MODELS, Corpus
 
-from immune_data import answer_parts, checks, emit, recipes
+from immune_data import checks, emit, recipes
 from immune_data.cleaning import CHANGES, REFUSALS
+from immune_data.contract import answer_fields
+from immune_data.contract.vocabulary import ADDED_TOKENS
 from immune_data.database import reading
-from immune_data.vocabulary import ADDED_TOKENS
 
 RECIPE = "unified-clean"
 LEVELS = ("Critical", "High", "Medium", "Low")
@@ -417,7 +418,7 @@ def _read_answers_again(connection: duckdb.DuckDBPyConnection) -> None:
     for split, line, task, answer in connection.execute(
         "select split, line, task, messages[-1].content from conversations"
     ).fetchall():
-        parts = answer_parts.parse(task, answer)
+        parts = answer_fields.parse(task, answer)
         connection.execute(
             "update conversations set answer_lacks = $1, answer_events = $2, "
             "answer_total_evidence = $3 where split = $4 and line = $5",

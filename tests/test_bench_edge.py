@@ -12,7 +12,7 @@ import psutil
 import pytest
 from edge import incident, random_gguf
 
-from immune_data.tokens import count
+from immune_data.contract.tokens import count
 from immune_train import bench_edge
 
 

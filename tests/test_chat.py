@@ -12,10 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference_tokenizer import tokenizer
 
-from immune_data import chat, control_tokens
+from immune_data.contract import chat, control_tokens
+from immune_data.contract.tokens import count
+from immune_data.contract.vocabulary import ADDED_TOKENS
 from immune_data.prompts import Message
-from immune_data.tokens import count
-from immune_data.vocabulary import ADDED_TOKENS
 
 PIECES = [*"\n\r\t \x1c\x85\u2028\u0301e", "\n\n", "\r\n"]
 PIECES += ["word", "日本", "🦙", "'s", "12", "...", "{x}", "<|im", "|>", "user", "assistant"]

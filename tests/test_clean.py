@@ -24,10 +24,11 @@ from corpus import CAUSE_RISK, SUMMARIES, Corpus, dag, query
 from random_corpus import RandomCorpus
 from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS, tokenizer
 
-from immune_data import control_tokens, recipes
+from immune_data import recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import control_tokens
+from immune_data.contract.tokens import count
 from immune_data.emit import emit
-from immune_data.tokens import count
 
 RECIPE = "unified-clean"
 CONTEXT = 4096

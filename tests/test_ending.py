@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from test_answer_parts import real_answers  # noqa: F401
 from test_grammar import CAUSE, RISK, accepts, pattern
 
-from immune_data import answer_parts, recipes
+from immune_data import recipes
 from immune_data.cleaning import clean
 from immune_data.common.errors import ImmuneError
 from immune_data.common.textfile import composed
-from immune_data.conversation import load
+from immune_data.contract import answer_fields
+from immune_data.contract.prompting import load
 from immune_train import ending, grammar
 from immune_train.ending import Ending, Text
 from immune_train.llama import Model
@@ -121,7 +122,7 @@ def test_every_reference_of_the_sample_is_reproduced(
     sample_out: Callable[[str], Path], model: Model
 ) -> None:
     found = references(sample_out(RECIPE))
-    lacking = [one for one in found if answer_parts.parse(*one).missing]
+    lacking = [one for one in found if answer_fields.parse(*one).missing]
     assert assert_left_alone(found, model) == len(found) - len(lacking)
 
 
@@ -210,15 +211,15 @@ def test_whatever_a_model_wants_its_answer_is_whole_in_its_room(
     said: list[str] = []
     answer = write(model, task, wanted, limit, said.append)
     assert accepts(task, answer.text)
-    assert not answer_parts.parse(task, answer.text).missing
+    assert not answer_fields.parse(task, answer.text).missing
     assert "".join(said) == answer.text
     assert len(text_ids(answer.text)) <= answer.tokens < limit
     if len(text_ids(wanted)) < limit:
         assert (answer.text, answer.finish) == (wanted, "stop")
         return
     assert answer.finish == "wound_up"
-    levels = [name for name in answer_parts.LEVELS if task == "risk"]
-    fields = answer_parts.parse(task, answer.text).fields
+    levels = [name for name in answer_fields.LEVELS if task == "risk"]
+    fields = answer_fields.parse(task, answer.text).fields
     assert [fields[name] for name in levels] == ["High", "Medium", "Immediate"][: len(levels)]
     for text in texts_of(answer.text):
         # As wanted, from its beginning on, and to the end of a sentence or marked as cut.
@@ -250,7 +251,7 @@ def test_it_is_ended_at_the_end_of_a_sentence_and_all_headings_get_theirs(model:
     answer = write(
         model, "risk", RISK.replace("A scan of 65 hosts on port 8080.", long), room("risk")
     )
-    fields = answer_parts.parse("risk", answer.text).fields
+    fields = answer_fields.parse("risk", answer.text).fields
     assert answer.finish == "wound_up"
     assert fields["justification"].endswith("open ports at night.")
     assert len(fields["justification"]) > 600
@@ -262,7 +263,7 @@ def test_it_is_ended_at_the_end_of_a_sentence_and_all_headings_get_theirs(model:
 def test_what_needs_a_cut_within_a_sentence_is_marked(model: Model) -> None:
     endless = "and the host scans " * 100
     answer = write(model, "risk", RISK.replace("The host holds backups.", endless), room("risk"))
-    fields = answer_parts.parse("risk", answer.text).fields
+    fields = answer_fields.parse("risk", answer.text).fields
     assert fields["justification"] == "A scan of 65 hosts on port 8080."
     assert fields["investigation_priority_reason"].endswith(("and…", "the…", "host…", "scans…"))
     assert answer.tokens > room("risk") - 8

@@ -18,10 +18,10 @@ import pytest
 from corpus import query
 from edge import incident, random_gguf
 
-from immune_data import answer_parts, control_tokens
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import answer_fields, control_tokens
+from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS, Message
-from immune_data.tokens import count
 from immune_train import dataset, generate, roundtrip, score
 from immune_train.local_model import LocalModel, Prompt, together
 from immune_train.prompting import (
@@ -94,7 +94,7 @@ def test_llama_cpp_reads_the_texts_as_we_do(gguf: Path, recipe: str) -> None:
 
 
 def with_default(question) -> list[Message]:
-    from immune_data.chat import with_system
+    from immune_data.contract.chat import with_system
 
     return with_system(question.messages)
 
@@ -294,7 +294,7 @@ def test_grammars_and_temperatures_hold_side_by_side(gguf: Path) -> None:
     texts = [[answer.text for answer in answers] for answers in warm]
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
-    assert not answer_parts.parse("risk", texts[0][2]).missing
+    assert not answer_fields.parse("risk", texts[0][2]).missing
 
 
 def test_only_prompts_that_are_mostly_the_same_are_answered_side_by_side(gguf: Path) -> None:

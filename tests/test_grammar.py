@@ -14,8 +14,8 @@ from edge import random_gguf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immune_data import answer_parts
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import answer_fields
 from immune_data.prompts import Message
 from immune_train import grammar
 from immune_train.local_model import Grammar, LocalModel
@@ -97,8 +97,8 @@ def answers(out: Path, recipe: str, task: str) -> list[str]:
 @pytest.mark.parametrize(("task", "text"), [("risk", RISK), ("cause", CAUSE)])
 def test_the_documented_structure_is_let_through(task: str, text: str) -> None:
     assert accepts(task, text)
-    assert not answer_parts.parse(task, text).missing
-    assert not answer_parts.parse(task, text).missing
+    assert not answer_fields.parse(task, text).missing
+    assert not answer_fields.parse(task, text).missing
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_reference_answers_of_the_documented_structure_are_let_through(
     texts = answers(sample_out(recipe), recipe, task)
     if recipe == "unified-v2":  # as they are: some are dirty, which no answer should be
         texts = [text for text in texts if "```" not in text and "\r" not in text]
-    whole = [text for text in texts if not answer_parts.parse(task, text).missing]
+    whole = [text for text in texts if not answer_fields.parse(task, text).missing]
     refused = [text for text in whole if not accepts(task, text)]
     assert len(whole) > 300
     if recipe == "unified-clean":
@@ -144,15 +144,15 @@ def test_reference_answers_of_the_documented_structure_are_let_through(
 @given(st.data())
 def test_whatever_the_risk_grammar_lets_through_parses(data: st.DataObject) -> None:
     text = data.draw(st.from_regex(pattern("risk"), fullmatch=True))
-    parts = answer_parts.parse("risk", text)
+    parts = answer_fields.parse("risk", text)
     assert not parts.missing, text
-    assert parts.fields["risk_level"].lower() in answer_parts.LEVELS["risk_level"]
+    assert parts.fields["risk_level"].lower() in answer_fields.LEVELS["risk_level"]
 
 
 @given(st.data())
 def test_whatever_the_cause_grammar_lets_through_parses(data: st.DataObject) -> None:
     text = data.draw(st.from_regex(pattern("cause"), fullmatch=True))
-    parts = answer_parts.parse("cause", text)
+    parts = answer_fields.parse("cause", text)
     assert not parts.missing, text
     assert all(parts.fields["malicious_activity"])
 
@@ -172,7 +172,7 @@ def test_llama_cpp_and_the_regular_expression_agree(
     model: LocalModel, sample_out: Callable[[str], Path], task: str
 ) -> None:
     texts = answers(sample_out("unified-clean"), "unified-clean", task)
-    some = [text for text in texts if answer_parts.parse(task, text).missing][:4] + texts[::150]
+    some = [text for text in texts if answer_fields.parse(task, text).missing][:4] + texts[::150]
     for text in some:
         assert let_through(model, task, text) == accepts(task, text), text
 
@@ -204,7 +204,7 @@ def test_random_weights_give_an_answer_that_parses(
     assert answer.finish in ("stop", "wound_up")
     assert answer.tokens < 200
     assert accepts(task, answer.text)
-    assert not answer_parts.parse(task, answer.text).missing
+    assert not answer_fields.parse(task, answer.text).missing
     assert (
         model.answer(
             ids,

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS
 from training import END, NO_LOSS, QWENS_OWN, START, by_hand, decode, plain, record, small_tokenizer
 
-from immune_data import chat, control_tokens
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import chat, control_tokens
 from immune_data.prompts import Message
 from immune_train.dataset import Record
 from immune_train.labels import Renderer, Row

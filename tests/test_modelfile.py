@@ -19,8 +19,8 @@ import pytest
 from test_export import asked, model, run
 from training import QWENS_OWN
 
-from immune_data.chat import DEFAULT_SYSTEM, render, with_system
 from immune_data.common.errors import ImmuneError
+from immune_data.contract.chat import DEFAULT_SYSTEM, render, with_system
 from immune_data.prompts import Message
 
 pytest.importorskip("gguf")

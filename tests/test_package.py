@@ -77,10 +77,12 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
         "immune_data/recipes/published.toml",
         "immune_data/prompts/summary.system.txt",
         "immune_data/prompts/risk.user.txt",
-        "immune_data/vocabulary/LICENSE",
+        "immune_data/contract/vocabulary/LICENSE",
         "immune_train/__init__.py",
     } <= names
-    assert any(name.startswith("immune_data/vocabulary/") and "tiktoken" in name for name in names)
+    assert any(
+        name.startswith("immune_data/contract/vocabulary/") and "tiktoken" in name for name in names
+    )
     assert any(name.startswith("tiktoken_ext/") for name in names)
     # `tiktoken_ext` is a namespace that several packages share.
     assert "tiktoken_ext/__init__.py" not in names

@@ -25,8 +25,8 @@ from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FILES, RUN_1, RUN_2, SUMMARIES, C
 
 from immune_data import recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.contract.manifest import check
 from immune_data.emit import emit
-from immune_data.manifest import check
 from immune_data.normalise import normalise
 
 RECIPE = "unified-clean"

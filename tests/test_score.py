@@ -13,7 +13,7 @@ from corpus import query
 from test_answer_parts import SUMMARY
 from test_grammar import CAUSE, RISK
 
-from immune_data import answer_parts
+from immune_data.contract import answer_fields
 from immune_train import score
 
 AUDIT = Path(__file__).parent.parent / "sql" / "audit"
@@ -62,7 +62,7 @@ def test_structure_is_what_the_audit_says(
     found = {
         place: missing
         for place, (task, messages) in conversations.items()
-        if (missing := answer_parts.parse(task, messages[-1]["content"]).missing)
+        if (missing := answer_fields.parse(task, messages[-1]["content"]).missing)
     }
     assert found == expected
     assert len(expected) > 30

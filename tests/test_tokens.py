@@ -17,8 +17,8 @@ import tiktoken
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from immune_data import tokens, vocabulary
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import tokens, vocabulary
 
 MARKER = "[truncated: showing first ~3500 tokens of full DAG]"
 

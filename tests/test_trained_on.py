@@ -16,7 +16,8 @@ pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
 pytest.importorskip("torch")
 
-from immune_data import conversation, recipes
+from immune_data import recipes
+from immune_data.contract import prompting
 from immune_train import export, generate, random_model, trained_on
 from immune_train.prompting import Asker
 
@@ -184,8 +185,8 @@ def test_records_of_another_recipe_are_noted(
 
 
 def test_the_value_changes_with_whatever_decides_a_prompt() -> None:
-    ours = conversation.load(recipes.load(EDGE))
-    assert ours.sha256 == conversation.load(recipes.load(EDGE)).sha256
+    ours = prompting.load(recipes.load(EDGE))
+    assert ours.sha256 == prompting.load(recipes.load(EDGE)).sha256
     task = ours.prompts["risk"]
     spaced = tuple((role, f"{text} ") for role, text in task.templates)
     others = [
@@ -196,7 +197,7 @@ def test_the_value_changes_with_whatever_decides_a_prompt() -> None:
         replace(ours, neutralise=False),
         replace(ours, room={**ours.room, "risk": 1}),
         replace(ours, layout="documented"),
-        conversation.load(recipes.load("unified-clean")),
-        conversation.load(recipes.load("unified-v2")),
+        prompting.load(recipes.load("unified-clean")),
+        prompting.load(recipes.load("unified-v2")),
     ]
     assert len({ours.sha256, *(other.sha256 for other in others)}) == len(others) + 1

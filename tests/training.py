@@ -13,7 +13,7 @@ from typing import Any
 
 from corpus import Corpus, dag
 
-from immune_data import chat
+from immune_data.contract import chat
 from immune_data.prompts import Message
 from immune_train.labels import Row
 

@@ -4,6 +4,6 @@
 what `ENCODING_CONSTRUCTORS` names, so installing this project is all the registration there is.
 """
 
-from immune_data.vocabulary import qwen2_5
+from immune_data.contract.vocabulary import qwen2_5
 
 ENCODING_CONSTRUCTORS = {"qwen2.5": qwen2_5}

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import immune_data
-from immune_data import manifest
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import manifest
 from immune_data.publication import files
 
 if TYPE_CHECKING:

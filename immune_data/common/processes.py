@@ -178,7 +178,7 @@ class _Pool(Executor):
 
 
 def _read_vocabulary() -> None:
-    from immune_data.tokens import encoding
+    from immune_data.contract.tokens import encoding
 
     encoding()
 

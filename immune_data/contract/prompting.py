@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from immune_data import chat, control_tokens, prompts
+from immune_data import prompts
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import chat, control_tokens
+from immune_data.contract.tokens import count, cut, excerpt
 from immune_data.prompts import TASKS, Message, Prompt
 from immune_data.recipes import Length, Recipe
-from immune_data.tokens import count, cut, excerpt
 
 # The most tokens an answer takes for each unit of its length. Qwen2.5 reads a digit as a token, so
 # that a summary, which is full of times and addresses, takes twice what prose of its length does.

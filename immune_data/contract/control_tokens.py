@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from immune_data.vocabulary import ADDED_TOKENS
+from immune_data.contract.vocabulary import ADDED_TOKENS
 
 _TOKEN = re.compile("|".join(map(re.escape, ADDED_TOKENS)))
 _TAILS = "|".join(re.escape(token[1:]) for token in ADDED_TOKENS)

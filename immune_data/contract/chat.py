@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from immune_data.contract.tokens import count, count_joined
 from immune_data.prompts import Message
-from immune_data.tokens import count, count_joined
 
 DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 
