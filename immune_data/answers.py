@@ -17,8 +17,8 @@ import polars as pl
 from immune_data.cleaning import clean
 from immune_data.common.processes import in_order
 from immune_data.contract.tokens import count
-from immune_data.measures import lengths
 from immune_data.pipeline import appending
+from immune_data.read.measures import lengths
 from immune_data.records import Counted, Renderer
 
 if TYPE_CHECKING:

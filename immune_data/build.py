@@ -21,8 +21,8 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract import manifest, prompting
 from immune_data.database import NAME as DATABASE
 from immune_data.database import STORAGE, Held
+from immune_data.read.sources import input_files
 from immune_data.recipes import Recipe
-from immune_data.sources import input_files
 
 if TYPE_CHECKING:
     import duckdb
@@ -310,7 +310,7 @@ class _Build:
         return content
 
     def _make_tables(self, folder: Path, pool: Any) -> dict[str, Any]:
-        from immune_data.normalise import normalise
+        from immune_data.read.normalise import normalise
 
         folder.mkdir()
         hashes = normalise(self.source, self.recipe, folder, pool, self.report)

@@ -27,7 +27,7 @@ from immune_data import recipes
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.manifest import check
 from immune_data.emit import emit
-from immune_data.normalise import normalise
+from immune_data.read.normalise import normalise
 
 RECIPE = "unified-clean"
 

@@ -39,7 +39,7 @@ from hypothesis import strategies as st
 
 from immune_data import emit, recipes
 from immune_data.common.errors import ImmuneError
-from immune_data.sources import Source
+from immune_data.read.sources import Source
 
 CHUNK = 1 << 20  # source files are read in pieces of this size
 ROWS = json.dumps(Corpus().incidents("abc").rows[CAUSE_RISK])

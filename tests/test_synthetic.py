@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, digests, manifest, table
 
 from immune_data import emit, publish, report, sample
-from immune_data.sources import Source
+from immune_data.read.sources import Source
 from immune_train import dataset
 
 Refused = Callable[..., str]

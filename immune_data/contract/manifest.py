@@ -17,8 +17,8 @@ import immune_data
 from immune_data import pipeline, prompts
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract.vocabulary import RANKS_SHA256
+from immune_data.read.sources import input_files
 from immune_data.recipes import Recipe
-from immune_data.sources import input_files
 
 SCHEMA_VERSION = 3
 NAME = "manifest.json"

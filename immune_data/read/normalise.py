@@ -22,11 +22,11 @@ from msgspec import Struct
 from immune_data.common import textfile
 from immune_data.common.processes import behind, in_order
 from immune_data.contract.tokens import count
-from immune_data.measures import lengths
+from immune_data.read.measures import lengths
+from immune_data.read.sources import InputFile, Record, Source, input_files
+from immune_data.read.tables import Writers, validated
+from immune_data.read.tables import check as check_tables
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, Model, Recipe
-from immune_data.sources import InputFile, Record, Source, input_files
-from immune_data.tables import Writers, validated
-from immune_data.tables import check as check_tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
