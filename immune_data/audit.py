@@ -114,7 +114,7 @@ def _refuse(arguments: argparse.Namespace, what: str, *unused: str) -> None:
 def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection]:
     """The recipe's database, local or downloaded, with the held-out ids in it."""
     from immune_data import held_out
-    from immune_data.database import reading
+    from immune_data.select.database import reading
 
     ids = held_out.read(arguments.held_out) if arguments.held_out else None
     with ExitStack() as stack:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data import database
 from immune_data.common import duck, files, processes
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import manifest, prompting
-from immune_data.database import NAME as DATABASE
-from immune_data.database import STORAGE, Held
 from immune_data.read.sources import input_files
 from immune_data.recipes import Recipe
+from immune_data.select import database
+from immune_data.select.database import NAME as DATABASE
+from immune_data.select.database import STORAGE, Held
 
 if TYPE_CHECKING:
     import duckdb
@@ -222,7 +222,7 @@ class _Build:
         """
         import duckdb
 
-        from immune_data import pipeline
+        from immune_data.select import pipeline
 
         try:
             return self._make(hidden, tables_inputs, held)
@@ -248,7 +248,8 @@ class _Build:
     def _make(
         self, hidden: Path, tables_inputs: dict[str, Any] | None, held: Held | None
     ) -> dict[str, Any]:
-        from immune_data import answers, pipeline, records
+        from immune_data import records
+        from immune_data.select import cleaning, pipeline
 
         renderer = records.renderer(self.recipe)
         tables = self.tables
@@ -279,7 +280,7 @@ class _Build:
 
                 def clean_answers(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("cleaning answers")
-                    answers.write(at, renderer, pool)
+                    cleaning.write(at, renderer, pool)
 
                 def write_records(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("rendering records")

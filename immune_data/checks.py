@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from immune_data.common import duck
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import one_line
-from immune_data.pipeline import sql_folder
+from immune_data.select.pipeline import sql_folder
 
 if TYPE_CHECKING:
     import duckdb

@@ -18,8 +18,8 @@ from immune_data.common import duck
 from immune_data.common import files as staging
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract import manifest
-from immune_data.database import reading
 from immune_data.recipes import Recipe
+from immune_data.select.database import reading
 
 if TYPE_CHECKING:
     import duckdb
@@ -199,8 +199,9 @@ def _fill(
     terms: Terms,
     report: Callable[[str], None],
 ) -> None:
-    from immune_data import card, pipeline
+    from immune_data import card
     from immune_data.report import drawn
+    from immune_data.select import pipeline
 
     figures = {}
     shutil.copytree(
@@ -275,7 +276,7 @@ def _write_parquet(jsonl: Path, parquet: Path) -> None:
 
 def _export(connection: duckdb.DuckDBPyConnection, schema: str, folder: Path) -> None:
     """Write the tables of a schema that a run made and `folder` does not hold yet."""
-    from immune_data.pipeline import signed
+    from immune_data.select.pipeline import signed
 
     for name in signed(connection, schema):
         path = folder / f"{name}.parquet"

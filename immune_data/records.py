@@ -22,9 +22,9 @@ from immune_data.common import duck
 from immune_data.common.processes import behind, in_order, release
 from immune_data.contract import answer_fields, chat, control_tokens, prompting
 from immune_data.contract.prompting import Conversations, Counted
-from immune_data.pipeline import appending
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
+from immune_data.select.pipeline import appending
 
 if TYPE_CHECKING:
     import duckdb

@@ -105,8 +105,8 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
     """
     from immune_data import checks
     from immune_data.contract import manifest
-    from immune_data.database import reading
-    from immune_data.pipeline import sql_folder
+    from immune_data.select.database import reading
+    from immune_data.select.pipeline import sql_folder
 
     with reading(out, recipe) as connection:
         content = manifest.check(out / "sft" / recipe.name)

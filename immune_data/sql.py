@@ -22,8 +22,8 @@ from immune_data import recipes
 from immune_data.common import cli, files, streams, textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import aligned, one_line, widths
-from immune_data.database import NAME
-from immune_data.pipeline import sql_folder
+from immune_data.select.database import NAME
+from immune_data.select.pipeline import sql_folder
 
 if TYPE_CHECKING:
     import duckdb
@@ -73,7 +73,7 @@ def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
     import duckdb
 
-    from immune_data.database import reading
+    from immune_data.select.database import reading
 
     with reading(arguments.out, recipe) as connection:
         connection.execute("set errors_as_json = true")

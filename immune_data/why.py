@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
-    from immune_data.database import reading
+    from immune_data.select.database import reading
 
     with reading(arguments.out, recipe) as connection:
         story = tell(connection, find(connection, arguments.incident))
@@ -116,7 +116,7 @@ def _names(incidents: list[str]) -> str:
 
 def tell(connection: duckdb.DuckDBPyConnection, incident_id: str) -> Row:
     """Everything there is to say about an incident, as plain data."""
-    from immune_data.pipeline import sql_folder
+    from immune_data.select.pipeline import sql_folder
 
     quoted = incident_id.replace("'", "''")
     connection.execute(f"set variable incident = '{quoted}'")

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_grammar import CAUSE, RISK
 
-from immune_data import cleaning, recipes
+from immune_data import recipes
 from immune_data.contract import answer_fields
 from immune_data.contract.answer_fields import LEVELS
 from immune_data.prompts import TASKS
+from immune_data.select import cleaning_rules
 
 AUDIT = Path(__file__).parent.parent / "sql" / "audit"
 
@@ -283,7 +284,7 @@ def test_every_real_answer_is_taken_apart(real_answers: list[tuple[str, str, str
     failed = Counter(
         (task, model)
         for task, model, text in real_answers
-        if cleaning.REFUSALS["error_text"](text, task)
+        if cleaning_rules.REFUSALS["error_text"](text, task)
     )
     assert len(real_answers) > 6300
     for task in TASKS:

@@ -17,7 +17,7 @@ from random_corpus import RandomCorpus
 from immune_data import audit, checks, emit, recipes
 from immune_data.common import published
 from immune_data.common.errors import ImmuneError
-from immune_data.database import reading
+from immune_data.select.database import reading
 
 Out = Callable[[str], Path]
 Refused = Callable[..., str]

@@ -13,10 +13,10 @@ from conftest import REPOSITORY
 from corpus import MODELS, Corpus
 
 from immune_data import checks, emit, recipes
-from immune_data.cleaning import CHANGES, REFUSALS
 from immune_data.contract import answer_fields
 from immune_data.contract.vocabulary import ADDED_TOKENS
-from immune_data.database import reading
+from immune_data.select.cleaning_rules import CHANGES, REFUSALS
+from immune_data.select.database import reading
 
 RECIPE = "unified-clean"
 LEVELS = ("Critical", "High", "Medium", "Low")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immune_data.cleaning import CHANGES, REFUSALS, clean
 from immune_data.contract import control_tokens
 from immune_data.contract.vocabulary import ADDED_TOKENS
+from immune_data.select.cleaning_rules import CHANGES, REFUSALS, clean
 
 SUMMARY = (
     "Incident: a\n\n• 10:00 - scan [HIGH]\n\nTotal Evidence: 3 events\nSeverity breakdown: High: 1"

@@ -35,8 +35,9 @@ from corpus import (
 )
 
 import immune_data
-from immune_data import build, emit, pipeline, recipes
+from immune_data import build, emit, recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.select import pipeline
 
 KEYS = ["messages", "incident_id", "task", "model", "score", "dag_truncated", "origin", "tokens"]
 MARKER = "[truncated: showing first ~3500 tokens of full DAG]"

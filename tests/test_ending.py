@@ -17,11 +17,11 @@ from test_answer_parts import real_answers  # noqa: F401
 from test_grammar import CAUSE, RISK, accepts, pattern
 
 from immune_data import recipes
-from immune_data.cleaning import clean
 from immune_data.common.errors import ImmuneError
 from immune_data.common.textfile import composed
 from immune_data.contract import answer_fields
 from immune_data.contract.prompting import load
+from immune_data.select.cleaning_rules import clean
 from immune_train import ending, grammar
 from immune_train.ending import Ending, Text
 from immune_train.llama import Model

@@ -14,7 +14,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from immune_data import checks, cleaning
+from immune_data import checks
+from immune_data.select import cleaning_rules
 from immune_train import score
 
 LETTERS = [chr(i) for i in range(sys.maxunicode + 1) if chr(i).isalpha()]
@@ -78,7 +79,7 @@ def test_the_audit_finds_what_cleaning_refuses_in_any_letters(
     rule: str, texts: tuple[str, ...], connection: duckdb.DuckDBPyConnection
 ) -> None:
     answers = spelt(texts)
-    refused = {text for text in answers if cleaning.REFUSALS[rule](text, "summary")}
+    refused = {text for text in answers if cleaning_rules.REFUSALS[rule](text, "summary")}
     assert 0 < len(refused) < len(answers)
     assert any(not text.isascii() for text in refused)
     connection.register("answers", pl.DataFrame({"text": answers}).to_arrow())

@@ -296,8 +296,8 @@ def test_a_wrong_seed_is_a_sentence(number: str, refused: Callable[..., str]) ->
 def test_a_library_that_cannot_be_loaded_is_a_sentence(
     emitted: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "immune_data.database", None)
-    monkeypatch.delattr("immune_data.database")
+    monkeypatch.setitem(sys.modules, "immune_data.select.database", None)
+    monkeypatch.delattr("immune_data.select.database")
     with pytest.raises(ImportError):  # a fault of ours is not hidden
         sql.main([f"--out={emitted / 'out'}", "from funnel"])
     monkeypatch.undo()

@@ -279,7 +279,7 @@ def test_a_terminal_gets_colours_unless_it_asks_for_none(out: Path) -> None:
 def test_every_incident_of_the_sample_has_a_story(
     sample_out: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from immune_data.database import reading
+    from immune_data.select.database import reading
 
     folder = sample_out("unified-v2")
     with reading(folder, "unified-v2") as connection:

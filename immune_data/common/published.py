@@ -117,8 +117,8 @@ def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
     """
     import duckdb
 
-    from immune_data.database import NAME
-    from immune_data.pipeline import connect
+    from immune_data.select.database import NAME
+    from immune_data.select.pipeline import connect
 
     tables = sorted((folder / _TABLES).glob("*.parquet"))
     if not tables:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import immune_data
-from immune_data import pipeline, prompts
+from immune_data import prompts
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract.vocabulary import RANKS_SHA256
 from immune_data.read.sources import input_files
 from immune_data.recipes import Recipe
+from immune_data.select import pipeline
 
 SCHEMA_VERSION = 3
 NAME = "manifest.json"

@@ -18,14 +18,14 @@ import msgspec
 
 from immune_data.common import duck
 from immune_data.common.errors import ImmuneError
-from immune_data.database import CATALOG, STORAGE, Emitted
 from immune_data.recipes import Recipe
+from immune_data.select.database import CATALOG, STORAGE, Emitted
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent.parent
 
 # The comment on each table that a run made: the database may hold somebody else's as well.
 _OURS = "made by immune_data.emit"

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from immune_data.cleaning import clean
 from immune_data.common.processes import in_order
 from immune_data.contract.tokens import count
-from immune_data.pipeline import appending
 from immune_data.read.measures import lengths
 from immune_data.records import Counted, Renderer
+from immune_data.select.cleaning_rules import clean
+from immune_data.select.pipeline import appending
 
 if TYPE_CHECKING:
     import duckdb
