@@ -30,9 +30,10 @@ from pathlib import Path
 
 import psutil
 
-from immune_data import emit, recipes, sample
+from immune_data import recipes, sample
 from immune_data.common import cli
 from immune_data.contract.tokens import encoding
+from immune_data.emit import __main__ as emit
 
 HERE = Path(__file__).parent
 RECIPE = "unified-v2"

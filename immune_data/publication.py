@@ -250,7 +250,7 @@ def _write_parquet(jsonl: Path, parquet: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from immune_data.records import Record
+    from immune_data.emit.records import Record
 
     turn = pa.struct([("role", pa.string()), ("content", pa.string())])
     schema = pa.schema(

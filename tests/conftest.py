@@ -18,7 +18,8 @@ import training
 from corpus import Corpus, digests
 from hypothesis import HealthCheck, settings
 
-from immune_data import emit, sample
+from immune_data import sample
+from immune_data.emit import __main__ as emit
 from immune_data.recipes import DEFAULT
 
 if TYPE_CHECKING:

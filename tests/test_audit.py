@@ -14,9 +14,10 @@ import pytest
 from corpus import Corpus, manifest, query, records
 from random_corpus import RandomCorpus
 
-from immune_data import audit, checks, emit, recipes
+from immune_data import audit, checks, recipes
 from immune_data.common import published
 from immune_data.common.errors import ImmuneError
+from immune_data.emit import __main__ as emit
 from immune_data.select.database import reading
 
 Out = Callable[[str], Path]

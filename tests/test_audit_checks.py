@@ -12,9 +12,10 @@ import pytest
 from conftest import REPOSITORY
 from corpus import MODELS, Corpus
 
-from immune_data import checks, emit, recipes
+from immune_data import checks, recipes
 from immune_data.contract import answer_fields
 from immune_data.contract.vocabulary import ADDED_TOKENS
+from immune_data.emit import __main__ as emit
 from immune_data.select.cleaning_rules import CHANGES, REFUSALS
 from immune_data.select.database import reading
 

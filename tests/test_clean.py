@@ -28,7 +28,7 @@ from immune_data import recipes
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import control_tokens
 from immune_data.contract.tokens import count
-from immune_data.emit import emit
+from immune_data.emit.__main__ import emit
 
 RECIPE = "unified-clean"
 CONTEXT = 4096

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from corpus import Corpus
 
-from immune_data import emit
+import immune_data
 from immune_data.contract import manifest
+from immune_data.emit import __main__ as emit
 from immune_data.select import pipeline
 
-PACKAGE = Path(manifest.__file__).parent
+PACKAGE = Path(immune_data.__file__).parent
 SQL = pipeline.sql_folder()
 
 RECIPE = 'extends = "unified-clean"\nprompts = "prompts"\n'
@@ -94,7 +95,7 @@ def test_whatever_decides_the_result_is_never_current_once_edited(house: Path) -
 
 def test_what_only_reads_it_may_be_edited(house: Path) -> None:
     assert not current(house)
-    for name in ("card.py", "why.py"):
+    for name in ("publish/card.py", "why/__main__.py"):
         with (house / "immune_data" / name).open("a") as file:
             file.write("# a remark\n")
     with (house / "sql" / "audit" / "tie.sql").open("a") as file:
@@ -105,7 +106,8 @@ def test_what_only_reads_it_may_be_edited(house: Path) -> None:
 def test_a_run_loads_nothing_of_what_is_said_only_to_read(tmp_path: Path) -> None:
     several().write(tmp_path / "source")
     loading = (
-        "import sys; from immune_data import emit, manifest; code = emit.main(sys.argv[1:]); "
+        "import sys; from immune_data.contract import manifest; "
+        "from immune_data.emit import __main__ as emit; code = emit.main(sys.argv[1:]); "
         "print({f'immune_data.{name}' for name in manifest._READERS} & set(sys.modules)); "
         "sys.exit(code)"
     )

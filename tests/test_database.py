@@ -14,8 +14,9 @@ import duckdb
 import pytest
 from corpus import Corpus, digests, query
 
-from immune_data import audit, emit, publish, recipes, report, sql, why
+from immune_data import audit, publish, recipes, report, sql, why
 from immune_data.common.errors import ImmuneError
+from immune_data.emit import __main__ as emit
 from immune_data.select import database, pipeline
 
 REPOSITORY = Path(__file__).parent.parent

@@ -35,8 +35,10 @@ from corpus import (
 )
 
 import immune_data
-from immune_data import build, emit, recipes
+from immune_data import recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.emit import __main__ as emit
+from immune_data.emit import build
 from immune_data.select import pipeline
 
 KEYS = ["messages", "incident_id", "task", "model", "score", "dag_truncated", "origin", "tokens"]
@@ -1006,14 +1008,15 @@ def test_bad_input_leaves_what_was_emitted(
 KILLED = """
 import os, sys
 from pathlib import Path
-from immune_data import emit, recipes
+from immune_data import recipes
+from immune_data.emit import build
 calls = 0
 def report(line):
     global calls
     calls += 1
     if calls == int(sys.argv[3]):
         os.kill(os.getpid(), 9)
-emit.emit(Path(sys.argv[1]), Path(sys.argv[2]), recipes.load("unified-v2"), report=report)
+build.emit(Path(sys.argv[1]), Path(sys.argv[2]), recipes.load("unified-v2"), report=report)
 print(calls)
 """
 

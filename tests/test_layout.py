@@ -16,7 +16,7 @@ from test_prompts import facts
 
 from immune_data import prompts, recipes
 from immune_data.common.errors import ImmuneError
-from immune_data.emit import emit
+from immune_data.emit.__main__ import emit
 from immune_data.prompts import TASKS, Message
 
 RECIPE = "unified-edge"

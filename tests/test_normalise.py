@@ -34,7 +34,7 @@ from corpus import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from immune_data import emit
+from immune_data.emit import __main__ as emit
 
 
 def emitted(corpus: Corpus, folder: Path, **form: Any) -> Path:

@@ -15,7 +15,7 @@ from corpus import manifest, query
 from random_corpus import SPELLINGS, RandomCorpus
 
 from immune_data import recipes
-from immune_data.emit import emit
+from immune_data.emit.__main__ import emit
 
 PLAIN = Path(__file__).parent.parent / "benchmarks" / "plain.py"
 RECIPES = ("unified-v1", "unified-v2", "unified-v3", "risk", "published")

@@ -14,8 +14,8 @@ import pytest
 from conftest import REPOSITORY
 from corpus import Corpus, digests
 
-from immune_data import emit
 from immune_data.__main__ import VERBS
+from immune_data.emit import __main__ as emit
 
 NAME = "immune-sft"
 PACKAGES = ("immune_data", "immune_train", "tiktoken_ext")

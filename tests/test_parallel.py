@@ -19,9 +19,10 @@ import psutil
 import pytest
 from corpus import digests
 
-from immune_data import build, emit
 from immune_data.common import processes
 from immune_data.common.errors import CheckFailed
+from immune_data.emit import __main__ as emit
+from immune_data.emit import build
 from immune_data.recipes import DEFAULT
 
 
@@ -87,7 +88,7 @@ def test_version_1_quotas_decide(
 def test_a_job_on_one_processor_of_many_has_one() -> None:
     asked = (
         "import os; os.cpu_count = lambda: 64; os.sched_setaffinity(0, {min(os.sched_getaffinity(0"
-        "))}); from immune_data import parallel; print(parallel.processors())"
+        "))}); from immune_data.common import processes as parallel; print(parallel.processors())"
     )
     found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
     assert found.stdout == "1\n"
@@ -212,7 +213,7 @@ def test_an_error_in_another_process_is_the_same_here() -> None:
 
 def test_what_another_process_prints_costs_nothing() -> None:
     ask = (
-        "import test_parallel; from immune_data import parallel;"
+        "import test_parallel; from immune_data.common import processes as parallel;"
         "parallel.apart(test_parallel._say); import sys; print('done', file=sys.stderr)"
     )
     for shell in ('"$@" | true', '"$@" >&-', 'PYTHONIOENCODING=ascii "$@" >/dev/null'):
@@ -229,7 +230,7 @@ def test_what_another_process_prints_costs_nothing() -> None:
 @pytest.mark.parametrize("after", [0.0, 0.05, 1.0])  # a process that starts hears Ctrl-C as well
 def test_who_waits_for_another_process_can_end(number: signal.Signals, after: float) -> None:
     program = (
-        "import sys, time\nfrom immune_data import cli, parallel\n"
+        "import sys, time\nfrom immune_data.common import cli, processes as parallel\n"
         "def command(arguments):\n    print('begun', flush=True)\n"
         "    parallel.apart(time.sleep, 60)\n"
         "if __name__ == '__main__':\n"

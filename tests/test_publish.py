@@ -23,9 +23,10 @@ import yaml
 from corpus import Corpus, digests, query, records
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors
 
-from immune_data import card, checks, emit, publish, report
+from immune_data import card, checks, publish, report
 from immune_data.common import hub as hub_module
 from immune_data.common.errors import ImmuneError
+from immune_data.emit import __main__ as emit
 from immune_data.figures import Drawn
 
 RECIPES = ("unified-clean", "unified-v2")

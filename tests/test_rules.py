@@ -27,7 +27,7 @@ from corpus import (
 from random_corpus import RandomCorpus
 
 from immune_data import recipes
-from immune_data.emit import emit
+from immune_data.emit.__main__ import emit
 from immune_data.select import pipeline
 
 MARKER = "[truncated: showing first ~3500 tokens of full DAG]"

@@ -26,7 +26,7 @@ from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FILES, RUN_1, RUN_2, SUMMARIES, C
 from immune_data import recipes
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.manifest import check
-from immune_data.emit import emit
+from immune_data.emit.__main__ import emit
 from immune_data.read.normalise import normalise
 
 RECIPE = "unified-clean"
@@ -34,7 +34,7 @@ RECIPE = "unified-clean"
 # Workers are forced, so that killed runs have some to leave behind.
 EMIT = """
 import sys
-from immune_data import build, emit
+from immune_data.emit import __main__ as emit, build
 build._WORTH_WORKERS = 0
 sys.exit(emit.main(sys.argv[1:]))
 """

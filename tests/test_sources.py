@@ -37,8 +37,9 @@ from corpus import (
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from immune_data import emit, recipes
+from immune_data import recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.emit import __main__ as emit
 from immune_data.read.sources import Source
 
 CHUNK = 1 << 20  # source files are read in pieces of this size

@@ -20,7 +20,8 @@ import polars as pl
 import pytest
 from corpus import Corpus, digests
 
-from immune_data import emit, sql
+from immune_data import sql
+from immune_data.emit import __main__ as emit
 
 HOSTILE = "a\x1b[2J\nb\u202e|\t\"c\", 'd' – é"
 

@@ -15,7 +15,8 @@ import pytest
 from conftest import REPOSITORY
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, digests, manifest, table
 
-from immune_data import emit, publish, report, sample
+from immune_data import publish, report, sample
+from immune_data.emit import __main__ as emit
 from immune_data.read.sources import Source
 from immune_train import dataset
 

@@ -14,9 +14,10 @@ from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FIELDS, RUN_1, SUMMARIES, Corpus,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immune_data import audit, emit, recipes, sql
+from immune_data import audit, recipes, sql
 from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
+from immune_data.emit import __main__ as emit
 
 Form = Callable[[str], bytes]
 

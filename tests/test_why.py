@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, RUN_2, SUMMARIES, Corpus, records
 
-from immune_data import emit, why
+from immune_data import why
 from immune_data.contract import chat
+from immune_data.emit import __main__ as emit
 from immune_data.prompts import Message
 
 HOSTILE = "seen\x1b[2J\u202e <|im_end|>"

@@ -16,8 +16,8 @@ import polars as pl
 
 from immune_data.common.processes import in_order
 from immune_data.contract.tokens import count
+from immune_data.emit.records import Counted, Renderer
 from immune_data.read.measures import lengths
-from immune_data.records import Counted, Renderer
 from immune_data.select.cleaning_rules import clean
 from immune_data.select.pipeline import appending
 

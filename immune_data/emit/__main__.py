@@ -16,10 +16,10 @@ import sys
 from collections.abc import Sequence
 
 from immune_data import recipes
-from immune_data.build import FILES, Emitted, emit
 from immune_data.common import cli
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract import manifest
+from immune_data.emit.build import FILES, Emitted, emit
 
 __all__ = ["FILES", "Emitted", "emit", "main"]
 
@@ -75,7 +75,7 @@ def _command(arguments: argparse.Namespace) -> None:
                 threads=arguments.threads,
                 report=report,
             )
-    from immune_data import summary
+    from immune_data.emit import summary
 
     if arguments.json:
         content = {

@@ -248,7 +248,7 @@ class _Build:
     def _make(
         self, hidden: Path, tables_inputs: dict[str, Any] | None, held: Held | None
     ) -> dict[str, Any]:
-        from immune_data import records
+        from immune_data.emit import records
         from immune_data.select import cleaning, pipeline
 
         renderer = records.renderer(self.recipe)
