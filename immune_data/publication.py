@@ -24,7 +24,7 @@ from immune_data.select.database import reading
 if TYPE_CHECKING:
     import duckdb
 
-    from immune_data.checks import Result
+    from immune_data.audit.checks import Result
     from immune_data.figures import Drawn
     from immune_data.report import Facts
 
@@ -91,7 +91,7 @@ def audited(
             the other way round, or a name cannot be used.
         CheckFailed: files are not those of a manifest, or an `error` that nobody accepted failed.
     """
-    from immune_data import checks
+    from immune_data.audit import checks
     from immune_data.report import gather
 
     checks.load(accepted)

@@ -24,7 +24,7 @@ from immune_data.common.errors import ImmuneError
 if TYPE_CHECKING:
     import duckdb
 
-    from immune_data.checks import Result
+    from immune_data.audit.checks import Result
     from immune_data.figures import Drawn
     from immune_data.recipes import Recipe
 
@@ -103,7 +103,7 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
         ImmuneError: it is not emitted, or the database is that of another run.
         CheckFailed: an emitted file is not the one that the manifest names.
     """
-    from immune_data import checks
+    from immune_data.audit import checks
     from immune_data.contract import manifest
     from immune_data.select.database import reading
     from immune_data.select.pipeline import sql_folder
@@ -151,7 +151,7 @@ def _asked(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
 
 
 def _offence(connection: duckdb.DuckDBPyConnection, result: Result) -> Offence:
-    from immune_data import checks
+    from immune_data.audit import checks
 
     if not result.rows:
         return Offence(result, [], [])

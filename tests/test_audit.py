@@ -14,7 +14,9 @@ import pytest
 from corpus import Corpus, manifest, query, records
 from random_corpus import RandomCorpus
 
-from immune_data import audit, checks, recipes
+from immune_data import recipes
+from immune_data.audit import __main__ as audit
+from immune_data.audit import checks
 from immune_data.common import published
 from immune_data.common.errors import ImmuneError
 from immune_data.emit import __main__ as emit

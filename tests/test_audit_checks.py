@@ -12,7 +12,8 @@ import pytest
 from conftest import REPOSITORY
 from corpus import MODELS, Corpus
 
-from immune_data import checks, recipes
+from immune_data import recipes
+from immune_data.audit import checks
 from immune_data.contract import answer_fields
 from immune_data.contract.vocabulary import ADDED_TOKENS
 from immune_data.emit import __main__ as emit

@@ -14,7 +14,8 @@ import duckdb
 import pytest
 from corpus import Corpus, digests, query
 
-from immune_data import audit, publish, recipes, report, sql, why
+from immune_data import publish, recipes, report, sql, why
+from immune_data.audit import __main__ as audit
 from immune_data.common.errors import ImmuneError
 from immune_data.emit import __main__ as emit
 from immune_data.select import database, pipeline
@@ -224,7 +225,7 @@ def test_what_people_keep_is_not_published(
 
 
 def audit_checks() -> list:
-    from immune_data import checks
+    from immune_data.audit import checks
 
     return checks.load()
 

@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from immune_data import checks
+from immune_data.audit import checks
 from immune_data.select import cleaning_rules
 from immune_train import score
 

@@ -28,7 +28,8 @@ from corpus import (
     records,
 )
 
-from immune_data import checks, figures, page, report
+from immune_data import figures, page, report
+from immune_data.audit import checks
 from immune_data.emit import __main__ as emit
 from immune_data.prompts import TASKS
 

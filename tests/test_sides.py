@@ -10,7 +10,7 @@ import pytest
 from corpus import Corpus, manifest, query, records
 from random_corpus import RandomCorpus
 
-from immune_data import audit
+from immune_data.audit import __main__ as audit
 from immune_data.emit import __main__ as emit
 
 Refused = Callable[..., str]

@@ -14,7 +14,8 @@ from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FIELDS, RUN_1, SUMMARIES, Corpus,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immune_data import audit, recipes, sql
+from immune_data import recipes, sql
+from immune_data.audit import __main__ as audit
 from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.emit import __main__ as emit

@@ -26,8 +26,8 @@ from immune_data.common.text import one_line
 if TYPE_CHECKING:
     import duckdb
 
-    from immune_data.checks import Check, Result
-    from immune_data.held_out import HeldOut
+    from immune_data.audit.checks import Check, Result
+    from immune_data.audit.held_out import HeldOut
 
 _NAMED = 5  # ids that a sentence names
 
@@ -90,7 +90,7 @@ def _command(arguments: argparse.Namespace) -> int:
             raise ImmuneError("`audit funnel` takes no checks: name them without it")
         with _opened(arguments) as connection:
             return _funnel(connection, arguments)
-    from immune_data import checks, held_out
+    from immune_data.audit import checks, held_out
 
     wanted = checks.load(arguments.what or None)
     if arguments.held_out and held_out.CHECK not in [check.name for check in wanted]:
@@ -113,7 +113,7 @@ def _refuse(arguments: argparse.Namespace, what: str, *unused: str) -> None:
 @contextmanager
 def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection]:
     """The recipe's database, local or downloaded, with the held-out ids in it."""
-    from immune_data import held_out
+    from immune_data.audit import held_out
     from immune_data.select.database import reading
 
     ids = held_out.read(arguments.held_out) if arguments.held_out else None
@@ -154,7 +154,7 @@ def _recipe(arguments: argparse.Namespace) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from immune_data import checks
+    from immune_data.audit import checks
 
     wanted = checks.load(arguments.what or None)
     if arguments.json:
@@ -170,7 +170,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _audit(
     connection: duckdb.DuckDBPyConnection, wanted: list[Check], arguments: argparse.Namespace
 ) -> int:
-    from immune_data import checks
+    from immune_data.audit import checks
     from immune_data.common import files
 
     folder = _rows_folder(arguments)
@@ -218,7 +218,7 @@ def _rows_folder(arguments: argparse.Namespace) -> Path:
 
 def _shows(result: Result, folder: Path, arguments: argparse.Namespace) -> str:
     """The command that shows a check's rows."""
-    from immune_data import checks
+    from immune_data.audit import checks
     from immune_data.recipes import DEFAULT
 
     if arguments.origin or arguments.held_out:
@@ -312,7 +312,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace
 
 
 def _diff(arguments: argparse.Namespace, folders: list[str]) -> int:
-    from immune_data import difference
+    from immune_data.audit import difference
 
     if len(folders) != 2:
         raise ImmuneError("`audit diff` takes two folders of emitted datasets")
