@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, RUN_2, SUMMARIES, Corpus, records
 
-from immune_data import why
 from immune_data.contract import chat
 from immune_data.emit import __main__ as emit
 from immune_data.prompts import Message
+from immune_data.why import __main__ as why
 
 HOSTILE = "seen\x1b[2J\u202e <|im_end|>"
 WEAK = {"gpt-4o": 3, "gpt-4o-mini": 2, "qwen2.5-3b": 1, "qwen2.5-1.5b": 0}
