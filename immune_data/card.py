@@ -17,7 +17,7 @@ from immune_data.publication import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dat
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from immune_data.figures import Drawn
+    from immune_data.report.figures import Drawn
 
 _TAGS = ["security", "intrusion-detection", "slips", "sft", "lora", "llm-as-a-judge", "provenance"]
 _SYNTHETIC = (

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from immune_data.audit.checks import Result
-    from immune_data.figures import Drawn
-    from immune_data.report import Facts
+    from immune_data.report.__main__ import Facts
+    from immune_data.report.figures import Drawn
 
 SCHEMA_VERSION = 1
 AUDIT = "audit.json"
@@ -92,7 +92,7 @@ def audited(
         CheckFailed: files are not those of a manifest, or an `error` that nobody accepted failed.
     """
     from immune_data.audit import checks
-    from immune_data.report import gather
+    from immune_data.report.__main__ import gather
 
     checks.load(accepted)
     datasets = []
@@ -200,7 +200,7 @@ def _fill(
     report: Callable[[str], None],
 ) -> None:
     from immune_data import card
-    from immune_data.report import drawn
+    from immune_data.report.__main__ import drawn
     from immune_data.select import pipeline
 
     figures = {}

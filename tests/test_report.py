@@ -28,10 +28,11 @@ from corpus import (
     records,
 )
 
-from immune_data import figures, page, report
 from immune_data.audit import checks
 from immune_data.emit import __main__ as emit
 from immune_data.prompts import TASKS
+from immune_data.report import __main__ as report
+from immune_data.report import figures, html
 
 HOSTILE = (
     "</pre></style></svg><script>alert('$x_1^2$')</script>"
@@ -424,7 +425,7 @@ def test_text_and_figures_have_contrast_in_light_and_dark(sample_page: Path) -> 
 
 
 def test_markup_is_made_by_elements_only() -> None:
-    assert page.element("p", "a < b", title='"') == '<p title="&quot;">a &lt; b</p>'
-    assert page.element("p", page.element("b", "x")) == "<p><b>x</b></p>"
-    assert page.joined(["<", page.Markup("<br>")]) == "&lt;<br>"
-    assert page.escaped("\x00\u202e\ud83e\udd99".encode("utf-16", "surrogatepass").decode("utf-16"))
+    assert html.element("p", "a < b", title='"') == '<p title="&quot;">a &lt; b</p>'
+    assert html.element("p", html.element("b", "x")) == "<p><b>x</b></p>"
+    assert html.joined(["<", html.Markup("<br>")]) == "&lt;<br>"
+    assert html.escaped("\x00\u202e\ud83e\udd99".encode("utf-16", "surrogatepass").decode("utf-16"))

@@ -15,9 +15,10 @@ import pytest
 from conftest import REPOSITORY
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, digests, manifest, table
 
-from immune_data import publish, report, sample
+from immune_data import publish, sample
 from immune_data.emit import __main__ as emit
 from immune_data.read.sources import Source
+from immune_data.report import __main__ as report
 from immune_train import dataset
 
 Refused = Callable[..., str]

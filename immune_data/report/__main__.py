@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from immune_data.audit.checks import Result
-    from immune_data.figures import Drawn
     from immune_data.recipes import Recipe
+    from immune_data.report.figures import Drawn
 
 Row = dict[str, Any]
 
@@ -90,7 +90,7 @@ def _command(arguments: argparse.Namespace) -> None:
         facts = gather(arguments.out, recipe, report)
         report("drawing figures")
         figures = drawn(facts)
-    from immune_data.report_page import render
+    from immune_data.report.page import render
 
     write(path, render(facts, figures), figures)
     print(f"wrote {path} and {len(figures)} figures in {path.with_suffix('') / 'figures'}")
@@ -161,7 +161,7 @@ def _offence(connection: duckdb.DuckDBPyConnection, result: Result) -> Offence:
 
 def drawn(facts: Facts) -> list[Drawn]:
     """The figures of a page."""
-    from immune_data import figures
+    from immune_data.report import figures
 
     settings = facts.manifest["inputs"]["settings"]
     limit = settings["dag"]["limit"] if settings["dag"]["unit"] == "tokens" else None

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from immune_data import figures
 from immune_data.common.text import middle_out, one_line
 from immune_data.contract import chat
-from immune_data.page import Markup, element, joined, shortened, shown, table
 from immune_data.prompts import Message
+from immune_data.report import figures
+from immune_data.report.html import Markup, element, joined, shortened, shown, table
 
 if TYPE_CHECKING:
-    from immune_data.report import Facts, Offence
+    from immune_data.report.__main__ import Facts, Offence
 
 _CELL = 120  # characters of an offending row's cell
 _COLUMNS = 8
@@ -39,7 +39,7 @@ def render(facts: Facts, drawn: Sequence[figures.Drawn]) -> str:
     """The page."""
     by_name = {figure.name: figure for figure in drawn}
     name = facts.manifest["recipe"]
-    style = files("immune_data").joinpath("report.css").read_text(encoding="utf-8")
+    style = files("immune_data.report").joinpath("page.css").read_text(encoding="utf-8")
     style += f"@media (prefers-color-scheme: dark){{{figures.DARK}}}\n"
     head = element(
         "head",
