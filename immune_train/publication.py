@@ -28,7 +28,7 @@ import immune_data
 from immune_data.common import files as staging
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract import manifest
-from immune_data.publication import CARD, files
+from immune_data.publish.publication import CARD, files
 from immune_train import merge
 from immune_train import run as runs
 from immune_train.export import MODELFILE, RECORD

@@ -69,8 +69,8 @@ def parser() -> argparse.ArgumentParser:
 
 def command(arguments: argparse.Namespace) -> None:
     from immune_data.common import hub
-    from immune_data.publication import say_synthetic
-    from immune_data.publish import say
+    from immune_data.publish.__main__ import say
+    from immune_data.publish.publication import say_synthetic
     from immune_train import publication
 
     hub.check_names(arguments.repo_id, arguments.revision)

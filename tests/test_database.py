@@ -14,10 +14,11 @@ import duckdb
 import pytest
 from corpus import Corpus, digests, query
 
-from immune_data import publish, recipes, sql
+from immune_data import recipes, sql
 from immune_data.audit import __main__ as audit
 from immune_data.common.errors import ImmuneError
 from immune_data.emit import __main__ as emit
+from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
 from immune_data.select import database, pipeline
 from immune_data.why import __main__ as why

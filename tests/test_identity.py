@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from corpus import Corpus, digests, records
 
-from immune_data import prompts, publish, recipes, sql
+from immune_data import prompts, recipes, sql
 from immune_data.audit import __main__ as audit
 from immune_data.emit import __main__ as emit
+from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
 from immune_data.select import database
 from immune_data.why import __main__ as why

@@ -23,11 +23,12 @@ import yaml
 from corpus import Corpus, digests, query, records
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors
 
-from immune_data import card, publish
 from immune_data.audit import checks
 from immune_data.common import hub as hub_module
 from immune_data.common.errors import ImmuneError
 from immune_data.emit import __main__ as emit
+from immune_data.publish import __main__ as publish
+from immune_data.publish import card
 from immune_data.report import __main__ as report
 from immune_data.report.figures import Drawn
 

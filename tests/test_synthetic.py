@@ -15,8 +15,9 @@ import pytest
 from conftest import REPOSITORY
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, digests, manifest, table
 
-from immune_data import publish, sample
+from immune_data import sample
 from immune_data.emit import __main__ as emit
+from immune_data.publish import __main__ as publish
 from immune_data.read.sources import Source
 from immune_data.report import __main__ as report
 from immune_train import dataset

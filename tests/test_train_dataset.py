@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training import record, write
 
-from immune_data import publish
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
 from immune_train import dataset, sft
 from immune_train.dataset import Record, shortest

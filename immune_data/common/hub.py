@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import immune_data
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import manifest
-from immune_data.publication import files
+from immune_data.publish.publication import files
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi, ModelInfo

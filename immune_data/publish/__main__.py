@@ -79,8 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: argparse.Namespace) -> None:
-    from immune_data import publication
     from immune_data.common import hub
+    from immune_data.publish import publication
 
     hub.check_names(arguments.repo_id, arguments.revision)
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", arguments.license):

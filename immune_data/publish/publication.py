@@ -199,7 +199,7 @@ def _fill(
     terms: Terms,
     report: Callable[[str], None],
 ) -> None:
-    from immune_data import card
+    from immune_data.publish import card
     from immune_data.report.__main__ import drawn
     from immune_data.select import pipeline
 
