@@ -30,10 +30,11 @@ from pathlib import Path
 
 import psutil
 
-from immune_data import recipes, sample
+from immune_data import recipes
 from immune_data.common import cli
 from immune_data.contract.tokens import encoding
 from immune_data.emit import __main__ as emit
+from immune_data.sample import __main__ as sample
 
 HERE = Path(__file__).parent
 RECIPE = "unified-v2"

@@ -18,9 +18,9 @@ import training
 from corpus import Corpus, digests
 from hypothesis import HealthCheck, settings
 
-from immune_data import sample
 from immune_data.emit import __main__ as emit
 from immune_data.recipes import DEFAULT
+from immune_data.sample import __main__ as sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from corpus import Corpus, digests
 
-from immune_data import sample, sql
+from immune_data import sql
 from immune_data.audit import __main__ as audit
 from immune_data.common import textfile
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
+from immune_data.sample import __main__ as sample
 from immune_data.why import __main__ as why
 from immune_train import bench_edge, export, generate, random_model, score
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from immune_data import recipes, sample
+from immune_data import recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.sample import __main__ as sample
 
 CANONICAL = {
     "GPT-4o": "gpt-4o",

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from immune_data.sample_dag import SEVERITIES, Highlight, Incident
-from immune_data.sample_plan import Form
+from immune_data.sample.dag import SEVERITIES, Highlight, Incident
+from immune_data.sample.plan import Form
 
 ABSENT = "absent"  # in place of a text: the key itself is missing
 

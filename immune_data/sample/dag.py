@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from immune_data.sample_plan import Block, Role, stream
+from immune_data.sample.plan import Block, Role, stream
 
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO")
 HEADER_LINE = "=" * 60

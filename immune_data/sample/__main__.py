@@ -20,13 +20,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from immune_data import sample_answers as answers
-from immune_data import sample_dag, sample_plan
 from immune_data.common import cli
 from immune_data.common import files as staging
 from immune_data.common.errors import ImmuneError
-from immune_data.sample_dag import Incident
-from immune_data.sample_plan import Forms, Verdict
+from immune_data.sample import answers, plan
+from immune_data.sample import dag as sample_dag
+from immune_data.sample.dag import Incident
+from immune_data.sample.plan import Forms, Verdict
 
 SUMMARIES = "summarization_dataset_v4.json"
 RISKS = "risk_dataset_v2.json"
@@ -170,13 +170,13 @@ class _File:
 
 
 def _write_block(files: dict[str, _File], seed: int, number: int) -> None:
-    block = sample_plan.plan_block(seed, number)
+    block = plan.plan_block(seed, number)
     # Judges repeat what an incident is; their files have other orders than the datasets.
     known: dict[str, Incident] = {}
     for incident in sample_dag.incidents(seed, block):
         role = incident.role
-        rng = sample_plan.stream(seed, role.incident_id, "answers")
-        forms = sample_plan.forms(seed, role)
+        rng = plan.stream(seed, role.incident_id, "answers")
+        forms = plan.forms(seed, role)
         no_dag = _missing_dag(rng, role.judged)
         files[SUMMARIES].add(_summary_row(incident, forms, no_dag, rng))
         if role.judged:
@@ -190,8 +190,8 @@ def _write_block(files: dict[str, _File], seed: int, number: int) -> None:
     for name, order in orders:
         for at in order:
             incident = known[block.roles[at].incident_id]
-            verdict = sample_plan.verdict(seed, incident.role)
-            rng = sample_plan.stream(seed, incident.role.incident_id, name)
+            verdict = plan.verdict(seed, incident.role)
+            rng = plan.stream(seed, incident.role.incident_id, name)
             make = _risk_verdict if name == RISK_RUN else _summary_verdict
             files[name].add(make(incident, verdict, name, rng))
 
