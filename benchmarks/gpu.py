@@ -164,13 +164,13 @@ def show(results: dict[str, dict[str, Any]]) -> None:
 
 
 def work(arguments: argparse.Namespace) -> None:
-    from immune_train import backends, config
+    from immune_train import backends, configs
 
     settings_given = WAYS[arguments.worker]
     wanted = settings_given[0].partition("=")[2]
     backend = backends.choose(wanted)
     steps = WARM + arguments.turns * arguments.steps
-    settings = config.load(
+    settings = configs.load(
         "unified-clean",
         [
             *settings_given,

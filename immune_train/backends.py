@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from immune_data.common.errors import ImmuneError
-from immune_train import processes
+from immune_train.configs import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from immune_train.config import Config
+    from immune_train.configs import Config
 
 NAMES = ("unsloth", "trl")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from immune_data.common import files, processes
 from immune_train import run
-from immune_train.config import Config
+from immune_train.configs import Config
 from immune_train.labels import Row
 
 _COMPARED = 8  # conversations over which the merged model is compared with the adapter

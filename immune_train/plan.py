@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from immune_data.common.errors import ImmuneError
-from immune_train import processes, trl_backend
+from immune_train import trl_backend
 from immune_train.base import see_shapes
-from immune_train.config import Config
+from immune_train.configs import Config, processes
 from immune_train.order import blanks
 
 # Bytes of an optimiser's memory for each weight; of others than these nothing is said.

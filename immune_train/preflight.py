@@ -14,7 +14,7 @@ from typing import Any
 from immune_data.common.cli import table
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_train import plan
-from immune_train.config import Config
+from immune_train.configs import Config
 from immune_train.dataset import Dataset, Record, shortest
 from immune_train.labels import Renderer, Row
 from immune_train.packing import layout

@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from immune_train import backends, config, dataset, merge, run
+    from immune_train import backends, configs, dataset, merge, run
     from immune_train.labels import Renderer
 
     folder = arguments.run
@@ -86,7 +86,7 @@ def command(arguments: argparse.Namespace) -> None:
     backends.choose("trl")
     from transformers import AutoTokenizer
 
-    settings = config.load(str(folder / run.CONFIG))
+    settings = configs.load(str(folder / run.CONFIG))
     with cli.progress() as report:
         found = (
             dataset.from_hub(arguments.dataset, settings.recipe, report)

@@ -26,7 +26,7 @@ from typing import Any
 
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.manifest import sha256
-from immune_train.config import Config, load
+from immune_train.configs import Config, load
 from immune_train.dataset import Dataset
 
 CONFIG, DATASET, ENVIRONMENT = "config.yaml", "dataset.json", "environment.json"

@@ -18,7 +18,7 @@ from immune_data.common import cli, files
 from immune_data.common.errors import CheckFailed, ImmuneError
 
 if TYPE_CHECKING:
-    from immune_train.config import Config
+    from immune_train.configs import Config
     from immune_train.dataset import Dataset
     from immune_train.preflight import Preflight
 
@@ -68,13 +68,14 @@ def parser() -> argparse.ArgumentParser:
 
 def command(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    from immune_train import backends, config, processes, refused, run
+    from immune_train import backends, configs, run
+    from immune_train.configs import processes, refused
 
     processes.check()
     name, overrides = _asked(arguments)
     backend = backends.choose(_backend(name, overrides))
-    settings = config.load(name, overrides)
-    refused.check(settings, config.defaults(), backend)
+    settings = configs.load(name, overrides)
+    refused.check(settings, configs.defaults(), backend)
     output = arguments.output or Path(settings.data) / "models" / settings.name
     with _quiet_unless_first():
         if arguments.resume:
@@ -98,7 +99,7 @@ def _asked(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     Raises:
         ImmuneError: that run is of another config than is named.
     """
-    from immune_train import config, run
+    from immune_train import configs, run
 
     keys = {"model": "model_name_or_path"}
     given = {
@@ -114,7 +115,7 @@ def _asked(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     if not (folder / run.CONFIG).is_file():
         raise ImmuneError(f"{folder} holds no run to go on with: leave --resume out")
     begun = str(folder / run.CONFIG)
-    of = config.load(begun).name
+    of = configs.load(begun).name
     if arguments.config and Path(name).stem not in (of, Path(run.CONFIG).stem):
         raise ImmuneError(
             f"{folder} holds a run of config {of}, not of {name}: leave --config out to go on with "
@@ -125,9 +126,9 @@ def _asked(arguments: argparse.Namespace) -> tuple[str, list[str]]:
 
 def _backend(name: str, overrides: Sequence[str]) -> str:
     """The back end that is asked for; it is imported before what reads the other settings."""
-    from immune_train import config
+    from immune_train import configs
 
-    given, _ = config.read(name)
+    given, _ = configs.read(name)
     wanted = given.get("backend", "auto")
     for override in overrides:
         key, _, value = override.partition("=")
@@ -174,7 +175,8 @@ def _train(
     output: Path,
     arguments: argparse.Namespace,
 ) -> int:
-    from immune_train import backends, finish, processes, run
+    from immune_train import backends, finish, run
+    from immune_train.configs import processes
 
     first = processes.is_first()
     with files.locked(output) if first else nullcontext():
@@ -300,7 +302,8 @@ def _losses(state: dict[str, Any], step: int) -> dict[str, float | None]:
 
 def _finish(settings: Config, output: Path) -> int:
     """Make what follows training; what goes wrong there is not lost with it."""
-    from immune_train import finish, processes, run
+    from immune_train import finish, run
+    from immune_train.configs import processes
 
     if not processes.is_first():
         return 0
@@ -363,7 +366,7 @@ def _memory(settings: Config) -> Iterator[None]:
 @contextmanager
 def _quiet_unless_first() -> Iterator[None]:
     """Of several processes only the first one says anything."""
-    from immune_train import processes
+    from immune_train.configs import processes
 
     if processes.is_first():
         yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
-    from immune_train.config import Config
+    from immune_train.configs import Config
 
 
 def load(config: Config) -> Any:

@@ -28,7 +28,7 @@ from immune_data.common.errors import CheckFailed
 from immune_data.contract import answer_fields
 from immune_data.contract.manifest import sha256
 from immune_data.prompts import TASKS
-from immune_train import config, dataset, run
+from immune_train import configs, dataset, run
 from immune_train.quantise import DEFAULT as QUANTS
 
 REPO = "acme/tiny"
@@ -72,7 +72,7 @@ def chain(data: Path, folder: Path, *, records: int = 6, more: Sequence[str] = (
 
 def write_eval(data: Path, folder: Path, path: Path, number: int) -> list[dict[str, Any]]:
     """The shortest of the run's eval records, evenly from each task."""
-    recipe = config.load(str(folder / run.CONFIG)).recipe
+    recipe = configs.load(str(folder / run.CONFIG)).recipe
     file = data / "sft" / recipe / "eval.jsonl"
     found = dataset.shortest(dataset.from_folder(file.parent).eval, number)
     wanted = {(record.incident_id, record.task) for record in found}

@@ -10,7 +10,7 @@ import pytest
 from hub_server import TOKEN, HubServer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import base, config, merge, run, sft, trainer
+from immune_train import base, configs, merge, run, sft, trainer
 
 REPO = "acme/tiny"
 CLEAN = "unified-clean"
@@ -64,7 +64,7 @@ def test_a_model_of_the_hub_is_read_at_one_commit_said_where_it_is_the_caches(
     found += ["--output", str(output), "num_train_epochs=1", "records_train=3", "merge=false"]
     assert sft.main(found) == 0
     assert "cache" not in capsys.readouterr().err
-    kept = config.load(str(output / "config.yaml"))
+    kept = configs.load(str(output / "config.yaml"))
     assert kept.model_revision == commit
     assert f"model_revision: {commit}  # main, default" in (output / "config.yaml").read_text()
     api = HfApi(endpoint=hub.url, token=TOKEN)
@@ -176,7 +176,7 @@ def test_nobody_is_told_of_a_run(
 ) -> None:
     told = []
     monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda *a, **k: told.append(a))
-    given = config.load("tiny", [f"model_name_or_path={tiny_model}"])
+    given = configs.load("tiny", [f"model_name_or_path={tiny_model}"])
     from training import as_rows, model_of_few_words, small_tokenizer
 
     rows = as_rows([30, 40])
@@ -185,7 +185,7 @@ def test_nobody_is_told_of_a_run(
 
 
 def test_a_base_is_left_as_it_is_where_it_is_a_folder(tiny_model: Path) -> None:
-    given = config.load("tiny", [f"model_name_or_path={tiny_model}"])
+    given = configs.load("tiny", [f"model_name_or_path={tiny_model}"])
     assert base.see(given, pytest.fail) is given
     with pytest.raises(ImmuneError, match="no such folder"):
-        base.see(config.load("tiny", ["model_name_or_path=a/b/c"]), pytest.fail)
+        base.see(configs.load("tiny", ["model_name_or_path=a/b/c"]), pytest.fail)

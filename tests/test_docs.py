@@ -17,7 +17,7 @@ import immune_data
 import immune_train
 from immune_data import recipes
 from immune_data.common import cli
-from immune_train import config
+from immune_train import configs
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -101,7 +101,7 @@ def test_every_make_target_is_in_the_readme_and_every_one_shown_is_there() -> No
 def test_every_recipe_and_config_is_in_the_docs() -> None:
     for path in recipes.SHIPPED.glob("*.toml"):
         assert f"`{path.stem}`" in TEXTS["README.md"], path
-    for name in config.shipped():
+    for name in configs.shipped():
         assert f"`{name}`" in TEXTS["docs/training.md"], name
 
 

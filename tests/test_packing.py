@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from training import NO_LOSS, as_rows, model_of_few_words, rows, small_tokenizer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import config, packing
+from immune_train import configs, packing
 from immune_train.packing import best_fit_decreasing, layout, packed, padded
 
 CAPACITY = 100
@@ -89,7 +89,7 @@ def test_a_step_needs_no_more_packs_than_it_has_padded_micro_batches(
 
 def _capacity(overrides: tuple[str, ...]) -> tuple[int, int]:
     if overrides not in _KNOWN:
-        loaded = config.load("tiny", overrides)
+        loaded = configs.load("tiny", overrides)
         _KNOWN[overrides] = loaded.capacity, loaded.step
     return _KNOWN[overrides]
 
@@ -274,7 +274,7 @@ def trained(
             ),
             *("load_best_model_at_end=false", "num_train_epochs=1", "weight_decay=0.01", *more),
         ]
-        loaded = config.load("tiny", settings)
+        loaded = configs.load("tiny", settings)
         seen: list[list[list[int]]] = []
 
         def spy(model: Any, inputs: dict[str, Any], items: Any = None) -> Any:

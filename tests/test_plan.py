@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from training import as_rows, model_of_few_words, small_tokenizer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import config, plan, progress, trainer, trl_backend
+from immune_train import configs, plan, progress, trainer, trl_backend
 
 SIZES = "37 MiB for the base's weights and 1 MiB"  # of `tiny_model`, by `--config tiny`
 
@@ -37,7 +37,7 @@ def test_steps_and_warmup_are_the_trainers(
     length: tuple[str, float],
     warmup: float,
 ) -> None:
-    loaded = config.load(
+    loaded = configs.load(
         "tiny",
         [
             *(f"per_device_train_batch_size={batch}", f"gradient_accumulation_steps={turns}"),
@@ -76,7 +76,7 @@ def test_processes_take_the_steps_of_one(
             "packing": packed,
             "dataloader_drop_last": False,
         }
-        return plan.steps_an_epoch(config.Config("", values, {}), rows, number)
+        return plan.steps_an_epoch(configs.Config("", values, {}), rows, number)
 
     assert steps(turns, number) == steps(turns * number, 1)
 
@@ -85,7 +85,7 @@ def test_processes_take_the_steps_of_one(
     "more", [[], ["use_dora=true"], ["lora_r=3", "lora_target_modules=[q_proj, down_proj]"]]
 )
 def test_parameters_and_memory_are_the_models(more: list[str], tiny_model: Path) -> None:
-    loaded = config.load("tiny", [f"model_name_or_path={tiny_model}", *more])
+    loaded = configs.load("tiny", [f"model_name_or_path={tiny_model}", *more])
     planned = plan.make(loaded, 9, "trl")
     model = trl_backend.load(loaded)
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
@@ -95,7 +95,7 @@ def test_parameters_and_memory_are_the_models(more: list[str], tiny_model: Path)
     assert planned.base_bytes == 4 * (base - trained)
     assert planned.adapter_bytes == trained * 16
     rounded = plan.make(
-        config.load("tiny", [f"model_name_or_path={tiny_model}", "load_in_4bit=true"]), 9, "trl"
+        configs.load("tiny", [f"model_name_or_path={tiny_model}", "load_in_4bit=true"]), 9, "trl"
     )
     assert rounded.base_bytes < planned.base_bytes
 
@@ -105,14 +105,14 @@ def test_another_architecture_is_warned_about(tiny_model: Path, tmp_path: Path) 
     other = {**content, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
     (tmp_path / "config.json").write_text(json.dumps(other))
     for folder, warned in ((tiny_model, 0), (tmp_path, 1)):
-        planned = plan.make(config.load("tiny", [f"model_name_or_path={folder}"]), 9, "trl")
+        planned = plan.make(configs.load("tiny", [f"model_name_or_path={folder}"]), 9, "trl")
         assert len(planned.warnings()) == warned
     assert "a llama model" in planned.warnings()[0]
 
 
 def test_what_is_said(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [f"model_name_or_path={tiny_model}", "lr_scheduler_type=cosine", "warmup_steps=4"]
-    loaded = config.load("tiny", given)
+    loaded = configs.load("tiny", given)
     planned = plan.make(loaded, 9, "trl")
     plan.show(planned, loaded)
     first, second, third = capsys.readouterr().out.splitlines()
@@ -129,7 +129,7 @@ def test_how_long_it_will_take_is_said_while_it_trains(
     clock = iter(range(0, 1_000_000, 90))
     own = SimpleNamespace(monotonic=lambda: float(next(clock)))
     monkeypatch.setattr(progress, "time", own)
-    loaded = config.load(
+    loaded = configs.load(
         "tiny", ["max_length=64", "max_steps=4", "logging_steps=1", "save_strategy=no", *MEASURED]
     )
     rows = as_rows([8] * 12)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from training import by_hand, record, write
 
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_train import config, preflight, sft
+from immune_train import configs, preflight, sft
 from immune_train.dataset import Dataset, Record
 from immune_train.labels import Renderer
 from immune_train.packing import best_fit_decreasing
@@ -51,7 +51,7 @@ def seen(renderer: Renderer) -> Callable[..., Preflight]:
         train: list[dict[str, Any]], *more: str, held_out: list[dict[str, Any]] | None = None
     ) -> Preflight:
         return look(
-            config.load("tiny", ["records_train=null", "records_eval=null", *more]),
+            configs.load("tiny", ["records_train=null", "records_eval=null", *more]),
             dataset_of(train, held_out or [HELD_OUT]),
             renderer,
         )
@@ -155,7 +155,7 @@ def test_what_is_lost_is_counted(renderer: Renderer, words: list[int], context: 
         record(" so" * n, " it" * words[-i - 1], incident_id=str(i)) for i, n in enumerate(words)
     ]
     train.append(record("", "", system="", incident_id="short"))
-    loaded = config.load(
+    loaded = configs.load(
         "tiny", ["records_train=null", "overflow=truncate", f"max_length={context}"]
     )
     short = [record("", "", system="", incident_id="held out")]
@@ -241,7 +241,7 @@ def test_the_report_in_numbers(
 ) -> None:
     train = [record(task=task, incident_id=task) for task in ("summary", "cause", "cause")]
     found = seen(train, "use_rslora=false", "lora_r=64")
-    preflight.show(found, config.load("tiny"))
+    preflight.show(found, configs.load("tiny"))
     said = capsys.readouterr().out
     tokens, supervised = record()["tokens"], 3  # `That`, `.` and the end
     table = [line.split() for line in said.splitlines()]
@@ -259,7 +259,7 @@ def test_the_report_in_numbers(
 
 
 def dry(model: Path, config: str, out: Path, *more: object) -> list[str]:
-    arguments = ["--config", config, "--model", model, "--data", out, "--backend", "trl"]
+    arguments = ["--config", configs, "--model", model, "--data", out, "--backend", "trl"]
     anywhere = ("load_in_4bit=false", "optim=adamw_torch")  # without CUDA too
     return [str(argument) for argument in (*arguments, *more, "--dry-run", *anywhere)]
 

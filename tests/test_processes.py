@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_data.common.errors import ImmuneError
-from immune_train import processes, sft
+from immune_train import sft
+from immune_train.configs import processes
 
 NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")

@@ -15,7 +15,8 @@ import pytest
 from training import as_rows, model_of_few_words, small_tokenizer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import config, refused, sft, trl_backend
+from immune_train import configs, sft, trl_backend
+from immune_train.configs import refused
 
 LENGTHS = [33, 60, 12, 8, 41, 22, 64, 17, 30]
 PLAIN = (
@@ -142,23 +143,23 @@ def another(key: str, value: Any) -> str:
 
 @pytest.mark.parametrize("key", [key for key in names() if key in refused.REASONS])
 def test_a_refused_setting_says_why(key: str) -> None:
-    defaults = config.defaults()
+    defaults = configs.defaults()
     other = f"{key}={another(key, defaults[key])}"
     if key in ("liger_kernel_config", "parallelism_config"):  # TRL's parser takes no value of them
         with pytest.raises(ImmuneError, match=key):
-            config.load("tiny", [other])
+            configs.load("tiny", [other])
         return
-    given = config.load("tiny", [other])
-    assert given.values[key] != defaults[key] or key in config.DECIDED
+    given = configs.load("tiny", [other])
+    assert given.values[key] != defaults[key] or key in configs.DECIDED
     with pytest.raises(ImmuneError) as error:
         refused.check(given, defaults, "trl")
     said = str(error.value)
     assert said == f"{key} (command line) cannot be set here: {refused.REASONS[key]}"
     assert "\n" not in said
     # Its value in force may be given.
-    in_force = config.load("tiny").values[key]
+    in_force = configs.load("tiny").values[key]
     if in_force not in (None, []):
-        refused.check(config.load("tiny", [f"{key}={in_force}"]), defaults, "trl")
+        refused.check(configs.load("tiny", [f"{key}={in_force}"]), defaults, "trl")
 
 
 @pytest.mark.parametrize(
@@ -173,23 +174,23 @@ def test_a_refused_setting_says_why(key: str) -> None:
 )
 def test_a_setting_that_acts_beside_others_only(settings: list[str], says: str) -> None:
     with pytest.raises(ImmuneError, match=says):
-        refused.check(config.load("tiny", settings), config.defaults(), "trl")
+        refused.check(configs.load("tiny", settings), configs.defaults(), "trl")
 
 
 def test_what_one_back_end_only_has() -> None:
-    given = config.load("tiny", ["attn_implementation=eager"])
-    refused.check(given, config.defaults(), "trl")
+    given = configs.load("tiny", ["attn_implementation=eager"])
+    refused.check(given, configs.defaults(), "trl")
     with pytest.raises(ImmuneError, match="unsloth has its own attention"):
-        refused.check(given, config.defaults(), "unsloth")
+        refused.check(given, configs.defaults(), "unsloth")
 
 
-@pytest.mark.parametrize("name", config.shipped())
+@pytest.mark.parametrize("name", configs.shipped())
 @pytest.mark.parametrize("backend", ["trl", "unsloth"])
 def test_what_is_shipped_sets_nothing_in_vain(name: str, backend: str, tmp_path: Path) -> None:
-    refused.check(config.load(name), config.defaults(), backend)
+    refused.check(configs.load(name), configs.defaults(), backend)
     written = tmp_path / "config.yaml"
-    written.write_text(config.load(name).text(), encoding="utf-8")
-    refused.check(config.load(str(written)), config.defaults(), backend)
+    written.write_text(configs.load(name).text(), encoding="utf-8")
+    refused.check(configs.load(str(written)), configs.defaults(), backend)
 
 
 def test_the_command_refuses_before_it_reads_anything(refused: Callable[..., str]) -> None:
@@ -213,8 +214,8 @@ def train(tmp_path: Path) -> Callable[..., Any]:
     runs = iter(range(100))
 
     def run(*settings: str, callbacks: Sequence[Any] = (), start: bool = True) -> Any:
-        loaded = config.load("tiny", [*PLAIN, *settings])
-        refused.check(loaded, config.defaults(), "trl")
+        loaded = configs.load("tiny", [*PLAIN, *settings])
+        refused.check(loaded, configs.defaults(), "trl")
         rows = as_rows(LENGTHS)
         made = trainer.make(
             *(loaded, model_of_few_words(lora_dropout=loaded.lora_dropout)),
@@ -263,7 +264,7 @@ def test_something_else_is_loaded(key: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(transformers, "BitsAndBytesConfig", lambda **given: given)
 
     def load(*settings: str) -> tuple[Any, ...]:
-        given = config.load("tiny", settings)
+        given = configs.load("tiny", settings)
         asked: list[Any] = []
 
         def from_pretrained(*names: str, **more: Any) -> Any:
@@ -361,9 +362,9 @@ def test_precisions_of_cuda_are_not_passed_over(
             train(setting, start=False)
     assert not train(start=False).args.dataloader_pin_memory
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(config, "_sft_config", lambda: Arguments)
+    monkeypatch.setattr(configs, "_sft_config", lambda: Arguments)
     for setting in (True, False):
-        given = config.Config("", {**VALUES, "dataloader_pin_memory": setting}, {})
+        given = configs.Config("", {**VALUES, "dataloader_pin_memory": setting}, {})
         assert given.trainer_arguments(Path("x")).dataloader_pin_memory is setting
 
 

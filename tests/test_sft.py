@@ -27,7 +27,7 @@ from training import as_rows, record, write
 
 from immune_data.common import processes
 from immune_data.common.errors import ImmuneError
-from immune_train import backends, config, dataset, merge, progress, run, sft
+from immune_train import backends, configs, dataset, merge, progress, run, sft
 from immune_train.packing import best_fit_decreasing
 
 CLEAN = "unified-clean"
@@ -127,9 +127,9 @@ def test_the_settings_of_a_run(
     whole: Path, tiny_model: Path, training_out: Callable[[str], Path]
 ) -> None:
     text = (whole / "config.yaml").read_text(encoding="utf-8")
-    again = config.load(str(whole / "config.yaml"))
+    again = configs.load(str(whole / "config.yaml"))
     asked = [f"model_name_or_path={tiny_model}", f"data={training_out(CLEAN)}"]
-    given = config.load("tiny", [*SETTINGS, *asked])
+    given = configs.load("tiny", [*SETTINGS, *asked])
     assert again.values == given.values
     assert (again.name, again.data) == ("tiny", str(training_out(CLEAN)))
     assert "learning_rate: 0.01  # command line" in text
@@ -174,7 +174,7 @@ def test_the_summary_of_a_run(whole: Path) -> None:
 def test_the_settings_on_record_are_those_in_force(whole: Path) -> None:
     """What the trainer decides is on record as it was decided, and what is refused as it was."""
     recorded = json.loads((whole / "run.json").read_text())["config"]
-    given = config.load(str(whole / "config.yaml")).values
+    given = configs.load(str(whole / "config.yaml")).values
     resolved = {key for key in given if recorded[key] != given[key]}
     assert (recorded["data_seed"], recorded["use_cpu"], recorded["report_to"]) == (42, True, [])
     assert {"data_seed", "use_cpu", "report_to", "dataloader_pin_memory"} <= resolved
@@ -203,7 +203,7 @@ def test_the_adapter_is_the_best_one(whole: Path) -> None:
     assert set(kept) == set(checkpoint)
     assert all((kept[name] == checkpoint[name]).all() for name in kept)
     modules = {name.split(".")[-3] for name in kept}
-    assert modules == set(config.load("unified-v2").lora_target_modules)
+    assert modules == set(configs.load("unified-v2").lora_target_modules)
 
 
 def test_the_same_seed_gives_the_same_bytes(
@@ -408,7 +408,7 @@ def test_a_failed_start_leaves_its_folder_usable(
             sft.main(command(output, "merge=false"))
     assert (output / "config.yaml").is_file()
     assert sft.main(command(output, "merge=false", "max_steps=2", "lora_r=2")) == 0
-    assert config.load(str(output / "config.yaml")).lora_r == 2
+    assert configs.load(str(output / "config.yaml")).lora_r == 2
     assert json.loads((output / "run.json").read_text())["steps"] == 2
 
 
@@ -503,7 +503,7 @@ def test_a_trained_run_is_finished_without_its_dataset(
     nowhere = arguments(tmp_path / "nothing", tiny_model, output, "--resume", "gguf=[]")
     assert sft.main(nowhere) == 0
     assert "gguf" not in json.loads((output / "run.json").read_text())
-    assert config.load(str(output / "config.yaml")).gguf == []
+    assert configs.load(str(output / "config.yaml")).gguf == []
 
 
 def no_room() -> None:

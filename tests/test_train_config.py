@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from immune_data.common.errors import ImmuneError
-from immune_train import config, sft
+from immune_train import configs, sft
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -59,14 +59,14 @@ DOCUMENTED = {
 
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_a_documented_config_has_the_documented_values(name: str) -> None:
-    loaded = config.load(name)
+    loaded = configs.load(name)
     assert {key: loaded.values[key] for key in DOCUMENTED[name]} == DOCUMENTED[name]
     assert loaded.step == 16
     assert loaded.warnings() == []
 
 
 def test_a_first_try_needs_neither_cuda_nor_a_download() -> None:
-    tiny = config.load("tiny")
+    tiny = configs.load("tiny")
     assert tiny.recipe == "unified-clean"
     assert (tiny.backend, tiny.load_in_4bit, tiny.bf16, tiny.optim) == (
         *("trl", False, False),
@@ -77,18 +77,18 @@ def test_a_first_try_needs_neither_cuda_nor_a_download() -> None:
 
 
 def test_the_documented_configs_are_shipped() -> None:
-    assert {*DOCUMENTED, "tiny"} <= set(config.shipped())
+    assert {*DOCUMENTED, "tiny"} <= set(configs.shipped())
 
 
-@pytest.mark.parametrize("name", config.shipped())
+@pytest.mark.parametrize("name", configs.shipped())
 def test_a_config_opens_with_how_to_run_it(name: str) -> None:
-    text = (config.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (configs.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     opening = text.partition("\n\n")[0].splitlines()
     assert all(line.startswith("#") for line in opening)
     assert any(f"python -m immune_train.sft --config {name} " in line for line in text.splitlines())
 
 
-@pytest.mark.parametrize("name", config.shipped())
+@pytest.mark.parametrize("name", configs.shipped())
 def test_what_a_run_writes_can_be_trained_from_again(name: str, tmp_path: Path) -> None:
     overrides = [
         "eval_strategy=no",
@@ -97,10 +97,10 @@ def test_what_a_run_writes_can_be_trained_from_again(name: str, tmp_path: Path) 
         "records_train=7",
         "lr_scheduler_kwargs={a: 1}",
     ]
-    first = config.load(name, overrides)
+    first = configs.load(name, overrides)
     written = tmp_path / "config.yaml"
     written.write_text(first.text(), encoding="utf-8")
-    again = config.load(str(written))
+    again = configs.load(str(written))
     assert again.values == first.values
     assert again.learning_rate == 3e-7
     assert again.gguf == []
@@ -117,7 +117,7 @@ def test_overrides_are_read_as_yaml_and_each_value_says_where_it_is_from(tmp_pat
         "packing=no",
         "report_to=tensorboard",
     ]
-    loaded = config.load(str(own), overrides)
+    loaded = configs.load(str(own), overrides)
     expected = {
         "learning_rate": (2e-6, "command line"),
         "seed": (8, "command line"),
@@ -144,8 +144,8 @@ def test_overrides_are_read_as_yaml_and_each_value_says_where_it_is_from(tmp_pat
 
 
 def test_nothing_is_reported_to_anyone_unless_asked_for() -> None:
-    for name in config.shipped():
-        assert config.load(name).report_to == "none"
+    for name in configs.shipped():
+        assert configs.load(name).report_to == "none"
 
 
 def test_a_parent_is_looked_for_beside_its_child_first(
@@ -156,7 +156,7 @@ def test_a_parent_is_looked_for_beside_its_child_first(
     (tmp_path / "here" / "parent.yaml").write_text("extends: tiny\nseed: 1\n")
     (tmp_path / "parent.yaml").write_text("extends: tiny\nseed: 2\n")
     monkeypatch.chdir(tmp_path)
-    assert config.load("here/child.yaml").seed == 1
+    assert configs.load("here/child.yaml").seed == 1
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_parent_is_looked_for_beside_its_child_first(
 )
 def test_a_wrong_override_is_a_sentence(override: str, says: str) -> None:
     with pytest.raises(ImmuneError) as error:
-        config.load("unified-v2", [override])
+        configs.load("unified-v2", [override])
     assert says in str(error.value)
     assert override.partition("=")[0] in str(error.value)
     assert "\n" not in str(error.value)
@@ -245,32 +245,32 @@ def test_a_wrong_file_is_a_sentence(text: str, says: str, tmp_path: Path) -> Non
     (tmp_path / "other.yaml").write_text("extends: ./mine.yaml\n")
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(ImmuneError) as error:
-        config.load(str(tmp_path / "mine.yaml"))
+        configs.load(str(tmp_path / "mine.yaml"))
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_config_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ImmuneError, match=r"did you mean unified-clean\?"):
-        config.load("unified-claen")
+        configs.load("unified-claen")
     with pytest.raises(ImmuneError, match="shipped are risk, tiny, unified-clean"):
-        config.load(str(tmp_path / "mine.yaml"))
+        configs.load(str(tmp_path / "mine.yaml"))
     with pytest.raises(ImmuneError, match="no config"):
-        config.load(str(tmp_path))
+        configs.load(str(tmp_path))
     (tmp_path / "latin.yaml").write_bytes(b"# caf\xe9\nextends: tiny\n")
     with pytest.raises(ImmuneError, match="cannot read"):
-        config.load(str(tmp_path / "latin.yaml"))
+        configs.load(str(tmp_path / "latin.yaml"))
 
 
 @pytest.mark.parametrize(("rank", "on", "warned"), [(64, False, 1), (63, False, 0), (128, True, 0)])
 def test_rslora_off_at_a_high_rank_is_warned_about(rank: int, on: bool, warned: int) -> None:
-    loaded = config.load("tiny", [f"lora_r={rank}", f"use_rslora={on}"])
+    loaded = configs.load("tiny", [f"lora_r={rank}", f"use_rslora={on}"])
     assert len(loaded.warnings()) == warned
     assert all("RSLoRA is off" in warning for warning in loaded.warnings())
 
 
 def test_the_trainer_is_handed_the_settings(tmp_path: Path) -> None:
-    loaded = config.load("tiny", ["learning_rate=2e-5", "seed=7", "gradient_accumulation_steps=4"])
+    loaded = configs.load("tiny", ["learning_rate=2e-5", "seed=7", "gradient_accumulation_steps=4"])
     made = loaded.trainer_arguments(tmp_path)
     assert (made.learning_rate, made.seed, made.data_seed) == (2e-5, 7, 7)
     assert (made.per_device_train_batch_size, made.gradient_accumulation_steps) == (3, 4)
@@ -281,7 +281,7 @@ def test_the_trainer_is_handed_the_settings(tmp_path: Path) -> None:
 
 
 def test_settings_that_contradict_each_other_are_a_sentence(tmp_path: Path) -> None:
-    loaded = config.load("tiny", ["load_best_model_at_end=true", "eval_steps=30", "save_steps=20"])
+    loaded = configs.load("tiny", ["load_best_model_at_end=true", "eval_steps=30", "save_steps=20"])
     with pytest.raises(ImmuneError) as error:
         loaded.trainer_arguments(tmp_path)
     assert "config tiny cannot be used here" in str(error.value)
@@ -337,7 +337,7 @@ def test_text_that_looks_like_something_else_is_read_again_as_text(
     revision: str, tmp_path: Path
 ) -> None:
     (tmp_path / "own.yaml").write_text(f'extends: tiny\nmodel_revision: "{revision}"\n')
-    given = config.load(str(tmp_path / "own.yaml"))
+    given = configs.load(str(tmp_path / "own.yaml"))
     assert given.model_revision == revision
     (tmp_path / "again.yaml").write_text(given.text())
-    assert config.load(str(tmp_path / "again.yaml")).values == given.values
+    assert configs.load(str(tmp_path / "again.yaml")).values == given.values

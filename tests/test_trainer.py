@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from training import NO_LOSS, as_rows, model_of_few_words, small_tokenizer
 
-from immune_train import config
+from immune_train import configs
 
 LENGTHS = [33, 60, 12, 8, 41, 22, 64, 17, 30]
 
@@ -28,7 +28,7 @@ def trainer(tmp_path: Path) -> Trainer:
     def make(*more: str, lengths: Sequence[int] = LENGTHS) -> Any:
         settings = ["max_length=64", "order=emitted", "logging_steps=1", "save_strategy=no"]
         settings += ["eval_strategy=no", "load_best_model_at_end=false", "num_train_epochs=1"]
-        loaded = config.load("tiny", [*settings, *more])
+        loaded = configs.load("tiny", [*settings, *more])
         taken = as_rows(lengths)
         model = model_of_few_words(init_lora_weights=False)
         return module.make(loaded, model, small_tokenizer(None), taken, taken, tmp_path / "run")

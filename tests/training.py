@@ -150,12 +150,12 @@ def model_of_few_words(**adapter: Any) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import Qwen2ForCausalLM
 
-    from immune_train import config, random_model
+    from immune_train import configs, random_model
 
     torch.manual_seed(3)
     few = {"vocab_size": WORDS, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1}
     base = Qwen2ForCausalLM(random_model.config("tiny", **SMALL | few | {"num_hidden_layers": 2}))
-    modules = config.load("tiny").lora_target_modules
+    modules = configs.load("tiny").lora_target_modules
     return get_peft_model(base, LoraConfig(r=4, target_modules=modules, **adapter))
 
 

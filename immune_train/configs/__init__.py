@@ -19,7 +19,7 @@ import yaml
 
 from immune_data.common.errors import ImmuneError
 
-FOLDER = Path(__file__).with_name("configs")
+FOLDER = Path(__file__).parent
 
 # What every run has unless its file says otherwise; each name is TRL's or transformers' own.
 _OURS = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
-    from immune_train.config import Config
+    from immune_train.configs import Config
 
 _ROWS = "conversations are rendered, masked, cut and packed by immune_train, with the model's own "
 _ROWS += "tokenizer and template"
@@ -191,7 +191,7 @@ def check(config: Config, defaults: Values, backend: str) -> None:
     Raises:
         ImmuneError: one has a value that would not be in force.
     """
-    from immune_train.config import DECIDED
+    from immune_train.configs import DECIDED
 
     values = {**config.values, "backend": backend}
     for key in config.values:
