@@ -13,7 +13,7 @@ from typing import Any
 
 from immune_data.common import revisions
 from immune_data.common.errors import ImmuneError
-from immune_train import run
+from immune_train.artifacts import run
 from immune_train.configs import Config
 
 _ADAPTER = "adapter_config.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from immune_data.common import plotting
-from immune_train import run
+from immune_train.artifacts import run
 
 # Colours and marks that stay apart for colour-blind readers and in grey (Okabe and Ito, 2008).
 _LINES = {

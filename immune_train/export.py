@@ -26,14 +26,14 @@ from immune_data.common import cli, processes
 from immune_data.common import files as staging
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.manifest import sha256
-from immune_train import run
+from immune_train.artifacts import run
 from immune_train.quantise import DEFAULT, QUANTS
 
 if TYPE_CHECKING:
+    from immune_train.artifacts.provenance import TrainedOn
     from immune_train.gguf_file import Model
     from immune_train.quantise import Importance
     from immune_train.roundtrip import Reading
-    from immune_train.trained_on import TrainedOn
 
 SCHEMA_VERSION = 1
 RECORD, MODELFILE = "export.json", "Modelfile"
@@ -66,7 +66,8 @@ def export(
     Raises:
         ImmuneError: the model cannot be converted, or something that was asked for not be done.
     """
-    from immune_train import gguf_file, modelfile, quantise, roundtrip, trained_on
+    from immune_train import gguf_file, modelfile, quantise, roundtrip
+    from immune_train.artifacts import provenance
 
     _require()
     folder, trained = _find(folder)
@@ -87,7 +88,7 @@ def export(
         wanted.context or _trained_context(trained) or CONTEXT,
         modelfile.default_system(model.template),
     )
-    dataset = trained_on.of_run(trained) if trained is not None else None
+    dataset = provenance.of_run(trained) if trained is not None else None
     importance = None
     if wanted.imatrix is not None:
         importance = quantise.read_importance(wanted.imatrix, model.tensors)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from immune_data.common import files, processes
-from immune_train import run
+from immune_train.artifacts import run
 from immune_train.configs import Config
 from immune_train.labels import Row
 

@@ -25,7 +25,8 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields, control_tokens
 from immune_data.contract.chat import with_system
 from immune_data.prompts import TASKS
-from immune_train import grammar, trained_on
+from immune_train import grammar
+from immune_train.artifacts import provenance
 
 if TYPE_CHECKING:
     from immune_train.local_model import Answer, LocalModel
@@ -136,7 +137,7 @@ def command(arguments: argparse.Namespace) -> None:
     model = arguments.model
     if arguments.request and not (model and model.is_file()):
         model = None  # then it is only the name that a server knows it by
-    asker = trained_on.asker(model, arguments.recipe, arguments.context)
+    asker = provenance.asker(model, arguments.recipe, arguments.context)
     if arguments.request or arguments.eval:
         streams.for_programs()
     with nullcontext() if arguments.output else streams.for_reader():
@@ -420,7 +421,7 @@ def _answer_records(arguments: argparse.Namespace, settings: Settings, asker: As
 
     questions = list(_questions(arguments, asker))
     settings.refuse_too_few(questions)
-    _say(trained_on.asked_otherwise(arguments.eval, asker))
+    _say(provenance.asked_otherwise(arguments.eval, asker))
     needed = max(len(question.ids) + settings.limit(question) for question in questions)
     # The evidence of a record was cut for the answer that it has, and the model's may be longer.
     context = arguments.context or max(asker.context, needed)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from gguf import GGUFWriter
 
-    from immune_train.trained_on import TrainedOn
+    from immune_train.artifacts.provenance import TrainedOn
 
 ARCHITECTURE = "Qwen2ForCausalLM"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

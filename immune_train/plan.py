@@ -59,7 +59,7 @@ def make(config: Config, rows: int, backend: str) -> Plan:
     Raises:
         ImmuneError: the base cannot be read, or no batch would be full.
     """
-    from immune_train import run
+    from immune_train.artifacts import run
 
     an_epoch = steps_an_epoch(config, rows, processes.number())
     steps = (

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from immune_train import run
+from immune_train.artifacts import run
 from immune_train.configs import processes
 
 # What a run with the same seed gives again; what a clock or a machine decides has no place there.

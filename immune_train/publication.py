@@ -30,7 +30,7 @@ from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract import manifest
 from immune_data.publish.publication import CARD, files
 from immune_train import merge
-from immune_train import run as runs
+from immune_train.artifacts import run as runs
 from immune_train.export import MODELFILE, RECORD
 from immune_train.modelfile import TEMPLATE
 

@@ -72,7 +72,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from immune_train import backends, configs, dataset, merge, run
+    from immune_train import backends, configs, dataset, merge
+    from immune_train.artifacts import run
     from immune_train.labels import Renderer
 
     folder = arguments.run

@@ -68,7 +68,8 @@ def parser() -> argparse.ArgumentParser:
 
 def command(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    from immune_train import backends, configs, run
+    from immune_train import backends, configs
+    from immune_train.artifacts import run
     from immune_train.configs import processes, refused
 
     processes.check()
@@ -99,7 +100,8 @@ def _asked(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     Raises:
         ImmuneError: that run is of another config than is named.
     """
-    from immune_train import configs, run
+    from immune_train import configs
+    from immune_train.artifacts import run
 
     keys = {"model": "model_name_or_path"}
     given = {
@@ -175,7 +177,8 @@ def _train(
     output: Path,
     arguments: argparse.Namespace,
 ) -> int:
-    from immune_train import backends, finish, run
+    from immune_train import backends, finish
+    from immune_train.artifacts import run
     from immune_train.configs import processes
 
     first = processes.is_first()
@@ -227,7 +230,8 @@ def _loop(
 
     Nothing of it stays in memory.
     """
-    from immune_train import backends, progress, run, trainer
+    from immune_train import backends, progress, trainer
+    from immune_train.artifacts import run
 
     checkpoint = run.last_checkpoint(output) if arguments.resume else None
     with _memory(settings):
@@ -265,7 +269,8 @@ def _summary(
     state: dict[str, Any],
     kept: Path,
 ) -> dict[str, Any]:
-    from immune_train import progress, run, trainer
+    from immune_train import progress, trainer
+    from immune_train.artifacts import run
 
     step = int(kept.name.split("-")[1])
     counts = seen.train.counts()["by_task"]
@@ -302,7 +307,8 @@ def _losses(state: dict[str, Any], step: int) -> dict[str, float | None]:
 
 def _finish(settings: Config, output: Path) -> int:
     """Make what follows training; what goes wrong there is not lost with it."""
-    from immune_train import finish, run
+    from immune_train import finish
+    from immune_train.artifacts import run
     from immune_train.configs import processes
 
     if not processes.is_first():
@@ -329,7 +335,8 @@ def _again(output: Path) -> str:
 @contextmanager
 def _finite(settings: Config, output: Path) -> Iterator[None]:
     """Say of numbers that are not finite what can be done about them."""
-    from immune_train import run, trainer
+    from immune_train import trainer
+    from immune_train.artifacts import run
 
     try:
         yield

@@ -10,7 +10,8 @@ import pytest
 from hub_server import TOKEN, HubServer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import base, configs, merge, run, sft, trainer
+from immune_train import base, configs, merge, sft, trainer
+from immune_train.artifacts import run
 
 REPO = "acme/tiny"
 CLEAN = "unified-clean"

@@ -22,7 +22,8 @@ from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors
 from test_export import conversation, model, write_eval
 from test_export import run as export_model
 
-from immune_train import publish, run
+from immune_train import publish
+from immune_train.artifacts import run
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")

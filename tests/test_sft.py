@@ -27,7 +27,8 @@ from training import as_rows, record, write
 
 from immune_data.common import processes
 from immune_data.common.errors import ImmuneError
-from immune_train import backends, configs, dataset, merge, progress, run, sft
+from immune_train import backends, configs, dataset, merge, progress, sft
+from immune_train.artifacts import run
 from immune_train.packing import best_fit_decreasing
 
 CLEAN = "unified-clean"

@@ -18,7 +18,8 @@ pytest.importorskip("torch")
 
 from immune_data import recipes
 from immune_data.contract import prompting
-from immune_train import export, generate, random_model, trained_on
+from immune_train import export, generate, random_model
+from immune_train.artifacts import provenance
 from immune_train.prompting import Asker
 
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
@@ -79,7 +80,7 @@ def own_recipe(folder: Path, text: str, name: str = "ours") -> Path:
 def test_a_quantised_file_and_its_record_name_the_dataset(
     gguf: Path, manifest: dict[str, Any]
 ) -> None:
-    found = trained_on.of_gguf(gguf)
+    found = provenance.of_gguf(gguf)
     assert found is not None
     assert found.recipe == EDGE
     assert found.asking_sha256 == manifest["asking_sha256"] == Asker(EDGE).asking_sha256
@@ -150,8 +151,8 @@ def test_a_model_of_a_recipe_of_ones_own_wants_its_file(
 )
 def test_a_dataset_that_does_not_say_leaves_no_key(dataset: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps(dataset))
-    assert trained_on.of_run(tmp_path) is None
-    assert trained_on.of_run(tmp_path / "none") is None
+    assert provenance.of_run(tmp_path) is None
+    assert provenance.of_run(tmp_path / "none") is None
 
 
 def test_a_model_without_a_run_says_nothing_and_is_asked_as_told(
@@ -159,7 +160,7 @@ def test_a_model_without_a_run_says_nothing_and_is_asked_as_told(
 ) -> None:
     alone = Path(shutil.copytree(made / "edge" / "merged_16bit", tmp_path / "alone"))
     model = exported(alone, tmp_path / "gguf")
-    assert trained_on.of_gguf(model) is None
+    assert provenance.of_gguf(model) is None
     assert json.loads((model.parent / "export.json").read_text())["trained_on"] is None
     assert ask(capsys, model)[0]["recipe"] == "unified-clean"
     assert ask(capsys, model, "--recipe", "unified-v2")[0]["recipe"] == "unified-v2"

@@ -38,7 +38,7 @@ class TrainedOn:
 
 def of_run(folder: Path) -> TrainedOn | None:
     """What the run in `folder` was trained on; None where its dataset had no manifest."""
-    from immune_train import run
+    from immune_train.artifacts import run
 
     return _of_manifest(folder / run.DATASET)
 
