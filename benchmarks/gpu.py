@@ -187,7 +187,7 @@ def work(arguments: argparse.Namespace) -> None:
     import torch
 
     from immune_train import trainer
-    from immune_train.labels import Renderer
+    from immune_train.data.labels import Renderer
 
     tokenizer = backends.tokenizer(settings)
     rows = [*Renderer(tokenizer).rows(_chosen(arguments.train, steps))]
@@ -201,7 +201,7 @@ def work(arguments: argparse.Namespace) -> None:
 
 def _chosen(path: Path, steps: int) -> list[Any]:
     """Records of all steps: the longest first, the others chosen at random."""
-    from immune_train.dataset import read_records
+    from immune_train.data.dataset import read_records
 
     records = read_records(path)
     longest = sorted(records, key=lambda record: -record.tokens)[:STEP]

@@ -14,7 +14,7 @@ from typing import Any
 from immune_data.common import files, processes
 from immune_train.artifacts import run
 from immune_train.configs import Config
-from immune_train.labels import Row
+from immune_train.data.labels import Row
 
 _COMPARED = 8  # conversations over which the merged model is compared with the adapter
 

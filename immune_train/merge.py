@@ -18,7 +18,7 @@ from typing import Any
 from immune_data.common import cli, files
 from immune_data.common.errors import ImmuneError
 from immune_train.artifacts import run
-from immune_train.labels import Row
+from immune_train.data.labels import Row
 
 RECORD = "merge.json"  # in the merged model's folder: of which adapter it is
 

@@ -17,7 +17,7 @@ from immune_data.common import cli
 from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
-    from immune_train.labels import Row
+    from immune_train.data.labels import Row
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from immune_train import backends, configs, dataset, merge
+    from immune_train import backends, configs, merge
     from immune_train.artifacts import run
-    from immune_train.labels import Renderer
+    from immune_train.data import dataset
+    from immune_train.data.labels import Renderer
 
     folder = arguments.run
     if not (folder / run.SUMMARY).is_file():

@@ -10,7 +10,7 @@ from pathlib import Path
 from immune_data.common.errors import ImmuneError
 from immune_train import trl_backend
 from immune_train.configs import Config
-from immune_train.plan import Plan
+from immune_train.data.plan import Plan
 
 
 def rehearse(config: Config, plan: Plan) -> None:

@@ -19,8 +19,8 @@ from immune_data.common.errors import CheckFailed, ImmuneError
 
 if TYPE_CHECKING:
     from immune_train.configs import Config
-    from immune_train.dataset import Dataset
-    from immune_train.preflight import Preflight
+    from immune_train.data.dataset import Dataset
+    from immune_train.data.preflight import Preflight
 
 
 DEFAULT = "unified-clean"
@@ -147,7 +147,7 @@ def _pinned(settings: Config) -> Config:
 
 
 def _dataset(settings: Config) -> Dataset:
-    from immune_train import dataset
+    from immune_train.data import dataset
 
     if settings.train:
         return dataset.from_files(Path(settings.train), Path(settings.eval))
@@ -158,8 +158,9 @@ def _dataset(settings: Config) -> Dataset:
 
 
 def _preflight(settings: Config, backend: str, dataset: Dataset, tokenizer: Any) -> Preflight:
-    from immune_train import plan, preflight, rehearsal
-    from immune_train.labels import Renderer
+    from immune_train import rehearsal
+    from immune_train.data import plan, preflight
+    from immune_train.data.labels import Renderer
 
     seen = preflight.look(settings, dataset, Renderer(tokenizer))
     seen = replace(seen, plan=plan.make(settings, len(seen.train.rows), backend))

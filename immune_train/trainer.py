@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from immune_data.common import files
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_train.configs import processes
-from immune_train.labels import NO_LOSS
-from immune_train.order import Order, blank, blanks
-from immune_train.packing import MICRO_BATCHES, Packing, Padding, best_fit_decreasing, packed
+from immune_train.data.labels import NO_LOSS
+from immune_train.data.order import Order, blank, blanks
+from immune_train.data.packing import MICRO_BATCHES, Packing, Padding, best_fit_decreasing, packed
 
 _RUNNING = "immune running loss"  # a key of the trainer's saved state
 
 if TYPE_CHECKING:
     from immune_train.configs import Config
-    from immune_train.labels import Row
+    from immune_train.data.labels import Row
 
 
 def make(

@@ -25,7 +25,7 @@ from immune_data.sample import __main__ as sample
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from immune_train.labels import Renderer
+    from immune_train.data.labels import Renderer
 
 settings.register_profile(
     "immune", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -147,7 +147,7 @@ def qwen() -> PreTrainedTokenizerBase:
 
 @pytest.fixture(scope="session")
 def renderer(qwen: PreTrainedTokenizerBase) -> Renderer:
-    from immune_train.labels import Renderer
+    from immune_train.data.labels import Renderer
 
     return Renderer(qwen)
 
@@ -157,7 +157,8 @@ def quick(
     qwen: PreTrainedTokenizerBase, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spares commands the seconds in which a tokenizer is loaded."""
-    from immune_train import backends, labels
+    from immune_train import backends
+    from immune_train.data import labels
 
     monkeypatch.setattr(backends, "tokenizer", lambda config: qwen)
     monkeypatch.setattr(labels, "Renderer", lambda tokenizer: renderer)

@@ -28,8 +28,9 @@ from immune_data.common.errors import CheckFailed
 from immune_data.contract import answer_fields
 from immune_data.contract.manifest import sha256
 from immune_data.prompts import TASKS
-from immune_train import configs, dataset
+from immune_train import configs
 from immune_train.artifacts import run
+from immune_train.data import dataset
 from immune_train.quantise import DEFAULT as QUANTS
 
 REPO = "acme/tiny"

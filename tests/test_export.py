@@ -407,8 +407,8 @@ def test_llama_cpp_reads_the_16_bit_file_as_torch_reads_the_model(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from immune_train.dataset import Record
-    from immune_train.labels import Renderer
+    from immune_train.data.dataset import Record
+    from immune_train.data.labels import Renderer
 
     chosen = [conversation(task) for task in TASKS]
     renderer = Renderer(AutoTokenizer.from_pretrained(tiny))

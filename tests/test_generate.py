@@ -22,7 +22,8 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields, control_tokens
 from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS, Message
-from immune_train import dataset, generate, roundtrip, score
+from immune_train import generate, roundtrip, score
+from immune_train.data import dataset
 from immune_train.local_model import LocalModel, Prompt, together
 from immune_train.prompting import (
     END,

@@ -24,8 +24,8 @@ from training import END, NO_LOSS, QWENS_OWN, START, by_hand, decode, plain, rec
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import chat, control_tokens
 from immune_data.prompts import Message
-from immune_train.dataset import Record
-from immune_train.labels import Renderer, Row
+from immune_train.data.dataset import Record
+from immune_train.data.labels import Renderer, Row
 
 ADDED = (*SPECIAL_TOKENS, *OTHER_ADDED_TOKENS)
 FIRST_ADDED = 151_643

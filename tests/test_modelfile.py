@@ -163,7 +163,7 @@ def test_all_templates_give_the_same_token_ids(
 ) -> None:
     from transformers import AutoTokenizer
 
-    from immune_train.labels import Renderer
+    from immune_train.data.labels import Renderer
 
     made: Path = request.getfixturevalue(whose)
     loaded = opened(made)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from immune_train.order import Order, blanks
+from immune_train.data.order import Order, blanks
 
 
 def batches(order: Order, batch: int, processes: int) -> list[list[list[int]]]:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from training import NO_LOSS, as_rows, model_of_few_words, rows, small_tokenizer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import configs, packing
-from immune_train.packing import best_fit_decreasing, layout, packed, padded
+from immune_train import configs
+from immune_train.data import packing
+from immune_train.data.packing import best_fit_decreasing, layout, packed, padded
 
 CAPACITY = 100
 lengths_of = st.lists(st.integers(1, CAPACITY), max_size=60)

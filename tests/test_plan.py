@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from training import as_rows, model_of_few_words, small_tokenizer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import configs, plan, progress, trainer, trl_backend
+from immune_train import configs, progress, trainer, trl_backend
+from immune_train.data import plan
 
 SIZES = "37 MiB for the base's weights and 1 MiB"  # of `tiny_model`, by `--config tiny`
 

@@ -27,9 +27,10 @@ from training import as_rows, record, write
 
 from immune_data.common import processes
 from immune_data.common.errors import ImmuneError
-from immune_train import backends, configs, dataset, merge, progress, sft
+from immune_train import backends, configs, merge, progress, sft
 from immune_train.artifacts import run
-from immune_train.packing import best_fit_decreasing
+from immune_train.data import dataset
+from immune_train.data.packing import best_fit_decreasing
 
 CLEAN = "unified-clean"
 

@@ -20,7 +20,7 @@ from immune_data.publish import __main__ as publish
 from immune_data.read.sources import Source
 from immune_data.report import __main__ as report
 from immune_data.sample import __main__ as sample
-from immune_train import dataset
+from immune_train.data import dataset
 
 Refused = Callable[..., str]
 

@@ -15,7 +15,7 @@ from corpus import Corpus, dag
 
 from immune_data.contract import chat
 from immune_data.prompts import Message
-from immune_train.labels import Row
+from immune_train.data.labels import Row
 
 NO_LOSS = -100
 START, END = 151_644, 151_645

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from immune_data.common.errors import ImmuneError
-from immune_train.dataset import MANIFEST
+from immune_train.data.dataset import MANIFEST
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter

@@ -27,7 +27,7 @@ from typing import Any
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.manifest import sha256
 from immune_train.configs import Config, load
-from immune_train.dataset import Dataset
+from immune_train.data.dataset import Dataset
 
 CONFIG, DATASET, ENVIRONMENT = "config.yaml", "dataset.json", "environment.json"
 METRICS, CURVES, SUMMARY = "metrics.jsonl", "curves", "run.json"

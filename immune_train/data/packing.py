@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from immune_data.common.errors import ImmuneError
-from immune_train.labels import NO_LOSS
+from immune_train.data.labels import NO_LOSS
 
 if TYPE_CHECKING:
     import torch

@@ -13,12 +13,12 @@ from typing import Any
 
 from immune_data.common.cli import table
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_train import plan
 from immune_train.configs import Config
-from immune_train.dataset import Dataset, Record, shortest
-from immune_train.labels import Renderer, Row
-from immune_train.packing import layout
-from immune_train.plan import Plan
+from immune_train.data import plan
+from immune_train.data.dataset import Dataset, Record, shortest
+from immune_train.data.labels import Renderer, Row
+from immune_train.data.packing import layout
+from immune_train.data.plan import Plan
 
 TASKS = ("summary", "cause", "risk")
 

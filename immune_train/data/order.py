@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from immune_train.labels import NO_LOSS
+from immune_train.data.labels import NO_LOSS
 
 
 def blanks(records: int, batch: int, processes: int) -> int:

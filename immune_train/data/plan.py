@@ -12,7 +12,7 @@ from immune_data.common.errors import ImmuneError
 from immune_train import trl_backend
 from immune_train.base import see_shapes
 from immune_train.configs import Config, processes
-from immune_train.order import blanks
+from immune_train.data.order import blanks
 
 # Bytes of an optimiser's memory for each weight; of others than these nothing is said.
 _STATES = {"adamw_8bit": 2, "adamw_bnb_8bit": 2, "paged_adamw_8bit": 2, "sgd": 0, "adamw": 8}
