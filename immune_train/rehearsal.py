@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from immune_data.common.errors import ImmuneError
-from immune_train import trl_backend
+from immune_train.backends import trl
 from immune_train.configs import Config
 from immune_train.data.plan import Plan
 
@@ -25,7 +25,7 @@ def rehearse(config: Config, plan: Plan) -> None:
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
     from transformers.optimization import get_scheduler
 
-    trl_backend.check(config)
+    trl.check(config)
     arguments = config.trainer_arguments(Path("unused"))
     what = f"report_to={config.report_to}"
     try:

@@ -140,7 +140,7 @@ def _backend(name: str, overrides: Sequence[str]) -> str:
 
 def _pinned(settings: Config) -> Config:
     """The settings with their base at the commit at which it is read."""
-    from immune_train import base
+    from immune_train.backends import base
 
     with cli.progress() as report:
         return base.see(settings, report)

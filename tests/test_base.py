@@ -10,8 +10,9 @@ import pytest
 from hub_server import TOKEN, HubServer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import base, configs, merge, sft, trainer
+from immune_train import configs, merge, sft, trainer
 from immune_train.artifacts import run
+from immune_train.backends import base
 
 REPO = "acme/tiny"
 CLEAN = "unified-clean"

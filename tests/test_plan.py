@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from training import as_rows, model_of_few_words, small_tokenizer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import configs, progress, trainer, trl_backend
+from immune_train import configs, progress, trainer
+from immune_train.backends import trl
 from immune_train.data import plan
 
 SIZES = "37 MiB for the base's weights and 1 MiB"  # of `tiny_model`, by `--config tiny`
@@ -88,7 +89,7 @@ def test_processes_take_the_steps_of_one(
 def test_parameters_and_memory_are_the_models(more: list[str], tiny_model: Path) -> None:
     loaded = configs.load("tiny", [f"model_name_or_path={tiny_model}", *more])
     planned = plan.make(loaded, 9, "trl")
-    model = trl_backend.load(loaded)
+    model = trl.load(loaded)
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     base = model.get_base_model().num_parameters()
     assert planned.trained_parameters == trained

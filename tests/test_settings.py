@@ -15,7 +15,8 @@ import pytest
 from training import as_rows, model_of_few_words, small_tokenizer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import configs, sft, trl_backend
+from immune_train import configs, sft
+from immune_train.backends import trl
 from immune_train.configs import refused
 
 LENGTHS = [33, 60, 12, 8, 41, 22, 64, 17, 30]
@@ -274,9 +275,9 @@ def test_something_else_is_loaded(key: str, monkeypatch: pytest.MonkeyPatch) -> 
         with monkeypatch.context() as patched:
             patched.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
             if given.load_in_4bit:
-                patched.setattr(trl_backend, "check", lambda config: None)
+                patched.setattr(trl, "check", lambda config: None)
                 patched.setattr(torch.cuda, "is_available", lambda: True)
-            model = trl_backend.load(given)
+            model = trl.load(given)
         lora = model.peft_config["default"].to_dict()
         lora["target_modules"] = sorted(lora["target_modules"])
         weights = [w.flatten().tolist() for w in model.parameters() if w.requires_grad]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from immune_data.common.errors import ImmuneError
-from immune_train import trl_backend
-from immune_train.base import see_shapes
+from immune_train.backends import trl
+from immune_train.backends.base import see_shapes
 from immune_train.configs import Config, processes
 from immune_train.data.order import blanks
 
@@ -146,7 +146,7 @@ def _outline(config: Config) -> tuple[int, int, int, Any]:
     size = 4 if config.dtype == "float32" else 2
     size_of_linear = 0.5 + 1 / 64 if config.load_in_4bit else size
     with torch.device("meta"):
-        model = get_peft_model(base, trl_backend.adapter(config))
+        model = get_peft_model(base, trl.adapter(config))
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     return (
         number,
@@ -158,7 +158,7 @@ def _outline(config: Config) -> tuple[int, int, int, Any]:
 
 def _see_targets(config: Config, known: set[str]) -> None:
     """See that each layer to adapt is a linear one of the base."""
-    names = trl_backend.targets(config)
+    names = trl.targets(config)
     for name in [] if isinstance(names, str) else names:
         if not any(name == one or name.endswith(f".{one}") for one in known):
             close = difflib.get_close_matches(name, known, n=1)

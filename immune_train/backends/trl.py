@@ -95,7 +95,7 @@ def _attention(config: Config, cuda: bool) -> str:
     if config.attn_implementation is not None:
         return config.attn_implementation
     if config.packing and cuda:
-        from immune_train import attention
+        from immune_train.backends import attention
 
         return attention.register()
     return "sdpa"

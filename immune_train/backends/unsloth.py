@@ -40,7 +40,7 @@ def load(config: Config) -> Any:
     from unsloth import FastLanguageModel
     from unsloth.utils import attention_dispatch
 
-    from immune_train import attention, trl_backend
+    from immune_train.backends import attention, trl
 
     if attention_dispatch._TORCH_VARLEN_ATTN is None:
         # Before torch 2.12 it would call a kernel for each conversation of a pack.
@@ -53,7 +53,7 @@ def load(config: Config) -> Any:
             max_seq_length=config.max_length,
             dtype=getattr(torch, config.dtype),
             load_in_4bit=config.load_in_4bit,
-            quantization_config=trl_backend.quantization(config),
+            quantization_config=trl.quantization(config),
             # Else a name of the Hub becomes unsloth's own 4-bit copy, other weights than NF4's.
             use_exact_model_name=True,
             fix_tokenizer=False,
@@ -65,7 +65,7 @@ def load(config: Config) -> Any:
             r=config.lora_r,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
-            target_modules=trl_backend.targets(config),
+            target_modules=trl.targets(config),
             use_rslora=config.use_rslora,
             use_dora=config.use_dora,
             use_gradient_checkpointing=checkpointing,

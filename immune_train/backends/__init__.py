@@ -50,9 +50,9 @@ def choose(wanted: str) -> str:
         raise ImmuneError("several GPUs are trained on by the trl back end: take --backend trl")
     if wanted == "trl" or not there or several or not torch.cuda.is_available():
         return "trl"
-    from immune_train import unsloth_backend
+    from immune_train.backends import unsloth
 
-    unsloth_backend.prepare()
+    unsloth.prepare()
     return "unsloth"
 
 
@@ -64,12 +64,12 @@ def load(backend: str, config: Config) -> Any:
     """
     with readable(config.model_name_or_path):
         if backend == "unsloth":
-            from immune_train import unsloth_backend
+            from immune_train.backends import unsloth
 
-            return unsloth_backend.load(config)
-        from immune_train import trl_backend
+            return unsloth.load(config)
+        from immune_train.backends import trl
 
-        return trl_backend.load(config)
+        return trl.load(config)
 
 
 @contextmanager
