@@ -28,8 +28,8 @@ from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS
 
 if TYPE_CHECKING:
-    from immune_train.local_model import Answer, LocalModel
-    from immune_train.prompting import Incident, Question
+    from immune_train.edge.engine import Answer, LocalModel
+    from immune_train.edge.questions import Incident, Question
 
 RECIPES = ("unified-clean", "unified-edge")
 # The median and the upper quartile of real incidents' DAGs, in tokens, and the median answers of
@@ -84,7 +84,7 @@ class Timings:
 def made_up(dag_tokens: int) -> Incident:
     """An incident whose evidence has about `dag_tokens` tokens; the same for the same number."""
     from immune_data.contract.tokens import count
-    from immune_train.prompting import Incident
+    from immune_train.edge.questions import Incident
 
     header = (
         "============================================================\n"
@@ -114,8 +114,8 @@ def made_up(dag_tokens: int) -> Incident:
 
 def measure(job: Job) -> Timings:
     """Time one model; a process of its own makes its peak memory the model's."""
-    from immune_train.local_model import LocalModel
-    from immune_train.prompting import Asker
+    from immune_train.edge.engine import LocalModel
+    from immune_train.edge.questions import Asker
 
     askers = [Asker(recipe) for recipe in job.recipes]
     # By incident, as each recipe asks it.
@@ -151,7 +151,7 @@ def measure(job: Job) -> Timings:
 def _answers(
     model: LocalModel, questions: Sequence[Question], job: Job, *, together: bool
 ) -> list[Answer]:
-    from immune_train.local_model import Prompt
+    from immune_train.edge.engine import Prompt
 
     limits = zip(questions, job.answer_tokens, strict=True)
     prompts = [Prompt(one.ids, limit) for one, limit in limits]
@@ -284,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _incidents(arguments: argparse.Namespace) -> tuple[Incident, ...]:
-    from immune_train.prompting import incident_from_json
+    from immune_train.edge.questions import incident_from_json
 
     if not arguments.incident:
         return tuple(made_up(tokens) for tokens in arguments.dag_tokens or DAG_TOKENS)

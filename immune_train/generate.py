@@ -25,12 +25,12 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields, control_tokens
 from immune_data.contract.chat import with_system
 from immune_data.prompts import TASKS
-from immune_train import grammar
 from immune_train.artifacts import provenance
+from immune_train.edge import grammar
 
 if TYPE_CHECKING:
-    from immune_train.local_model import Answer, LocalModel
-    from immune_train.prompting import Asker, Incident, Question
+    from immune_train.edge.engine import Answer, LocalModel
+    from immune_train.edge.questions import Asker, Incident, Question
 
 STDIN = "-"
 
@@ -57,7 +57,7 @@ class Settings:
         Raises:
             ImmuneError: answers to some task are allowed too few tokens.
         """
-        from immune_train.ending import Ending
+        from immune_train.edge.ending import Ending
 
         limits: dict[str, int] = {}
         for question in questions:
@@ -169,7 +169,7 @@ def answers(
     model: LocalModel, questions: Sequence[Question], settings: Settings, *, beside: bool = True
 ) -> list[Answer]:
     """The model's answers to questions about one incident, side by side where they may be."""
-    from immune_train.local_model import Prompt
+    from immune_train.edge.engine import Prompt
 
     prompts = [Prompt(one.ids, settings.limit(one), settings.grammar(one)) for one in questions]
     return model.answers(
@@ -244,8 +244,8 @@ def request(question: Question, settings: Settings, model: str | None) -> dict[s
         ImmuneError: the prompt holds a control token as text, which a server obeys, or there is not
             room enough for an answer under the grammar.
     """
-    from immune_train.ending import Ending
-    from immune_train.prompting import NEVER_WRITTEN
+    from immune_train.edge.ending import Ending
+    from immune_train.edge.questions import NEVER_WRITTEN
 
     for message in question.messages:
         if control_tokens.found(message.content):
@@ -293,7 +293,7 @@ def _print_request(arguments: argparse.Namespace, settings: Settings, asker: Ask
 
 
 def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: Asker) -> None:
-    from immune_train.local_model import LocalModel
+    from immune_train.edge.engine import LocalModel
 
     incident = _incident(arguments)
     tasks = TASKS if arguments.task == "all" else (arguments.task,)
@@ -351,7 +351,7 @@ def _answer_incident(arguments: argparse.Namespace, settings: Settings, asker: A
 
 
 def _incident(arguments: argparse.Namespace) -> Incident:
-    from immune_train.prompting import incident_from_dag, incident_from_json
+    from immune_train.edge.questions import incident_from_dag, incident_from_json
 
     if arguments.stdin:
         text = textfile.decoded(sys.stdin.buffer.read(), "standard input")
@@ -417,7 +417,7 @@ def _took(row: dict[str, Any]) -> str:
 
 
 def _answer_records(arguments: argparse.Namespace, settings: Settings, asker: Asker) -> None:
-    from immune_train.local_model import LocalModel
+    from immune_train.edge.engine import LocalModel
 
     questions = list(_questions(arguments, asker))
     settings.refuse_too_few(questions)
@@ -460,7 +460,7 @@ def _answer_records(arguments: argparse.Namespace, settings: Settings, asker: As
 
 
 def _questions(arguments: argparse.Namespace, asker: Asker) -> Iterator[Question]:
-    from immune_train.prompting import record_from_json
+    from immune_train.edge.questions import record_from_json
 
     path, task = arguments.eval, arguments.task
     found = False

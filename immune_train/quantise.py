@@ -125,7 +125,7 @@ def quantise(
     """
     import llama_cpp
 
-    from immune_train.llama import silence
+    from immune_train.edge.llama_cpp_api import silence
 
     said = silence()
     parameters = llama_cpp.llama_model_quantize_default_params()

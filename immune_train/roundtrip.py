@@ -22,7 +22,7 @@ from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.chat import with_system
 from immune_data.prompts import Message
-from immune_train.llama import Context, Model
+from immune_train.edge.llama_cpp_api import Context, Model
 
 Report = Callable[[str], None]
 

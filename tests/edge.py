@@ -21,7 +21,7 @@ def random_gguf(
     def make(folder: Path) -> None:
         from immune_data.contract.vocabulary import ADDED_TOKENS
         from immune_train import gguf_file, random_model
-        from immune_train.prompting import FIRST_ADDED
+        from immune_train.edge.questions import FIRST_ADDED
 
         model = random_model.write(
             folder / "model",

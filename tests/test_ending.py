@@ -22,11 +22,11 @@ from immune_data.common.textfile import composed
 from immune_data.contract import answer_fields
 from immune_data.contract.prompting import load
 from immune_data.select.cleaning_rules import clean
-from immune_train import ending, grammar
-from immune_train.ending import Ending, Text
-from immune_train.llama import Model
-from immune_train.local_model import Answer, Prompt, _Chooser, _Writing
-from immune_train.prompting import END, text_ids, token_bytes
+from immune_train.edge import ending, grammar
+from immune_train.edge.ending import Ending, Text
+from immune_train.edge.engine import Answer, Prompt, _Chooser, _Writing
+from immune_train.edge.llama_cpp_api import Model
+from immune_train.edge.questions import END, text_ids, token_bytes
 
 RECIPE = "unified-clean"
 

@@ -24,8 +24,8 @@ from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS, Message
 from immune_train import generate, roundtrip, score
 from immune_train.data import dataset
-from immune_train.local_model import LocalModel, Prompt, together
-from immune_train.prompting import (
+from immune_train.edge.engine import LocalModel, Prompt, together
+from immune_train.edge.questions import (
     END,
     FIRST_ADDED,
     START,

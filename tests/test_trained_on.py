@@ -20,7 +20,7 @@ from immune_data import recipes
 from immune_data.contract import prompting
 from immune_train import export, generate, random_model
 from immune_train.artifacts import provenance
-from immune_train.prompting import Asker
+from immune_train.edge.questions import Asker
 
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
 EDGE = "unified-edge"

@@ -17,7 +17,7 @@ from immune_train.data.dataset import MANIFEST
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-    from immune_train.prompting import Asker
+    from immune_train.edge.questions import Asker
 
 _PREFIX = "immune."
 
@@ -49,7 +49,7 @@ def of_gguf(path: Path) -> TrainedOn | None:
     Raises:
         ImmuneError: it cannot be read, or llama-cpp-python is missing.
     """
-    from immune_train.llama import Model
+    from immune_train.edge.llama_cpp_api import Model
 
     model = Model(path, vocab_only=True)
     found = model.metadata()
@@ -66,7 +66,7 @@ def asker(model: Path | None, recipe: str | None, context: int | None = None) ->
     Raises:
         ImmuneError: the recipe is not one of ours, or asks otherwise than the model was trained.
     """
-    from immune_train.prompting import DEFAULT_RECIPE, Asker
+    from immune_train.edge.questions import DEFAULT_RECIPE, Asker
 
     trained = of_gguf(model) if model is not None else None
     if trained is None:

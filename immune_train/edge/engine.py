@@ -17,17 +17,10 @@ import numpy as np
 
 from immune_data.common import processes
 from immune_data.common.errors import ImmuneError
-from immune_train import grammar
-from immune_train.ending import Ending, Text
-from immune_train.llama import Context, Model
-from immune_train.prompting import (
-    END,
-    END_OF_TEXT,
-    FIRST_ADDED,
-    START,
-    shared,
-    text_ids,
-)
+from immune_train.edge import grammar
+from immune_train.edge.ending import Ending, Text
+from immune_train.edge.llama_cpp_api import Context, Model
+from immune_train.edge.questions import END, END_OF_TEXT, FIRST_ADDED, START, shared, text_ids
 
 _BATCH = 512
 # Tokenised by the model and by us when a model is loaded: were they different, so would be all.

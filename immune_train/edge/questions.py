@@ -1,8 +1,8 @@
 """Ask about an incident as training did: an incident or a record in, messages and token ids out.
 
-The messages come from `immune_data.contract.prompting`, which made the training records. Their token
-ids are put together here: the template's control tokens as such, and everything a message says as
-ordinary text, so that no control token written out in the evidence can ever end a turn.
+The messages come from `immune_data.contract.prompting`, which made the training records. Their
+token ids are put together here: the template's control tokens as such, and everything a message
+says as ordinary text, so that no control token written out in the evidence can ever end a turn.
 """
 
 from __future__ import annotations
