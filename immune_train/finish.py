@@ -86,7 +86,7 @@ def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> dict[str, Any
 
 
 def _gguf(folder: Path, settings: Config) -> dict[str, Any]:
-    from immune_train import export
+    from immune_train.export import __main__ as export
 
     merged, output = folder / run.MERGED, folder / run.GGUF
     if not export.is_of(output, merged, settings.gguf):

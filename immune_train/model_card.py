@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import immune_data
 from immune_data.prompts import TASKS
 from immune_train.artifacts import run as runs
-from immune_train.export import SIXTEEN, size
+from immune_train.export.__main__ import SIXTEEN, size
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

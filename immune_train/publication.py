@@ -31,8 +31,8 @@ from immune_data.contract import manifest
 from immune_data.publish.publication import CARD, files
 from immune_train import merge
 from immune_train.artifacts import run as runs
-from immune_train.export import MODELFILE, RECORD
-from immune_train.modelfile import TEMPLATE
+from immune_train.export.__main__ import MODELFILE, RECORD
+from immune_train.export.modelfile import TEMPLATE
 
 SCHEMA_VERSION = 1
 SCORES = "scores.json"

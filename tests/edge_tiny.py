@@ -31,7 +31,7 @@ from immune_data.prompts import TASKS
 from immune_train import configs
 from immune_train.artifacts import run
 from immune_train.data import dataset
-from immune_train.quantise import DEFAULT as QUANTS
+from immune_train.export.quantise import DEFAULT as QUANTS
 
 REPO = "acme/tiny"
 EVAL, INCIDENT = "eval.jsonl", "incident.json"

@@ -14,7 +14,7 @@ from hub_server import TOKEN
 
 from immune_data.common.errors import CheckFailed
 from immune_train import publication, random_model
-from immune_train.quantise import DEFAULT as QUANTS
+from immune_train.export.quantise import DEFAULT as QUANTS
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")

@@ -30,7 +30,7 @@ pytest.importorskip("torch")
 import llama_cpp
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-from immune_train import modelfile
+from immune_train.export import modelfile
 
 TASKS = ("summary", "cause", "risk")
 SETTINGS = modelfile.Settings(4096, DEFAULT_SYSTEM)

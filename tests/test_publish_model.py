@@ -289,7 +289,7 @@ def test_the_hub_holds_the_folder_and_its_tools_open_it(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from immune_train import roundtrip
+    from immune_train.export import roundtrip
 
     assert call(copied, "--revision", "v1.0") == 0
     said = capfd.readouterr().out

@@ -492,7 +492,8 @@ def test_a_trained_run_is_finished_without_its_dataset(
     refused: Callable[..., str],
 ) -> None:
     """And otherwise than it was begun, where what follows training is concerned."""
-    from immune_train import export, recall
+    from immune_train import recall
+    from immune_train.export import __main__ as export
 
     output = Path(shutil.copytree(trained_only, tmp_path / "run"))
     with monkeypatch.context() as patched:

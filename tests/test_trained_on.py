@@ -18,9 +18,10 @@ pytest.importorskip("torch")
 
 from immune_data import recipes
 from immune_data.contract import prompting
-from immune_train import export, generate, random_model
+from immune_train import generate, random_model
 from immune_train.artifacts import provenance
 from immune_train.edge.questions import Asker
+from immune_train.export import __main__ as export
 
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
 EDGE = "unified-edge"

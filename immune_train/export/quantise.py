@@ -19,7 +19,7 @@ from immune_data.contract.manifest import sha256
 if TYPE_CHECKING:
     import numpy as np
 
-    from immune_train.gguf_file import Tensor
+    from immune_train.export.gguf_file import Tensor
 
 # llama.cpp's number of each type, and how many numbers it packs into one block of a row.
 QUANTS = {"q4_k_m": (15, 256), "q5_k_m": (17, 256), "q6_k": (18, 256), "q8_0": (7, 32)}

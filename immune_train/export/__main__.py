@@ -27,13 +27,13 @@ from immune_data.common import files as staging
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.manifest import sha256
 from immune_train.artifacts import run
-from immune_train.quantise import DEFAULT, QUANTS
+from immune_train.export.quantise import DEFAULT, QUANTS
 
 if TYPE_CHECKING:
     from immune_train.artifacts.provenance import TrainedOn
-    from immune_train.gguf_file import Model
-    from immune_train.quantise import Importance
-    from immune_train.roundtrip import Reading
+    from immune_train.export.gguf_file import Model
+    from immune_train.export.quantise import Importance
+    from immune_train.export.roundtrip import Reading
 
 SCHEMA_VERSION = 1
 RECORD, MODELFILE = "export.json", "Modelfile"
@@ -66,8 +66,8 @@ def export(
     Raises:
         ImmuneError: the model cannot be converted, or something that was asked for not be done.
     """
-    from immune_train import gguf_file, modelfile, quantise, roundtrip
     from immune_train.artifacts import provenance
+    from immune_train.export import gguf_file, modelfile, quantise, roundtrip
 
     _require()
     folder, trained = _find(folder)
