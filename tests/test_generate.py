@@ -22,7 +22,6 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields, control_tokens
 from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS, Message
-from immune_train import score
 from immune_train.data import dataset
 from immune_train.edge.engine import LocalModel, Prompt, together
 from immune_train.edge.questions import (
@@ -40,6 +39,7 @@ from immune_train.edge.questions import (
 from immune_train.export import roundtrip
 from immune_train.generate import __main__ as generate
 from immune_train.qwen_tokenizer import tokenizer
+from immune_train.score import __main__ as score
 
 FACT = '{"incident_id": "a", "dag_analysis": "x", %s}'
 SHORT = ("--max-tokens", "140", "--threads", "1")

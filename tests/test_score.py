@@ -14,7 +14,7 @@ from test_answer_parts import SUMMARY
 from test_grammar import CAUSE, RISK
 
 from immune_data.contract import answer_fields
-from immune_train import score
+from immune_train.score import __main__ as score
 
 AUDIT = Path(__file__).parent.parent / "sql" / "audit"
 RECIPE = "unified-v2"
