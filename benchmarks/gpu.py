@@ -186,8 +186,8 @@ def work(arguments: argparse.Namespace) -> None:
     )
     import torch
 
-    from immune_train import trainer
     from immune_train.data.labels import Renderer
+    from immune_train.sft import trainer
 
     tokenizer = backends.tokenizer(settings)
     rows = [*Renderer(tokenizer).rows(_chosen(arguments.train, steps))]

@@ -139,7 +139,9 @@ def _timed(phases: Phases, name: str, function: Callable[..., Any]) -> Callable[
 
 def work(arguments: argparse.Namespace) -> int:
     from immune_data.common import processes
-    from immune_train import backends, merge, sft, trainer
+    from immune_train import backends, merge
+    from immune_train.sft import __main__ as sft
+    from immune_train.sft import trainer
 
     phases, apart, make = Phases(), processes.apart, trainer.make
 

@@ -58,7 +58,7 @@ def killed(number: int, arguments: list[str]) -> None:
     os.replace, os.rename = counted(os.replace), counted(os.rename)
     code = 70
     try:
-        from immune_train import sft
+        from immune_train.sft import __main__ as sft
 
         code = sft.main(arguments)
         sys.stdout.flush()

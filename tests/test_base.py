@@ -10,9 +10,11 @@ import pytest
 from hub_server import TOKEN, HubServer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import configs, merge, sft, trainer
+from immune_train import configs, merge
 from immune_train.artifacts import run
 from immune_train.backends import base
+from immune_train.sft import __main__ as sft
+from immune_train.sft import trainer
 
 REPO = "acme/tiny"
 CLEAN = "unified-clean"

@@ -71,7 +71,8 @@ def test_an_epoch_has_an_order_of_its_own() -> None:
 def test_a_resumed_run_goes_on_in_the_order_of_its_epoch(step: int, tmp_path: Any) -> None:
     from training import as_rows, model_of_few_words, small_tokenizer
 
-    from immune_train import configs, trainer
+    from immune_train import configs
+    from immune_train.sft import trainer
 
     rows = as_rows([9, 12, 15, 18, 21, 24, 27])
 

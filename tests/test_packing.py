@@ -176,7 +176,7 @@ def silent(row: dict[str, list[int]]) -> dict[str, list[int]]:
 def loss_and_gradient(model: Any, batch: dict[str, Any], items: Any = None) -> tuple[float, Any]:
     import torch
 
-    from immune_train.trainer import answer_loss
+    from immune_train.sft.trainer import answer_loss
 
     model.zero_grad()
     loss = answer_loss(model, batch, items)
@@ -260,7 +260,7 @@ def trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Any, list[list[list[int]]]]]:
     """`trained(lengths, *settings)`: a trainer when done, and what each optimiser step saw."""
-    from immune_train import trainer
+    from immune_train.sft import trainer
 
     real = trainer.answer_loss
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from training import as_rows, model_of_few_words, small_tokenizer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import configs, progress, trainer
+from immune_train import configs
 from immune_train.backends import trl
 from immune_train.data import plan
+from immune_train.sft import progress, trainer
 
 SIZES = "37 MiB for the base's weights and 1 MiB"  # of `tiny_model`, by `--config tiny`
 

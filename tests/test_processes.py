@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_data.common.errors import ImmuneError
-from immune_train import sft
 from immune_train.configs import processes
+from immune_train.sft import __main__ as sft
 
 NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")

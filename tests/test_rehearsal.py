@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from immune_train import sft
+from immune_train.sft import __main__ as sft
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -15,9 +15,10 @@ import pytest
 from training import as_rows, model_of_few_words, small_tokenizer
 
 from immune_data.common.errors import ImmuneError
-from immune_train import configs, sft
+from immune_train import configs
 from immune_train.backends import trl
 from immune_train.configs import refused
+from immune_train.sft import __main__ as sft
 
 LENGTHS = [33, 60, 12, 8, 41, 22, 64, 17, 30]
 PLAIN = (
@@ -209,7 +210,7 @@ def train(tmp_path: Path) -> Callable[..., Any]:
     """`train(*settings)`: a trainer that has trained a tiny adapter."""
     import torch
 
-    from immune_train import progress, trainer
+    from immune_train.sft import progress, trainer
 
     torch.set_num_threads(1)
     runs = iter(range(100))

@@ -27,10 +27,12 @@ from training import as_rows, record, write
 
 from immune_data.common import processes
 from immune_data.common.errors import ImmuneError
-from immune_train import backends, configs, merge, progress, sft
+from immune_train import backends, configs, merge
 from immune_train.artifacts import run
 from immune_train.data import dataset
 from immune_train.data.packing import best_fit_decreasing
+from immune_train.sft import __main__ as sft
+from immune_train.sft import progress
 
 CLEAN = "unified-clean"
 
@@ -427,7 +429,7 @@ def trained_only(
     """A run that was killed after its last step, when nothing had been made of it."""
 
     def make(folder: Path) -> None:
-        from immune_train import finish
+        from immune_train.sft import finish
 
         found = arguments(training_out(CLEAN), tiny_model, folder / "run", QUANTS)
         with pytest.MonkeyPatch.context() as patched:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from immune_data.common.errors import ImmuneError
-from immune_train import configs, sft
+from immune_train import configs
+from immune_train.sft import __main__ as sft
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

@@ -21,7 +21,7 @@ def trainer(tmp_path: Path) -> Trainer:
     """`trainer(*settings)`: a trainer of a model whose adapter does something."""
     import torch
 
-    from immune_train import trainer as module
+    from immune_train.sft import trainer as module
 
     torch.set_num_threads(1)
 

@@ -59,7 +59,7 @@ def finish(folder: Path, settings: Config) -> None:
 
 
 def _draw(folder: Path, title: str) -> None:
-    from immune_train import curves
+    from immune_train.sft import curves
 
     if not all((folder / f"{run.CURVES}.{suffix}").is_file() for suffix in ("svg", "png")):
         curves.draw(folder, title)

@@ -158,9 +158,9 @@ def _dataset(settings: Config) -> Dataset:
 
 
 def _preflight(settings: Config, backend: str, dataset: Dataset, tokenizer: Any) -> Preflight:
-    from immune_train import rehearsal
     from immune_train.data import plan, preflight
     from immune_train.data.labels import Renderer
+    from immune_train.sft import rehearsal
 
     seen = preflight.look(settings, dataset, Renderer(tokenizer))
     seen = replace(seen, plan=plan.make(settings, len(seen.train.rows), backend))
@@ -178,9 +178,10 @@ def _train(
     output: Path,
     arguments: argparse.Namespace,
 ) -> int:
-    from immune_train import backends, finish
+    from immune_train import backends
     from immune_train.artifacts import run
     from immune_train.configs import processes
+    from immune_train.sft import finish
 
     first = processes.is_first()
     with files.locked(output) if first else nullcontext():
@@ -231,8 +232,9 @@ def _loop(
 
     Nothing of it stays in memory.
     """
-    from immune_train import backends, progress, trainer
+    from immune_train import backends
     from immune_train.artifacts import run
+    from immune_train.sft import progress, trainer
 
     checkpoint = run.last_checkpoint(output) if arguments.resume else None
     with _memory(settings):
@@ -270,8 +272,8 @@ def _summary(
     state: dict[str, Any],
     kept: Path,
 ) -> dict[str, Any]:
-    from immune_train import progress, trainer
     from immune_train.artifacts import run
+    from immune_train.sft import progress, trainer
 
     step = int(kept.name.split("-")[1])
     counts = seen.train.counts()["by_task"]
@@ -308,9 +310,9 @@ def _losses(state: dict[str, Any], step: int) -> dict[str, float | None]:
 
 def _finish(settings: Config, output: Path) -> int:
     """Make what follows training; what goes wrong there is not lost with it."""
-    from immune_train import finish
     from immune_train.artifacts import run
     from immune_train.configs import processes
+    from immune_train.sft import finish
 
     if not processes.is_first():
         return 0
@@ -336,8 +338,8 @@ def _again(output: Path) -> str:
 @contextmanager
 def _finite(settings: Config, output: Path) -> Iterator[None]:
     """Say of numbers that are not finite what can be done about them."""
-    from immune_train import trainer
     from immune_train.artifacts import run
+    from immune_train.sft import trainer
 
     try:
         yield
