@@ -130,7 +130,7 @@ def tiny_model(shared_folder: Callable[[str, Make], Path]) -> Path:
     """A Qwen2.5 of random weights, as small as it can be, with the real vocabulary."""
 
     def make(folder: Path) -> None:
-        from immune_train import random_model
+        from immune_train.random_model import __main__ as random_model
 
         random_model.write(folder / "model", "tiny", **training.SMALL)
 

@@ -20,9 +20,9 @@ def random_gguf(
 
     def make(folder: Path) -> None:
         from immune_data.contract.vocabulary import ADDED_TOKENS
-        from immune_train import random_model
         from immune_train.edge.questions import FIRST_ADDED
         from immune_train.export import gguf_file
+        from immune_train.random_model import __main__ as random_model
 
         model = random_model.write(
             folder / "model",

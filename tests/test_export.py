@@ -23,9 +23,9 @@ pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
 pytest.importorskip("torch")
 
-from immune_train import random_model
 from immune_train.export import __main__ as export
 from immune_train.export import gguf_file, quantise, roundtrip
+from immune_train.random_model import __main__ as random_model
 
 TASKS = ("summary", "cause", "risk")
 EVIDENCE = "Source IP: 10.0.0.5 | Events: 3\n• 10:15 - naïve scan of 日本 ports 22, 80 🚀 [HIGH]"

@@ -18,11 +18,11 @@ pytest.importorskip("torch")
 
 from immune_data import recipes
 from immune_data.contract import prompting
-from immune_train import random_model
 from immune_train.artifacts import provenance
 from immune_train.edge.questions import Asker
 from immune_train.export import __main__ as export
 from immune_train.generate import __main__ as generate
+from immune_train.random_model import __main__ as random_model
 
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
 EDGE = "unified-edge"

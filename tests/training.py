@@ -150,7 +150,8 @@ def model_of_few_words(**adapter: Any) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import Qwen2ForCausalLM
 
-    from immune_train import configs, random_model
+    from immune_train import configs
+    from immune_train.random_model import __main__ as random_model
 
     torch.manual_seed(3)
     few = {"vocab_size": WORDS, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1}
