@@ -13,8 +13,8 @@ import pytest
 from hub_server import TOKEN
 
 from immune_data.common.errors import CheckFailed
-from immune_train import publication
 from immune_train.export.quantise import DEFAULT as QUANTS
+from immune_train.publish import publication
 from immune_train.random_model import __main__ as random_model
 
 pytest.importorskip("gguf")

@@ -22,8 +22,8 @@ from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors
 from test_export import conversation, model, write_eval
 from test_export import run as export_model
 
-from immune_train import publish
 from immune_train.artifacts import run
+from immune_train.publish import __main__ as publish
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")

@@ -18,7 +18,7 @@ from immune_train.export.__main__ import SIXTEEN, size
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-    from immune_train.publication import Run, Terms
+    from immune_train.publish.publication import Run, Terms
 
 _TAGS = ["security", "intrusion-detection", "slips", "lora", "sft", "edge", "trl"]
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::[\w.-]+)?(?:@[\w./-]+)?")

@@ -71,7 +71,7 @@ def command(arguments: argparse.Namespace) -> None:
     from immune_data.common import hub
     from immune_data.publish.__main__ import say
     from immune_data.publish.publication import say_synthetic
-    from immune_train import publication
+    from immune_train.publish import publication
 
     hub.check_names(arguments.repo_id, arguments.revision)
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", arguments.license):

@@ -196,7 +196,7 @@ def _replaceable(folder: Path) -> bool:
 
 
 def _fill(folder: Path, run: Run, terms: Terms, report: Callable[[str], None]) -> None:
-    from immune_train import model_card
+    from immune_train.publish import model_card
 
     report("linking the files")
     _place(run.folder / runs.MERGED, _MODEL_FILES, folder)
