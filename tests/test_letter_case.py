@@ -16,7 +16,7 @@ import pytest
 
 from immune_data.audit import checks
 from immune_data.select import cleaning_rules
-from immune_train.score import __main__ as score
+from immune_train.score import grounding
 
 LETTERS = [chr(i) for i in range(sys.maxunicode + 1) if chr(i).isalpha()]
 
@@ -117,4 +117,4 @@ def test_what_is_ungrounded_is_the_same_in_any_letters(
         line, kind, value = row
         found.setdefault(line, {}).setdefault(kind, []).append(value)
     for line, (answer, shown) in enumerate(cases, start=1):
-        assert found.get(line, {}) == score.ungrounded(answer, shown), (answer, shown)
+        assert found.get(line, {}) == grounding.ungrounded(answer, shown), (answer, shown)

@@ -15,6 +15,7 @@ from test_grammar import CAUSE, RISK
 
 from immune_data.contract import answer_fields
 from immune_train.score import __main__ as score
+from immune_train.score import grounding, intervals, metrics, table
 
 AUDIT = Path(__file__).parent.parent / "sql" / "audit"
 RECIPE = "unified-v2"
@@ -77,7 +78,7 @@ def test_what_is_ungrounded_is_what_the_audit_says(
     found = {}
     for place, (_, messages) in conversations.items():
         shown = "\n".join(message["content"] for message in messages[:-1])
-        if of := score.ungrounded(messages[-1]["content"], shown):
+        if of := grounding.ungrounded(messages[-1]["content"], shown):
             found[place] = {(kind, value) for kind, values in of.items() for value in values}
     assert found == expected
     assert len(expected) > 100
@@ -91,8 +92,8 @@ def test_event_totals_are_what_the_audit_says(
         place
         for place, (task, messages) in conversations.items()
         if task == "summary"
-        and score.totals_right(
-            messages[-1]["content"], score.event_count(m["content"] for m in messages[:-1])
+        and metrics.totals_right(
+            messages[-1]["content"], metrics.event_count(m["content"] for m in messages[:-1])
         )
         is False
     }
@@ -109,7 +110,7 @@ def test_event_totals_are_what_the_audit_says(
     ],
 )
 def test_totals(answer: str, right: bool | None) -> None:
-    assert score.totals_right(answer, 1500) is right
+    assert metrics.totals_right(answer, 1500) is right
 
 
 # Intervals
@@ -117,26 +118,26 @@ def test_totals(answer: str, right: bool | None) -> None:
 
 def test_wilson_is_the_published_interval() -> None:
     # Brown, Cai and DasGupta 2001, and R's prop.test(correct = FALSE).
-    low, high = score.wilson(7, 10)
+    low, high = intervals.wilson(7, 10)
     assert (round(low, 4), round(high, 4)) == (0.3968, 0.8922)
-    assert score.wilson(0, 75)[0] == 0.0
-    assert score.wilson(75, 75)[1] == 1.0
-    assert round(score.wilson(75, 75)[0], 3) == 0.951
+    assert intervals.wilson(0, 75)[0] == 0.0
+    assert intervals.wilson(75, 75)[1] == 1.0
+    assert round(intervals.wilson(75, 75)[0], 3) == 0.951
 
 
 def test_wilson_covers() -> None:
     drawn = random.Random(1)
     for share in (0.5, 0.9):
         of = [sum(drawn.random() < share for _ in range(75)) for _ in range(2000)]
-        covered = sum(low <= share <= high for low, high in (score.wilson(k, 75) for k in of))
+        covered = sum(low <= share <= high for low, high in (intervals.wilson(k, 75) for k in of))
         assert 0.93 < covered / 2000 < 0.97
 
 
 def test_the_bootstrap_is_seeded_and_near_the_normal_interval() -> None:
     drawn = random.Random(1)
     values = [drawn.gauss(100, 20) for _ in range(200)]
-    low, high = score.bootstrap(values)
-    assert (low, high) == score.bootstrap(values[::-1])
+    low, high = intervals.bootstrap(values)
+    assert (low, high) == intervals.bootstrap(values[::-1])
     mean = sum(values) / 200
     assert abs((high - low) / 2 - 1.96 * 20 / 200**0.5) < 0.6
     assert low < mean < high
@@ -219,7 +220,7 @@ def test_every_cell_says_of_how_many_answers_it_is(
 
 
 def test_only_all_of_them_are_a_hundred_per_cent() -> None:
-    shares = [score._share(value) for value in (0, 0.001, 0.004, 0.5, 0.996, 531 / 532, 1)]
+    shares = [table._share(value) for value in (0, 0.001, 0.004, 0.5, 0.996, 531 / 532, 1)]
     assert shares == ["0%", "0.1%", "0.4%", "50%", "99.6%", "99.8%", "100%"]
 
 
