@@ -16,9 +16,9 @@ from random_corpus import RandomCorpus
 
 from immune_data import recipes
 from immune_data.audit import __main__ as audit
-from immune_data.audit import checks
-from immune_data.common import published
+from immune_data.audit import checks, published
 from immune_data.common.errors import ImmuneError
+from immune_data.common.hub import revisions
 from immune_data.emit import __main__ as emit
 from immune_data.select.database import reading
 
@@ -372,7 +372,7 @@ def test_a_published_dataset_is_audited(
 
     commit = "0f" * 20
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    monkeypatch.setattr("immune_data.common.revisions.commit", lambda *asked: asked[2] and commit)
+    monkeypatch.setattr(revisions, "commit", lambda *asked: asked[2] and commit)
     mine = tmp_path / "out"
     found = said(1, "--from", "hf://datasets/org/name@v1", "--out", mine)
     assert asked == [("org/name", "dataset", commit)]

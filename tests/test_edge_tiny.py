@@ -12,9 +12,9 @@ import edge_tiny
 import pytest
 from hub_server import TOKEN
 
+from immune_data.common import publishing
 from immune_data.common.errors import CheckFailed
 from immune_train.export.quantise import DEFAULT as QUANTS
-from immune_train.publish import publication
 from immune_train.random_model import __main__ as random_model
 
 pytest.importorskip("gguf")
@@ -45,13 +45,13 @@ def test_a_model_goes_from_training_to_its_download(
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     assert scores["models"] == list(QUANTS)
     assert (folder / "scores.svg").read_text(encoding="utf-8").startswith("<?xml")
-    card = (published / publication.CARD).read_text(encoding="utf-8")
+    card = (published / publishing.CARD).read_text(encoding="utf-8")
     assert all(name in card for name in names)
 
     said = "".join(capfd.readouterr())
     assert "the downloaded model answers as the local one: summary, cause, risk" in said
     assert TOKEN not in said
-    texts = [*published.rglob("*.json"), *published.rglob("*.yaml"), published / publication.CARD]
+    texts = [*published.rglob("*.json"), *published.rglob("*.yaml"), published / publishing.CARD]
     assert not any(TOKEN in path.read_text(encoding="utf-8") for path in texts)
 
 

@@ -24,8 +24,8 @@ from corpus import Corpus, digests, query, records
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors
 
 from immune_data.audit import checks
-from immune_data.common import hub as hub_module
 from immune_data.common.errors import ImmuneError
+from immune_data.common.hub import upload
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
 from immune_data.publish import card
@@ -632,7 +632,7 @@ def attempt(folder: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]) ->
     capsys.readouterr()
     failed = None
     try:
-        published = hub_module.publish(folder, REPO, private=False, tag="v1", report=print)
+        published = upload.publish(folder, REPO, private=False, tag="v1", report=print)
     except ImmuneError as error:
         failed = str(error)
     said = f"{failed} {capsys.readouterr()}"
@@ -719,7 +719,7 @@ def test_another_commit_in_between_is_no_harm(
     assert run(out) == 0
     assert run(out, "--accept", FAULT, "--dry-run", recipes=RECIPES) == 0
     repo = hub.repos[REPO]
-    real = hub_module._Repo._files
+    real = upload._Repo._files
 
     def meddled(self: Any, revision: str) -> Any:
         found = real(self, revision)
@@ -727,7 +727,7 @@ def test_another_commit_in_between_is_no_harm(
             repo.commit({**repo.commits[-1][1], "note.txt": b"hello"}, "someone else's")
         return found
 
-    monkeypatch.setattr(hub_module._Repo, "_files", meddled)
+    monkeypatch.setattr(upload._Repo, "_files", meddled)
     assert run(out, "--accept", FAULT, recipes=RECIPES) == 0
     assert slept
     assert set(hub.files(REPO)) == set(digests(folder_of(out)))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import recipes
-from immune_data.common import cli, duck
+from immune_data.common import cli, duck, hub
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import one_line
 
@@ -119,7 +119,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection
     ids = held_out.read(arguments.held_out) if arguments.held_out else None
     with ExitStack() as stack:
         if arguments.origin:
-            from immune_data.common import published
+            from immune_data.audit import published
 
             recipe = _recipe(arguments)
             report = stack.enter_context(cli.progress())
@@ -210,9 +210,7 @@ def _rows_folder(arguments: argparse.Namespace) -> Path:
     """Where the rows of failed checks go: those of a published dataset under its name."""
     folder = arguments.out / "audit"
     if arguments.origin:
-        from immune_data.common import published
-
-        folder = folder / published.address(arguments.origin).repo_id
+        folder = folder / hub.address(arguments.origin).repo_id
     return folder / _recipe(arguments)
 
 

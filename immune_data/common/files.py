@@ -136,6 +136,13 @@ def is_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in _FULL or any(text in str(error) for text in said)
 
 
+def names(folder: Path) -> Iterator[str]:
+    """The files in a folder and below it, relative to it and written with `/`."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix()
+
+
 def target(file: Path) -> Path:
     """The file that a name which a user gives stands for: links are followed.
 

@@ -6,7 +6,6 @@ The manifest is written last, so its presence means that the dataset beside it i
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 
 import immune_data
 from immune_data import prompts
+from immune_data.common.digests import digest, outputs, sha256
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract.vocabulary import RANKS_SHA256
 from immune_data.read.sources import input_files
@@ -29,16 +29,6 @@ _NAMED = 5  # changes that a complaint names
 # Stages and commands that make no table and no record. All others decide what is emitted: one that
 # is new, or that has moved, makes datasets anew until it is named here.
 _READERS = ("audit", "publish", "report", "sample", "sql", "why")
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest(value: Any) -> str:
-    """The sha256 of a value's JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @cache
@@ -152,14 +142,6 @@ def read(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def outputs(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of the named files of `folder`."""
-    return {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
-        for name in names
-    }
 
 
 def intact(folder: Path, manifest: dict[str, Any] | None) -> bool:

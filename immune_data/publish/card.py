@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import immune_data
 from immune_data.common import duck
 from immune_data.prompts import TASKS
-from immune_data.publish.publication import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
+from immune_data.publish.datasets import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from immune_data.common import revisions
 from immune_data.common.errors import ImmuneError
+from immune_data.common.hub import revisions
 from immune_train.artifacts import run
 from immune_train.configs import Config
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from immune_data.common import hub
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.prompts import Message
 
@@ -107,7 +108,7 @@ def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
         ImmuneError: it cannot be found, reached or read.
         CheckFailed: a file is not the one that its manifest names.
     """
-    from immune_data.common.published import address, download
+    from immune_data.common.hub.download import download
 
     if Path(name).is_dir():
         folder = Path(name) / recipe  # a published folder has a manifest of all its files, too
@@ -116,7 +117,7 @@ def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
     if match is None:
         raise ImmuneError(f"{name} is no dataset: write ORG/NAME[:CONFIG][@REV], or a folder")
     revision = f"@{match['revision']}" if match["revision"] else ""
-    found = address(f"hf://datasets/{match['repo']}{revision}")
+    found = hub.address(f"hf://datasets/{match['repo']}{revision}")
     config = match["config"] or recipe
     report(f"downloading {found}")
     files = [f"{config}/{file}" for file in (*_PUBLISHED, MANIFEST)]

@@ -24,17 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import immune_data
-from immune_data.common import files as staging
+from immune_data.common import digests, files, publishing
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.contract import manifest
-from immune_data.publish.publication import CARD, files
 from immune_train import merge
 from immune_train.artifacts import run as runs
 from immune_train.export.__main__ import MODELFILE, RECORD
 from immune_train.export.modelfile import TEMPLATE
 
-SCHEMA_VERSION = 1
 SCORES = "scores.json"
 TRAINING = "training"
 
@@ -156,11 +152,11 @@ def _exported(gguf: Path, merged: Path) -> dict[str, Any]:
     content = _object(gguf / RECORD)
     for file in content["files"]:
         path = gguf / file["file"]
-        if not path.is_file() or manifest.sha256(path) != file["sha256"]:
+        if not path.is_file() or digests.sha256(path) != file["sha256"]:
             raise CheckFailed(f"{path} is not the file that {RECORD} names: {again}")
     for name, sha256 in content["made_of"].items():
         path = merged / name
-        if not path.is_file() or manifest.sha256(path) != sha256:
+        if not path.is_file() or digests.sha256(path) != sha256:
             raise CheckFailed(
                 f"the files in {gguf} were made of another {name} than the one in {merged}: {again}"
             )
@@ -174,25 +170,8 @@ def write(run: Run, terms: Terms, to: Path, report: Callable[[str], None]) -> No
         ImmuneError: `to` is something else than a publication, cannot be written, or a record
             holds what looks like a token.
     """
-    if to.exists() and not _replaceable(to):
-        raise ImmuneError(f"{to} holds something else than a publication: name another with --to")
-    with staging.locked(to.parent), staging.staging(to.parent) as hidden:
-        made = hidden / "made"
-        made.mkdir()
-        _fill(made, run, terms, report)
-        if to.exists():
-            to.rename(hidden / "replaced")
-        made.rename(to)
-
-
-def _replaceable(folder: Path) -> bool:
-    """Whether nothing is lost with a folder: it is empty, or we wrote it."""
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    if not any(folder.iterdir()):
-        return True
-    found = manifest.read(folder)
-    return found is not None and "publication" in found
+    with files.locked(to.parent):
+        publishing.write(to, lambda folder: _fill(folder, run, terms, report))
 
 
 def _fill(folder: Path, run: Run, terms: Terms, report: Callable[[str], None]) -> None:
@@ -208,19 +187,10 @@ def _fill(folder: Path, run: Run, terms: Terms, report: Callable[[str], None]) -
         _place(run.gguf, (RECORD,), folder / TRAINING)
         _tell_ollama(folder, run.exported.get("ollama", {}))
     report("writing the card")
-    (folder / CARD).write_text(model_card.render(folder, run, terms), encoding="utf-8")
+    (folder / publishing.CARD).write_text(model_card.render(folder, run, terms), encoding="utf-8")
     _refuse_tokens(folder)
     report("hashing")
-    content = {
-        "publication": SCHEMA_VERSION,
-        "repo_id": terms.repo_id,
-        "license": terms.license,
-        "version": immune_data.__version__,
-        "synthetic": run.synthetic,
-        "files": manifest.outputs(folder, sorted(files(folder))),
-    }
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    (folder / manifest.NAME).write_text(text, encoding="utf-8")
+    publishing.write_manifest(folder, terms.repo_id, terms.license, synthetic=run.synthetic)
 
 
 def _place(source: Path, patterns: tuple[str, ...], folder: Path) -> None:
@@ -247,7 +217,7 @@ def _refuse_tokens(folder: Path) -> None:
     from huggingface_hub import get_token
 
     token = (get_token() or "").encode()
-    for name in sorted(files(folder)):
+    for name in sorted(files.names(folder)):
         path = folder / name
         if path.suffix not in _TEXTS or path.stat().st_size > 1 << 25:
             continue

@@ -8,46 +8,22 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from immune_data.common import duck, processes, revisions
+from immune_data.common import duck, hub, processes
 from immune_data.common.errors import ImmuneError
+from immune_data.common.hub.download import download
+from immune_data.select.database import NAME
+from immune_data.select.pipeline import connect
 
-_ADDRESS = re.compile(
-    r"hf://datasets/(?P<repo_id>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w./+-]+))?"
-)
 _RECIPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TABLES, _RELATIONS = "tables", "relations"
 
 
-@dataclass(frozen=True)
-class Address:
-    """A dataset repository on the Hub, at a revision if one is named."""
-
-    repo_id: str
-    revision: str | None
-
-    def __str__(self) -> str:
-        return self.repo_id + (f"@{self.revision}" if self.revision else "")
-
-
-def address(text: str) -> Address:
-    """The address that a `hf://` text gives.
-
-    Raises:
-        ImmuneError: it is not one.
-    """
-    match = _ADDRESS.fullmatch(text)
-    if match is None or ".." in text:
-        raise ImmuneError(f"{text} is no dataset: write hf://datasets/ORG/NAME[@REV]")
-    return Address(match["repo_id"], match["revision"])
-
-
 @contextmanager
-def opened(text: str, recipe: str, report: Callable[[str], None]) -> Iterator[Path]:
+def opened(text: str, recipe: str, report: hub.Report) -> Iterator[Path]:
     """A temporary output folder that holds the database of a published dataset.
 
     Raises:
@@ -60,7 +36,7 @@ def opened(text: str, recipe: str, report: Callable[[str], None]) -> Iterator[Pa
     except OSError as error:
         raise ImmuneError(f"a temporary folder is needed: {error.strerror}") from None
     with folder as out:
-        found = address(text)
+        found = hub.address(text)
         report(f"downloading {found}")
         folder = download(found, wanted([recipe]), report)
         report(f"loading {found}")
@@ -78,37 +54,6 @@ def wanted(recipes: Sequence[str]) -> list[str]:
     ]
 
 
-def download(found: Address, patterns: Sequence[str], report: Callable[[str], None]) -> Path:
-    """The folder in `huggingface_hub`'s cache that holds the dataset's files of these patterns.
-
-    Raises:
-        ImmuneError: there is no such dataset, it is not ours to read, or the Hub is out of reach
-            and the cache does not have it.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import are_progress_bars_disabled
-    from huggingface_hub.utils import disable_progress_bars as no_bars
-    from huggingface_hub.utils import enable_progress_bars as bars
-
-    commit = revisions.commit("dataset", found.repo_id, found.revision, report)
-    quiet = are_progress_bars_disabled()
-    no_bars()
-    try:
-        with revisions.readable("dataset", found.repo_id, found.revision):
-            return Path(
-                snapshot_download(
-                    found.repo_id,
-                    repo_type="dataset",
-                    revision=commit,
-                    allow_patterns=list(patterns),
-                    library_name="immune",
-                )
-            )
-    finally:
-        if not quiet:
-            bars()
-
-
 def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
     """Make `immune.duckdb` in `out` from the Parquet files of a published dataset.
 
@@ -116,9 +61,6 @@ def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
         ImmuneError: the folder does not hold the tables, or a recipe's relations.
     """
     import duckdb
-
-    from immune_data.select.database import NAME
-    from immune_data.select.pipeline import connect
 
     tables = sorted((folder / _TABLES).glob("*.parquet"))
     if not tables:

@@ -17,20 +17,18 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import immune_data
+from immune_data.common import digests, files
 from immune_data.common.errors import ImmuneError
-from immune_data.contract import manifest
-from immune_data.publish.publication import files
+from immune_data.common.hub import Kind, Report
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi, ModelInfo
     from huggingface_hub.hf_api import RepoFile
 
-Report = Callable[[str], None]
-Kind = Literal["dataset", "model"]
 Done = TypeVar("Done")
 
 # Seconds: the pauses before a step is tried again, the longest one that the Hub may ask for, and
@@ -137,7 +135,9 @@ def publish(
 
     _check_token()
     api = HfApi(library_name="immune", library_version=immune_data.__version__)
-    local = {name: _File(folder / name, manifest.sha256(folder / name)) for name in files(folder)}
+    local = {
+        name: _File(folder / name, digests.sha256(folder / name)) for name in files.names(folder)
+    }
     repo = _Repo(api, repo_id, kind, local, report)
     with _patient_client(report):
         info, created = repo.persist(lambda: repo.open(private))

@@ -7,14 +7,12 @@ said, with the commit, and everything else is then read at that commit.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
 
 from immune_data.common.errors import ImmuneError
-
-Kind = Literal["dataset", "model"]
+from immune_data.common.hub import Kind, Report
 
 _PATIENCE = 20  # seconds in which the Hub has to answer
 
@@ -23,7 +21,7 @@ class _OutOfReach(ImmuneError):
     """The Hub cannot be reached, or has trouble of its own."""
 
 
-def commit(kind: Kind, repo_id: str, revision: str | None, report: Callable[[str], None]) -> str:
+def commit(kind: Kind, repo_id: str, revision: str | None, report: Report) -> str:
     """The commit at which the revision is, by the Hub or else by the cache, which is reported.
 
     Raises:

@@ -1,0 +1,39 @@
+"""Download a dataset: its address and the files wanted in, a folder of the cache out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from immune_data.common.hub import Address, Report, revisions
+
+
+def download(found: Address, patterns: Sequence[str], report: Report) -> Path:
+    """The folder in `huggingface_hub`'s cache that holds the dataset's files of these patterns.
+
+    Raises:
+        ImmuneError: there is no such dataset, it is not ours to read, or the Hub is out of reach
+            and the cache does not have it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from huggingface_hub.utils import disable_progress_bars as no_bars
+    from huggingface_hub.utils import enable_progress_bars as bars
+
+    commit = revisions.commit("dataset", found.repo_id, found.revision, report)
+    quiet = are_progress_bars_disabled()
+    no_bars()
+    try:
+        with revisions.readable("dataset", found.repo_id, found.revision):
+            return Path(
+                snapshot_download(
+                    found.repo_id,
+                    repo_type="dataset",
+                    revision=commit,
+                    allow_patterns=list(patterns),
+                    library_name="immune",
+                )
+            )
+    finally:
+        if not quiet:
+            bars()

@@ -1,0 +1,147 @@
+"""Publish a folder: what a dataset's and a model's have in common, from options to what is said.
+
+A publication holds a card and a manifest of its own, which names every other file by its sha256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import immune_data
+from immune_data.common import digests, files, jsonfile
+from immune_data.common.errors import ImmuneError
+
+if TYPE_CHECKING:
+    from immune_data.common.hub.upload import Published
+
+CARD = "README.md"
+MANIFEST = "manifest.json"
+
+_SCHEMA_VERSION = 1
+
+
+def add_options(parser: argparse.ArgumentParser, *, license: str, synthetic: str, to: str) -> None:
+    """The options of every command that publishes; the texts say what they are to this one."""
+    parser.add_argument("--repo-id", required=True, metavar="ORG/NAME", help="the repository")
+    parser.add_argument("--license", required=True, metavar="ID", help=license)
+    parser.add_argument("--revision", metavar="TAG", help="tag of this version, such as v1.0")
+    parser.add_argument(
+        "--private", action="store_true", help="make the repository private, if it is made now"
+    )
+    parser.add_argument("--synthetic", action="store_true", help=synthetic)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="write the folder and print the card, no more"
+    )
+    parser.add_argument("--to", type=Path, metavar="DIR", help=to)
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+
+
+def check_options(repo_id: str, tag: str | None, license: str, *, licenses: str) -> None:
+    """Refuse, before any work, what the Hub would refuse; `licenses` are examples of them.
+
+    Raises:
+        ImmuneError: the Hub knows no such name, tag or licence.
+    """
+    from immune_data.common.hub import upload
+
+    upload.check_names(repo_id, tag)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
+        raise ImmuneError(f"--license should be an id as the Hub spells it, such as {licenses}")
+
+
+def refuse_unsaid(what: str, synthetic: bool, *, said: bool) -> None:
+    """See that whoever publishes made-up data knows it.
+
+    Raises:
+        ImmuneError: it is synthetic and that was not said, or it was said and is not so.
+    """
+    if synthetic and not said:
+        raise ImmuneError(
+            f"{what} is synthetic, made up by a program: take real sources, or publish it as what "
+            "it is with --synthetic"
+        )
+    if said and not synthetic:
+        raise ImmuneError(f"{what} is not synthetic: leave --synthetic out")
+
+
+def write(to: Path, fill: Callable[[Path], None]) -> None:
+    """Write the folder to publish as `to`, in place of the publication that may be there.
+
+    `fill` puts everything into the folder that it is given.
+
+    Raises:
+        ImmuneError: `to` is something else than a publication, or cannot be written.
+    """
+    if to.exists() and not _replaceable(to):
+        raise ImmuneError(f"{to} holds something else than a publication: name another with --to")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImmuneError(f"cannot write to {to.parent}: {error.strerror}") from None
+    with files.staging(to.parent) as hidden:
+        made = hidden / "made"
+        made.mkdir()
+        fill(made)
+        if to.exists():
+            to.rename(hidden / "replaced")
+        made.rename(to)
+
+
+def _replaceable(folder: Path) -> bool:
+    """Whether nothing is lost with a folder: it is empty, or we wrote it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    return "publication" in (jsonfile.read(folder / MANIFEST) or {})
+
+
+def write_manifest(
+    folder: Path, repo_id: str, license: str, *, synthetic: bool, **more: Any
+) -> None:
+    """Write the publication's manifest, which is its last file."""
+    content = {
+        "publication": _SCHEMA_VERSION,
+        "repo_id": repo_id,
+        "license": license,
+        "version": immune_data.__version__,
+        "synthetic": synthetic,
+        **more,
+        "files": digests.outputs(folder, sorted(files.names(folder))),
+    }
+    jsonfile.write(folder / MANIFEST, content)
+
+
+def say(folder: Path, published: Published | None, tag: str | None, *, as_json: bool) -> None:
+    """Print what was written, and where it was published, and under which tag, if it was."""
+    if as_json:
+        names = sorted(files.names(folder))
+        content = {
+            "folder": str(folder),
+            "files": len(names),
+            "bytes": sum((folder / name).stat().st_size for name in names),
+            "published": asdict(published) if published else None,
+            "tag": tag,
+        }
+        print(json.dumps(content, indent=2))
+        return
+    if published is None:
+        print((folder / CARD).read_text(encoding="utf-8"))
+        print(f"wrote {folder}; nothing was uploaded")
+        return
+    if published.committed:
+        print(f"published {published.url} at commit {published.commit}")
+    else:
+        print(
+            f"{published.url} holds these very files at commit {published.commit}: no commit made"
+        )
+    if tag:
+        print(f"tag {tag}: {'set' if published.tagged else 'there already'}")
+    if published.private:
+        print("the repository is private; its settings on the Hub make it public")
