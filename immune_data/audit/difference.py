@@ -163,12 +163,9 @@ def compared(first: Path, second: Path) -> Iterator[Difference]:
     Raises:
         ImmuneError: a folder does not hold an emitted dataset.
     """
-    import duckdb
-
     with duck.spill() as folder:
-        config = {"memory_limit": "512MB", "temp_directory": folder}
         database = f"{folder}/difference.duckdb" if folder else ":memory:"
-        with duckdb.connect(database, config=config) as connection:
+        with duck.connect(database, spill=folder) as connection:
             for side, folder in (("a", first), ("b", second)):
                 for number, split in enumerate(("train", "eval")):
                     _read(connection, side, split, folder / f"{split}.jsonl", append=number > 0)

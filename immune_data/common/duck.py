@@ -1,4 +1,4 @@
-"""DuckDB and the file system: paths as it takes them, and a folder for what memory does not hold.
+"""DuckDB: connections bounded in memory, and what it asks of the file system.
 
 DuckDB and pyarrow read more into a path than a file's name: home, patterns, the scheme and the
 options of an address, the columns of a Hive table.
@@ -12,12 +12,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from immune_data.common import signals
 from immune_data.common.errors import ImmuneError
 
+if TYPE_CHECKING:
+    import duckdb
+
 # A relation: one file, whose place is the parameter, by its `pattern`.
 PARQUET = "read_parquet(?, hive_partitioning = false)"
+
+MEMORY = "512MB"  # what a command that only asks has
 
 _CANNOT = "?\\"  # to DuckDB an address's options, and another `/`
 
@@ -67,3 +73,36 @@ def spill() -> Iterator[str]:
         return
     with folder as name, signals.unfinished(Path(name)):
         yield path(Path(name))
+
+
+def connect(
+    database: str = ":memory:", *, memory: str = MEMORY, spill: str = "", **settings: Any
+) -> duckdb.DuckDBPyConnection:
+    """A connection that holds no more than `memory`.
+
+    Args:
+        database: a file to work in, as DuckDB opens it.
+        memory: a size as DuckDB reads it.
+        spill: a folder for what memory does not hold; without one a query that needs more fails.
+        settings: any other configuration of DuckDB.
+    """
+    import duckdb
+
+    config = {"memory_limit": memory, "temp_directory": spill, **settings}
+    return duckdb.connect(database, config=config)
+
+
+def attach(connection: duckdb.DuckDBPyConnection, file: Path, catalog: str, *options: str) -> None:
+    """Open a database file under the name `catalog`, by the options of `attach`, and use its `main`."""
+    listed = f" ({', '.join(options)})" if options else ""
+    connection.execute(f"attach {quoted(path(file))} as {catalog}{listed}")
+    connection.execute(f"use {catalog}.main")
+
+
+def rows(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: object = None
+) -> list[dict[str, Any]]:
+    """The rows of a query, each by the names of its columns."""
+    found = connection.execute(query, parameters)
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

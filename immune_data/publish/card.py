@@ -489,12 +489,8 @@ def _height(parquet: Path) -> int:
 
 def _asked(query: str, parquet: Path) -> list[dict[str, Any]]:
     """The rows of a query over a file, which is its parameter."""
-    import duckdb
-
-    with duckdb.connect() as connection:
-        found = connection.execute(query, [duck.pattern(parquet)])
-        columns = [column for column, *_ in found.description]
-        return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+    with duck.connect() as connection:
+        return duck.rows(connection, query, [duck.pattern(parquet)])
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

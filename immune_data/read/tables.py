@@ -230,11 +230,7 @@ def check(folder: Path, models: set[str]) -> None:
     Raises:
         AssertionError: a table breaks its contract.
     """
-    import duckdb
-
-    with duckdb.connect(
-        config={"memory_limit": "256MB", "temp_directory": duck.path(folder)}
-    ) as memory:
+    with duck.connect(memory="256MB", spill=duck.path(folder)) as memory:
 
         def broken(query: str) -> bool:
             return bool(memory.execute(f"{query} limit 1").fetchall())

@@ -114,33 +114,30 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     import duckdb
 
-    with duck.spill() as spill:
-        config = {"memory_limit": "512MB", "temp_directory": spill}
-        with (
-            duckdb.connect(config=config) as connection,
-            signals.interruptible(connection.interrupt),
-        ):
-            file = duck.quoted(duck.path(path))
-            try:
-                connection.execute(f"attach {file} as {CATALOG} (read_only)")
-            except duckdb.ResourceInUseException:
+    with (
+        duck.spill() as spill,
+        duck.connect(spill=spill) as connection,
+        signals.interruptible(connection.interrupt),
+    ):
+        try:
+            duck.attach(connection, path, CATALOG, "read_only")
+        except duckdb.ResourceInUseException:
+            raise ImmuneError(
+                f"{path} is open for writing in this very process: close that connection first"
+            ) from None
+        except duckdb.Error as error:
+            said = str(error).splitlines()[0]
+            if "Could not set lock" in said:
+                holder = _HOLDER.search(said)
+                process = f" (process {holder[1]})" if holder else ""
                 raise ImmuneError(
-                    f"{path} is open for writing in this very process: close that connection first"
+                    f"{path} is open for writing in another program{process}: close it there, "
+                    "or open it there with -readonly, and run again"
                 ) from None
-            except duckdb.Error as error:
-                said = str(error).splitlines()[0]
-                if "Could not set lock" in said:
-                    holder = _HOLDER.search(said)
-                    process = f" (process {holder[1]})" if holder else ""
-                    raise ImmuneError(
-                        f"{path} is open for writing in another program{process}: close it there, "
-                        "or open it there with -readonly, and run again"
-                    ) from None
-                raise Unreadable(
-                    f"{path} cannot be opened by DuckDB {duckdb.__version__}: {said}"
-                ) from None
-            connection.execute(f"use {CATALOG}")
-            yield connection
+            raise Unreadable(
+                f"{path} cannot be opened by DuckDB {duckdb.__version__}: {said}"
+            ) from None
+        yield connection
 
 
 @contextmanager

@@ -53,24 +53,22 @@ MEMORY = "320MB"
 
 def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConnection:
     """Open a database to build in, bounded in memory, spilling into `scratch`."""
-    import duckdb
-
-    connection = duckdb.connect(
-        config={
-            "threads": threads,
-            "memory_limit": MEMORY,
-            "temp_directory": duck.path(scratch / "spill"),
-            "preserve_insertion_order": True,
-            "autoinstall_known_extensions": False,
-        },
+    connection = duck.connect(
+        memory=MEMORY,
+        spill=duck.path(scratch / "spill"),
+        threads=threads,
+        preserve_insertion_order=True,
+        autoinstall_known_extensions=False,
     )
     # Evidence repeats itself: of all codecs this one is the smallest on it, and the fastest.
     connection.execute("set force_compression = 'zstd'")
-    path = duck.quoted(duck.path(database))
-    connection.execute(
-        f"attach {path} as {CATALOG} (row_group_size {_ROW_GROUP}, storage_version '{STORAGE}')"
+    duck.attach(
+        connection,
+        database,
+        CATALOG,
+        f"row_group_size {_ROW_GROUP}",
+        f"storage_version '{STORAGE}'",
     )
-    _use(connection, "main")
     return connection
 
 
