@@ -409,7 +409,7 @@ def test_llama_cpp_reads_the_16_bit_file_as_torch_reads_the_model(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from immune_train.data.dataset import Record
+    from immune_data.contract.record import Record
     from immune_train.data.labels import Renderer
 
     chosen = [conversation(task) for task in TASKS]

@@ -20,6 +20,7 @@ from edge import incident, random_gguf
 
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields, control_tokens
+from immune_data.contract.record import Asked
 from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS, Message
 from immune_train.data import dataset
@@ -30,7 +31,6 @@ from immune_train.edge.questions import (
     START,
     Asker,
     Incident,
-    Record,
     incident_from_dag,
     prompt_ids,
     shared,
@@ -639,7 +639,7 @@ def test_what_a_record_shows_of_its_evidence_is_known(
         Asker("unified-clean" if recipe == "unified-edge" else "unified-edge"),
     )
     for record, (_, whole, tokens) in zip(records(out, recipe), shown, strict=True):
-        made = msgspec.convert(record, Record)
+        made = msgspec.convert(record, Asked)
         question = asker.from_record(made)
         assert question.dag_tokens_shown == tokens
         assert question.dag_tokens == (None if record["dag_truncated"] else whole)

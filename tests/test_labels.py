@@ -23,8 +23,8 @@ from training import END, NO_LOSS, QWENS_OWN, START, by_hand, decode, plain, rec
 
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import chat, control_tokens
+from immune_data.contract.record import Record
 from immune_data.prompts import Message
-from immune_train.data.dataset import Record
 from immune_train.data.labels import Renderer, Row
 
 ADDED = (*SPECIAL_TOKENS, *OTHER_ADDED_TOKENS)

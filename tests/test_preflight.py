@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from training import by_hand, record, write
 
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract.record import Record
 from immune_train import configs
 from immune_train.data import preflight
-from immune_train.data.dataset import Dataset, Record
+from immune_train.data.dataset import Dataset
 from immune_train.data.labels import Renderer
 from immune_train.data.packing import best_fit_decreasing
 from immune_train.data.preflight import Preflight, look

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from training import record, write
 
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract.record import Record
 from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
 from immune_train.data import dataset
-from immune_train.data.dataset import Record, shortest
+from immune_train.data.dataset import shortest
 from immune_train.sft import __main__ as sft
 
 CLEAN = "unified-clean"

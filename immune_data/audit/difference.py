@@ -15,23 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from immune_data.common import cli, duck
 from immune_data.common.errors import ImmuneError
+from immune_data.contract.record import duckdb_columns
 
 if TYPE_CHECKING:
     import duckdb
 
 _SHOWN = 20
-_COLUMNS = {
-    "messages": "struct(role varchar, content varchar)[]",
-    "incident_id": "varchar",
-    "task": "varchar",
-    "model": "varchar",
-    "score": "double",
-    "dag_truncated": "boolean",
-    "origin": "varchar",
-    "tokens": "bigint",
-}
+_COLUMNS = duckdb_columns()
+_PLAIN = [key for key in _COLUMNS if key not in ("messages", "incident_id", "task")]
 # What a record may differ in; texts by their digests.
-_FIELDS = ("split", "model", "score", "dag_truncated", "origin", "tokens", "prompt", "answer")
+_FIELDS = ("split", *_PLAIN, "prompt", "answer")
 
 _READ = """
 create temp table {side} as
@@ -40,11 +33,7 @@ select
     row_number() over () as line,
     incident_id,
     task,
-    model,
-    score,
-    dag_truncated,
-    origin,
-    tokens,
+    {plain},
     md5(messages[:-2]::varchar) as prompt,
     md5(messages[-1].content) as answer
 from read_json($path, format = 'newline_delimited', columns = {columns},
@@ -192,7 +181,7 @@ def _read(
         raise ImmuneError(
             f"{path} does not exist: name folders of emitted datasets, as data/sft/unified-v2"
         )
-    query = _READ.format(side=side, split=split, columns=_COLUMNS)
+    query = _READ.format(side=side, split=split, columns=_COLUMNS, plain=", ".join(_PLAIN))
     if append:
         query = query.replace(f"create temp table {side} as", f"insert into {side}")
     try:

@@ -22,6 +22,7 @@ from immune_data.common import duck
 from immune_data.common.processes import behind, in_order, release
 from immune_data.contract import answer_fields, chat, control_tokens, prompting
 from immune_data.contract.prompting import Conversations, Counted
+from immune_data.contract.record import Record, polars_schema
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
 from immune_data.select.pipeline import appending
@@ -30,24 +31,21 @@ if TYPE_CHECKING:
     import duckdb
 
 SPLITS = ("train", "eval")
+_KEYS = polars_schema()
 CONVERSATIONS = {
-    "split": pl.String,
-    "line": pl.Int64,
-    "incident_id": pl.String,
-    "task": pl.String,
-    "model": pl.String,
-    "origin": pl.String,
-    "tokens": pl.Int64,
+    "split": pl.String(),
+    "line": pl.Int64(),
+    **{key: _KEYS[key] for key in ("incident_id", "task", "model", "origin", "tokens")},
     "prompt_tokens": pl.Int64,
     "answer_tokens": pl.Int64,
     "dag_tokens": pl.Int64,
     "dag_tokens_shown": pl.Int64,
-    "dag_truncated": pl.Boolean,
+    "dag_truncated": _KEYS["dag_truncated"],
     "holds_added_token": pl.Boolean,
     "answer_lacks": pl.List(pl.String),
     "answer_events": pl.Int64,
     "answer_total_evidence": pl.Int64,
-    "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
+    "messages": _KEYS["messages"],
 }
 
 
@@ -101,19 +99,6 @@ order by sft_records.split, sft_records.line
 """
 _BATCH = 192
 _SCANNED = 1024
-
-
-class Record(msgspec.Struct, frozen=True):
-    """One line of an emitted file; the fields stand in the order of its keys."""
-
-    messages: list[Message]
-    incident_id: str
-    task: str
-    model: str
-    score: float | None
-    dag_truncated: bool
-    origin: str
-    tokens: int
 
 
 @dataclass(frozen=True)

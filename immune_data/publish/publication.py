@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data.common import digests, duck, jsonfile, publishing
-from immune_data.contract import manifest
+from immune_data.contract import manifest, record
 from immune_data.publish import card
 from immune_data.publish.datasets import SPLITS, Dataset, Terms
 from immune_data.select.database import reading
@@ -111,22 +111,8 @@ def _write_parquet(jsonl: Path, parquet: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from immune_data.emit.records import Record
-
-    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
-    schema = pa.schema(
-        [
-            ("messages", pa.list_(turn)),
-            ("incident_id", pa.string()),
-            ("task", pa.string()),
-            ("model", pa.string()),
-            ("score", pa.float64()),
-            ("dag_truncated", pa.bool_()),
-            ("origin", pa.string()),
-            ("tokens", pa.int64()),
-        ]
-    )
-    decode = msgspec.json.Decoder(Record).decode
+    schema = record.arrow_schema()
+    decode = msgspec.json.Decoder(record.Record).decode
     with (
         jsonl.open("rb") as lines,
         pq.ParquetWriter(duck.path(parquet), schema, compression="zstd") as writer,

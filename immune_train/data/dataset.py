@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from immune_data.common import hub
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.prompts import Message
+from immune_data.contract.record import Record
 
 MANIFEST = "manifest.json"
 
@@ -27,19 +27,6 @@ _EMITTED = ("train.jsonl", "eval.jsonl")
 _PUBLISHED = ("train.jsonl", "validation.jsonl")
 
 _ADDRESS = re.compile(r"(?P<repo>[^:@]+)(?::(?P<config>[^:@]+))?(?:@(?P<revision>[^:@]+))?")
-
-
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One emitted conversation; the last message is the answer to learn."""
-
-    messages: list[Message]
-    incident_id: str
-    task: Literal["summary", "cause", "risk"]
-    model: str
-    score: float
-    dag_truncated: bool
-    origin: str
-    tokens: int
 
 
 @dataclass(frozen=True)

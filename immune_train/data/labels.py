@@ -26,7 +26,7 @@ from immune_data.prompts import Message
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from immune_train.data.dataset import Record
+    from immune_data.contract.record import Record
 
 NO_LOSS = -100
 """The label of a token without loss: what PyTorch's cross entropy ignores."""

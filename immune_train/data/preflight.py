@@ -13,9 +13,10 @@ from typing import Any
 
 from immune_data.common.cli import table
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract.record import Record
 from immune_train.configs import Config
 from immune_train.data import plan
-from immune_train.data.dataset import Dataset, Record, shortest
+from immune_train.data.dataset import Dataset, shortest
 from immune_train.data.labels import Renderer, Row
 from immune_train.data.packing import layout
 from immune_train.data.plan import Plan

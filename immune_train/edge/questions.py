@@ -14,13 +14,14 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from immune_data import prompts, recipes
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import chat, prompting
+from immune_data.contract.record import Asked
 from immune_data.contract.tokens import encoding
 from immune_data.contract.vocabulary import ADDED_TOKENS
 from immune_data.prompts import Message
@@ -68,15 +69,6 @@ class Incident(msgspec.Struct, frozen=True):
         if isinstance(self.event_count, float) and self.event_count.is_integer():
             facts["event_count"] = int(self.event_count)
         return facts
-
-
-class Record(msgspec.Struct, frozen=True):
-    """What asks of an emitted record: a conversation that ends in the answer to its task."""
-
-    messages: list[Message]
-    incident_id: str
-    task: Literal["summary", "cause", "risk"]
-    dag_truncated: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +125,7 @@ class Asker:
             for task in tasks
         ]
 
-    def from_record(self, record: Record) -> Question:
+    def from_record(self, record: Asked) -> Question:
         """The question that an emitted record asks: all its messages but the answer."""
         asked = record.messages[:-1]
         shown = self._conversations.evidence_in(record.task, asked)
@@ -180,14 +172,14 @@ def shared(some: Sequence[int], others: Sequence[int]) -> int:
     return length
 
 
-def record_from_json(text: str, where: str) -> Record:
+def record_from_json(text: str, where: str) -> Asked:
     """The record of a line of an emitted file; further keys are ignored.
 
     Raises:
         ImmuneError: it is not one.
     """
     try:
-        record = msgspec.convert(json.loads(text, parse_constant=_refuse), Record)
+        record = msgspec.convert(json.loads(text, parse_constant=_refuse), Asked)
     except (ValueError, RecursionError):
         record = None
     roles = [message.role for message in record.messages] if record else []
