@@ -31,7 +31,7 @@ from pathlib import Path
 import psutil
 
 from immune_data import recipes
-from immune_data.common import cli
+from immune_data.common import table
 from immune_data.contract.tokens import encoding
 from immune_data.emit import __main__ as emit
 from immune_data.sample import __main__ as sample
@@ -171,9 +171,9 @@ def main(argv: list[str] | None = None) -> None:
                 rows.append([f"{scale}", *_against_plain(work, scale, arguments.runs)])
     if arguments.alone:
         columns = ["scale", "recipe", "our peak MiB"]
-        cli.table("all processes together", columns, rows)
+        table.show("all processes together", columns, rows)
         return
-    cli.table(
+    table.show(
         f"plain script : immune ({arguments.runs} interleaved pairs, medians)",
         ["scale", "wall ratio", "CPU ratio", "our peak MiB", "plain peak MiB"],
         rows,
@@ -184,7 +184,7 @@ def _against_plain(work: Path, scale: int, runs: int) -> list[str]:
     pairs = compare(work / "source", work, runs)
     taken = steps(work / "source", work)
     whole = sum(seconds for _, seconds in taken)
-    cli.table(
+    table.show(
         f"scale {scale}: share of each step in one run",
         ["step", "share"],
         [[step, f"{seconds / whole:.0%}"] for step, seconds in taken],

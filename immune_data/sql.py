@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from immune_data import recipes
 from immune_data.common import cli, files, streams, textfile
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import aligned, one_line, widths
+from immune_data.common.table import aligned, print_by, widths
+from immune_data.common.text import one_line
 from immune_data.select.database import NAME
 from immune_data.select.pipeline import sql_folder
 
@@ -356,9 +357,7 @@ def _terminal_table(names: list[str], right: list[bool], rows: Iterator[Row]) ->
             for name, value in zip(names, row, strict=True):
                 table.add_row(Text(name), Text(value))
             table.add_section()
-    with console.capture() as capture:  # printed by us: rich ends the process on a broken pipe
-        console.print(table)
-    print(capture.get(), end="")
+    print_by(console, table)
     if count > len(first):
         print(f"the first {len(first)} of {count:,} rows; --csv, --json and --parquet give all")
     else:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data.common import cli, processes, textfile
+from immune_data.common import cli, processes, table, textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS
 
@@ -314,7 +314,7 @@ def _show(measured: Timings, incidents: int) -> None:
         f"memory, {measured.threads} threads of {processor()}; "
         f"{f'means of {incidents} incidents' if incidents > 1 else 'one incident'}"
     )
-    cli.table(title, columns, rows)
+    table.show(title, columns, rows)
     for line in ratios(measured.timings):
         print(line)
     print()

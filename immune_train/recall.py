@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data.common import cli
+from immune_data.common import cli, table
 from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def command(arguments: argparse.Namespace) -> None:
         rows = [*renderer.rows(dataset.shortest(trained, arguments.records))]
         report(f"asking for {len(rows)} answers")
         repeated = recall(merge.load(folder / run.MERGED).eval(), rows)
-    cli.table(
+    table.show(
         f"what {folder} repeats of its train answers",
         ["task", "incident", "answer tokens", "repeated from the start", "whole"],
         [

@@ -101,9 +101,9 @@ def test_what_is_unfinished_is_removed_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     body = "\n    ".join(
         [
-            "from pathlib import Path; from immune_data.common import duck, files as staging",
+            "from pathlib import Path; from immune_data.common import duck, files",
             f"folder = Path({str(tmp_path / 'out')!r})",
-            "with staging.staging(folder) as hidden, duck.spill() as spill:",
+            "with files.staging(folder) as hidden, duck.spill() as spill:",
             "    (hidden / 'file').touch(); (Path(spill) / 'file').touch()",
             f"    {_BEGUN}",
             "    while True: ctypes.CDLL(None).sleep(60)",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from immune_data.common import files as staging
+from immune_data.common import files
 from immune_data.common.errors import ImmuneError
 
 
@@ -21,28 +21,28 @@ def test_what_is_written_is_as_readable_as_the_umask_says(umask: int, tmp_path: 
     """Whatever the library that wrote it wanted; a folder's files as well as a file."""
     before = os.umask(umask)
     try:
-        with staging.staging(tmp_path) as hidden:
+        with files.staging(tmp_path) as hidden:
             (hidden / "folder" / "inner").mkdir(parents=True)
             for name in ("file", "folder/weights", "folder/inner/weights"):
                 (hidden / name).write_text(name)
                 (hidden / name).chmod(0o600)
-            staging.move(hidden / "file", tmp_path / "file")
-            staging.move(hidden / "folder", tmp_path / "folder")
+            files.move(hidden / "file", tmp_path / "file")
+            files.move(hidden / "folder", tmp_path / "folder")
         assert os.umask(umask) == umask
     finally:
         os.umask(before)
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == 3
-    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 3
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o666 & ~umask}
 
 
 def test_a_folder_replaces_the_one_that_has_its_name(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "old").write_text("old")
-    with staging.staging(tmp_path) as hidden:
+    with files.staging(tmp_path) as hidden:
         (hidden / "made").mkdir()
         (hidden / "made" / "new").write_text("new")
-        staging.move(hidden / "made", tmp_path / "made")
+        files.move(hidden / "made", tmp_path / "made")
     assert [path.name for path in tmp_path.rglob("*")] == ["made", "new"]
 
 
@@ -66,7 +66,7 @@ def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_file_system_without_locks_is_no_other_run(
     network: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with staging.locked(tmp_path / "a" / "b"):
+    with files.locked(tmp_path / "a" / "b"):
         (tmp_path / "a" / "b" / "made").touch()
     said = capsys.readouterr().err
     assert ("knows no locks" in said) == (network != errno.EBADF)
@@ -74,7 +74,7 @@ def test_a_file_system_without_locks_is_no_other_run(
 
 
 def test_nothing_made_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="wrong"), staging.locked(tmp_path / "a" / "b"):
+    with pytest.raises(ValueError, match="wrong"), files.locked(tmp_path / "a" / "b"):
         raise ValueError("wrong")
     assert not any(tmp_path.iterdir())
 
@@ -82,7 +82,7 @@ def test_nothing_made_leaves_nothing(tmp_path: Path) -> None:
 HOLD = """
 import fcntl, os, stat, sys, time
 from pathlib import Path
-from immune_data.common import files as staging
+from immune_data.common import files
 from immune_data.common.errors import ImmuneError
 if sys.argv[2] == "network":
     real = fcntl.flock
@@ -95,7 +95,7 @@ folder, held = Path(sys.argv[1]), 0
 until = time.monotonic() + 2
 while time.monotonic() < until:
     try:
-        with staging.locked(folder):
+        with files.locked(folder):
             held += 1
             (folder / "in use").touch(exist_ok=False)
             time.sleep(0.002)
@@ -128,6 +128,6 @@ def test_a_full_disk_is_named_truly(number: int, tmp_path: Path) -> None:
     for name, said in (("/elsewhere/file", "/elsewhere/file"), (None, str(tmp_path))):
         with (
             pytest.raises(ImmuneError, match=f"the disk of {said} is full"),
-            staging.staging(tmp_path),
+            files.staging(tmp_path),
         ):
             raise OSError(number, os.strerror(number), name)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import recipes
-from immune_data.common import cli, duck, hub
+from immune_data.common import cli, duck, hub, table
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import one_line
 
@@ -290,7 +290,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace
         content = {"funnel": steps, "accounts": accounts, "rejects": rejects}
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return 0
-    cli.table(
+    table.show(
         "the way of the incidents",
         ["step", "incidents", "records", "lost", "why"],
         [[*list(row.values())[:3], row["lost"] or None, row["why"]] for row in steps],
@@ -299,13 +299,13 @@ def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace
         "every source incident",
         *(sum(row[task] for row in accounts) for task in ("summary", "cause", "risk")),
     ]
-    cli.table(
+    table.show(
         "incidents by task: emitted, or the first reason why not",
         ["account", "summary", "cause", "risk"],
         [*(list(row.values()) for row in accounts), total],
     )
     if rejects:
-        cli.table("rejects", list(rejects[0]), [list(row.values()) for row in rejects])
+        table.show("rejects", list(rejects[0]), [list(row.values()) for row in rejects])
     return 0
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data.common import cli, duck
+from immune_data.common import duck, table
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.record import duckdb_columns
 
@@ -129,13 +129,13 @@ class Difference:
         if self.reordered:
             print(f"{second} holds the records of {first} in another order: {self.reordered}")
             return
-        cli.table(
+        table.show(
             f"what {second} lacks, has added and changed against {first}",
             ["difference", "task", "incidents"],
             self.counts,
         )
         rows = self.rows(_SHOWN)
-        cli.table(
+        table.show(
             "by incident and task",
             ["incident", "task", "difference", "records before", "records now", "in"],
             [[*list(row.values())[:5], ", ".join(row["fields"] or [])] for row in rows],

@@ -197,32 +197,3 @@ def progress() -> Iterator[Callable[[str], None]]:
     spinner = "dots" if console.encoding.startswith("utf") else "line"
     with console.status("starting", spinner=spinner) as status:
         yield lambda line: status.update(Text(one_line(line)))
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under a title; numbers to the right with thousands set off, None left blank."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    # Text and not str, whose square brackets rich would read.
-    heading = Text(one_line(title), style="bold")
-    shown = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
-    for i, column in enumerate(columns):
-        numeric = any(isinstance(row[i], int | float) for row in rows)
-        shown.add_column(Text(column), justify="right" if numeric else "left")
-    for row in rows:
-        shown.add_row(*(Text(_cell(value)) for value in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 120
-    with console.capture() as capture:  # printed by us: rich ends the process on a broken pipe
-        console.print(shown)
-    print(capture.get(), end="")
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int | float) else one_line(str(value))

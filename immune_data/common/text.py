@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 # Control characters would move the cursor or colour the terminal; bidirectional and zero-width
 # ones would show a text that is not the one that is there. Tabs and line ends stay.
@@ -39,17 +38,3 @@ def middle_out(lines: list[str], head: int, tail: int) -> tuple[list[str], int, 
     if hidden <= 1:  # a line saying so would take the place of the one it hides
         return lines, 0, []
     return lines[:head], hidden, lines[len(lines) - tail :]
-
-
-def widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """How wide each column is."""
-    return [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-
-def aligned(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    """One line of a plain table; a cell wider than its column pushes the rest."""
-    cells = (
-        cell.rjust(width) if numeric else cell.ljust(width)
-        for cell, width, numeric in zip(row, widths, right, strict=True)
-    )
-    return "  ".join(cells).rstrip()

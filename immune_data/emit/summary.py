@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from immune_data.common import cli
+from immune_data.common import table
 from immune_data.common.text import one_line
 
 _WARNINGS = {
@@ -19,7 +19,7 @@ _WARNINGS = {
 def show(folder: Path, content: dict[str, Any], *, current: bool) -> None:
     """Print what the manifest in `folder` counts."""
     counts = content["counts"]
-    cli.table(
+    table.show(
         "the way of the incidents",
         ["step", "incidents", "records", "lost", "why"],
         [
@@ -27,7 +27,7 @@ def show(folder: Path, content: dict[str, Any], *, current: bool) -> None:
             for row in counts["funnel"]
         ],
     )
-    cli.table("records", ["split", "task", "records", "tokens"], _tasks(counts["tasks"]))
+    table.show("records", ["split", "task", "records", "tokens"], _tasks(counts["tasks"]))
     if content["synthetic"]:
         print("synthetic: made of source files that a program made up; nobody's data")
     context = content["inputs"]["settings"]["records"]["max_sequence_tokens"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
-from immune_data.common import duck
+from immune_data.common import duck, table
 from immune_data.prompts import TASKS
 from immune_data.publish.datasets import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
 
@@ -98,7 +98,7 @@ def _configs(datasets: Sequence[Dataset]) -> dict[str, dict[str, str]]:
         dataset.name: {split: f"{dataset.name}/{split}.parquet" for split in SPLITS}
         for dataset in datasets
     }
-    configs |= {table: {"train": f"tables/{table}.parquet"} for table in TABLE_CONFIGS}
+    configs |= {name: {"train": f"tables/{name}.parquet"} for name in TABLE_CONFIGS}
     configs |= {
         relation: {"train": f"{datasets[0].name}/relations/{relation}.parquet"}
         for relation in RELATION_CONFIGS
@@ -240,8 +240,10 @@ def _making(
             )
         )
         for figure in figures[dataset.name]:
-            parts.append(f"![{_cell(figure.title)}](figures/{dataset.name}/{figure.name}.svg)")
-            parts.append(f"*{_cell(figure.title)}.* {figure.description}")
+            parts.append(
+                f"![{table.markdown_cell(figure.title)}](figures/{dataset.name}/{figure.name}.svg)"
+            )
+            parts.append(f"*{table.markdown_cell(figure.title)}.* {figure.description}")
     return "\n\n".join(parts)
 
 
@@ -495,17 +497,14 @@ def _asked(query: str, parquet: Path) -> list[dict[str, Any]]:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table in Markdown, its columns of numbers to the right."""
-    right = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
-    lines = [columns, ["---:" if flag else "---" for flag in right]]
-    lines += [[_cell(value) for value in row] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = [[_cell(value) for value in row] for row in rows]
+    return table.markdown(columns, cells, table.numeric(rows, len(columns)))
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = f"{value:,}" if isinstance(value, int | float) else str(value)
-    return " ".join(text.replace("|", "\\|").split())
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def _sentence(text: str) -> str:

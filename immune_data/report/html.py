@@ -10,6 +10,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from immune_data.common.table import numeric
 from immune_data.common.text import one_line, visible
 
 _VOID = ("meta", "br", "hr")
@@ -47,10 +48,7 @@ def element(name: str, /, *content: str, **attributes: str) -> Markup:
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup:
     """A table that scrolls sideways in itself: numbers right, a row's first cell its heading."""
-    right = [
-        any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
-        for i in range(len(columns))
-    ]
+    right = numeric(rows, len(columns))
     head = [
         element("th", column, scope="col", **({"class_": "n"} if numeric else {}))
         for column, numeric in zip(columns, right, strict=True)

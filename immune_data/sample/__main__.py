@@ -20,8 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from immune_data.common import cli
-from immune_data.common import files as staging
+from immune_data.common import cli, files
 from immune_data.common.errors import ImmuneError
 from immune_data.sample import answers, plan
 from immune_data.sample import dag as sample_dag
@@ -136,20 +135,20 @@ def _is_ours(path: Path) -> bool:
 
 
 def _write(out: Path, seed: int, scale: int) -> list[Written]:
-    with staging.locked(out), staging.staging(out) as hidden:
+    with files.locked(out), files.staging(out) as hidden:
         with ExitStack() as stack:
-            files = {
+            sources = {
                 name: _File(stack.enter_context((hidden / name).open("wb")), name in _ESCAPED)
                 for name in FILES
             }
             for number in range(scale):
-                _write_block(files, seed, number)
-            for file in files.values():
+                _write_block(sources, seed, number)
+            for file in sources.values():
                 file.close()
         sizes = {name: (hidden / name).stat().st_size for name in FILES}
         for name in FILES:
-            staging.move(hidden / name, out / name)
-    return [Written(name, files[name].rows, sizes[name]) for name in FILES]
+            files.move(hidden / name, out / name)
+    return [Written(name, sources[name].rows, sizes[name]) for name in FILES]
 
 
 class _File:
@@ -169,7 +168,7 @@ class _File:
         self._file.write(_TAIL)
 
 
-def _write_block(files: dict[str, _File], seed: int, number: int) -> None:
+def _write_block(sources: dict[str, _File], seed: int, number: int) -> None:
     block = plan.plan_block(seed, number)
     # Judges repeat what an incident is; their files have other orders than the datasets.
     known: dict[str, Incident] = {}
@@ -178,9 +177,9 @@ def _write_block(files: dict[str, _File], seed: int, number: int) -> None:
         rng = plan.stream(seed, role.incident_id, "answers")
         forms = plan.forms(seed, role)
         no_dag = _missing_dag(rng, role.judged)
-        files[SUMMARIES].add(_summary_row(incident, forms, no_dag, rng))
+        sources[SUMMARIES].add(_summary_row(incident, forms, no_dag, rng))
         if role.judged:
-            files[RISKS].add(_risk_row(incident, forms, no_dag, rng))
+            sources[RISKS].add(_risk_row(incident, forms, no_dag, rng))
             known[role.incident_id] = incident.without_dags()
     orders = (
         (SUMMARY_RUN_1, block.first_run),
@@ -193,7 +192,7 @@ def _write_block(files: dict[str, _File], seed: int, number: int) -> None:
             verdict = plan.verdict(seed, incident.role)
             rng = plan.stream(seed, incident.role.incident_id, name)
             make = _risk_verdict if name == RISK_RUN else _summary_verdict
-            files[name].add(make(incident, verdict, name, rng))
+            sources[name].add(make(incident, verdict, name, rng))
 
 
 def _missing_dag(rng: random.Random, judged: bool) -> str:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from immune_data import recipes
 from immune_data.common import cli
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import aligned, middle_out, one_line, visible, widths
+from immune_data.common.table import aligned, numeric, widths
+from immune_data.common.text import middle_out, one_line, visible
 from immune_data.contract import chat
 from immune_data.prompts import Message
 
@@ -231,10 +232,7 @@ class Page:
     def _table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
         rows = list(rows)
         cells = [[_cell(value) for value in row] for row in rows]
-        right = [
-            any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
-            for i in range(len(columns))
-        ]
+        right = numeric(rows, len(columns))
         wide = widths([columns, *cells])
         head = aligned(columns, wide, right)
         yield f"  \x1b[2m{head}\x1b[0m" if self._colourful else f"  {head}"

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from immune_data.common import cli, processes
-from immune_data.common import files as staging
+from immune_data.common import cli, files, processes, table
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.manifest import sha256
 from immune_train.artifacts import run
@@ -99,35 +98,35 @@ def export(
     output = output or folder.resolve().parent / run.GGUF
 
     readings: dict[str, Reading] = {}
-    files: dict[str, Path] = {}
-    with staging.locked(output), staging.staging(output) as hidden:
+    made: dict[str, Path] = {}
+    with files.locked(output), files.staging(output) as hidden:
         report(f"converting {folder}")
         sixteen = hidden / f"{name}-{SIXTEEN}.gguf"
         gguf_file.convert(model, name, sixteen, dataset)
         if keep:
-            files[SIXTEEN] = sixteen
+            made[SIXTEEN] = sixteen
         if chosen is not None:
             readings[SIXTEEN] = roundtrip.read(sixteen, chosen, threads, report)
         for quant in quants:
             report(f"quantising to {quant}")
-            files[quant] = hidden / f"{name}-{quant}.gguf"
-            quantise.quantise(sixteen, files[quant], quant, importance, threads)
+            made[quant] = hidden / f"{name}-{quant}.gguf"
+            quantise.quantise(sixteen, made[quant], quant, importance, threads)
             if chosen is not None:
-                readings[quant] = roundtrip.read(files[quant], chosen, threads, report)
+                readings[quant] = roundtrip.read(made[quant], chosen, threads, report)
         report("hashing")
-        content = _content(name, model, settings, dataset, importance, files, readings)
+        content = _content(name, model, settings, dataset, importance, made, readings)
         if chosen is not None:
             content["round_trip"] = _round_trip(wanted.eval, len(chosen), sixteen, readings)
-        names = [file.name for file in files.values()]
-        first = files[quants[0] if quants else SIXTEEN].name
+        names = [file.name for file in made.values()]
+        first = made[quants[0] if quants else SIXTEEN].name
         others = [other for other in names if other != first]
         text = modelfile.render(name, first, others, settings)
         (hidden / MODELFILE).write_text(text, encoding="utf-8")
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (hidden / RECORD).write_text(text, encoding="utf-8")
         (output / RECORD).unlink(missing_ok=True)  # it says that what lies beside it is whole
-        for staged in [*files.values(), hidden / MODELFILE, hidden / RECORD]:
-            staging.move(staged, output / staged.name)
+        for staged in [*made.values(), hidden / MODELFILE, hidden / RECORD]:
+            files.move(staged, output / staged.name)
     return output, content
 
 
@@ -136,9 +135,9 @@ def is_of(output: Path, merged: Path, quants: Sequence[str]) -> bool:
     try:
         content = json.loads((output / RECORD).read_text(encoding="utf-8"))
         made_of = {merged / name: value for name, value in content["made_of"].items()}
-        files = {output / file["file"]: file["sha256"] for file in content["files"]}
+        exported = {output / file["file"]: file["sha256"] for file in content["files"]}
         return {file["quant"] for file in content["files"]} >= set(quants) and all(
-            sha256(path) == value for path, value in (made_of | files).items()
+            sha256(path) == value for path, value in (made_of | exported).items()
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -182,7 +181,7 @@ def _content(
     settings: Any,
     dataset: TrainedOn | None,
     importance: Importance | None,
-    files: dict[str, Path],
+    made: dict[str, Path],
     readings: dict[str, Reading],
 ) -> dict[str, Any]:
     from importlib.metadata import version
@@ -206,7 +205,7 @@ def _content(
                 "sha256": sha256(path),
                 **_measured(quant, readings),
             }
-            for quant, path in files.items()
+            for quant, path in made.items()
         ],
     }
 
@@ -340,7 +339,7 @@ def show(output: Path, content: dict[str, Any]) -> None:
             whole = measured[SIXTEEN]
             rows.append(["(f16, not kept)", size(whole["bytes"]), f"{whole['perplexity']:.6g}"])
             rows[-1] += [None, None]
-    cli.table(f"{output}", columns, rows)
+    table.show(f"{output}", columns, rows)
     for file in content["files"]:
         print(f"{file['sha256']}  {file['file']}")
     if measured:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
+from immune_data.common import table
 from immune_data.prompts import TASKS
 from immune_train.artifacts import run as runs
 from immune_train.export.__main__ import SIXTEEN, size
@@ -420,10 +421,6 @@ def _value(value: object) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)]]
-    lines += [[_cell(value) for value in row] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else " ".join(str(value).replace("|", "\\|").split())
+    """A table in Markdown, all but its first column to the right."""
+    cells = [["" if value is None else str(value) for value in row] for row in rows]
+    return table.markdown(columns, cells, [i > 0 for i in range(len(columns))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from immune_data.common import cli
+from immune_data.common import table
 from immune_data.prompts import TASKS
 from immune_train.score.metrics import METRICS, Metric, Score
 
@@ -19,7 +19,7 @@ def show(scores: list[Score], models: Sequence[str]) -> None:
             for name in dict.fromkeys(one.metric for one in scores if one.task == task)
         ]
         if any(one.n for one in scores if one.task == task):
-            cli.table(task, ("", *models), rows)
+            table.show(task, ("", *models), rows)
 
 
 def _cell(one: Score | None, metric: Metric) -> str:

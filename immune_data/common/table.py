@@ -1,0 +1,80 @@
+"""Tables for readers: columns and rows in, lines for a terminal, a plain file or Markdown out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from immune_data.common.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def numeric(rows: Sequence[Sequence[Any]], columns: int) -> list[bool]:
+    """Which columns hold numbers, and so stand to the right."""
+    return [
+        any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
+        for i in range(columns)
+    ]
+
+
+def cell(value: object) -> str:
+    """A value in a table: a number's thousands set off, None left blank."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int | float) else one_line(str(value))
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under a title."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # Text and not str, whose square brackets rich would read.
+    heading = Text(one_line(title), style="bold")
+    shown = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
+    for column, right in zip(columns, numeric(rows, len(columns)), strict=True):
+        shown.add_column(Text(column), justify="right" if right else "left")
+    for row in rows:
+        shown.add_row(*(Text(cell(value)) for value in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    print_by(console, shown)
+
+
+def print_by(console: Console, shown: Table) -> None:
+    """Print what rich lays out, ourselves: rich ends the process on a broken pipe."""
+    with console.capture() as capture:
+        console.print(shown)
+    print(capture.get(), end="")
+
+
+def widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """How wide each column is."""
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def aligned(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    """One line of a plain table; a cell wider than its column pushes the rest."""
+    cells = (
+        cell.rjust(width) if to_the_right else cell.ljust(width)
+        for cell, width, to_the_right in zip(row, widths, right, strict=True)
+    )
+    return "  ".join(cells).rstrip()
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """A table in Markdown."""
+    lines = [columns, ["---:" if to_the_right else "---" for to_the_right in right]]
+    lines += [[markdown_cell(text) for text in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def markdown_cell(text: str) -> str:
+    """A text on one line, its bars harmless."""
+    return " ".join(text.replace("|", "\\|").split())
