@@ -28,8 +28,9 @@ from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS
 
 if TYPE_CHECKING:
-    from immune_train.edge.engine import Answer, LocalModel
+    from immune_train.edge.engine import LocalModel
     from immune_train.edge.questions import Incident, Question
+    from immune_train.edge.writing import Answer
 
 RECIPES = ("unified-clean", "unified-edge")
 # The median and the upper quartile of real incidents' DAGs, in tokens, and the median answers of
@@ -151,7 +152,7 @@ def measure(job: Job) -> Timings:
 def _answers(
     model: LocalModel, questions: Sequence[Question], job: Job, *, together: bool
 ) -> list[Answer]:
-    from immune_train.edge.engine import Prompt
+    from immune_train.edge.writing import Prompt
 
     limits = zip(questions, job.answer_tokens, strict=True)
     prompts = [Prompt(one.ids, limit) for one, limit in limits]

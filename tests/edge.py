@@ -19,8 +19,7 @@ def random_gguf(
     """
 
     def make(folder: Path) -> None:
-        from immune_data.contract.vocabulary import ADDED_TOKENS
-        from immune_train.edge.questions import FIRST_ADDED
+        from immune_data.contract.vocabulary import ADDED_TOKENS, FIRST_ADDED
         from immune_train.export import gguf_file
         from immune_train.random_model import __main__ as random_model
 

@@ -21,12 +21,14 @@ from immune_data.common.errors import ImmuneError
 from immune_data.common.textfile import composed
 from immune_data.contract import answer_fields
 from immune_data.contract.prompting import load
+from immune_data.contract.tokens import text_ids, token_bytes
+from immune_data.contract.vocabulary import END
 from immune_data.select.cleaning_rules import clean
 from immune_train.edge import ending, grammar
 from immune_train.edge.ending import Ending, Text
-from immune_train.edge.engine import Answer, Prompt, _Chooser, _Writing
 from immune_train.edge.llama_cpp_api import Model
-from immune_train.edge.questions import END, text_ids, token_bytes
+from immune_train.edge.sampling import Chooser
+from immune_train.edge.writing import Answer, Prompt, Writing
 
 RECIPE = "unified-clean"
 
@@ -71,8 +73,8 @@ def write(
     model: Model, task: str, wanted: str, limit: int, say: Callable[[str], None] | None = None
 ) -> Answer:
     """What comes of a model that wants to write `wanted`."""
-    chooser = _Chooser(model, task, 0.0, np.random.default_rng(0), never_end=False)
-    writing = _Writing(Prompt([1, 2, 3], limit, task), limit, chooser, Ending(task, limit), say)
+    chooser = Chooser(model, task, 0.0, np.random.default_rng(0), never_end=False)
+    writing = Writing(Prompt([1, 2, 3], limit, task), limit, chooser, Ending(task, limit), say)
     logits = np.random.default_rng(0).random(model.size, dtype=np.float32)
     wanting = Wanting(wanted)
     while writing.goes_on:

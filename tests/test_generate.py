@@ -20,22 +20,15 @@ from edge import incident, random_gguf
 
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields, control_tokens
+from immune_data.contract.chat import prompt_ids
 from immune_data.contract.record import Asked
-from immune_data.contract.tokens import count
+from immune_data.contract.tokens import count, token_bytes
+from immune_data.contract.vocabulary import END, FIRST_ADDED, START
 from immune_data.prompts import TASKS, Message
 from immune_train.data import dataset
-from immune_train.edge.engine import LocalModel, Prompt, together
-from immune_train.edge.questions import (
-    END,
-    FIRST_ADDED,
-    START,
-    Asker,
-    Incident,
-    incident_from_dag,
-    prompt_ids,
-    shared,
-    token_bytes,
-)
+from immune_train.edge.engine import LocalModel, shared, together
+from immune_train.edge.questions import Asker, Incident, incident_from_dag
+from immune_train.edge.writing import Prompt
 from immune_train.export import roundtrip
 from immune_train.generate import __main__ as generate
 from immune_train.qwen_tokenizer import tokenizer
@@ -614,9 +607,11 @@ def test_a_model_that_is_none_is_one_sentence(refused, file: Path, tmp_path: Pat
 
 def test_help_and_prompts_need_no_heavy_module() -> None:
     code = (
-        "import sys\nfrom immune_train import generate, prompting, grammar\n"
-        "prompting.Asker('unified-edge'); generate.parser().format_help()\n"
+        "import sys\nfrom immune_train.generate import __main__ as generate\n"
+        "from immune_train.edge import engine, grammar, questions, sampling, writing\n"
+        "questions.Asker('unified-edge'); generate.parser().format_help()\n"
         "heavy = {'torch', 'transformers', 'polars', 'duckdb', 'llama_cpp', 'pyarrow'}\n"
+        "heavy |= {'dataframely', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields
+from immune_data.contract.chat import prompt_ids
+from immune_data.contract.tokens import text_ids
+from immune_data.contract.vocabulary import END
 from immune_data.prompts import Message
 from immune_train.edge import grammar
-from immune_train.edge.engine import Grammar, LocalModel
-from immune_train.edge.questions import END, prompt_ids, text_ids
+from immune_train.edge.engine import LocalModel
+from immune_train.edge.sampling import Grammar
 
 RISK = """\
 **Risk Level:** High
@@ -222,7 +225,7 @@ def test_asking_about_the_likeliest_first_changes_nothing(
 ) -> None:
     ids = prompt_ids([Message("user", "Assess the incident.")])
     some = model.answer(ids, 160, grammar="risk")
-    monkeypatch.setattr("immune_train.edge.engine._LIKELIEST", 1)
+    monkeypatch.setattr("immune_train.edge.sampling._LIKELIEST", 1)
     assert model.answer(ids, 160, grammar="risk").text == some.text
 
 

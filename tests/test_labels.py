@@ -123,7 +123,7 @@ def test_what_a_message_says_is_never_control(token: str, renderer: Renderer) ->
         assert [label for label in row.labels if label >= FIRST_ADDED] == [END]
         assert decode(row.input_ids) == chat.render(messages_of(one))
         assert_right([one], [row])
-        asked = renderer.prompt_ids(messages_of(one)[:-1])
+        asked = chat.prompt_ids(messages_of(one)[:-1])
         assert [i for i in asked if i >= FIRST_ADDED] == [*[START, END] * 2, START]
 
 
@@ -171,7 +171,7 @@ def test_ids_are_those_of_the_template(
         one["messages"][:-1], tokenize=True, add_generation_prompt=True, return_dict=False
     )
     assert row.joined == len(ids)
-    assert renderer.prompt_ids(messages_of(one)[:-1]) == asked_for == row.input_ids[: row.answer]
+    assert chat.prompt_ids(messages_of(one)[:-1]) == asked_for == row.input_ids[: row.answer]
     joins = plain("\n" + answer) != [*plain("\n"), *plain(answer)]
     assert joins <= answer[:1].isspace()
     assert (row.input_ids == ids) == (not joins)
@@ -260,7 +260,7 @@ def test_what_asks_and_what_answers_are_the_row(
 ) -> None:
     one = record(asked, answer, system=system)
     row = row_of(renderer, one)
-    prompt = renderer.prompt_ids(messages_of(one)[:-1])
+    prompt = chat.prompt_ids(messages_of(one)[:-1])
     assert [*prompt, *plain(answer), END, *plain("\n")] == row.input_ids
     assert len(prompt) == row.answer == chat.measure(messages_of(one)).prompt
 

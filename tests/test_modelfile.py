@@ -20,7 +20,7 @@ from test_export import asked, model, run
 from training import QWENS_OWN
 
 from immune_data.common.errors import ImmuneError
-from immune_data.contract.chat import DEFAULT_SYSTEM, render, with_system
+from immune_data.contract.chat import DEFAULT_SYSTEM, prompt_ids, render, with_system
 from immune_data.prompts import Message
 
 pytest.importorskip("gguf")
@@ -163,8 +163,6 @@ def test_all_templates_give_the_same_token_ids(
 ) -> None:
     from transformers import AutoTokenizer
 
-    from immune_train.data.labels import Renderer
-
     made: Path = request.getfixturevalue(whose)
     loaded = opened(made)
     assert ("tools" in loaded.metadata["tokenizer.chat_template"]) == (whose == "published")
@@ -178,7 +176,7 @@ def test_all_templates_give_the_same_token_ids(
     by_jinja = Jinja2ChatFormatter(template, eos_token="<|im_end|>", bos_token="")
     by_ollama = ollama((made / "gguf" / "Modelfile").read_text(encoding="utf-8"), messages)
 
-    assert Renderer(tokenizer).prompt_ids(messages) == expected
+    assert prompt_ids(messages) == expected
     assert ids(loaded, by_jinja(messages=dicts).prompt) == expected
     assert ids(loaded, by_ollama) == expected
     assert by_ollama == render(messages) + "<|im_start|>assistant\n"

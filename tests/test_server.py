@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from edge import incident, random_gguf
 
+from immune_data.contract.tokens import token_bytes
 from immune_data.prompts import TASKS
 from immune_train.edge import grammar
 from immune_train.edge.ending import Ending
 from immune_train.edge.engine import LocalModel
-from immune_train.edge.questions import Asker, incident_from_json, token_bytes
+from immune_train.edge.questions import Asker, incident_from_json
 from immune_train.generate import __main__ as generate
 
 CONTEXT = 2048

@@ -1,4 +1,4 @@
-"""Qwen2.5's ChatML rendering: a conversation in, its text and its token counts out.
+"""Qwen2.5's ChatML rendering: a conversation in; its text, token ids and token counts out.
 
 The source of the format is the chat template in Qwen2.5-1.5B-Instruct's `tokenizer_config.json`,
 for conversations without tools.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from immune_data.contract.tokens import count, count_joined
+from immune_data.contract.tokens import count, count_joined, text_ids
+from immune_data.contract.vocabulary import END, START
 from immune_data.prompts import Message
 
 DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
@@ -44,6 +45,18 @@ def render(messages: Sequence[Message]) -> str:
         f"<|im_start|>{message.role}\n{message.content}<|im_end|>\n"
         for message in with_system(messages)
     )
+
+
+def prompt_ids(messages: Sequence[Message]) -> list[int]:
+    """The tokens that ask for an answer, up to and with the line end after `assistant`.
+
+    The template's control tokens are such, and everything that a message says is ordinary text, so
+    that no control token written out in the evidence can ever end a turn.
+    """
+    ids = []
+    for message in with_system(messages):
+        ids += [START, *text_ids(f"{message.role}\n{message.content}"), END, *text_ids("\n")]
+    return [*ids, START, *text_ids("assistant\n")]
 
 
 def measure(messages: Sequence[Message], known: Mapping[str, int] | None = None) -> Lengths:

@@ -16,6 +16,8 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
+from immune_data.contract.vocabulary import FIRST_ADDED
+
 # After a "\n", a new segment starts unless what follows is only white space up to the next line
 # end. No pre-token of Qwen2's pattern crosses such a point: the only alternatives that can run
 # past a "\n" are `[\r\n]*` and `\s*[\r\n]+`, and both need another "\r" or "\n" before the next
@@ -47,6 +49,17 @@ def encoding():
     return tiktoken.get_encoding("qwen2.5")
 
 
+def text_ids(text: str) -> list[int]:
+    """The tokens of a text in which control tokens are letters like all others."""
+    return encoding().encode_ordinary(unicodedata.normalize("NFC", text))
+
+
+@cache
+def token_bytes(token: int) -> bytes:
+    """What a token stands for; nothing for control tokens and for ids that are no token."""
+    return encoding().decode_single_token_bytes(token) if token < FIRST_ADDED else b""
+
+
 class _Words(dict[str, int]):
     """Token counts by word, a word being given without the `before` it is counted with."""
 
@@ -54,8 +67,7 @@ class _Words(dict[str, int]):
         self._before = before
 
     def __missing__(self, word: str) -> int:
-        text = unicodedata.normalize("NFC", self._before + word)
-        tokens = len(encoding().encode_ordinary(text))
+        tokens = len(text_ids(self._before + word))
         if len(word) <= _WORD_LENGTH:
             if len(self) >= _WORDS:
                 self.clear()

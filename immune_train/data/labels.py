@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from immune_data.common.errors import ImmuneError
@@ -112,18 +112,6 @@ class Renderer:
             ids = iter(self._encode(texts))
             for record, parts in zip(some, conversations, strict=True):
                 yield self._row(record, parts, ids)
-
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens that ask for an answer, up to and with the line end after `assistant`."""
-        parts = self._stretches([*messages, Message("assistant", "")])
-        answer = next(i for i, part in enumerate(parts) if part.is_answer)
-        asked = parts[:answer]
-        ids = iter(self._encode([part.text for part in asked if not part.is_control]))
-        return list(
-            chain.from_iterable(
-                [self._control[part.text]] if part.is_control else next(ids) for part in asked
-            )
-        )
 
     def _row(self, record: Record, parts: list[_Part], ids: Iterator[list[int]]) -> Row:
         tokens: list[int] = []

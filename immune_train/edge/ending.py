@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from functools import cache
 
 from immune_data.common.errors import ImmuneError
+from immune_data.contract.tokens import text_ids, token_bytes
+from immune_data.contract.vocabulary import END
 from immune_train.edge import grammar
-from immune_train.edge.questions import END, text_ids, token_bytes
 
 # Tokens for each text that is yet to be begun when an answer is brought to its end, and the least
 # that will do.

@@ -1,8 +1,6 @@
 """Ask about an incident as training did: an incident or a record in, messages and token ids out.
 
-The messages come from `immune_data.contract.prompting`, which made the training records. Their
-token ids are put together here: the template's control tokens as such, and everything a message
-says as ordinary text, so that no control token written out in the evidence can ever end a turn.
+The messages come from `immune_data.contract.prompting`, which made the training records.
 """
 
 from __future__ import annotations
@@ -10,10 +8,8 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -22,21 +18,9 @@ from immune_data import prompts, recipes
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import chat, prompting
 from immune_data.contract.record import Asked
-from immune_data.contract.tokens import encoding
-from immune_data.contract.vocabulary import ADDED_TOKENS
 from immune_data.prompts import Message
 
 DEFAULT_RECIPE = "unified-clean"
-
-FIRST_ADDED = 151_643
-START, END = (FIRST_ADDED + ADDED_TOKENS.index(t) for t in ("<|im_start|>", "<|im_end|>"))
-END_OF_TEXT = FIRST_ADDED
-# An answer is text: of the added tokens only those that end it are ever written.
-NEVER_WRITTEN = tuple(
-    token
-    for token in range(FIRST_ADDED, FIRST_ADDED + len(ADDED_TOKENS))
-    if token not in (END, END_OF_TEXT)
-)
 
 _HALF = re.compile("[\\ud800-\\udfff]")  # of a surrogate pair, which is not a character
 
@@ -140,36 +124,9 @@ class Asker:
     def _question(
         self, incident_id: str, task: str, messages: list[Message], **shown: int | None
     ) -> Question:
-        return Question(incident_id, task, messages, prompt_ids(messages), self.room[task], **shown)
-
-
-def prompt_ids(messages: Sequence[Message]) -> list[int]:
-    """The tokens that ask for an answer, up to and with the line end after `assistant`."""
-    ids = []
-    for message in chat.with_system(messages):
-        ids += [START, *text_ids(f"{message.role}\n{message.content}"), END, *text_ids("\n")]
-    return [*ids, START, *text_ids("assistant\n")]
-
-
-def text_ids(text: str) -> list[int]:
-    """The tokens of a text in which control tokens are letters like all others."""
-    return encoding().encode_ordinary(unicodedata.normalize("NFC", text))
-
-
-@cache
-def token_bytes(token: int) -> bytes:
-    """What a token stands for; nothing for control tokens and for ids that are no token."""
-    return encoding().decode_single_token_bytes(token) if token < FIRST_ADDED else b""
-
-
-def shared(some: Sequence[int], others: Sequence[int]) -> int:
-    """The length of what two sequences have in common at their start."""
-    length = 0
-    for one, other in zip(some, others, strict=False):
-        if one != other:
-            break
-        length += 1
-    return length
+        return Question(
+            incident_id, task, messages, chat.prompt_ids(messages), self.room[task], **shown
+        )
 
 
 def record_from_json(text: str, where: str) -> Asked:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ import numpy as np
 
 from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
-from immune_data.contract.chat import with_system
+from immune_data.contract import chat
+from immune_data.contract.tokens import text_ids
+from immune_data.contract.vocabulary import END
 from immune_data.prompts import Message
 from immune_train.edge.llama_cpp_api import Context, Model
 
@@ -87,7 +88,7 @@ def read(path: Path, chosen: Sequence[Sequence[Message]], threads: int, report: 
         ImmuneError: llama.cpp cannot load it, or a conversation is longer than its context.
     """
     model = Model(path)
-    rows = [_tokenise(model, messages) for messages in chosen]
+    rows = [_tokenise(messages) for messages in chosen]
     length = max(len(tokens) for tokens, _ in rows)
     if length > model.trained_context:
         raise ImmuneError(
@@ -108,25 +109,14 @@ def read(path: Path, chosen: Sequence[Sequence[Message]], threads: int, report: 
     return Reading(*(np.concatenate([part[i] for part in parts]) for i in (0, 1)))
 
 
-def _tokenise(model: Model, messages: Sequence[Message]) -> tuple[list[int], int]:
+def _tokenise(messages: Sequence[Message]) -> tuple[list[int], int]:
     """A conversation as it was trained on, and where its answer starts.
 
-    What a message says is plain text, in which a control token is letters; the answer is
-    tokenised apart from what precedes it; the last token is the answer's `<|im_end|>`.
+    The answer is tokenised apart from what precedes it; the last token is its `<|im_end|>`.
     """
-    start, end = (model.tokenise(name, special=True)[0] for name in ("<|im_start|>", "<|im_end|>"))
-    *asked, answer = with_system(messages)
-    tokens: list[int] = []
-    for message in asked:
-        tokens += [start, *_composed(model, f"{message.role}\n{message.content}")]
-        tokens += [end, *_composed(model, "\n")]
-    tokens += [start, *_composed(model, f"{answer.role}\n")]
-    return [*tokens, *_composed(model, answer.content), end], len(tokens)
-
-
-def _composed(model: Model, text: str) -> list[int]:
-    """The tokens of a text, composed as Qwen2.5's tokenizer does and llama.cpp does not."""
-    return model.tokenise(unicodedata.normalize("NFC", text))
+    *asked, answer = messages
+    tokens = chat.prompt_ids(asked)
+    return [*tokens, *text_ids(answer.content), END], len(tokens)
 
 
 def _predict(

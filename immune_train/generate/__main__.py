@@ -29,8 +29,9 @@ from immune_train.artifacts import provenance
 from immune_train.edge import grammar
 
 if TYPE_CHECKING:
-    from immune_train.edge.engine import Answer, LocalModel
+    from immune_train.edge.engine import LocalModel
     from immune_train.edge.questions import Asker, Incident, Question
+    from immune_train.edge.writing import Answer
 
 STDIN = "-"
 
@@ -169,7 +170,7 @@ def answers(
     model: LocalModel, questions: Sequence[Question], settings: Settings, *, beside: bool = True
 ) -> list[Answer]:
     """The model's answers to questions about one incident, side by side where they may be."""
-    from immune_train.edge.engine import Prompt
+    from immune_train.edge.writing import Prompt
 
     prompts = [Prompt(one.ids, settings.limit(one), settings.grammar(one)) for one in questions]
     return model.answers(
@@ -245,7 +246,7 @@ def request(question: Question, settings: Settings, model: str | None) -> dict[s
             room enough for an answer under the grammar.
     """
     from immune_train.edge.ending import Ending
-    from immune_train.edge.questions import NEVER_WRITTEN
+    from immune_train.edge.sampling import NEVER_WRITTEN
 
     for message in question.messages:
         if control_tokens.found(message.content):

@@ -47,6 +47,9 @@ ADDED_TOKENS = (
     "<|repo_name|>",
     "<|file_sep|>",
 )
+FIRST_ADDED = 151_643
+START, END = (FIRST_ADDED + ADDED_TOKENS.index(t) for t in ("<|im_start|>", "<|im_end|>"))
+END_OF_TEXT = FIRST_ADDED
 
 
 def qwen2_5() -> dict:
