@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,11 @@ SUMMARY = (
 CAUSE = "**Possible Causes:**\n\n**1. Malicious Activity:**\n• a scan\n\n**Conclusion:** A scan."
 RISK = "**Risk Level:** High\n\n**Investigation Priority:** Immediate"
 WHOLE = {"summary": SUMMARY, "cause": CAUSE, "risk": RISK}
+
+
+def test_it_is_importable_where_tools_outside_look_for_it() -> None:
+    assert import_module("immune_data.select.cleaning_rules").clean(SUMMARY, "summary").text
+    assert list(signature(clean).parameters) == ["text", "task"]
 
 
 @pytest.mark.parametrize("task", WHOLE)

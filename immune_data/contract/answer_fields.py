@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from immune_data.contract.names import EVENT_TOTAL
+
 LEVELS = {
     "risk_level": ("critical", "high", "medium", "low"),
     "likelihood": ("high", "medium", "low"),
@@ -62,9 +64,7 @@ _HEADER = {
         ("events", "(?:total )?events", _NUMBER),
     )
 }
-_TOTAL = re.compile(
-    _FIELD.format(name=r"total (?:evidence|events)", value=_NUMBER), re.IGNORECASE | re.MULTILINE
-)
+_TOTAL = re.compile(_FIELD.format(name=EVENT_TOTAL, value=_NUMBER), re.IGNORECASE | re.MULTILINE)
 # What is counted stands in the line of the heading, or in the lines below it that name a severity.
 _BREAKDOWN = re.compile(
     r"\bseverity breakdown[^\n:]{0,80}:"
@@ -77,7 +77,7 @@ _COUNTED = (
     re.compile(rf"(?P<number>{_NUMBER})[ \t*_x×]*{_LEVEL}", re.IGNORECASE),
 )
 _ASSESSMENT = re.compile(
-    r"^[ \t*_#>•-]*(?:total (?:evidence|events)|severity breakdown)", re.IGNORECASE | re.MULTILINE
+    rf"^[ \t*_#>•-]*(?:{EVENT_TOTAL}|severity breakdown)", re.IGNORECASE | re.MULTILINE
 )
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from immune_data.contract import control_tokens
+from immune_data.contract import control_tokens, names
 
 _LINE_ENDS = re.compile(r"\r\n?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -38,7 +38,7 @@ _ABOUT_THE_ANSWER = re.compile(
 _PART_OF_AN_ANSWER = re.compile(
     r"severity breakdown|total evidence|risk level|justification:|business impact|likelihood of"
     r"|investigation priority|malicious activity:|legitimate activity:|misconfigurations:"
-    r"|conclusion|\[(?:critical|high|medium|low|info)\]",
+    rf"|conclusion|{names.PATTERNS['severity_tag']}",
     re.IGNORECASE,
 )
 

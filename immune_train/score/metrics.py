@@ -124,7 +124,7 @@ def _grounded(case: Case) -> float | None:
 
 def _lacking(case: Case) -> dict[str, list[str]] | None:
     """What an answer names without its evidence; None where it names nothing that could be."""
-    if not any(named(case.answer.lower()).values()):
+    if not any(named(case.answer).values()):
         return None
     return ungrounded(case.answer, "\n".join(case.shown))
 

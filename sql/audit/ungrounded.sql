@@ -28,8 +28,10 @@ named as (
                 array_to_string(
                     regexp_extract_all(
                         answer,
-                        '\bports?(?:\(s\))?:?\s+\d{1,5}'
-                        || '(?:(?:\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or)\s+|\s*/\s*)\d{1,5}\b)*\b'
+                        '\bports?(?:\(s\))?:?[\t\n\f\r ]+\d{1,5}'
+                        || '(?:(?:[\t\n\f\r ]*,[\t\n\f\r ]*(?:and[\t\n\f\r ]+|or[\t\n\f\r ]+)?'
+                        || '|[\t\n\f\r ]+(?:and|or)[\t\n\f\r ]+|[\t\n\f\r ]*/[\t\n\f\r ]*)'
+                        || '\d{1,5}\b)*\b'
                         || '|\b\d{1,5}/(?:tcp|udp)\b'
                     ),
                     ' '
