@@ -24,9 +24,9 @@ import polars as pl
 from hub_server import TOKEN, HubServer
 
 from immune_data.common import cli
+from immune_data.common.digests import sha256
 from immune_data.common.errors import CheckFailed
 from immune_data.contract import answer_fields
-from immune_data.contract.manifest import sha256
 from immune_data.prompts import TASKS
 from immune_train import configs
 from immune_train.artifacts import run

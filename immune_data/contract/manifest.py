@@ -1,108 +1,211 @@
-"""What an emitted dataset was made from, and what it is: facts in, `manifest.json` out.
+"""`manifest.json`: what tables or a dataset were made from, and what they are.
 
 That of synthetic source files says `"synthetic": true`, and what is made of the dataset repeats it.
-The manifest is written last, so its presence means that the dataset beside it is complete.
+A manifest is written last, so its presence means that what lies beside it is complete.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import immune_data
-from immune_data import prompts
-from immune_data.common.digests import digest, outputs, sha256
+import msgspec
+
+from immune_data.common import digests, jsonfile
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.contract.vocabulary import RANKS_SHA256
-from immune_data.read.sources import input_files
-from immune_data.recipes import Recipe
-from immune_data.select import pipeline
+from immune_data.contract import recipe_identity
 
 SCHEMA_VERSION = 3
 NAME = "manifest.json"
 
 _NAMED = 5  # changes that a complaint names
 
-# Stages and commands that make no table and no record. All others decide what is emitted: one that
-# is new, or that has moved, makes datasets anew until it is named here.
-_READERS = ("audit", "publish", "report", "sample", "sql", "why")
+
+class Output(msgspec.Struct, frozen=True):
+    """A file beside the manifest."""
+
+    bytes: int
+    sha256: str
 
 
-@cache
-def code_sha256() -> str:
-    """One value for the Python files that decide what is emitted."""
-    package = Path(__file__).parent.parent
-    names = sorted(path.relative_to(package) for path in package.rglob("*.py"))
-    return digest(
-        {
-            name.as_posix(): sha256(package / name)
-            for name in names
-            if name.parts[0].removesuffix(".py") not in _READERS
-        }
-    )
+class TablesInputs(msgspec.Struct, frozen=True):
+    """Everything that decides the tables: the sources by sha256, and how they are read."""
+
+    schema_version: int
+    version: str
+    code_sha256: str
+    vocabulary_sha256: str
+    sources: dict[str, str]
+    settings: dict[str, Any]  # the recipe as plain values, as far as it decides
 
 
-def source_hashes(source: Path, recipe: Recipe) -> dict[str, str]:
-    """The sha256 of each source file that is there.
+class Inputs(TablesInputs, frozen=True):
+    """Everything that decides a dataset: the tables' inputs, the whole recipe, SQL and prompts."""
+
+    sql: dict[str, str]
+    prompts: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        return digests.digest(msgspec.to_builtins(self))
+
+    @property
+    def recipe_sha256(self) -> str:
+        return recipe_identity.sha256_of(self.prompts, self.settings)
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of the relation `funnel`."""
+
+    step: str
+    incidents: int | None
+    records: int | None
+    lost: int | None
+    why: str | None
+
+
+class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of the relation `sides`."""
+
+    split: str
+    incidents: int
+    records: int
+    share: float | None
+    share_asked: float
+    uneven: bool
+    reason: str | None
+
+
+class OfTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The records of a task on one side."""
+
+    split: str
+    task: str
+    records: int
+    tokens: int
+
+
+class OfModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The records with a model's answers on one side."""
+
+    split: str
+    model: str
+    records: int
+    tokens: int
+
+
+class OfOrigin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The records of one origin on one side."""
+
+    split: str
+    origin: str
+    records: int
+    tokens: int
+
+
+class Rejects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was not taken from a source file for one reason."""
+
+    file: str
+    reason: str
+    scope: str
+    rejects: int
+
+
+class Warnings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The records of one side that share a fault."""
+
+    warning: str
+    split: str
+    records: int
+    incidents: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What a dataset is, in numbers."""
+
+    funnel: list[Step]
+    sides: list[Side]
+    tasks: list[OfTask]
+    models: list[OfModel]
+    origins: list[OfOrigin]
+    rejects: list[Rejects]
+    warnings: list[Warnings]
+
+
+class Tables(msgspec.Struct, frozen=True):
+    """The manifest of the tables."""
+
+    inputs: TablesInputs
+    outputs: dict[str, Output]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The manifest of a dataset."""
+
+    schema_version: int
+    recipe: str
+    synthetic: bool
+    asking_sha256: str
+    inputs: Inputs
+    counts: Counts
+    outputs: dict[str, Output]
+
+
+_Kind = TypeVar("_Kind", Manifest, Tables)
+
+
+def write(folder: Path, content: Manifest | Tables) -> None:
+    """Write the manifest of what lies in `folder`."""
+    jsonfile.write(folder / NAME, msgspec.to_builtins(content))
+
+
+def read(folder: Path, kind: type[_Kind]) -> _Kind | None:
+    """The manifest in `folder`; None where there is none, or none of this kind as we write it."""
+    try:
+        found = msgspec.convert(jsonfile.read(folder / NAME), kind)
+    except msgspec.ValidationError:
+        return None
+    return found if found.outputs else None
+
+
+def outputs(folder: Path, names: Iterable[str]) -> dict[str, Output]:
+    """The named files of `folder`."""
+    return msgspec.convert(digests.outputs(folder, names), dict[str, Output])
+
+
+def intact(folder: Path, found: Manifest | Tables) -> bool:
+    """Whether the files beside a manifest are those it names."""
+    try:
+        return outputs(folder, found.outputs) == found.outputs
+    except OSError:
+        return False
+
+
+def check(folder: Path) -> Manifest:
+    """The manifest of the dataset in `folder`, its files verified.
 
     Raises:
-        ImmuneError: a source file is missing or cannot be read.
+        ImmuneError: there is no manifest, or another version of us wrote it.
+        CheckFailed: a file is missing or is not the one the manifest names.
     """
-    hashes = {}
-    for file in input_files(source, recipe):
-        try:
-            hashes[file.name] = sha256(file.path)
-        except OSError as error:
-            raise ImmuneError(f"cannot read {file.path}: {error.strerror}") from None
-    return hashes
+    version = (jsonfile.read(folder / NAME) or {}).get("schema_version")
+    if version not in (None, SCHEMA_VERSION):
+        raise ImmuneError(f"{folder} was emitted by another version of immune: emit it again")
+    found = read(folder, Manifest)
+    if found is None:
+        raise ImmuneError(f"{folder} holds no complete dataset (no {NAME}): emit it first")
+    for name, expected in found.outputs.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckFailed(f"{path} is missing although the manifest names it: emit again")
+        if digests.sha256(path) != expected.sha256:
+            raise CheckFailed(f"{path} is not the file that the manifest names: emit again")
+    return found
 
 
-def table_inputs(hashes: dict[str, str], recipe: Recipe) -> dict[str, Any]:
-    """Everything that decides the tables: the sources by sha256, and how they are read."""
-    settings = pipeline.settings(recipe)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "version": immune_data.__version__,
-        "code_sha256": code_sha256(),
-        "vocabulary_sha256": RANKS_SHA256,
-        "sources": hashes,
-        "settings": {key: settings[key] for key in ("sources", "models")},
-    }
-
-
-def dataset_inputs(tables: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Everything that decides the dataset: the tables' inputs, the SQL, the prompts, the recipe.
-
-    Of `tables` the sources count, which may be out of reach; all else is what is here now.
-    """
-    return {
-        **table_inputs(tables["sources"], recipe),
-        "sql": {path.name: sha256(path) for _, path in pipeline.steps()},
-        **_recipe_inputs(recipe),
-    }
-
-
-def _recipe_inputs(recipe: Recipe) -> dict[str, Any]:
-    files = prompts.files(recipe.prompts_folder, recipe.records.prompt_layout)
-    return {
-        "prompts": {path.name: sha256(path) for path in files},
-        "settings": pipeline.settings(recipe),
-    }
-
-
-def recipe_sha256(recipe: Recipe | dict[str, Any]) -> str:
-    """One value for a recipe and its prompts: what it is, wherever its files lie.
-
-    Instead of a recipe, it takes the inputs of a dataset that was made by one.
-    """
-    inputs = recipe if isinstance(recipe, dict) else _recipe_inputs(recipe)
-    return digest({key: inputs.get(key) for key in ("prompts", "settings")})
-
-
-def changes(found: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def changes(found: Inputs, now: Inputs) -> list[str]:
     """What two descriptions of inputs do not have in common, by path: `settings.split.seed`."""
 
     def differing(found: Any, now: Any, path: str) -> Iterator[str]:
@@ -112,10 +215,10 @@ def changes(found: dict[str, Any], now: dict[str, Any]) -> list[str]:
         elif found != now:
             yield path
 
-    return list(differing(json.loads(json.dumps(found)), json.loads(json.dumps(now)), ""))
+    return list(differing(msgspec.to_builtins(found), msgspec.to_builtins(now), ""))
 
 
-def refuse_changes(folder: Path, found: dict[str, Any], now: dict[str, Any], again: str) -> None:
+def refuse_changes(folder: Path, found: Inputs, now: Inputs, again: str) -> None:
     """Refuse a dataset that would not be made from these inputs as it was.
 
     Raises:
@@ -126,72 +229,3 @@ def refuse_changes(folder: Path, found: dict[str, Any], now: dict[str, Any], aga
         more = f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
         named = ", ".join(differing[:_NAMED]) + more
         raise CheckFailed(f"{folder} was emitted with something else for {named}: {again}")
-
-
-def write(folder: Path, content: dict[str, Any]) -> Path:
-    path = folder / NAME
-    text = json.dumps(content, indent=2, ensure_ascii=False, sort_keys=False)
-    path.write_text(text + "\n", encoding="utf-8")
-    return path
-
-
-def read(folder: Path) -> dict[str, Any] | None:
-    """The manifest in `folder`; None where there is none or it cannot be read as one."""
-    try:
-        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def intact(folder: Path, manifest: dict[str, Any] | None) -> bool:
-    """Whether the files beside a manifest are those it names."""
-    try:
-        files = manifest["outputs"]
-        return bool(files) and outputs(folder, sorted(files)) == {
-            name: files[name] for name in sorted(files)
-        }
-    except (OSError, KeyError, TypeError):
-        return False
-
-
-def complete(manifest: dict[str, Any] | None) -> bool:
-    """Whether it is the manifest of a dataset, with all that is read from one."""
-    if not manifest or not isinstance(manifest.get("counts"), dict):
-        return False
-    inputs = manifest.get("inputs")
-    if not isinstance(inputs, dict) or not isinstance(inputs.get("sources"), dict):
-        return False
-    if not isinstance(manifest.get("synthetic"), bool):
-        return False
-    files = manifest.get("outputs")
-    if not isinstance(files, dict) or not files:
-        return False
-    return all(isinstance(file, dict) and "sha256" in file for file in files.values())
-
-
-def check(folder: Path, recipe: Recipe | None = None) -> dict[str, Any]:
-    """The manifest of the dataset in `folder`, its files verified.
-
-    With a recipe, it is what that recipe, its prompts, the SQL and the code make of the sources
-    that the manifest names.
-
-    Raises:
-        ImmuneError: there is no manifest, or another version of us wrote it.
-        CheckFailed: a file is missing or is not the one the manifest names, or the inputs differ.
-    """
-    manifest = read(folder)
-    if manifest and manifest.get("schema_version") not in (None, SCHEMA_VERSION):
-        raise ImmuneError(f"{folder} was emitted by another version of immune: emit it again")
-    if not complete(manifest):
-        raise ImmuneError(f"{folder} holds no complete dataset (no {NAME}): emit it first")
-    for name, expected in manifest["outputs"].items():
-        path = folder / name
-        if not path.is_file():
-            raise CheckFailed(f"{path} is missing although the manifest names it: emit again")
-        if sha256(path) != expected["sha256"]:
-            raise CheckFailed(f"{path} is not the file that the manifest names: emit again")
-    if recipe is not None:
-        inputs = manifest["inputs"]
-        refuse_changes(folder, inputs, dataset_inputs(inputs, recipe), "emit again")
-    return manifest

@@ -15,10 +15,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+import msgspec
+
 from immune_data import recipes
 from immune_data.common import cli
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.contract import manifest
+from immune_data.emit import inputs
 from immune_data.emit.build import FILES, Emitted, emit
 
 __all__ = ["FILES", "Emitted", "emit", "main"]
@@ -60,7 +62,7 @@ def _command(arguments: argparse.Namespace) -> None:
         if arguments.force or arguments.replace:
             raise ImmuneError("--check changes nothing: leave --force and --replace out")
         folder = arguments.out / "sft" / recipe.name
-        found = manifest.check(folder, recipe)
+        found = inputs.check(folder, recipe)
         emitted = Emitted(folder, found, current=True)
     else:
         if arguments.threads:
@@ -81,8 +83,8 @@ def _command(arguments: argparse.Namespace) -> None:
         content = {
             "folder": str(emitted.folder),
             "current": emitted.current,
-            "synthetic": emitted.manifest["synthetic"],
-            **emitted.manifest["counts"],
+            "synthetic": emitted.manifest.synthetic,
+            **msgspec.to_builtins(emitted.manifest.counts),
         }
         print(json.dumps(content, indent=2))
     elif arguments.check:

@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from immune_data.common import duck, files, processes
+from immune_data.common.digests import digest
 from immune_data.common.errors import ImmuneError
-from immune_data.contract import manifest, prompting
+from immune_data.contract import manifest, prompting, recipe_identity
+from immune_data.contract.manifest import Counts, Manifest, Tables, TablesInputs
+from immune_data.emit import inputs
 from immune_data.read.sources import input_files
 from immune_data.recipes import Recipe
 from immune_data.select import database
@@ -41,7 +46,7 @@ class Emitted:
     """An emitted dataset: its folder, its manifest, and whether it was there already."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     current: bool
 
 
@@ -73,7 +78,7 @@ def emit(
         held = build.held()
         tables_inputs = build.current_tables()
         if tables_inputs is not None:
-            current = build.current_dataset(tables_inputs, held)
+            current = build.current_dataset(held, tables_inputs)
             if current is not None:
                 return Emitted(build.dataset, current, current=True)
         build.refuse_namesake(held)
@@ -113,29 +118,24 @@ class _Build:
         """What a client committed and has not put into the database yet."""
         return self.out / f"{DATABASE}.wal"
 
-    def current_tables(self) -> dict[str, Any] | None:
+    def current_tables(self) -> TablesInputs | None:
         """What the tables were made from, if that is what they would be made from now."""
-        found = manifest.read(self.tables)
+        found = manifest.read(self.tables, Tables)
         if self.force or found is None:
             return None
-        inputs = manifest.table_inputs(
-            manifest.source_hashes(self.source, self.recipe), self.recipe
-        )
-        current = found.get("inputs") == inputs and manifest.intact(self.tables, found)
-        return inputs if current else None
+        now = inputs.of_tables(inputs.sources(self.source, self.recipe), self.recipe)
+        return now if found.inputs == now and manifest.intact(self.tables, found) else None
 
-    def current_dataset(
-        self, tables_inputs: dict[str, Any], held: Held | None
-    ) -> dict[str, Any] | None:
+    def current_dataset(self, held: Held | None, tables_inputs: TablesInputs) -> Manifest | None:
         """The dataset's manifest, if files and database are what a run would make now."""
-        found = manifest.read(self.dataset)
-        inputs = manifest.dataset_inputs(tables_inputs, self.recipe)
-        if not manifest.complete(found) or found["inputs"] != inputs:
+        found = manifest.read(self.dataset, Manifest)
+        now = inputs.of_dataset(tables_inputs.sources, self.recipe)
+        if found is None or found.inputs != now:
             return None
         in_database = held.recipes.get(self.recipe.name) if held else None
-        if in_database is None or in_database.inputs_sha256 != manifest.digest(inputs):
+        if in_database is None or in_database.inputs_sha256 != now.sha256:
             return None
-        same = held is not None and held.synthetic == found.get("synthetic")
+        same = held is not None and held.synthetic == found.synthetic
         return found if same and manifest.intact(self.dataset, found) else None
 
     def held(self) -> Held | None:
@@ -167,12 +167,12 @@ class _Build:
         """
         if self.replace or self.recipe.file is None:
             return
-        now = manifest.recipe_sha256(self.recipe)
+        now = recipe_identity.recipe_sha256(self.recipe)
         before = held.recipes.get(self.recipe.name) if held else None
         made_by = {before.recipe_sha256} if before else set()
-        inputs = (manifest.read(self.dataset) or {}).get("inputs")
-        if isinstance(inputs, dict):
-            made_by.add(manifest.recipe_sha256(inputs))
+        found = manifest.read(self.dataset, Manifest)
+        if found is not None:
+            made_by.add(found.inputs.recipe_sha256)
         file = before.file if before else None
         if made_by - {now} and file != self.recipe_file:
             other = f", {os.path.normpath(self.out.resolve() / file)}" if file else ""
@@ -182,12 +182,12 @@ class _Build:
                 "up with --replace"
             )
 
-    def refuse_other_sources(self, held: Held | None, tables_inputs: dict[str, Any] | None) -> None:
+    def refuse_other_sources(self, held: Held | None, tables_inputs: TablesInputs | None) -> None:
         """Refuse early what `make` would refuse once the tables are made."""
         if held and not self.replace and self._dropped(held, same_tables=False):
             if tables_inputs is None:
-                hashes = manifest.source_hashes(self.source, self.recipe)
-                tables_inputs = manifest.table_inputs(hashes, self.recipe)
+                sources = inputs.sources(self.source, self.recipe)
+                tables_inputs = inputs.of_tables(sources, self.recipe)
             read_from = _read_from(tables_inputs)
             same = held.made_from is not None and held.made_from[1] == read_from
             self._refuse_loss(held, self._dropped(held, same_tables=same))
@@ -213,9 +213,7 @@ class _Build:
             "--out, or drop them with --replace"
         )
 
-    def make(
-        self, hidden: Path, tables_inputs: dict[str, Any] | None, held: Held | None
-    ) -> dict[str, Any]:
+    def make(self, hidden: Path, tables_inputs: TablesInputs | None, held: Held | None) -> Manifest:
         """Make everything in `hidden`; the dataset's manifest comes back.
 
         `tables_inputs` is what current tables were made from; without it the sources are read.
@@ -246,8 +244,8 @@ class _Build:
             ) from None
 
     def _make(
-        self, hidden: Path, tables_inputs: dict[str, Any] | None, held: Held | None
-    ) -> dict[str, Any]:
+        self, hidden: Path, tables_inputs: TablesInputs | None, held: Held | None
+    ) -> Manifest:
         from immune_data.emit import records
         from immune_data.select import cleaning, pipeline
 
@@ -260,7 +258,9 @@ class _Build:
             processes.release()
         # New ones: those that have read the sources hold on to twice the memory.
         with processes.workers(self._processes()) as pool:
-            tables_sha256 = manifest.digest((manifest.read(tables) or {})["outputs"])
+            made = manifest.read(tables, Tables)
+            assert made is not None, "the tables' manifest is written with them"
+            tables_sha256 = digest(msgspec.to_builtins(made.outputs))
             made_from = tables_sha256, _read_from(tables_inputs)
             same = bool(held and held.made_from and held.made_from[0] == tables_sha256)
             dropped = self._dropped(held, same_tables=same)
@@ -286,39 +286,39 @@ class _Build:
                     self.report("rendering records")
                     records.write(at, hidden, renderer, pool)
 
-                inputs = manifest.dataset_inputs(tables_inputs, self.recipe)
+                now = inputs.of_dataset(tables_inputs.sources, self.recipe)
                 pipeline.run(
                     connection,
                     self.recipe,
                     database.Emitted(
-                        inputs_sha256=manifest.digest(inputs),
-                        recipe_sha256=manifest.recipe_sha256(inputs),
+                        inputs_sha256=now.sha256,
+                        recipe_sha256=now.recipe_sha256,
                         file=self.recipe_file,
                     ),
                     {"candidates": clean_answers, "warnings": write_records},
                     self.report,
                 )
-                content = {
-                    "schema_version": manifest.SCHEMA_VERSION,
-                    "recipe": self.recipe.name,
-                    "synthetic": _synthetic(connection),
-                    "asking_sha256": renderer.asking.sha256,
-                    "inputs": inputs,
-                    "counts": _counts(connection),
-                    "outputs": manifest.outputs(hidden, FILES),
-                }
+                content = Manifest(
+                    schema_version=manifest.SCHEMA_VERSION,
+                    recipe=self.recipe.name,
+                    synthetic=_synthetic(connection),
+                    asking_sha256=renderer.asking.sha256,
+                    inputs=now,
+                    counts=_counts(connection),
+                    outputs=manifest.outputs(hidden, FILES),
+                )
         manifest.write(hidden, content)
         return content
 
-    def _make_tables(self, folder: Path, pool: Any) -> dict[str, Any]:
+    def _make_tables(self, folder: Path, pool: Any) -> TablesInputs:
         from immune_data.read.normalise import normalise
 
         folder.mkdir()
         hashes = normalise(self.source, self.recipe, folder, pool, self.report)
-        inputs = manifest.table_inputs(hashes, self.recipe)
+        now = inputs.of_tables(hashes, self.recipe)
         names = sorted(path.name for path in folder.glob("*.parquet"))
-        manifest.write(folder, {"inputs": inputs, "outputs": manifest.outputs(folder, names)})
-        return inputs
+        manifest.write(folder, Tables(now, manifest.outputs(folder, names)))
+        return now
 
     def _processes(self) -> int:
         size = sum(
@@ -366,9 +366,9 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _read_from(tables_inputs: dict[str, Any]) -> str:
+def _read_from(tables_inputs: TablesInputs) -> str:
     """One value for the sources of tables and for how they are declared."""
-    return manifest.digest([tables_inputs["sources"], tables_inputs["settings"]])
+    return digest([tables_inputs.sources, tables_inputs.settings])
 
 
 def _synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -376,7 +376,7 @@ def _synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
     return connection.execute("select bool_or(synthetic) from source_files").fetchall()[0][0]
 
 
-def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+def _counts(connection: duckdb.DuckDBPyConnection) -> Counts:
     """What the manifest and the closing table say, all asked of the database."""
 
     def rows(query: str) -> list[dict[str, Any]]:
@@ -390,7 +390,7 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             f"from conversations group by all order by split, {column}"
         )
 
-    return {
+    counts = {
         "funnel": rows("select * from funnel"),
         "sides": rows("select * from sides"),
         "tasks": share("task"),
@@ -405,3 +405,4 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             "from warnings group by all order by warning, split"
         ),
     }
+    return msgspec.convert(counts, Counts)

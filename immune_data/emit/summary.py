@@ -7,6 +7,7 @@ from typing import Any
 
 from immune_data.common import table
 from immune_data.common.text import one_line
+from immune_data.contract.manifest import Manifest, OfTask, Warnings
 
 _WARNINGS = {
     "eval incident in train": "an evaluation on them is worth nothing",
@@ -16,63 +17,63 @@ _WARNINGS = {
 }
 
 
-def show(folder: Path, content: dict[str, Any], *, current: bool) -> None:
+def show(folder: Path, content: Manifest, *, current: bool) -> None:
     """Print what the manifest in `folder` counts."""
-    counts = content["counts"]
+    counts = content.counts
     table.show(
         "the way of the incidents",
         ["step", "incidents", "records", "lost", "why"],
         [
-            [row["step"], row["incidents"], row["records"], row["lost"] or None, row["why"]]
-            for row in counts["funnel"]
+            [row.step, row.incidents, row.records, row.lost or None, row.why]
+            for row in counts.funnel
         ],
     )
-    table.show("records", ["split", "task", "records", "tokens"], _tasks(counts["tasks"]))
-    if content["synthetic"]:
+    table.show("records", ["split", "task", "records", "tokens"], _tasks(counts.tasks))
+    if content.synthetic:
         print("synthetic: made of source files that a program made up; nobody's data")
-    context = content["inputs"]["settings"]["records"]["max_sequence_tokens"]
-    for row in counts["rejects"]:
-        what = "rows" if row["scope"] == "row" else "entries"
-        print(f"rejected: {row['rejects']} {what} of {row['file']}: {row['reason']}")
-    for side in counts["sides"]:
-        if side["split"] == "eval" and side["uneven"]:
+    context = content.inputs.settings["records"]["max_sequence_tokens"]
+    for row in counts.rejects:
+        what = "rows" if row.scope == "row" else "entries"
+        print(f"rejected: {row.rejects} {what} of {row.file}: {row.reason}")
+    for side in counts.sides:
+        if side.split == "eval" and side.uneven:
             print(
-                f"warning: eval is {100 * side['share']:.3g}% of the passing incidents, where the "
-                f"recipe asks for {100 * side['share_asked']:.3g}%"
+                f"warning: eval is {100 * side.share:.3g}% of the passing incidents, where the "
+                f"recipe asks for {100 * side.share_asked:.3g}%"
             )
-    for row in counts["warnings"]:
+    for row in counts.warnings:
         print(_warning(row, context))
-    if counts["warnings"]:
-        print(f'every one of them: `from "{content["recipe"]}".warnings` in the database')
+    if counts.warnings:
+        print(f'every one of them: `from "{content.recipe}".warnings` in the database')
     print(f"{folder} is current: nothing to do" if current else f"wrote {folder}")
 
 
-def lacks(content: dict[str, Any]) -> str | None:
+def lacks(content: Manifest) -> str | None:
     """Which side of a dataset has no record, and why; None if both have some."""
-    lacking = [side for side in content["counts"]["sides"] if not side["records"]]
+    lacking = [side for side in content.counts.sides if not side.records]
     if not lacking:
         return None
-    what = "no record" if len(lacking) == 2 else f"no {lacking[0]['split']} record"
-    return f"{content['recipe']} has {what}: {one_line(lacking[0]['reason'], 400)}"
+    what = "no record" if len(lacking) == 2 else f"no {lacking[0].split} record"
+    return f"{content.recipe} has {what}: {one_line(lacking[0].reason, 400)}"
 
 
-def _warning(row: dict[str, Any], context: int) -> str:
-    records = _number(row["records"], f"{row['split']} record")
-    if row["warning"] == "eval incident in train":
-        records += f" of {_number(row['incidents'], 'eval incident')}"
-    return f"warning: {records}: {_WARNINGS[row['warning']].format(context=context)}"
+def _warning(row: Warnings, context: int) -> str:
+    records = _number(row.records, f"{row.split} record")
+    if row.warning == "eval incident in train":
+        records += f" of {_number(row.incidents, 'eval incident')}"
+    return f"warning: {records}: {_WARNINGS[row.warning].format(context=context)}"
 
 
 def _number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _tasks(rows: list[dict[str, Any]]) -> list[list[Any]]:
+def _tasks(rows: list[OfTask]) -> list[list[Any]]:
     shown = []
     for split in ("train", "eval"):
-        of_split = {row["task"]: row for row in rows if row["split"] == split}
+        of_split = {row.task: row for row in rows if row.split == split}
         ordered = [of_split[task] for task in ("summary", "cause", "risk") if task in of_split]
-        shown += [[split, row["task"], row["records"], row["tokens"]] for row in ordered]
-        total = [sum(row[key] for row in ordered) for key in ("records", "tokens")]
+        shown += [[split, row.task, row.records, row.tokens] for row in ordered]
+        total = [sum(getattr(row, key) for row in ordered) for key in ("records", "tokens")]
         shown.append([split, "all", *total])
     return shown

@@ -191,12 +191,12 @@ def _contents(folder: Path, datasets: Sequence[Dataset]) -> str:
             of = f" (of `{datasets[0].name}`)" if config in RELATION_CONFIGS else ""
             tables.append([f"`{config}`", rows, f"{_TABLES[config]}{of}"])
     records = [
-        [f"`{dataset.name}`", split, row["task"], row["records"], row["tokens"]]
+        [f"`{dataset.name}`", split, row.task, row.records, row.tokens]
         for dataset in datasets
         for split, ours in SPLITS.items()
         for row in sorted(
-            (row for row in dataset.manifest["counts"]["tasks"] if row["split"] == ours),
-            key=lambda row: TASKS.index(row["task"]),
+            (row for row in dataset.manifest.counts.tasks if row.split == ours),
+            key=lambda row: TASKS.index(row.task),
         )
     ]
     return "\n\n".join(
@@ -233,9 +233,8 @@ def _making(
             _table(
                 ["step", "incidents", "records", "lost", "why"],
                 [
-                    [row[key] for key in ("step", "incidents", "records")]
-                    + [row["lost"] or None, row["why"]]
-                    for row in dataset.manifest["counts"]["funnel"]
+                    [row.step, row.incidents, row.records, row.lost or None, row.why]
+                    for row in dataset.manifest.counts.funnel
                 ],
             )
         )
@@ -433,7 +432,7 @@ def _rebuilding(datasets: Sequence[Dataset]) -> str:
     sources = {
         (name, sha256)
         for dataset in datasets
-        for name, sha256 in dataset.manifest["inputs"]["sources"].items()
+        for name, sha256 in dataset.manifest.inputs.sources.items()
     }
     commands = "\n".join(
         f"$ python -m immune_data.emit --source data/source --out data --recipe {dataset.name}"
@@ -470,12 +469,12 @@ def _citing(terms: Terms) -> str:
 
 
 def _synthetic(datasets: Sequence[Dataset]) -> bool:
-    return any(dataset.manifest["synthetic"] for dataset in datasets)
+    return any(dataset.manifest.synthetic for dataset in datasets)
 
 
 def _rows(dataset: Dataset, split: str) -> int:
-    tasks = dataset.manifest["counts"]["tasks"]
-    return sum(row["records"] for row in tasks if row["split"] == split)
+    tasks = dataset.manifest.counts.tasks
+    return sum(row.records for row in tasks if row.split == split)
 
 
 def _judge_runs(folder: Path) -> Path:

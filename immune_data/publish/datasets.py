@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from immune_data.common import publishing
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract import manifest
+from immune_data.contract.manifest import Manifest, Tables
+from immune_data.emit import inputs
 from immune_data.recipes import Recipe
 from immune_data.select.database import reading
 
@@ -34,7 +36,7 @@ class Dataset:
     name: str
     argument: str  # what names its recipe on a command line
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     facts: Facts
 
     @property
@@ -43,7 +45,7 @@ class Dataset:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return self.manifest["inputs"]["settings"]
+        return self.manifest.inputs.settings
 
     @property
     def errors(self) -> list[Result]:
@@ -87,7 +89,7 @@ def audited(
                 "folder of every publication is named: rename its file and emit it again"
             )
         content = _verified(out, recipe)
-        publishing.refuse_unsaid(recipe.name, content["synthetic"], said=synthetic)
+        publishing.refuse_unsaid(recipe.name, content.synthetic, said=synthetic)
         facts = gather(out, recipe, report)
         folder = out / "sft" / recipe.name
         datasets.append(Dataset(recipe.name, recipe.argument, folder, content, facts))
@@ -104,25 +106,25 @@ def audited(
     return datasets
 
 
-def _verified(out: Path, recipe: Recipe) -> dict[str, Any]:
+def _verified(out: Path, recipe: Recipe) -> Manifest:
     """The manifest of a dataset whose files, tables, relations and SQL are those it names."""
     folder = out / "sft" / recipe.name
     content = manifest.check(folder)
-    tables = manifest.read(out / "tables")
-    if not manifest.intact(out / "tables", tables):
+    tables = manifest.read(out / "tables", Tables)
+    if tables is None or not manifest.intact(out / "tables", tables):
         raise CheckFailed(
             f"{out / 'tables'} does not hold the files its {manifest.NAME} names: emit again"
         )
     again = f"emit it again with `python -m immune_data.emit --recipe {recipe.argument}`"
-    now = manifest.dataset_inputs(tables["inputs"], recipe)
-    manifest.refuse_changes(folder, content["inputs"], now, again)
+    now = inputs.of_dataset(tables.inputs.sources, recipe)
+    manifest.refuse_changes(folder, content.inputs, now, again)
     with reading(out, recipe.name) as connection:
         [(sha256, synthetic)] = connection.execute(
             "select inputs_sha256, (select bool_or(synthetic) from source_files) from recipe"
         ).fetchall()
-    if sha256 != manifest.digest(content["inputs"]) or synthetic != content["synthetic"]:
+    if sha256 != content.inputs.sha256 or synthetic != content.synthetic:
         raise CheckFailed(f"the relations of {recipe.name} are not those of its files: {again}")
     for split in SPLITS.values():
-        if not any(row["split"] == split for row in content["counts"]["tasks"]):
+        if not any(row.split == split for row in content.counts.tasks):
             raise ImmuneError(f"{recipe.name} has no {split} records: there is nothing to publish")
     return content

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data.common import digests, duck, jsonfile, publishing
+from immune_data.common import duck, jsonfile, publishing
 from immune_data.contract import manifest, record
 from immune_data.publish import card
 from immune_data.publish.datasets import SPLITS, Dataset, Terms
@@ -80,13 +80,13 @@ def _fill(
         folder,
         terms.repo_id,
         terms.license,
-        synthetic=any(dataset.manifest["synthetic"] for dataset in datasets),
+        synthetic=any(dataset.manifest.synthetic for dataset in datasets),
         accepted=list(terms.accepted),
         recipes=[
             {
                 "recipe": dataset.name,
-                "schema_version": dataset.manifest["schema_version"],
-                "inputs_sha256": digests.digest(dataset.manifest["inputs"]),
+                "schema_version": dataset.manifest.schema_version,
+                "inputs_sha256": dataset.manifest.inputs.sha256,
             }
             for dataset in datasets
         ],

@@ -171,6 +171,13 @@ class Recipe(_Section):
         return Path(self.prompts)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe as plain values, without the places that it and its prompts were read from."""
+        values = msgspec.json.decode(msgspec.json.encode(self))
+        del values["prompts"], values["file"]
+        return values
+
+    @property
     def argument(self) -> str:
         """What names this recipe on a command line."""
         return self.name if self.file is None else shlex.quote(self.file)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from immune_data.audit.checks import Result
+    from immune_data.contract.manifest import Manifest
     from immune_data.recipes import Recipe
     from immune_data.report.figures import Drawn
 
@@ -47,7 +48,7 @@ class Offence:
 class Facts:
     """All that a page shows."""
 
-    manifest: Row
+    manifest: Manifest
     models: list[str]
     limits: dict[str, float]
     funnel: list[Row]
@@ -113,7 +114,7 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
         [made_from] = connection.execute(
             "select inputs_sha256, (select bool_or(synthetic) from source_files) from recipe"
         ).fetchall()
-        if made_from != (manifest.digest(content["inputs"]), content["synthetic"]):
+        if made_from != (content.inputs.sha256, content.synthetic):
             raise ImmuneError(
                 f"the database and {out / 'sft' / recipe.name} are of different runs: "
                 f"emit {recipe.name} again"
@@ -135,7 +136,7 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
             audit.append(_offence(connection, result))
         return Facts(
             manifest=content,
-            models=list(content["inputs"]["settings"]["models"]),
+            models=list(content.inputs.settings["models"]),
             limits=gates,
             funnel=_asked(connection, "from funnel"),
             overview=overview,
@@ -163,7 +164,7 @@ def drawn(facts: Facts) -> list[Drawn]:
     """The figures of a page."""
     from immune_data.report import figures
 
-    settings = facts.manifest["inputs"]["settings"]
+    settings = facts.manifest.inputs.settings
     limit = settings["dag"]["limit"] if settings["dag"]["unit"] == "tokens" else None
     context = facts.overview["context"]
     first, last = facts.funnel[0], facts.overview

@@ -38,7 +38,7 @@ _SECTIONS = {
 def render(facts: Facts, drawn: Sequence[figures.Drawn]) -> str:
     """The page."""
     by_name = {figure.name: figure for figure in drawn}
-    name = facts.manifest["recipe"]
+    name = facts.manifest.recipe
     style = files("immune_data.report").joinpath("page.css").read_text(encoding="utf-8")
     style += f"@media (prefers-color-scheme: dark){{{figures.DARK}}}\n"
     head = element(
@@ -105,15 +105,15 @@ def _count(number: int, what: str) -> str:
 
 
 def _header(facts: Facts) -> Markup:
-    inputs = facts.manifest["inputs"]
+    inputs = facts.manifest.inputs
     links = (
         element("li", element("a", title, href=f"#{name}")) for name, title in _SECTIONS.items()
     )
     return element(
         "header",
-        element("p", f"immune {inputs['version']} · dataset report", class_="kicker"),
-        element("h1", facts.manifest["recipe"]),
-        element("p", _sentence(inputs["settings"]["description"]), class_="lead"),
+        element("p", f"immune {inputs.version} · dataset report", class_="kicker"),
+        element("h1", facts.manifest.recipe),
+        element("p", _sentence(inputs.settings["description"]), class_="lead"),
         *_made_up(facts),
         element("nav", element("ul", *links), aria_label="Sections"),
     )
@@ -121,7 +121,7 @@ def _header(facts: Facts) -> Markup:
 
 def _made_up(facts: Facts) -> Iterator[Markup]:
     """What a page of synthetic data says on top."""
-    if facts.manifest["synthetic"]:
+    if facts.manifest.synthetic:
         yield element(
             "p",
             element("span", "synthetic", class_="tag failed"),
@@ -247,7 +247,7 @@ def _scores(facts: Facts, drawn: dict[str, figures.Drawn]) -> Markup:
         element(
             "p",
             "What the judges gave each model's answers. ",
-            looked_at[facts.manifest["inputs"]["settings"]["gates"]["look_at"]],
+            looked_at[facts.manifest.inputs.settings["gates"]["look_at"]],
         ),
         _legend(("kept", "at the gate or above"), ("lost", "below it")),
         _figure(drawn["scores"]),
@@ -438,11 +438,11 @@ def _shortened(line: str) -> str:
 
 def _provenance(facts: Facts) -> Markup:
     content = facts.manifest
-    inputs = content["inputs"]
+    inputs = content.inputs
     versions = [
-        ["immune", inputs["version"]],
-        ["manifest schema", str(inputs["schema_version"])],
-        ["vocabulary, sha256", _hash(inputs["vocabulary_sha256"])],
+        ["immune", inputs.version],
+        ["manifest schema", str(inputs.schema_version)],
+        ["vocabulary, sha256", _hash(inputs.vocabulary_sha256)],
     ]
     return _section(
         "provenance",
@@ -456,24 +456,21 @@ def _provenance(facts: Facts) -> Markup:
         table(
             "Source files",
             ("file", "sha256"),
-            [[name, _hash(sha256)] for name, sha256 in inputs["sources"].items()],
+            [[name, _hash(sha256)] for name, sha256 in inputs.sources.items()],
         ),
         table(
             "Emitted files",
             ("file", "bytes", "sha256"),
-            [
-                [name, file["bytes"], _hash(file["sha256"])]
-                for name, file in content["outputs"].items()
-            ],
+            [[name, file.bytes, _hash(file.sha256)] for name, file in content.outputs.items()],
         ),
         table("Versions", ("what", "value"), versions),
-        _folded("Settings", list(_flat(inputs["settings"]))),
+        _folded("Settings", list(_flat(inputs.settings))),
         _folded(
             "SQL and prompts, by sha256",
             [
                 [name, _hash(sha256)]
-                for part in ("sql", "prompts")
-                for name, sha256 in inputs[part].items()
+                for part in (inputs.sql, inputs.prompts)
+                for name, sha256 in part.items()
             ],
         ),
     )

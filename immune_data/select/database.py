@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from immune_data.common import duck, signals
 from immune_data.common.errors import ImmuneError
+from immune_data.contract.recipe_identity import recipe_sha256
 from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -174,13 +175,11 @@ def _refuse_another(connection: duckdb.DuckDBPyConnection, path: Path, recipe: R
     """Refuse relations that were made by a recipe of the same name and other content."""
     import duckdb
 
-    from immune_data.contract import manifest
-
     try:
         found = connection.execute("select recipe_sha256 from recipe").fetchall()
     except duckdb.Error:
         found = []
-    if found != [(manifest.recipe_sha256(recipe),)]:
+    if found != [(recipe_sha256(recipe),)]:
         raise ImmuneError(
             f"{path} holds under {recipe.name} what another recipe made, or this one before it or "
             "its prompts were edited: emit it again with "

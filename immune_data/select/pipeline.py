@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from immune_data.common import duck
 from immune_data.common.errors import ImmuneError
 from immune_data.recipes import Recipe
@@ -191,17 +189,10 @@ def appending(
         cursor.commit()
 
 
-def settings(recipe: Recipe) -> dict:
-    """The recipe as plain values, without the places that it and its prompts were read from."""
-    values = msgspec.json.decode(msgspec.json.encode(recipe))
-    del values["prompts"], values["file"]
-    return values
-
-
 def _insert_recipe(connection: duckdb.DuckDBPyConnection, recipe: Recipe, emitted: Emitted) -> None:
     import polars as pl
 
-    values = settings(recipe)
+    values = recipe.settings
     for key in ("sources", "models"):
         values[key] = json.dumps(values[key])
     with appending(connection) as append:

@@ -24,8 +24,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
-from immune_data.contract.manifest import sha256
 from immune_train.configs import Config, load
 from immune_train.data.dataset import Dataset
 

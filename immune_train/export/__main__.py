@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from immune_data.common import cli, files, processes, table
+from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
-from immune_data.contract.manifest import sha256
 from immune_train.artifacts import run
 from immune_train.export.quantise import DEFAULT, QUANTS
 

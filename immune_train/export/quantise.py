@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
-from immune_data.contract.manifest import sha256
 
 if TYPE_CHECKING:
     import numpy as np
