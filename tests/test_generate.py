@@ -31,6 +31,7 @@ from immune_train.edge.questions import Asker, Incident, incident_from_dag
 from immune_train.edge.writing import Prompt
 from immune_train.export import roundtrip
 from immune_train.generate import __main__ as generate
+from immune_train.generate import records as asking
 from immune_train.qwen_tokenizer import tokenizer
 from immune_train.score import __main__ as score
 
@@ -454,7 +455,7 @@ def test_a_file_of_records_is_answered_and_gone_on_with(
     arguments = ("--model", gguf, "--eval", asked_file, "--output", output, "--no-grammar")
     arguments = (*arguments, "--max-tokens", 5, "--threads", 1)
 
-    real, done = generate.answer, []
+    real, done = asking.answer, []
 
     def interrupted(*given):
         if len(done) == 3:
@@ -462,7 +463,7 @@ def test_a_file_of_records_is_answered_and_gone_on_with(
         done.append(given)
         return real(*given)
 
-    monkeypatch.setattr(generate, "answer", interrupted)
+    monkeypatch.setattr(asking, "answer", interrupted)
     assert generate.main([str(argument) for argument in arguments]) == 130
     assert not output.exists()
     unfinished = tmp_path / ".answers.jsonl.unfinished"
@@ -609,6 +610,7 @@ def test_help_and_prompts_need_no_heavy_module() -> None:
     code = (
         "import sys\nfrom immune_train.generate import __main__ as generate\n"
         "from immune_train.edge import engine, grammar, questions, sampling, writing\n"
+        "from immune_train.generate import answers, asker, incident, records, request\n"
         "questions.Asker('unified-edge'); generate.parser().format_help()\n"
         "heavy = {'torch', 'transformers', 'polars', 'duckdb', 'llama_cpp', 'pyarrow'}\n"
         "heavy |= {'dataframely', 'matplotlib'}\n"

@@ -22,6 +22,7 @@ from immune_train.artifacts import provenance
 from immune_train.edge.questions import Asker
 from immune_train.export import __main__ as export
 from immune_train.generate import __main__ as generate
+from immune_train.generate.asker import of_gguf
 from immune_train.random_model import __main__ as random_model
 
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
@@ -82,7 +83,7 @@ def own_recipe(folder: Path, text: str, name: str = "ours") -> Path:
 def test_a_quantised_file_and_its_record_name_the_dataset(
     gguf: Path, manifest: dict[str, Any]
 ) -> None:
-    found = provenance.of_gguf(gguf)
+    found = of_gguf(gguf)
     assert found is not None
     assert found.recipe == EDGE
     assert found.asking_sha256 == manifest["asking_sha256"] == Asker(EDGE).asking_sha256
@@ -153,8 +154,8 @@ def test_a_model_of_a_recipe_of_ones_own_wants_its_file(
 )
 def test_a_dataset_that_does_not_say_leaves_no_key(dataset: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps(dataset))
-    assert provenance.of_run(tmp_path) is None
-    assert provenance.of_run(tmp_path / "none") is None
+    assert provenance.of_manifest(tmp_path / "dataset.json") is None
+    assert provenance.of_manifest(tmp_path / "none" / "dataset.json") is None
 
 
 def test_a_model_without_a_run_says_nothing_and_is_asked_as_told(
@@ -162,7 +163,7 @@ def test_a_model_without_a_run_says_nothing_and_is_asked_as_told(
 ) -> None:
     alone = Path(shutil.copytree(made / "edge" / "merged_16bit", tmp_path / "alone"))
     model = exported(alone, tmp_path / "gguf")
-    assert provenance.of_gguf(model) is None
+    assert of_gguf(model) is None
     assert json.loads((model.parent / "export.json").read_text())["trained_on"] is None
     assert ask(capsys, model)[0]["recipe"] == "unified-clean"
     assert ask(capsys, model, "--recipe", "unified-v2")[0]["recipe"] == "unified-v2"

@@ -87,7 +87,7 @@ def export(
         wanted.context or _trained_context(trained) or CONTEXT,
         modelfile.default_system(model.template),
     )
-    dataset = provenance.of_run(trained) if trained is not None else None
+    dataset = provenance.of_manifest(trained / run.DATASET) if trained is not None else None
     importance = None
     if wanted.imatrix is not None:
         importance = quantise.read_importance(wanted.imatrix, model.tensors)

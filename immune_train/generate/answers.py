@@ -1,0 +1,126 @@
+"""Have questions answered: questions in, answers out, as rows and as lines that tell of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from immune_data.contract import answer_fields
+from immune_train.edge.ending import Ending
+from immune_train.edge.writing import Answer, Prompt
+
+if TYPE_CHECKING:
+    from immune_train.edge.engine import LocalModel
+    from immune_train.edge.questions import Question
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides an answer beside the model and the prompt."""
+
+    grammars: tuple[str, ...]
+    max_tokens: int | None
+    temperature: float
+    seed: int
+
+    def limit(self, question: Question) -> int:
+        return self.max_tokens or question.room
+
+    def grammar(self, question: Question) -> str | None:
+        """The task whose grammar the answer follows, if it does."""
+        return question.task if question.task in self.grammars else None
+
+    def refuse_too_few(self, questions: Iterable[Question]) -> None:
+        """Before anything is answered: each task's grammar must have room to end.
+
+        Raises:
+            ImmuneError: answers to some task are allowed too few tokens.
+        """
+        limits: dict[str, int] = {}
+        for question in questions:
+            if task := self.grammar(question):
+                limits[task] = min(self.limit(question), limits.get(task, self.limit(question)))
+        for task, limit in limits.items():
+            Ending(task, limit)
+
+
+def answer(model: LocalModel, question: Question, settings: Settings, say=None) -> Answer:
+    """The model's answer to one question."""
+    return model.answer(
+        question.ids,
+        settings.limit(question),
+        grammar=settings.grammar(question),
+        temperature=settings.temperature,
+        seed=settings.seed,
+        say=say,
+    )
+
+
+def answers(
+    model: LocalModel, questions: Sequence[Question], settings: Settings, *, beside: bool = True
+) -> list[Answer]:
+    """The model's answers to questions about one incident, side by side where they may be."""
+    prompts = [Prompt(one.ids, settings.limit(one), settings.grammar(one)) for one in questions]
+    return model.answers(
+        prompts, temperature=settings.temperature, seed=settings.seed, beside=beside
+    )
+
+
+def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, Any]:
+    """An answer as it is written: a line of JSON."""
+    return {
+        "incident_id": question.incident_id,
+        "task": question.task,
+        "model": model.path.name,
+        "answer": given.text,
+        "fields": answer_fields.parse(question.task, given.text).fields,
+        "finish": given.finish,
+        "tokens": given.tokens,
+        "max_tokens": given.limit,
+        "dag_tokens": question.dag_tokens,
+        "dag_tokens_shown": question.dag_tokens_shown,
+        "prompt_tokens": given.prompt_tokens,
+        "evaluated_tokens": given.evaluated_tokens,
+        "prefill_seconds": round(given.prefill_seconds, 3),
+        "generation_seconds": round(given.generation_seconds, 3),
+    }
+
+
+def evidence_shown(questions: Sequence[Question]) -> str | None:
+    """A line that says how much of the evidence is shown, if it is not all."""
+    cut = {
+        question.task: question.dag_tokens_shown
+        for question in questions
+        if question.dag_tokens_shown != question.dag_tokens
+    }
+    if not cut:
+        return None
+    shown = ", ".join(f"{task} {tokens:,}" for task, tokens in cut.items())
+    return f"of the evidence's {questions[0].dag_tokens:,} tokens are shown: {shown}"
+
+
+def ended(row: dict[str, Any]) -> str | None:
+    """Why an answer ends, if not by itself."""
+    ends = {"length": "cut off", "wound_up": "wound up"}
+    if row["finish"] not in ends:
+        return None
+    return f"{ends[row['finish']]}: its room of {row['max_tokens']:,} tokens was used up"
+
+
+def took(row: dict[str, Any]) -> str:
+    """A line that says what an answer took."""
+    why = ended(row)
+    return (
+        f"{row['task']}: {row['evaluated_tokens']:,} of {row['prompt_tokens']:,} prompt tokens"
+        f" evaluated in {row['prefill_seconds']:.1f} s, {row['tokens']:,} generated in"
+        f" {row['generation_seconds']:.1f} s"
+        + (f"; {why} (raise --max-tokens or --context)" if why else "")
+    )
+
+
+def say(line: str | None) -> None:
+    """Tell the user, beside the results."""
+    if line:
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,126 @@
+"""Ask about one incident: the incident and tasks in, answers as text or JSON out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from immune_data.common import files, textfile
+from immune_train.edge.engine import LocalModel
+from immune_train.edge.questions import Asker, Incident, incident_from_dag, incident_from_json
+from immune_train.generate.answers import (
+    Settings,
+    answer,
+    answers,
+    as_row,
+    ended,
+    evidence_shown,
+    say,
+    took,
+)
+
+Form = Literal["text", "json", "stream"]
+
+
+def read(given: str | None, dag: Path | None) -> Incident:
+    """The incident that is given, as a file of one or as the object itself; or a DAG's; or stdin's.
+
+    Raises:
+        ImmuneError: there is none.
+    """
+    if dag is not None:
+        return incident_from_dag(textfile.read(dag), str(dag))
+    if given is None:
+        text = textfile.decoded(sys.stdin.buffer.read(), "standard input")
+        of_text = incident_from_json if text.lstrip().startswith("{") else incident_from_dag
+        return of_text(text, "standard input")
+    given = given.removeprefix("\ufeff")
+    if not given.strip() or given.lstrip().startswith(("{", "[")):
+        return incident_from_json(given, "--incident")
+    return incident_from_json(textfile.read(Path(given)), given)
+
+
+def ask(
+    incident: Incident,
+    tasks: Sequence[str],
+    model: Path,
+    asker: Asker,
+    settings: Settings,
+    *,
+    threads: int | None,
+    beside: bool,
+    form: Form,
+    output: Path | None,
+) -> None:
+    """Have the model answer tasks about an incident, and print or write what it says.
+
+    Raises:
+        ImmuneError: it cannot be asked so.
+    """
+    questions = asker.questions(incident, tasks)
+    settings.refuse_too_few(questions)
+    say(evidence_shown(questions))
+    loaded = LocalModel(model, asker.context, threads=threads)
+    rows = []
+    if form == "stream":
+        for i, question in enumerate(questions):
+            print(_heading(question.task, i, len(questions)), end="")
+            rows.append(as_row(loaded, question, answer(loaded, question, settings, _stream)))
+            print(_marked("", rows[-1]), flush=True)
+            say(took(rows[-1]))
+    else:
+        given = answers(loaded, questions, settings, beside=beside)
+        rows = [as_row(loaded, *one) for one in zip(questions, given, strict=True)]
+        for row in rows:
+            say(took(row))
+    if len(rows) > 1:
+        evaluated = sum(row["evaluated_tokens"] for row in rows)
+        apart = sum(row["prompt_tokens"] for row in rows)
+        say(
+            f"all: {evaluated:,} prompt tokens evaluated; asked one by one they are {apart:,}"
+            f" ({apart / evaluated:.2f} times as many)"
+        )
+    if form == "stream":
+        return
+    if form == "json":
+        content = {
+            "incident_id": incident.incident_id,
+            "model": model.name,
+            "recipe": asker.recipe,
+            "answers": {
+                row["task"]: {
+                    key: value
+                    for key, value in row.items()
+                    if key not in ("incident_id", "task", "model")
+                }
+                for row in rows
+            },
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    else:
+        text = "".join(
+            f"{_heading(row['task'], i, len(rows))}{_marked(row['answer'], row)}\n"
+            for i, row in enumerate(rows)
+        )
+    if output is None:
+        print(text, end="", flush=True)
+    else:
+        with files.replacing(output) as beside:
+            beside.write_text(text, encoding="utf-8")
+        print(f"wrote {output}")
+
+
+def _heading(task: str, number: int, of: int) -> str:
+    return "" if of == 1 else f"{chr(10) if number else ''}--- {task} ---\n"
+
+
+def _stream(piece: str) -> None:
+    print(piece, end="", flush=True)
+
+
+def _marked(answer: str, row: dict[str, Any]) -> str:
+    why = ended(row)
+    return f"{answer}\n[{why}]" if why else answer

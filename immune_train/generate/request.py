@@ -1,0 +1,84 @@
+"""What to send to a chat server that runs the model: a question in, the request's JSON out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from immune_data.common import files, textfile
+from immune_data.common.errors import ImmuneError
+from immune_data.contract import control_tokens
+from immune_data.contract.chat import with_system
+from immune_train.edge import grammar
+from immune_train.edge.ending import Ending
+from immune_train.edge.questions import Asker, Incident, Question
+from immune_train.edge.sampling import NEVER_WRITTEN
+from immune_train.generate.answers import Settings, evidence_shown, say
+
+
+def show(
+    incident: Incident,
+    task: str,
+    asker: Asker,
+    settings: Settings,
+    *,
+    model: str | None,
+    output: Path | None,
+) -> None:
+    """Print the request for a task's answer about an incident, or write it.
+
+    Raises:
+        ImmuneError: a server would not be asked the same.
+    """
+    (question,) = asker.questions(incident, [task])
+    say(evidence_shown([question]))
+    text = json.dumps(request(question, settings, model), ensure_ascii=False)
+    if output is None:
+        print(text)
+    else:
+        with files.replacing(output) as beside:
+            beside.write_text(f"{text}\n", encoding="utf-8")
+        print(f"wrote {output}")
+
+
+def request(question: Question, settings: Settings, model: str | None) -> dict[str, Any]:
+    """What to send to a chat server so that it answers as `generate` does.
+
+    Everything that decides an answer is said, since servers have defaults of their own. Texts are
+    composed, which Qwen2.5's tokenizer does and llama.cpp does not.
+
+    Raises:
+        ImmuneError: the prompt holds a control token as text, which a server obeys, or there is not
+            room enough for an answer under the grammar.
+    """
+    for message in question.messages:
+        if control_tokens.found(message.content):
+            raise ImmuneError(
+                "the prompt holds a control token as text, which a server would obey: ask without "
+                "--request, or by a recipe that neutralises them"
+            )
+    said = {
+        "messages": [
+            {"role": message.role, "content": textfile.composed(message.content)}
+            for message in with_system(question.messages)
+        ],
+        "max_tokens": settings.limit(question),
+        "temperature": settings.temperature,
+        "seed": settings.seed,
+        # No filter, no penalty: addresses and counts are there to be repeated.
+        "top_k": 0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "repeat_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "mirostat_mode": 0,
+        # An answer is text: of the added tokens only those that end it can be chosen.
+        "logit_bias": {str(token): -100.0 for token in NEVER_WRITTEN},
+        "stream": False,
+    }
+    if task := settings.grammar(question):
+        Ending(task, settings.limit(question))  # or it would be cut off before it is one
+        said["grammar"] = grammar.gbnf(task)
+    return {"model": model, **said} if model else said
