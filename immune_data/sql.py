@@ -24,7 +24,7 @@ from immune_data.common.errors import ImmuneError
 from immune_data.common.table import aligned, print_by, widths
 from immune_data.common.text import one_line
 from immune_data.select.database import NAME
-from immune_data.select.pipeline import sql_folder
+from immune_data.select.steps import sql_folder
 
 if TYPE_CHECKING:
     import duckdb

@@ -16,10 +16,10 @@ from corpus import Corpus
 import immune_data
 from immune_data.emit import __main__ as emit
 from immune_data.emit import inputs
-from immune_data.select import pipeline
+from immune_data.select import steps
 
 PACKAGE = Path(immune_data.__file__).parent
-SQL = pipeline.sql_folder()
+SQL = steps.sql_folder()
 
 RECIPE = 'extends = "unified-clean"\nprompts = "prompts"\n'
 

@@ -20,7 +20,7 @@ from immune_data.common.errors import ImmuneError
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
-from immune_data.select import database, pipeline
+from immune_data.select import database, steps
 from immune_data.why import __main__ as why
 
 REPOSITORY = Path(__file__).parent.parent
@@ -339,7 +339,7 @@ def client(folder: Path, *arguments: str, typed: str = "") -> subprocess.Complet
 def beside(sample_out: Callable[[str], Path], tmp_path: Path) -> Path:
     """A folder as README's readers have it: `data` and `sql`."""
     (tmp_path / "data").symlink_to(sample_out("unified-v2"))
-    (tmp_path / "sql").symlink_to(pipeline.sql_folder())
+    (tmp_path / "sql").symlink_to(steps.sql_folder())
     return tmp_path
 
 
@@ -365,7 +365,7 @@ def test_readmes_block_runs_in_the_command_line_of_duckdb(beside: Path) -> None:
 def test_every_file_of_sql_runs_in_the_command_line_of_duckdb(beside: Path) -> None:
     files = sorted(
         path.relative_to(beside)
-        for part in ("pipeline", "audit", "report")
+        for part in ("pipeline", "emit", "audit", "report")
         for path in (beside / "sql" / part).glob("*.sql")
     )
     assert len(files) > 50

@@ -39,7 +39,7 @@ from immune_data import recipes
 from immune_data.common.errors import ImmuneError
 from immune_data.emit import __main__ as emit
 from immune_data.emit import build
-from immune_data.select import pipeline
+from immune_data.select import pipeline, steps
 
 KEYS = ["messages", "incident_id", "task", "model", "score", "dag_truncated", "origin", "tokens"]
 MARKER = "[truncated: showing first ~3500 tokens of full DAG]"
@@ -689,9 +689,12 @@ def test_the_manifest_says_what_the_dataset_was_made_from(source: Path, out: Pat
     inputs = content["inputs"]
     assert inputs["version"] == immune_data.__version__
     assert inputs["sources"] == {path.name: sha256(path) for path in source.iterdir()}
-    steps = [path for _, path in pipeline.steps()]
-    assert {relation for relation, _ in pipeline.steps()} >= RELATIONS
-    assert inputs["sql"] == {path.name: sha256(path) for path in steps}
+    assert {relation for step in steps.STEPS for relation in step.makes} >= RELATIONS
+    assert inputs["sql"] == {
+        path.name: sha256(path)
+        for part in ("pipeline", "emit")
+        for path in (steps.sql_folder() / part).glob("*.sql")
+    }
     prompts = recipes.load("unified-v2").prompts_folder
     assert inputs["prompts"] == {path.name: sha256(path) for path in prompts.glob("*.txt")}
     declared = tomllib.loads((recipes.SHIPPED / "unified-v2.toml").read_text(encoding="utf-8"))

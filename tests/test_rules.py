@@ -28,7 +28,7 @@ from random_corpus import RandomCorpus
 
 from immune_data import recipes
 from immune_data.emit.__main__ import emit
-from immune_data.select import pipeline
+from immune_data.select import steps
 
 MARKER = "[truncated: showing first ~3500 tokens of full DAG]"
 SPLITS = ("train", "eval")
@@ -860,30 +860,25 @@ def plain_database(augmentation: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.mark.parametrize("recipe", ["unified-v2", "published", "risk"])
-@pytest.mark.parametrize("step", [relation for relation, _ in pipeline.steps()])
+@pytest.mark.parametrize("step", steps.queries(), ids=lambda step: step.file)
 def test_a_pipeline_file_runs_by_itself(
-    step: str, recipe: str, plain_database: duckdb.DuckDBPyConnection
+    step: steps.Query, recipe: str, plain_database: duckdb.DuckDBPyConnection
 ) -> None:
     """Its rows, in its order, are those that the run left under its name."""
-    path = dict(pipeline.steps())[step]
+    [relation] = step.makes
     plain_database.execute(f'use "{recipe}"')
-    by_file = plain_database.execute(path.read_text(encoding="utf-8"))
+    by_file = plain_database.execute(step.path.read_text(encoding="utf-8"))
     columns, rows = [column[0] for column in by_file.description], by_file.fetchall()
-    stored = plain_database.execute(f"from {step}")
+    stored = plain_database.execute(f"from {relation}")
     assert columns == [column[0] for column in stored.description]
     assert rows == stored.fetchall()
 
 
-def test_pipeline_files_say_their_grain_and_run_in_their_order(augmentation: Path) -> None:
-    steps = pipeline.steps()
-    assert [path.name for _, path in steps] == sorted(path.name for _, path in steps)
-    for relation, path in steps:
-        assert path.name[3:] == f"{relation}.sql"
-        first = path.read_text(encoding="utf-8").splitlines()[0]
-        assert first.startswith(f"-- {relation}: one row")
+def test_every_step_leaves_what_the_list_says(augmentation: Path) -> None:
+    made = {relation for step in steps.STEPS for relation in step.makes}
     documented = {"settings", "pool", "gates", "best_responses", "splits", "risk_gates"}
     documented |= {"risk_splits", "risk_only", "sft_records", "funnel"}
-    assert documented <= {relation for relation, _ in steps}
+    assert documented <= made
     for recipe in ("unified-v1", "unified-v2", "unified-v3", "published", "risk"):
         sql = f"select table_name from duckdb_tables() where schema_name = '{recipe}'"
-        assert {relation for relation, _ in steps} <= {name for (name,) in query(augmentation, sql)}
+        assert made == {name for (name,) in query(augmentation, sql)}

@@ -1,7 +1,8 @@
 """Audit checks: the files of `sql/audit/` and a recipe's connection in, what they find out.
 
-A check is one file. Its comment says, in a sentence, what is wrong with the rows that its query
-returns; then `-- severity: error`, `warn` or `info`; and `-- bound: 0.2` where it is a share.
+A check is one file. The comment on top of it says `-- severity: error`, `warn` or `info`; then what
+it `-- reads:` of relations that Python makes, and `-- bound: 0.2` where it is a share; and, in a
+sentence, what is wrong with the rows that its query returns.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from immune_data.common import duck
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import one_line
-from immune_data.select.pipeline import sql_folder
+from immune_data.select.steps import sql_folder
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 SEVERITIES = ("error", "warn", "info")
 
-_DIRECTIVE = re.compile(r"(severity|bound):\s*(\S+)")
+_DIRECTIVE = re.compile(r"(severity|bound|reads):\s*(\S.*)")
 _ROWS = "audit_rows"
 
 

@@ -93,7 +93,7 @@ def connect(
 
 
 def attach(connection: duckdb.DuckDBPyConnection, file: Path, catalog: str, *options: str) -> None:
-    """Open a database file under the name `catalog`, by the options of `attach`, and use its `main`."""
+    """Open a database file under the name `catalog`, with options of `attach`, and use it."""
     listed = f" ({', '.join(options)})" if options else ""
     connection.execute(f"attach {quoted(path(file))} as {catalog}{listed}")
     connection.execute(f"use {catalog}.main")

@@ -280,7 +280,7 @@ class _Build:
 
                 def clean_answers(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("cleaning answers")
-                    cleaning.write(at, renderer, pool)
+                    cleaning.write(at, renderer.fits, pool)
 
                 def write_records(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("rendering records")
@@ -295,7 +295,7 @@ class _Build:
                         recipe_sha256=now.recipe_sha256,
                         file=self.recipe_file,
                     ),
-                    {"candidates": clean_answers, "warnings": write_records},
+                    {"cleaning": clean_answers, "conversations": write_records},
                     self.report,
                 )
                 content = Manifest(
@@ -378,31 +378,29 @@ def _synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> Counts:
     """What the manifest and the closing table say, all asked of the database."""
+    from immune_data.select import steps
 
-    def rows(query: str) -> list[dict[str, Any]]:
-        found = connection.execute(query)
-        names = [column[0] for column in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    shares = duck.rows(connection, steps.text("emit/shares.sql"))
 
-    def share(column: str) -> list[dict[str, Any]]:
-        return rows(
-            f"select split, {column}, count(*) as records, sum(tokens)::bigint as tokens "
-            f"from conversations group by all order by split, {column}"
-        )
+    def share(asked: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "split": row["split"],
+                asked: row["value"],
+                "records": row["records"],
+                "tokens": row["tokens"],
+            }
+            for row in shares
+            if row["property"] == asked
+        ]
 
     counts = {
-        "funnel": rows("select * from funnel"),
-        "sides": rows("select * from sides"),
+        "funnel": duck.rows(connection, "from funnel"),
+        "sides": duck.rows(connection, "from sides"),
         "tasks": share("task"),
         "models": share("model"),
         "origins": share("origin"),
-        "rejects": rows(
-            "select file, reason, scope, count(*) as rejects from rejects "
-            "group by all order by file, reason, scope"
-        ),
-        "warnings": rows(
-            "select warning, split, count(*) as records, count(distinct incident_id) as incidents "
-            "from warnings group by all order by warning, split"
-        ),
+        "rejects": duck.rows(connection, steps.text("emit/rejects.sql")),
+        "warnings": duck.rows(connection, steps.text("emit/warnings.sql")),
     }
     return msgspec.convert(counts, Counts)

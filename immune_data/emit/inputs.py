@@ -13,7 +13,7 @@ from immune_data.contract.manifest import Inputs, Manifest, TablesInputs
 from immune_data.contract.vocabulary import RANKS_SHA256
 from immune_data.read.sources import input_files
 from immune_data.recipes import Recipe
-from immune_data.select import pipeline
+from immune_data.select import steps
 
 # What makes no table and no record. All others decide what is emitted: one that
 # is new, or that has moved, makes datasets anew until it is named here.
@@ -62,7 +62,7 @@ def of_dataset(sources: dict[str, str], recipe: Recipe) -> Inputs:
         vocabulary_sha256=RANKS_SHA256,
         sources=sources,
         settings=recipe.settings,
-        sql={path.name: sha256(path) for _, path in pipeline.steps()},
+        sql={path.name: sha256(path) for path in steps.sql_files()},
         prompts=recipe_identity.prompts_sha256(recipe),
     )
 

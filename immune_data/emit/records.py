@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ from immune_data.common.processes import behind, in_order, release
 from immune_data.contract import answer_fields, chat, control_tokens, prompting
 from immune_data.contract.prompting import Conversations, Counted
 from immune_data.contract.record import Record, polars_schema
+from immune_data.emit import texts
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
-from immune_data.select.pipeline import appending
+from immune_data.select import steps
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,57 +48,7 @@ CONVERSATIONS = {
     "messages": _KEYS["messages"],
 }
 
-
-# Which rows of which table hold the texts of the records. Joins here see keys only: texts are
-# then scanned, and neither joined nor sorted.
-_WANTED_DAGS = """
-select dags.rowid
-from dags
-semi join sft_records
-    on dags.incident_id = sft_records.incident_id and dags.dataset = sft_records.dag_dataset
-"""
-_WANTED_RESPONSES = """
-select responses.rowid
-from responses
-semi join sft_records using (incident_id, task, model)
-anti join cleaned using (incident_id, task, model)
-"""
-_WANTED_CLEANED = """
-select cleaned.rowid
-from cleaned
-semi join sft_records using (incident_id, task, model)
-"""
-
-# One row per record, in the order of the files, with the places of its texts.
-_RECORDS = """
-select
-    sft_records.split,
-    sft_records.line,
-    sft_records.incident_id,
-    sft_records.task,
-    sft_records.model,
-    sft_records.score,
-    sft_records.origin,
-    incidents.* exclude (incident_id),
-    dag_places.place as dag_place,
-    dag_places.tokens as dag_tokens,
-    answer_places.place as answer_place,
-    answer_places.tokens as answer_tokens
-from sft_records
-inner join incidents on sft_records.incident_id = incidents.incident_id
-inner join dag_places
-    on
-        sft_records.incident_id = dag_places.incident_id
-        and sft_records.dag_dataset = dag_places.dataset
-inner join answer_places
-    on
-        sft_records.incident_id = answer_places.incident_id
-        and sft_records.task = answer_places.task
-        and sft_records.model = answer_places.model
-order by sft_records.split, sft_records.line
-"""
 _BATCH = 192
-_SCANNED = 1024
 
 
 @dataclass(frozen=True)
@@ -124,13 +74,13 @@ class Renderer:
         messages = self._messages(task, self.asking.facts(incident), marker, answer)
         return _measure(messages, marker, answer).total <= self.context
 
-    def render(self, texts: Path, records: pa.RecordBatch) -> Rendered:
-        """Records, whose texts lie in the file `texts`, as lines of JSON by split and as rows."""
+    def render(self, file: Path, records: pa.RecordBatch) -> Rendered:
+        """Records, whose texts lie in a file, as lines of JSON by split and as rows."""
         lines: dict[str, list[bytes]] = {split: [] for split in SPLITS}
         rows = []
-        with texts.open("rb") as file:
-            for _, group in groupby(records.to_pylist(), itemgetter("dag_place")):
-                for line, row in self._group(file, list(group)):
+        with file.open("rb") as opened:
+            for _, group in groupby(records.to_pylist(), itemgetter("dag_row")):
+                for line, row in self._group(opened, list(group)):
                     lines[row["split"]].append(line)
                     rows.append(row)
         return Rendered(
@@ -139,14 +89,13 @@ class Renderer:
         )
 
     def _group(
-        self, texts: BinaryIO, group: list[dict[str, Any]]
+        self, file: BinaryIO, group: list[dict[str, Any]]
     ) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Consecutive records that share their evidence."""
         facts = self.asking.facts(group[0])
-        dag = self.asking.evidence(_text(texts, group[0]["dag_place"]), group[0]["dag_tokens"])
+        dag = self.asking.evidence(_text(file, group[0], "dag"), group[0]["dag_tokens"])
         answers = [
-            Counted(_text(texts, record["answer_place"]), record["answer_tokens"])
-            for record in group
+            Counted(_text(file, record, "answer"), record["answer_tokens"]) for record in group
         ]
         ends = [_end(answer) for answer in answers]
         limited = self._alike(facts, dag, group, ends)
@@ -241,8 +190,9 @@ def write(
     pool: Executor | None,
 ) -> None:
     """Write `train.jsonl` and `eval.jsonl` into `folder` and make the relation `conversations`."""
-    texts, conversations = folder / "texts", folder / "conversations.parquet"
-    _place_texts(connection, texts)
+    file, conversations = folder / "texts", folder / "conversations.parquet"
+    records = connection.sql(steps.text("emit/records.sql"))
+    places = texts.write(connection, _wanted(records), file)
     schema = pl.DataFrame(schema=CONVERSATIONS).to_arrow().schema
     with (
         (folder / "train.jsonl").open("wb") as train,
@@ -250,8 +200,8 @@ def write(
         pq.ParquetWriter(duck.path(conversations), schema, compression="lz4") as writer,
         behind() as do,
     ):
-        batches = connection.sql(_RECORDS).to_arrow_reader(_BATCH)
-        work = in_order(pool, partial(renderer.render, texts), batches)
+        batches = (_placed(batch, places) for batch in records.to_arrow_reader(_BATCH))
+        work = in_order(pool, partial(renderer.render, file), batches)
         for rendered in work:
             train.write(rendered.lines["train"])
             held_out.write(rendered.lines["eval"])
@@ -262,49 +212,37 @@ def write(
         f"create table conversations as from {duck.PARQUET}",
         [duck.pattern(conversations)],
     )
-    connection.execute("drop table dag_places; drop table answer_places")
-    texts.unlink()
+    file.unlink()
     conversations.unlink()
 
 
-def _place_texts(connection: duckdb.DuckDBPyConnection, texts: Path) -> None:
-    """Write the texts of the records into one file, and where each lies into two relations."""
-    position = 0
-    with texts.open("wb") as file, appending(connection) as append:
-        for relation, keys, sources in (
-            ("dag_places", ("incident_id", "dataset"), {"dags": _WANTED_DAGS}),
-            (
-                "answer_places",
-                ("incident_id", "task", "model"),
-                {"responses": _WANTED_RESPONSES, "cleaned": _WANTED_CLEANED},
-            ),
-        ):
-            place = pl.Struct({"start": pl.Int64, "size": pl.Int64})
-            schema = dict.fromkeys(keys, pl.String) | {"tokens": pl.Int64, "place": place}
-            append(relation, pl.DataFrame(schema=schema))
-            for table, wanted in sources.items():
-                for rows in _rows(connection, table, keys, wanted):
-                    size = rows["text"].str.len_bytes().cast(pl.Int64)
-                    start = position + size.cum_sum() - size
-                    position += file.write("".join(rows["text"]).encode())
-                    places = pl.struct(start=start, size=size).alias("place")
-                    append(relation, rows.select(*keys, "tokens", places))
+def _wanted(records: duckdb.DuckDBPyRelation) -> dict[str, np.ndarray]:
+    """The rows of tables that hold the texts of the records."""
+    found = records.project("dag_row, answer_row, answer_cleaned").fetchnumpy()
+    cleaned = found["answer_cleaned"]
+    return {
+        "dags": found["dag_row"],
+        "responses": found["answer_row"][~cleaned],
+        "cleaned": found["answer_row"][cleaned],
+    }
 
 
-def _rows(
-    connection: duckdb.DuckDBPyConnection, table: str, keys: tuple[str, ...], wanted: str
-) -> Iterator[pl.DataFrame]:
-    """The rows of a table that `wanted` names by their rowid, as they lie in it."""
-    rows = connection.execute(f"select count(*) from {table}").fetchall()[0][0]
-    taken = np.zeros(rows, dtype=bool)
-    taken[connection.execute(wanted).fetchnumpy()["rowid"]] = True
-    scan = f"select rowid, {', '.join(keys)}, tokens, text from {table}"
-    for batch in connection.sql(scan).to_arrow_reader(_SCANNED):
-        frame = pl.DataFrame(batch)
-        found = frame.filter(taken[frame["rowid"]])
-        if len(found):
-            yield found
+def _placed(records: pa.RecordBatch, places: texts.Places) -> pa.RecordBatch:
+    """Records with the places of their texts."""
+    frame = pl.DataFrame(records)
+    first = places.first
+    tables = frame["answer_cleaned"].replace_strict(
+        {False: first["responses"], True: first["cleaned"]}, return_dtype=pl.Int64
+    )
+    for text, numbers in (
+        ("dag", first["dags"] + frame["dag_row"]),
+        ("answer", tables + frame["answer_row"]),
+    ):
+        for part in ("start", "size"):
+            values = pa.array(getattr(places, part)[numbers.to_numpy()])
+            records = records.append_column(f"{text}_{part}", values)
+    return records
 
 
-def _text(texts: BinaryIO, place: dict[str, int]) -> str:
-    return os.pread(texts.fileno(), place["size"], place["start"]).decode()
+def _text(file: BinaryIO, record: dict[str, Any], text: str) -> str:
+    return texts.read(file, record[f"{text}_start"], record[f"{text}_size"])

@@ -47,14 +47,14 @@ def _fill(
     report: Callable[[str], None],
 ) -> None:
     from immune_data.report.__main__ import drawn
-    from immune_data.select import pipeline
+    from immune_data.select import steps
 
     figures = {}
     shutil.copytree(
         out / "tables", folder / "tables", ignore=shutil.ignore_patterns(manifest.NAME, ".*")
     )
     for part in ("pipeline", "audit"):
-        files = sorted((pipeline.sql_folder() / part).glob("*.sql"))
+        files = sorted((steps.sql_folder() / part).glob("*.sql"))
         _copy(files, folder / "sql" / part)
     for dataset in datasets:
         report(f"writing {dataset.name}")

@@ -107,7 +107,7 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
     from immune_data.audit import checks
     from immune_data.contract import manifest
     from immune_data.select.database import reading
-    from immune_data.select.pipeline import sql_folder
+    from immune_data.select.steps import sql_folder
 
     with reading(out, recipe) as connection:
         content = manifest.check(out / "sft" / recipe.name)

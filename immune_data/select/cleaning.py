@@ -7,7 +7,7 @@ the measures that `responses` has. Both are empty for a recipe that takes answer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,27 +15,17 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from immune_data.common.processes import in_order
+from immune_data.contract.prompting import Counted
 from immune_data.contract.tokens import count
-from immune_data.emit.records import Counted, Renderer
 from immune_data.read.measures import lengths
+from immune_data.select import steps
 from immune_data.select.cleaning_rules import clean
-from immune_data.select.pipeline import appending
+from immune_data.select.relations import appending
 
 if TYPE_CHECKING:
     import duckdb
 
 _ANSWERS = 512
-
-# The answers of judged incidents, as they lie in the table: texts are neither joined nor sorted.
-_RESPONSES = """
-select incident_id, task, model, text, tokens
-from responses
-where (select answers_cleaned from settings)
-"""
-_INCIDENTS = """
-select * from incidents
-semi join judgements using (incident_id)
-"""
 
 _CLEANING = dict.fromkeys(("incident_id", "task", "model", "rule", "effect"), pl.String)
 _CLEANED = {
@@ -45,9 +35,13 @@ _CLEANED = {
 }
 
 
-def write(connection: duckdb.DuckDBPyConnection, renderer: Renderer, pool: Executor | None) -> None:
+# Whether an answer of a task and incident is whole in the context, if it must be.
+Fits = Callable[[str, dict[str, Any], Counted], bool]
+
+
+def write(connection: duckdb.DuckDBPyConnection, fits: Fits, pool: Executor | None) -> None:
     """Make both relations in the current schema."""
-    work = in_order(pool, partial(_clean_all, renderer), _batches(connection))
+    work = in_order(pool, partial(_clean_all, fits), _batches(connection))
     rules = [pl.DataFrame(schema=_CLEANING)]
     with appending(connection) as append:
         append("cleaned", pl.DataFrame(schema=_CLEANED))
@@ -59,14 +53,15 @@ def write(connection: duckdb.DuckDBPyConnection, renderer: Renderer, pool: Execu
 
 
 def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, Any]]]:
-    incidents = connection.sql(_INCIDENTS).pl()
-    for batch in connection.sql(_RESPONSES).to_arrow_reader(_ANSWERS):
+    incidents = connection.sql(steps.text("emit/judged_incidents.sql")).pl()
+    answers = connection.sql(steps.text("emit/answers_to_clean.sql"))
+    for batch in answers.to_arrow_reader(_ANSWERS):
         judged = pl.DataFrame(batch).join(incidents, on="incident_id", maintain_order="left")
         yield judged.to_dicts()
 
 
 def _clean_all(
-    renderer: Renderer, responses: list[dict[str, Any]]
+    fits: Fits, responses: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rules: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
@@ -77,7 +72,7 @@ def _clean_all(
         tokens = count(cleaned.text) if cleaned.changed_by else response["tokens"]
         refused_by = cleaned.refused_by
         answer = Counted(cleaned.text, tokens)
-        if refused_by is None and not renderer.fits(task, response, answer):
+        if refused_by is None and not fits(task, response, answer):
             refused_by = "too_long"
         rules += [{**key, "rule": rule, "effect": "changed"} for rule in cleaned.changed_by]
         if refused_by is not None:

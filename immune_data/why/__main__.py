@@ -117,7 +117,7 @@ def _names(incidents: list[str]) -> str:
 
 def tell(connection: duckdb.DuckDBPyConnection, incident_id: str) -> Row:
     """Everything there is to say about an incident, as plain data."""
-    from immune_data.select.pipeline import sql_folder
+    from immune_data.select.steps import sql_folder
 
     quoted = incident_id.replace("'", "''")
     connection.execute(f"set variable incident = '{quoted}'")

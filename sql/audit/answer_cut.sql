@@ -1,6 +1,7 @@
+-- severity: error
+-- reads: conversations, made by immune_data/emit/records.py
 -- The context ends inside a record's answer: training never sees how the answer goes on, nor that
 -- it ends.
--- severity: error
 select
     conversations.incident_id,
     conversations.task,

@@ -1,5 +1,6 @@
--- The context ends before a record's answer begins: training sees nothing of it.
 -- severity: error
+-- reads: conversations, made by immune_data/emit/records.py
+-- The context ends before a record's answer begins: training sees nothing of it.
 select
     conversations.incident_id,
     conversations.task,

@@ -1,7 +1,8 @@
+-- severity: info
+-- reads: cleaned, made by immune_data/select/cleaning.py
+-- bound: 0.2
 -- A value has more than its share of the train records: its share is above an equal one, that is 1
 -- divided by the number of values that occur (at least 2), by more than the bound.
--- severity: info
--- bound: 0.2
 with train as (
     select
         sft_records.incident_id,

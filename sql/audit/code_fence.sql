@@ -1,5 +1,6 @@
--- A record's answer holds a Markdown code fence, around it or inside.
 -- severity: error
+-- reads: conversations, made by immune_data/emit/records.py
+-- A record's answer holds a Markdown code fence, around it or inside.
 with found as (
     select
         incident_id,

@@ -1,5 +1,5 @@
--- A response, chosen or not, holds a Markdown code fence, around it or inside.
 -- severity: info
+-- A response, chosen or not, holds a Markdown code fence, around it or inside.
 with found as (
     select
         incident_id,

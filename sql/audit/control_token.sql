@@ -1,6 +1,7 @@
+-- severity: error
+-- reads: conversations, made by immune_data/emit/records.py
 -- A message holds one of the 22 tokens that Qwen2.5's tokenizer adds to its vocabulary, written out
 -- as text: a trainer that reads it as the token sees a turn end, or begin, where none does.
--- severity: error
 with texts as (
     select
         incident_id,

@@ -1,5 +1,5 @@
--- A response, chosen or not, holds one of the 22 tokens that Qwen2.5's tokenizer adds.
 -- severity: info
+-- A response, chosen or not, holds one of the 22 tokens that Qwen2.5's tokenizer adds.
 with found as (
     select
         incident_id,

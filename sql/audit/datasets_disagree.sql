@@ -1,6 +1,6 @@
+-- severity: warn
 -- The two datasets hold different DAGs of one incident: the answers of one of them were written
 -- from other evidence than the record shows.
--- severity: warn
 with texts as (
     select
         incident_id,

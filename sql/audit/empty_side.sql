@@ -1,6 +1,7 @@
+-- severity: error
+-- reads: conversations, made by immune_data/emit/records.py
 -- A side of the split, train or eval, has no record: there is nothing to learn from, or nothing to
 -- measure by.
--- severity: error
 select
     sides.split,
     sides.incidents,

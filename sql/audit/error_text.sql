@@ -1,5 +1,6 @@
--- A record's answer is the text of an error that its model's service gave instead of an answer.
 -- severity: error
+-- reads: conversations, made by immune_data/emit/records.py
+-- A record's answer is the text of an error that its model's service gave instead of an answer.
 with found as (
     select
         incident_id,

@@ -1,5 +1,5 @@
--- A response, chosen or not, is the text of an error that the model's service gave.
 -- severity: info
+-- A response, chosen or not, is the text of an error that the model's service gave.
 with answers as (
     select
         incident_id,

@@ -1,5 +1,6 @@
--- A summary states another number of events than its incident has.
 -- severity: warn
+-- reads: conversations, made by immune_data/emit/records.py
+-- A summary states another number of events than its incident has.
 with numbers as (
     select
         conversations.incident_id,

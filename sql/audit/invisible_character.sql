@@ -1,6 +1,7 @@
+-- severity: warn
+-- reads: conversations, made by immune_data/emit/records.py
 -- A message holds zero-width or bidirectional characters: what a model learns from it is not what
 -- a reader sees.
--- severity: warn
 with texts as (
     select
         incident_id,

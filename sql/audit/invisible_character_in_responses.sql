@@ -1,5 +1,5 @@
--- A response, chosen or not, holds zero-width or bidirectional characters.
 -- severity: info
+-- A response, chosen or not, holds zero-width or bidirectional characters.
 with found as (
     select
         incident_id,

@@ -1,5 +1,5 @@
--- The model whose answer is used leads by one point or less, which is within a judge's mood.
 -- severity: info
+-- The model whose answer is used leads by one point or less, which is within a judge's mood.
 with scores as (
     select
         incident_id,

@@ -1,8 +1,8 @@
+-- severity: warn
 -- An eval incident has nearly the DAG of another incident that is in train: of the distinct lines
 -- of both, with addresses, ids and numbers masked, as great a share is common as the recipe's
 -- `audit.dag_resemblance` says or a greater one, and the texts are not the same. One row per eval
 -- incident, with the most alike train incident and how many there are.
--- severity: warn
 with emitted as (
     select
         incident_id,

@@ -1,5 +1,5 @@
--- A source incident gives no record for a task, and the first reason why.
 -- severity: info
+-- A source incident gives no record for a task, and the first reason why.
 select
     incident_id,
     task,

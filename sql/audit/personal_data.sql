@@ -1,6 +1,6 @@
+-- severity: warn
 -- A text that would be published holds personal data: an e-mail address, or the name of a user in
 -- a URL. Only the beginning of it is shown.
--- severity: warn
 with texts as (
     select
         incident_id,

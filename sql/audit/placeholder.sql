@@ -1,5 +1,6 @@
--- A record's answer echoes a placeholder of the prompt that its model was asked with.
 -- severity: error
+-- reads: conversations, made by immune_data/emit/records.py
+-- A record's answer echoes a placeholder of the prompt that its model was asked with.
 with found as (
     select
         incident_id,

@@ -1,5 +1,5 @@
--- A response, chosen or not, echoes a placeholder of the prompt that its model was asked with.
 -- severity: info
+-- A response, chosen or not, echoes a placeholder of the prompt that its model was asked with.
 with answers as (
     select
         incident_id,

@@ -1,6 +1,6 @@
+-- severity: warn
 -- The evidence of an emitted incident holds text that addresses a language model ("ignore previous
 -- instructions" and its relatives): whoever caused the traffic may be talking to the model.
--- severity: warn
 with evidence as (
     select
         incident_id,

@@ -1,6 +1,6 @@
+-- severity: warn
 -- A judge ranks a model above another one to which it gives the higher score. One row per verdict,
 -- with how many pairs of models it turns round, and the one that is furthest apart.
--- severity: warn
 with verdicts as (
     select
         incident_id,

@@ -1,6 +1,6 @@
+-- severity: warn
 -- A source row, or entries of it, could not be used. `alike` counts those of the same file and
 -- reason.
--- severity: warn
 select
     incident_id,
     file,

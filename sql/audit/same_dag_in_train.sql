@@ -1,6 +1,6 @@
+-- severity: warn
 -- An eval incident has the very DAG text of another incident that is in train. One row per eval
 -- incident, with the first such train incident and how many there are.
--- severity: warn
 with used as (
     select distinct
         sft_records.split,

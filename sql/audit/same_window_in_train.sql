@@ -1,7 +1,7 @@
+-- severity: warn
 -- An eval incident has the source IP and time window of another incident that is in train: both
 -- report the same traffic. One row per eval incident, with the first such train incident and how
 -- many there are.
--- severity: warn
 with used as (
     select distinct
         sft_records.split,

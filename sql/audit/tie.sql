@@ -1,6 +1,6 @@
+-- severity: info
 -- The model whose answer is used has the very score of the runner-up: the order of the judge's keys
 -- decided between them.
--- severity: info
 with scores as (
     select
         incident_id,

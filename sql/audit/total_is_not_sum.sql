@@ -1,5 +1,5 @@
--- A judge's total is not the sum of its three sub-scores.
 -- severity: warn
+-- A judge's total is not the sum of its three sub-scores.
 with sums as (
     select
         incident_id,

@@ -1,6 +1,6 @@
+-- severity: warn
 -- The share of the passing incidents that is eval is less than half of what the recipe asks for, or
 -- more than twice as much.
--- severity: warn
 select
     split,
     incidents,

@@ -1,6 +1,7 @@
+-- severity: warn
+-- reads: conversations, made by immune_data/emit/records.py
 -- A record's answer names an IP address, a port or a domain that is not in what the model was
 -- shown; `in_full_dag` tells whether the DAG holds it beyond the cut.
--- severity: warn
 with answers as (
     select
         split,

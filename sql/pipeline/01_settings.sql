@@ -1,4 +1,5 @@
 -- settings: one row: the recipe's values under the names that the other files use.
+-- reads: recipe, made by immune_data/select/recipe.py
 select
     recipe.name as recipe,
     recipe.answers.cleaned as answers_cleaned,

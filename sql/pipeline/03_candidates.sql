@@ -1,9 +1,10 @@
 -- candidates: one row per incident, task and model that was judged, or answered, or both.
+-- reads: cleaning, cleaned, made by immune_data/select/cleaning.py
 -- Of several judge runs that judged an incident on a task, the earliest stands (rule 1).
 -- `place` orders an incident's models by score, and equal scores by the model's position in the
--- judge's scores (rule 3). Measures are those of the answer as the recipe would emit it: where it
--- cleans answers, `cleaning` and `cleaned` were made before this file. `length` is in the unit of
--- the task's gate, and `miss` how far it is out of bounds; both null where there is no answer.
+-- judge's scores (rule 3). Measures are those of the answer as the recipe would emit it. `length`
+-- is in the unit of the task's gate, and `miss` how far it is out of bounds; both are null where
+-- there is no answer.
 with standing_runs as (
     select
         judgements.incident_id,

@@ -1,5 +1,6 @@
 -- splits: one row per passing incident: its place in the shuffled order, and its split (rule 5).
--- `shuffle` is Python's `random.Random(seed).shuffle` of as many incidents, made before this file.
+-- reads: shuffle, made by immune_data/select/orders.py
+-- `shuffle` is Python's `random.Random(seed).shuffle` of as many incidents.
 -- By groups, the shuffled incidents are walked: one not yet placed brings its whole group to eval,
 -- until eval holds its number.
 with passing as (

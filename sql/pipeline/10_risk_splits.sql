@@ -1,6 +1,8 @@
--- risk_splits: one row per incident that passes the standalone gates: its winner, its place in the
--- permuted order, and its split (rule 8). `permutation` is the order that scikit-learn's
--- `train_test_split` draws for as many incidents, made before this file: eval first, then train.
+-- risk_splits: one row per incident that passes the standalone gates.
+-- reads: permutation, made by immune_data/select/orders.py
+-- It holds the incident's winner, its place in the permuted order, and its split (rule 8).
+-- `permutation` is the order that scikit-learn's `train_test_split` draws for as many incidents:
+-- eval first, then train.
 with passing as (
     select
         incident_id,

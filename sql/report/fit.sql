@@ -1,5 +1,5 @@
--- fit: one row per split and task: how many records fit the context, and what of the others is
--- lost.
+-- fit: one row per split and task: the records that fit the context, and what the others lose.
+-- reads: conversations, made by immune_data/emit/records.py
 select
     conversations.split,
     conversations.task,

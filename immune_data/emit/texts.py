@@ -1,0 +1,72 @@
+"""The texts of the records: rows of tables in, one file from which workers read what they need out.
+
+A table is scanned once, as it lies in the database. Where a text lies is told by its number, which
+is that of its row in all tables put one behind the other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    import duckdb
+
+TABLES = ("dags", "responses", "cleaned")
+
+_SCANNED = 1024
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where texts lie: the number of each table's first row, and start and size in bytes of all."""
+
+    first: dict[str, int]
+    start: np.ndarray
+    size: np.ndarray
+
+
+def write(
+    connection: duckdb.DuckDBPyConnection, wanted: dict[str, np.ndarray], path: Path
+) -> Places:
+    """Write into `path` the texts of the rows that `wanted` names for each table by their rowid."""
+    first, rows = {}, 0
+    for table in TABLES:
+        first[table] = rows
+        rows += connection.execute(f"select count(*) from {table}").fetchall()[0][0]
+    taken = np.zeros(rows, dtype=bool)
+    for table in TABLES:
+        taken[first[table] + wanted[table]] = True
+    places = Places(first, np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64))
+    position = 0
+    with path.open("wb") as file:
+        for table in TABLES:
+            for numbers, texts in _scanned(connection, table, first[table], taken):
+                size = texts.str.len_bytes().cast(pl.Int64).to_numpy()
+                places.start[numbers] = position + size.cumsum() - size
+                places.size[numbers] = size
+                position += file.write("".join(texts).encode())
+    return places
+
+
+def _scanned(
+    connection: duckdb.DuckDBPyConnection, table: str, first: int, taken: np.ndarray
+) -> Iterator[tuple[np.ndarray, pl.Series]]:
+    """The texts of a table that are `taken`, some at a time, and their numbers."""
+    rows = connection.sql(f"select rowid, text from {table}")
+    for batch in rows.to_arrow_reader(_SCANNED):
+        frame = pl.DataFrame(batch)
+        numbers = first + frame["rowid"].to_numpy()
+        if taken[numbers].any():
+            yield numbers[taken[numbers]], frame["text"].filter(taken[numbers])
+
+
+def read(file: BinaryIO, start: int, size: int) -> str:
+    """The text that lies there in a file that `write` has written."""
+    return os.pread(file.fileno(), size, start).decode()

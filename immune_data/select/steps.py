@@ -1,0 +1,86 @@
+"""The list of all steps from tables to a dataset, in order: what each makes, and by what.
+
+A step is one query, a file of `sql/pipeline/`, whose rows become the relation that the file is
+named after; or one function, for what SQL is bad at. `pipeline.run` walks the list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def sql_folder() -> Path:
+    """Where the SQL lies: in the installed package, or at the top of a checkout."""
+    installed = _PACKAGE / "sql"
+    return installed if installed.is_dir() else _PACKAGE.parent / "sql"
+
+
+def text(name: str) -> str:
+    """The query in a file of `sql/`."""
+    return (sql_folder() / name).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A file of `sql/pipeline/` that makes one relation."""
+
+    file: str
+
+    @property
+    def makes(self) -> tuple[str]:
+        return (Path(self.file).stem.partition("_")[2],)
+
+    @property
+    def path(self) -> Path:
+        return sql_folder() / "pipeline" / self.file
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function, in its file, that makes relations."""
+
+    file: str
+    name: str
+    makes: tuple[str, ...]
+
+
+STEPS: tuple[Query | Function, ...] = (
+    Function("immune_data/select/recipe.py", "write", ("recipe",)),
+    Query("01_settings.sql"),
+    Query("02_pool.sql"),
+    Function("immune_data/select/cleaning.py", "write", ("cleaning", "cleaned")),
+    Query("03_candidates.sql"),
+    Query("04_choices.sql"),
+    Query("05_gates.sql"),
+    Query("06_best_responses.sql"),
+    Query("07_groups.sql"),
+    Function("immune_data/select/orders.py", "shuffle", ("shuffle",)),
+    Query("08_splits.sql"),
+    Query("09_risk_gates.sql"),
+    Function("immune_data/select/orders.py", "permutation", ("permutation",)),
+    Query("10_risk_splits.sql"),
+    Query("11_risk_only.sql"),
+    Query("12_sft_records.sql"),
+    Query("13_funnel.sql"),
+    Function("immune_data/emit/records.py", "write", ("conversations",)),
+    Query("14_warnings.sql"),
+    Query("15_accounts.sql"),
+    Query("16_held_out.sql"),
+    Query("17_sides.sql"),
+)
+
+
+def queries() -> list[Query]:
+    return [step for step in STEPS if isinstance(step, Query)]
+
+
+def functions() -> list[Function]:
+    return [step for step in STEPS if isinstance(step, Function)]
+
+
+def sql_files() -> list[Path]:
+    """The files of SQL that decide what is emitted: those of the steps, and what functions ask."""
+    return [*(query.path for query in queries()), *sorted((sql_folder() / "emit").glob("*.sql"))]

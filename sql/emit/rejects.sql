@@ -1,0 +1,9 @@
+-- rejects: one row per source file, reason and scope: how many things were not taken.
+select
+    file,
+    reason,
+    scope,
+    count(*) as rejects
+from rejects
+group by file, reason, scope
+order by file, reason, scope

@@ -1,0 +1,9 @@
+-- warnings: one row per warning and split: how many records and incidents it concerns.
+select
+    warning,
+    split,
+    count(*) as records,
+    count(distinct incident_id) as incidents
+from warnings
+group by warning, split
+order by warning, split
