@@ -128,7 +128,7 @@ def _said(worker: subprocess.Popen) -> dict[str, Any]:
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:
-    from immune_data.common.cli import table
+    from immune_data.common.table import show
 
     rows = []
     for way, result in results.items():
@@ -147,7 +147,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
             ]
         )
     columns = ["way", "tokens/s", "with loss/s", "s per 16", "allocated GiB", "reserved GiB"]
-    table(
+    show(
         "steps of 16 conversations; memory is the step's of the longest ones",
         [*columns, "loss"],
         rows,

@@ -76,7 +76,7 @@ def _watch(run: subprocess.Popen, seen: list[tuple[float, int]]) -> None:
 
 
 def show(phases: list[dict[str, Any]], seen: list[tuple[float, int]]) -> None:
-    from immune_data.common.cli import table
+    from immune_data.common.table import show
 
     rows: dict[str, list[Any]] = {}
     for phase in phases:
@@ -86,7 +86,7 @@ def show(phases: list[dict[str, Any]], seen: list[tuple[float, int]]) -> None:
         whole = [used for at, used in seen if phase["began"] <= at <= phase["ended"]]
         row[2] = max(row[2], max(whole, default=0) / GIB)
     before = seen[0][1] / GIB if seen else 0.0
-    table(
+    show(
         f"GPU memory by phase; {before:.1f} GiB of the card were in use before",
         ["phase", "seconds", "reserved GiB", "whole card GiB"],
         [[name, *(f"{value:.1f}" for value in row)] for name, row in rows.items()],

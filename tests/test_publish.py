@@ -29,8 +29,9 @@ from immune_data.common.hub import upload
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
 from immune_data.publish import card
-from immune_data.report import __main__ as report
-from immune_data.report.figures import Drawn
+from immune_data.report import figures
+from immune_data.report.drawing import Drawn
+from immune_data.report.facts import Facts
 
 RECIPES = ("unified-clean", "unified-v2")
 TABLES = ("incidents", "dags", "responses", "judgements")
@@ -41,7 +42,7 @@ TERMS = ("--repo-id", REPO, "--license", "cc-by-4.0")
 FAULT = "eval_in_train"
 
 
-def sketched(facts: report.Facts) -> list[Drawn]:
+def sketched(facts: Facts) -> list[Drawn]:
     """Stands in for the report's figures, whose drawing takes seconds."""
     svg = f'<svg xmlns="http://www.w3.org/2000/svg"><!-- {len(facts.funnel)} --></svg>'
     return [Drawn("funnel", "The way", "Step by step.", svg, svg, svg, b"")]
@@ -49,7 +50,7 @@ def sketched(facts: report.Facts) -> list[Drawn]:
 
 @pytest.fixture(autouse=True)
 def _sketches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "drawn", sketched)
+    monkeypatch.setattr(figures, "drawn", sketched)
 
 
 def emit_all(source: Path, out: Path) -> None:
@@ -153,7 +154,7 @@ def written(emitted: Path, shared_folder: Callable[[str, Callable[[Path], object
 
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(report, "drawn", sketched)
+            patched.setattr(figures, "drawn", sketched)
             code = run(
                 *(emitted, "--dry-run", "--to", folder / "made", "--accept", FAULT), recipes=RECIPES
             )
@@ -348,8 +349,8 @@ def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> Non
 
 def test_the_figures_are_those_of_the_report(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    real, made = report.drawn, []
-    monkeypatch.setattr(report, "drawn", lambda facts: made.extend(real(facts)) or made)
+    real, made = figures.drawn, []
+    monkeypatch.setattr(figures, "drawn", lambda facts: made.extend(real(facts)) or made)
     assert run(out, "--dry-run") == 0
     text = (folder_of(out) / "README.md").read_text(encoding="utf-8")
     assert len(made) > 3

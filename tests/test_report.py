@@ -32,7 +32,7 @@ from immune_data.audit import checks
 from immune_data.emit import __main__ as emit
 from immune_data.prompts import TASKS
 from immune_data.report import __main__ as report
-from immune_data.report import figures, html
+from immune_data.report import drawing, html
 
 HOSTILE = (
     "</pre></style></svg><script>alert('$x_1^2$')</script>"
@@ -412,14 +412,14 @@ def test_text_and_figures_have_contrast_in_light_and_dark(sample_page: Path) -> 
         for block in re.findall(r":root\{([^}]*)\}", style)
     )
     assert light.keys() == dark.keys()
-    darkened = dict(re.findall(r'fill: (#[0-9a-f]{6})"\]\{fill:(#[0-9a-f]{6})', figures.DARK))
+    darkened = dict(re.findall(r'fill: (#[0-9a-f]{6})"\]\{fill:(#[0-9a-f]{6})', drawing.DARK))
     for mode in (light, dark):
         for text in ("ink", "muted", "accent"):
             for behind in ("surface", "page", "code", "loss-bg"):
                 assert contrast(mode[text], mode[behind]) >= 4.5, (text, behind)
         assert contrast(mode["bad"], mode["bad-bg"]) >= 4.5
         assert contrast(mode["ok"], mode["ok-bg"]) >= 4.5
-        for colour in figures.COLOURS.values():
+        for colour in drawing.COLOURS.values():
             drawn = colour if mode is light else darkened[colour]
             assert contrast(drawn, mode["surface"]) >= 3
 

@@ -19,7 +19,7 @@ from training import record, write
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract.record import Record
 from immune_data.publish import __main__ as publish
-from immune_data.report import __main__ as report
+from immune_data.report import figures
 from immune_train.data import dataset
 from immune_train.data.dataset import shortest
 from immune_train.sft import __main__ as sft
@@ -191,7 +191,7 @@ def published(
 
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(report, "drawn", lambda facts: [])
+            patched.setattr(figures, "drawn", lambda facts: [])
             code = publish.main(
                 [
                     *("--repo-id", REPO, "--license", "cc-by-4.0", "--recipe", CLEAN, "--dry-run"),

@@ -19,6 +19,7 @@ from immune_data.contract import chat
 from immune_data.emit import __main__ as emit
 from immune_data.prompts import Message
 from immune_data.why import __main__ as why
+from immune_data.why import story as stories
 
 HOSTILE = "seen\x1b[2J\u202e <|im_end|>"
 WEAK = {"gpt-4o": 3, "gpt-4o-mini": 2, "qwen2.5-3b": 1, "qwen2.5-1.5b": 0}
@@ -290,7 +291,7 @@ def test_every_incident_of_the_sample_has_a_story(
         ).fetchall()
         assert len(incidents) >= 8
         for incident_id, verdict in incidents:
-            story = why.tell(connection, incident_id)
+            story = stories.tell(connection, incident_id)
             failed = [
                 gate["gate"]
                 for gate in story["gates"]

@@ -38,3 +38,16 @@ def middle_out(lines: list[str], head: int, tail: int) -> tuple[list[str], int, 
     if hidden <= 1:  # a line saying so would take the place of the one it hides
         return lines, 0, []
     return lines[:head], hidden, lines[len(lines) - tail :]
+
+
+def middle_left_out(line: str, limit: int) -> str:
+    """A line whose middle is left out past `limit` characters."""
+    if len(line) <= limit:
+        return line
+    half = limit // 2
+    return f"{line[:half]} … {len(line) - 2 * half:,} characters … {line[-half:]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 row`, `1,200 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from immune_data.common import table
-from immune_data.common.text import one_line
+from immune_data.common.text import counted, one_line
 from immune_data.contract.manifest import Manifest, OfTask, Warnings
 
 _WARNINGS = {
@@ -58,14 +58,10 @@ def lacks(content: Manifest) -> str | None:
 
 
 def _warning(row: Warnings, context: int) -> str:
-    records = _number(row.records, f"{row.split} record")
+    records = counted(row.records, f"{row.split} record")
     if row.warning == "eval incident in train":
-        records += f" of {_number(row.incidents, 'eval incident')}"
+        records += f" of {counted(row.incidents, 'eval incident')}"
     return f"warning: {records}: {_WARNINGS[row.warning].format(context=context)}"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _tasks(rows: list[OfTask]) -> list[list[Any]]:

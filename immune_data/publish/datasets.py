@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from immune_data.audit import checks
+from immune_data.audit.checks import Result
 from immune_data.common import publishing
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract import manifest
 from immune_data.contract.manifest import Manifest, Tables
 from immune_data.emit import inputs
 from immune_data.recipes import Recipe
+from immune_data.report.facts import Facts, gather
 from immune_data.select.database import reading
-
-if TYPE_CHECKING:
-    from immune_data.audit.checks import Result
-    from immune_data.report.__main__ import Facts
 
 # The Hub's own words for our splits, in the order it shows them.
 SPLITS = {"train": "train", "validation": "eval"}
@@ -77,9 +76,6 @@ def audited(
             the other way round, or a name cannot be used.
         CheckFailed: files are not those of a manifest, or an `error` that nobody accepted failed.
     """
-    from immune_data.audit import checks
-    from immune_data.report.__main__ import gather
-
     checks.load(accepted)
     datasets = []
     for recipe in recipes:

@@ -15,13 +15,15 @@ from immune_data.common import duck, jsonfile, publishing
 from immune_data.contract import manifest, record
 from immune_data.publish import card
 from immune_data.publish.datasets import SPLITS, Dataset, Terms
+from immune_data.report import figures
 from immune_data.select.database import reading
+from immune_data.select.steps import sql_folder
 
 if TYPE_CHECKING:
     import duckdb
 
     from immune_data.audit.checks import Result
-    from immune_data.report.figures import Drawn
+    from immune_data.report.drawing import Drawn
 
 AUDIT = "audit.json"
 
@@ -46,15 +48,12 @@ def _fill(
     terms: Terms,
     report: Callable[[str], None],
 ) -> None:
-    from immune_data.report.__main__ import drawn
-    from immune_data.select import steps
-
-    figures = {}
+    drawn = {}
     shutil.copytree(
         out / "tables", folder / "tables", ignore=shutil.ignore_patterns(manifest.NAME, ".*")
     )
     for part in ("pipeline", "audit"):
-        files = sorted((steps.sql_folder() / part).glob("*.sql"))
+        files = sorted((sql_folder() / part).glob("*.sql"))
         _copy(files, folder / "sql" / part)
     for dataset in datasets:
         report(f"writing {dataset.name}")
@@ -69,12 +68,12 @@ def _fill(
             _export(connection, "main", folder / "tables")
             _export(connection, dataset.name, into / "relations")
         report(f"drawing the figures of {dataset.name}")
-        figures[dataset.name] = drawn(dataset.facts)
-        _write_figures(figures[dataset.name], folder / "figures" / dataset.name)
+        drawn[dataset.name] = figures.drawn(dataset.facts)
+        _write_figures(drawn[dataset.name], folder / "figures" / dataset.name)
     audit = {dataset.name: [_row(found) for found in dataset.audit] for dataset in datasets}
     jsonfile.write(folder / AUDIT, audit)
     report("writing the card")
-    text = card.render(folder, datasets, terms, figures)
+    text = card.render(folder, datasets, terms, drawn)
     (folder / publishing.CARD).write_text(text, encoding="utf-8")
     publishing.write_manifest(
         folder,

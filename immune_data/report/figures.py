@@ -1,180 +1,82 @@
-"""Draw the report's figures: rows of `sql/report/` in, SVG and PNG out.
+"""The figures of a report: its facts in, six drawings out.
 
-Every figure is drawn twice, for a desk and for a phone; a stylesheet chooses. Colours are those of
-a light page; `DARK` overrides them where the reader prefers dark. Blue is what stays and orange
-what is lost, a pair that every kind of colour blindness tells apart, and nothing is said by colour
-alone. The same rows give the same bytes.
+Blue is what stays and orange what is lost, a pair that every kind of colour blindness tells apart,
+and nothing is said by colour alone.
 """
 
 from __future__ import annotations
 
-import html
-import io
-import re
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from immune_data.common import plotting
 from immune_data.common.text import one_line
 from immune_data.prompts import TASKS
+from immune_data.report.drawing import INK, KEPT, LOST, MUTED, OTHER, SURFACE, Drawn, draw
+from immune_data.report.facts import Facts, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = dict[str, Any]
-
-_INK, _MUTED, _GRID, _SURFACE = "#1d2630", "#55606d", "#d5dbe1", "#ffffff"
-_KEPT, _LOST, _OTHER = "#0b66ad", "#d9640f", "#7d8a97"
-COLOURS = {"kept": _KEPT, "lost": _LOST, "other": _OTHER}
-_DARKENED = {
-    _INK: "#e8ecf1",
-    _MUTED: "#a9b4c0",
-    _GRID: "#3b4651",
-    _SURFACE: "#151b21",
-    _KEPT: "#4f9fdf",
-    _LOST: "#ff9a52",
-    _OTHER: "#b9c3cd",
-}
-# The colours are in inline styles, so that a viewer without CSS variables shows them too.
-DARK = "".join(
-    f'svg [style*="{what}: {light}"]{{{what}:{dark}!important}}'
-    for light, dark in _DARKENED.items()
-    for what in ("fill", "stroke")
-)
-
 _WIDE, _NARROW = 8.6, 3.5  # inches
-_FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
-_DPI = 160
 _LABEL = 30  # characters
 _VALUES = 8  # of a property, the rarer ones as one
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure: its name, what it is called and shows in words, and its two widths."""
-
-    name: str
-    title: str
-    description: str
-    wide: str
-    narrow: str
-    svg: str  # a file of its own
-    png: bytes
-
-
-def draw(name: str, title: str, description: str, plot: Callable[[bool], Figure]) -> Drawn:
-    """The figure that `plot` makes, given whether it should be narrow."""
-    with _ours(name):
-        wide = plot(False)
-        drawn = _svg(wide, name)
-        image = io.BytesIO()
-        wide.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
-    with _ours(f"{name}-narrow"):
-        narrow = _svg(plot(True), f"{name}-narrow")
-    label = _labelled(name, title, description)
-    background = f'<rect width="100%" height="100%" style="fill: {_SURFACE}"/>'
-    style = f"<style>@media (prefers-color-scheme: dark){{{DARK}}}</style>"
-    return Drawn(
-        name,
-        title,
-        description,
-        _inline(drawn, _labelled(f"{name}-wide", title, description)),
-        _inline(narrow, _labelled(f"{name}-narrow", title, description)),
-        _opened(drawn, label, f"{label[1]}{style}{background}", xml=True),
-        image.getvalue(),
-    )
-
-
-@contextmanager
-def _ours(salt: str) -> Iterator[None]:
-    """Matplotlib as it comes, whatever the user's configuration, and then our choices."""
-    mpl = plotting.library()
-    with warnings.catch_warnings(), mpl.rc_context():
-        warnings.simplefilter("ignore")  # a glyph that our font lacks, the reader's has
-        mpl.rcdefaults()
-        mpl.rcParams.update(
-            {
-                "axes.edgecolor": _GRID,
-                "axes.grid.axis": "y",
-                "axes.labelcolor": _MUTED,
-                "axes.labelsize": 8,
-                "axes.spines.left": False,
-                "axes.spines.right": False,
-                "axes.spines.top": False,
-                "axes.titlecolor": _INK,
-                "axes.titlelocation": "left",
-                "axes.titlesize": 9,
-                "axes.titleweight": "bold",
-                "axes.unicode_minus": True,
-                "figure.constrained_layout.use": True,
-                "figure.facecolor": _SURFACE,
-                "font.family": ["DejaVu Sans"],
-                "font.size": 8,
-                "grid.color": _GRID,
-                "svg.fonttype": "none",
-                "svg.hashsalt": salt,
-                "text.color": _INK,
-                "text.parse_math": False,
-                "xtick.color": _GRID,
-                "xtick.major.size": 0,
-                "xtick.labelcolor": _MUTED,
-                "xtick.labelsize": 7.5,
-                "ytick.color": _GRID,
-                "ytick.major.size": 0,
-                "ytick.labelcolor": _INK,
-                "ytick.labelsize": 8,
-            }
-        )
-        yield
-
-
-def _svg(figure: Figure, salt: str) -> str:
-    """The figure as an SVG element, without prologue, metadata, style sheet and unused ids."""
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(text, format="svg", metadata=nothing, transparent=True)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\bfont: ([^\"]*?[\d.]+px) [^;\"]*", rf"font: \1 {_FONTS}", svg)
-    used = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
-    # Matplotlib makes ids of memory addresses too, whatever its salt: number them instead.
-    for number, name in enumerate(used):
-        svg = re.sub(
-            rf'(id="|href="#|url\(#){re.escape(name)}(?=["\)])', rf"\g<1>{salt}-{number}", svg
-        )
-    return re.sub(r"\n\s*", "\n", svg).strip()
-
-
-def _labelled(name: str, title: str, description: str) -> tuple[str, str]:
-    """Attributes and elements that say to those who cannot see it what an SVG shows."""
-    return (
-        f'role="img" aria-labelledby="{name}-title {name}-desc"',
-        f'<title id="{name}-title">{html.escape(title)}</title>'
-        f'<desc id="{name}-desc">{html.escape(description)}</desc>',
-    )
-
-
-def _opened(svg: str, label: tuple[str, str], first: str, *, xml: bool) -> str:
-    """`svg` with an opening tag of ours, and something to stand first in it."""
-    opening, _, rest = svg.partition(">")
-    [(width, height)] = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)
-    names = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    size = f' width="{width}" height="{height}"' if xml else ""
-    fixed = ' style="stroke-linejoin:round;stroke-linecap:butt"'
-    tag = f'<svg{names if xml else ""}{size} viewBox="0 0 {width} {height}" {label[0]}{fixed}>'
-    return f"{tag}{first}{rest}" + ("\n" if xml else "")
-
-
-def _inline(svg: str, label: tuple[str, str]) -> str:
-    return _opened(svg, label, label[1], xml=False).replace("xlink:href", "href")
+def drawn(facts: Facts) -> list[Drawn]:
+    """The figures of a page."""
+    settings = facts.manifest.inputs.settings
+    limit = settings["dag"]["limit"] if settings["dag"]["unit"] == "tokens" else None
+    context = facts.overview["context"]
+    first, last = facts.funnel[0], facts.overview
+    scored = ", ".join(f"{task} {facts.limits[task]:g}" for task in facts.limits)
+    return [
+        draw(
+            "funnel",
+            "The way of the incidents",
+            f"Bars step by step, from {first['incidents']:,} incidents read to the "
+            f"{last['incidents_emitted']:,} that records were emitted of; what a step loses is "
+            "set off in orange at the end of its bar.",
+            lambda narrow: funnel(facts.funnel, narrow),
+        ),
+        draw(
+            "scores",
+            "Scores by model and task",
+            f"A histogram per model and task of what the standing judge runs gave. A dashed line "
+            f"marks the gate ({scored}); scores below it are orange.",
+            lambda narrow: scores(facts.scores, facts.models, facts.limits, narrow),
+        ),
+        draw(
+            "winners",
+            "Who wins, and by how much",
+            "Incidents of the pool by the model with the best score, for the two scores that "
+            "decide, and by the points it is ahead of the next; ties are orange.",
+            lambda narrow: winners(facts.leads, facts.models, narrow),
+        ),
+        draw(
+            "tokens",
+            "Conversation lengths and the context",
+            f"A histogram per task of the tokens of a conversation. A dashed line marks the "
+            f"context of {context:,} tokens; {last['over_context']:,} conversations end past it, "
+            "in orange.",
+            lambda narrow: tokens(facts.lengths, facts.fit, context, narrow),
+        ),
+        draw(
+            "evidence",
+            "Length of the evidence",
+            "Emitted incidents by the tokens of their evidence. Those whose evidence was cut "
+            "are orange" + (f"; a dashed line marks the limit of {limit:,}." if limit else "."),
+            lambda narrow: evidence(facts.evidence, limit, narrow),
+        ),
+        draw(
+            "balance",
+            "Train and eval, value by value",
+            "For each task, origin, model, category and risk level, two bars: its share of the "
+            "records of train, and of eval.",
+            lambda narrow: balance(facts.balance, narrow),
+        ),
+    ]
 
 
 def _figure(narrow: bool, height: float) -> Figure:
@@ -195,7 +97,7 @@ def _bare(axes: Axes) -> None:
 
 
 def _threshold(axes: Axes, at: float, text: str | None = None) -> None:
-    axes.axvline(at, color=_INK, linewidth=1, linestyle=(0, (3, 2)))
+    axes.axvline(at, color=INK, linewidth=1, linestyle=(0, (3, 2)))
     if text:
         axes.annotate(
             text,
@@ -226,8 +128,8 @@ def funnel(rows: Sequence[Row], narrow: bool) -> Figure:
         places = range(len(part))
         kept = [row["incidents"] for row in part]
         thick = 0.42 if narrow else 0.72
-        axes.barh(places, kept, height=thick, color=_KEPT)
-        axes.barh(places, [row["lost"] for row in part], left=kept, height=thick, color=_LOST)
+        axes.barh(places, kept, height=thick, color=KEPT)
+        axes.barh(places, [row["lost"] for row in part], left=kept, height=thick, color=LOST)
         axes.set_xlim(0, most * (1.24 if narrow else 1.42))
         axes.set_ylim(len(part) - 0.4, -0.75 if narrow else -0.6)
         names = [row["step"].replace("_", " ") for row in part]
@@ -264,14 +166,14 @@ def scores(
             spans = sorted(found)
             passing = [found[span][0] for span in spans]
             failing = [found[span][1] for span in spans]
-            axes.bar(spans, passing, width=0.86, align="edge", color=_KEPT)
-            axes.bar(spans, failing, width=0.86, align="edge", color=_LOST, bottom=passing)
+            axes.bar(spans, passing, width=0.86, align="edge", color=KEPT)
+            axes.bar(spans, failing, width=0.86, align="edge", color=LOST, bottom=passing)
             axes.set_yticks([])
             axes.set_xlim(-0.3, 11.2 if task == "summary" else 31.2)
             answers = sum(passing) + sum(failing)
             if answers:
                 below = f"{sum(failing) / answers:.0%} below"
-                behind = {"facecolor": _SURFACE, "edgecolor": "none", "pad": 1}
+                behind = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1}
                 axes.text(
                     0.02,
                     0.96,
@@ -279,7 +181,7 @@ def scores(
                     transform=axes.transAxes,
                     va="top",
                     fontsize=6.5 if narrow else 7,
-                    color=_MUTED,
+                    color=MUTED,
                     bbox=behind,
                 )
             _threshold(axes, limits[task], f"gate {limits[task]:g}" if place == 0 else None)
@@ -295,7 +197,7 @@ def scores(
             )
         else:
             line[0].set_ylabel(
-                label(model), rotation=0, ha="right", va="center", color=_INK, fontsize=8.5
+                label(model), rotation=0, ha="right", va="center", color=INK, fontsize=8.5
             )
     for axes, task in zip(grid[-1], TASKS, strict=True):
         most = 10 if task == "summary" else 30
@@ -329,7 +231,7 @@ def winners(rows: Sequence[Row], models: Sequence[str], narrow: bool) -> Figure:
         last = max(leads, default=0)
         places = range(last + 1)
         heights = [leads[place] for place in places]
-        right.bar(places, heights, width=0.84, color=[_LOST if p == 0 else _KEPT for p in places])
+        right.bar(places, heights, width=0.84, color=[LOST if p == 0 else KEPT for p in places])
         right.set_yticks([])
         right.set_ylim(0, max(heights, default=0) * 1.18 or 1)
         right.set_title(f"{task}: points ahead of the next")
@@ -345,7 +247,7 @@ def winners(rows: Sequence[Row], models: Sequence[str], narrow: bool) -> Figure:
 def _shares(axes: Axes, names: Sequence[str], values: Sequence[int], total: int) -> None:
     places = range(len(names))
     _bare(axes)
-    axes.barh(places, values, height=0.7, color=_KEPT)
+    axes.barh(places, values, height=0.7, color=KEPT)
     axes.set_yticks(places, names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, max(values, default=0) * 1.5 or 1)
@@ -366,7 +268,7 @@ def tokens(rows: Sequence[Row], fit: Sequence[Row], context: int, narrow: bool) 
             [row["records"] for row in found],
             width=232,
             align="edge",
-            color=[_LOST if row["tokens_from"] >= context else _KEPT for row in found],
+            color=[LOST if row["tokens_from"] >= context else KEPT for row in found],
         )
         axes.set_yticks([])
         axes.set_xlim(0, last * 1.08)
@@ -375,7 +277,7 @@ def tokens(rows: Sequence[Row], fit: Sequence[Row], context: int, narrow: bool) 
         records = sum(row["records"] for row in fit if row["task"] == task)
         axes.set_title(f"{task}: {records:,} conversations")
         said = f"answers cut: {cut:,}\nlost whole: {lost:,}"
-        axes.text(0.015, 0.93, said, transform=axes.transAxes, va="top", fontsize=7.5, color=_MUTED)
+        axes.text(0.015, 0.93, said, transform=axes.transAxes, va="top", fontsize=7.5, color=MUTED)
         _threshold(axes, context, f"context {context:,}" if axes is grid[0] else None)
     grid[-1].set_xlabel("tokens of a conversation")
     grid[-1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -389,8 +291,8 @@ def evidence(rows: Sequence[Row], limit: int | None, narrow: bool) -> Figure:
     axes = figure.subplots()
     powers = [row["power"] for row in rows]
     whole, cut = [row["whole"] for row in rows], [row["cut"] for row in rows]
-    axes.bar(powers, whole, width=0.45, align="edge", color=_KEPT)
-    axes.bar(powers, cut, width=0.45, align="edge", color=_LOST, bottom=whole)
+    axes.bar(powers, whole, width=0.45, align="edge", color=KEPT)
+    axes.bar(powers, cut, width=0.45, align="edge", color=LOST, bottom=whole)
     axes.set_yticks([])
     axes.set_title(f"shown whole: {sum(whole):,} · cut: {sum(cut):,}", pad=14)
     first, last = int(min(powers, default=0)), int(max(powers, default=1)) + 1
@@ -432,7 +334,7 @@ def balance(rows: Sequence[Row], narrow: bool) -> Figure:
         axes.set_ylim(len(part) - 0.45, -0.55)
         axes.set_yticks(range(len(part)), list(part))
         for place, shares in enumerate(part.values()):
-            for offset, split, colour in ((-0.2, "train", _KEPT), (0.2, "eval", _OTHER)):
+            for offset, split, colour in ((-0.2, "train", KEPT), (0.2, "eval", OTHER)):
                 records, share = shares.get(split, (0, 0.0))
                 axes.barh(place + offset, share, height=0.36, color=colour)
                 said = f"{split} {records:,} · {share:.1%}"

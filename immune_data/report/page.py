@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from immune_data.common.text import middle_out, one_line
+from immune_data.common.text import counted, middle_left_out, middle_out, one_line
 from immune_data.contract import chat
 from immune_data.prompts import Message
-from immune_data.report import figures
+from immune_data.report.drawing import COLOURS, DARK, Drawn
+from immune_data.report.facts import Facts, Offence
 from immune_data.report.html import Markup, element, joined, shortened, shown, table
-
-if TYPE_CHECKING:
-    from immune_data.report.__main__ import Facts, Offence
 
 _CELL = 120  # characters of an offending row's cell
 _COLUMNS = 8
@@ -35,12 +33,12 @@ _SECTIONS = {
 }
 
 
-def render(facts: Facts, drawn: Sequence[figures.Drawn]) -> str:
+def render(facts: Facts, drawn: Sequence[Drawn]) -> str:
     """The page."""
     by_name = {figure.name: figure for figure in drawn}
     name = facts.manifest.recipe
     style = files("immune_data.report").joinpath("page.css").read_text(encoding="utf-8")
-    style += f"@media (prefers-color-scheme: dark){{{figures.DARK}}}\n"
+    style += f"@media (prefers-color-scheme: dark){{{DARK}}}\n"
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -91,17 +89,13 @@ def _section(name: str, *content: str) -> Markup:
     )
 
 
-def _figure(figure: figures.Drawn) -> Markup:
+def _figure(figure: Drawn) -> Markup:
     return element(
         "figure",
         element("div", Markup(figure.wide), class_="wide"),
         element("div", Markup(figure.narrow), class_="narrow"),
         element("figcaption", figure.description),
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _header(facts: Facts) -> Markup:
@@ -159,8 +153,8 @@ def _keys(facts: Facts) -> Markup:
         ),
         (
             "Audit",
-            _count(failed["error"], "error"),
-            f"{_count(failed['warn'], 'warning')} in {_count(len(facts.audit), 'check')}",
+            counted(failed["error"], "error"),
+            f"{counted(failed['warn'], 'warning')} in {counted(len(facts.audit), 'check')}",
         ),
     ]
     return element(
@@ -193,7 +187,7 @@ def _millions(number: int) -> str:
     return f"{number / 1e6:.2f} M" if number >= 10**6 else f"{number:,}"
 
 
-def _funnel(facts: Facts, drawn: dict[str, figures.Drawn]) -> Markup:
+def _funnel(facts: Facts, drawn: dict[str, Drawn]) -> Markup:
     return _section(
         "funnel",
         element(
@@ -231,12 +225,12 @@ def _swatch(colour: str) -> Markup:
     # An SVG, so that it takes on the figures' colours in the dark as well.
     rectangle = Markup(
         f'<svg viewBox="0 0 8 8" class="swatch" aria-hidden="true">'
-        f'<path d="M0 0H8V8H0z" style="fill: {figures.COLOURS[colour]}"/></svg>'
+        f'<path d="M0 0H8V8H0z" style="fill: {COLOURS[colour]}"/></svg>'
     )
     return rectangle
 
 
-def _scores(facts: Facts, drawn: dict[str, figures.Drawn]) -> Markup:
+def _scores(facts: Facts, drawn: dict[str, Drawn]) -> Markup:
     looked_at = {
         "any": "The gates look at an incident's best score: an answer below the line does not lose "
         "its incident while another is above.",
@@ -254,7 +248,7 @@ def _scores(facts: Facts, drawn: dict[str, figures.Drawn]) -> Markup:
     )
 
 
-def _winners(drawn: dict[str, figures.Drawn]) -> Markup:
+def _winners(drawn: dict[str, Drawn]) -> Markup:
     return _section(
         "winners",
         element(
@@ -267,7 +261,7 @@ def _winners(drawn: dict[str, figures.Drawn]) -> Markup:
     )
 
 
-def _tokens(facts: Facts, drawn: dict[str, figures.Drawn]) -> Markup:
+def _tokens(facts: Facts, drawn: dict[str, Drawn]) -> Markup:
     columns = {
         "split": "split",
         "task": "task",
@@ -297,7 +291,7 @@ def _tokens(facts: Facts, drawn: dict[str, figures.Drawn]) -> Markup:
     )
 
 
-def _balance(facts: Facts, drawn: dict[str, figures.Drawn]) -> Markup:
+def _balance(facts: Facts, drawn: dict[str, Drawn]) -> Markup:
     return _section(
         "balance",
         element("p", "Shares are of a split's records; unlike ones would make eval a poor guide."),
@@ -323,7 +317,7 @@ def _audit(facts: Facts) -> Markup:
         ),
         *(_offence(offence) for offence in found),
         table(
-            f"{_count(len(passed), 'check')} that found nothing",
+            f"{counted(len(passed), 'check')} that found nothing",
             ("check", "severity", "what it looks for"),
             [
                 [
@@ -347,7 +341,7 @@ def _offence(offence: Offence) -> Markup:
         "summary",
         element("span", said, class_=f"tag {look}"),
         _code(check.name),
-        element("span", _count(result.rows, "row"), class_="count"),
+        element("span", counted(result.rows, "row"), class_="count"),
         element("span", *_prose(check.sentence), *bound, class_="what"),
     )
     columns, hidden = offence.columns[:_COLUMNS], len(offence.columns) - _COLUMNS
@@ -422,18 +416,13 @@ def _example(example: dict[str, Any]) -> Iterator[Markup]:
 
 def _lines(content: str) -> list[str]:
     head, hidden, tail = middle_out(content.split("\n"), _HEAD, _TAIL)
-    shown_head = "\n".join(map(_shortened, head))
+    first, last = (
+        "\n".join(middle_left_out(line, _LINE) for line in part) for part in (head, tail)
+    )
     if not hidden:
-        return [shown_head]
+        return [first]
     note = element("span", f"… {hidden:,} lines left out …", class_="left-out")
-    return [shown_head + "\n", note, "\n" + "\n".join(map(_shortened, tail))]
-
-
-def _shortened(line: str) -> str:
-    if len(line) <= _LINE:
-        return line
-    half = _LINE // 2
-    return f"{line[:half]} … {len(line) - 2 * half:,} characters … {line[-half:]}"
+    return [f"{first}\n", note, f"\n{last}"]
 
 
 def _provenance(facts: Facts) -> Markup:

@@ -1,0 +1,167 @@
+"""Draw a figure: what plots it in, SVG and PNG out.
+
+Every figure is drawn twice, for a desk and for a phone; a stylesheet chooses. Colours are those of
+a light page; `DARK` overrides them where the reader prefers dark. The same rows give the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from immune_data.common import plotting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, SURFACE = "#1d2630", "#55606d", "#d5dbe1", "#ffffff"
+KEPT, LOST, OTHER = "#0b66ad", "#d9640f", "#7d8a97"
+COLOURS = {"kept": KEPT, "lost": LOST, "other": OTHER}
+_DARKENED = {
+    INK: "#e8ecf1",
+    MUTED: "#a9b4c0",
+    GRID: "#3b4651",
+    SURFACE: "#151b21",
+    KEPT: "#4f9fdf",
+    LOST: "#ff9a52",
+    OTHER: "#b9c3cd",
+}
+# The colours are in inline styles, so that a viewer without CSS variables shows them too.
+DARK = "".join(
+    f'svg [style*="{what}: {light}"]{{{what}:{dark}!important}}'
+    for light, dark in _DARKENED.items()
+    for what in ("fill", "stroke")
+)
+
+_FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
+_DPI = 160
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure: its name, what it is called and shows in words, and its two widths."""
+
+    name: str
+    title: str
+    description: str
+    wide: str
+    narrow: str
+    svg: str  # a file of its own
+    png: bytes
+
+
+def draw(name: str, title: str, description: str, plot: Callable[[bool], Figure]) -> Drawn:
+    """The figure that `plot` makes, given whether it should be narrow."""
+    with _ours(name):
+        wide = plot(False)
+        drawn = _svg(wide, name)
+        image = io.BytesIO()
+        wide.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
+    with _ours(f"{name}-narrow"):
+        narrow = _svg(plot(True), f"{name}-narrow")
+    label = _labelled(name, title, description)
+    background = f'<rect width="100%" height="100%" style="fill: {SURFACE}"/>'
+    style = f"<style>@media (prefers-color-scheme: dark){{{DARK}}}</style>"
+    return Drawn(
+        name,
+        title,
+        description,
+        _inline(drawn, _labelled(f"{name}-wide", title, description)),
+        _inline(narrow, _labelled(f"{name}-narrow", title, description)),
+        _opened(drawn, label, f"{label[1]}{style}{background}", xml=True),
+        image.getvalue(),
+    )
+
+
+@contextmanager
+def _ours(salt: str) -> Iterator[None]:
+    """Matplotlib as it comes, whatever the user's configuration, and then our choices."""
+    mpl = plotting.library()
+    with warnings.catch_warnings(), mpl.rc_context():
+        warnings.simplefilter("ignore")  # a glyph that our font lacks, the reader's has
+        mpl.rcdefaults()
+        mpl.rcParams.update(
+            {
+                "axes.edgecolor": GRID,
+                "axes.grid.axis": "y",
+                "axes.labelcolor": MUTED,
+                "axes.labelsize": 8,
+                "axes.spines.left": False,
+                "axes.spines.right": False,
+                "axes.spines.top": False,
+                "axes.titlecolor": INK,
+                "axes.titlelocation": "left",
+                "axes.titlesize": 9,
+                "axes.titleweight": "bold",
+                "axes.unicode_minus": True,
+                "figure.constrained_layout.use": True,
+                "figure.facecolor": SURFACE,
+                "font.family": ["DejaVu Sans"],
+                "font.size": 8,
+                "grid.color": GRID,
+                "svg.fonttype": "none",
+                "svg.hashsalt": salt,
+                "text.color": INK,
+                "text.parse_math": False,
+                "xtick.color": GRID,
+                "xtick.major.size": 0,
+                "xtick.labelcolor": MUTED,
+                "xtick.labelsize": 7.5,
+                "ytick.color": GRID,
+                "ytick.major.size": 0,
+                "ytick.labelcolor": INK,
+                "ytick.labelsize": 8,
+            }
+        )
+        yield
+
+
+def _svg(figure: Figure, salt: str) -> str:
+    """The figure as an SVG element, without prologue, metadata, style sheet and unused ids."""
+    text = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(text, format="svg", metadata=nothing, transparent=True)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\bfont: ([^\"]*?[\d.]+px) [^;\"]*", rf"font: \1 {_FONTS}", svg)
+    used = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    # Matplotlib makes ids of memory addresses too, whatever its salt: number them instead.
+    for number, name in enumerate(used):
+        svg = re.sub(
+            rf'(id="|href="#|url\(#){re.escape(name)}(?=["\)])', rf"\g<1>{salt}-{number}", svg
+        )
+    return re.sub(r"\n\s*", "\n", svg).strip()
+
+
+def _labelled(name: str, title: str, description: str) -> tuple[str, str]:
+    """Attributes and elements that say to those who cannot see it what an SVG shows."""
+    return (
+        f'role="img" aria-labelledby="{name}-title {name}-desc"',
+        f'<title id="{name}-title">{html.escape(title)}</title>'
+        f'<desc id="{name}-desc">{html.escape(description)}</desc>',
+    )
+
+
+def _opened(svg: str, label: tuple[str, str], first: str, *, xml: bool) -> str:
+    """`svg` with an opening tag of ours, and something to stand first in it."""
+    opening, _, rest = svg.partition(">")
+    [(width, height)] = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)
+    names = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    size = f' width="{width}" height="{height}"' if xml else ""
+    fixed = ' style="stroke-linejoin:round;stroke-linecap:butt"'
+    tag = f'<svg{names if xml else ""}{size} viewBox="0 0 {width} {height}" {label[0]}{fixed}>'
+    return f"{tag}{first}{rest}" + ("\n" if xml else "")
+
+
+def _inline(svg: str, label: tuple[str, str]) -> str:
+    return _opened(svg, label, label[1], xml=False).replace("xlink:href", "href")

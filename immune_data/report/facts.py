@@ -1,0 +1,108 @@
+"""What a report shows: an emitted recipe in, the facts of it, audit included, out.
+
+The facts are asked by the queries in `sql/report/`, of the recipe's manifest and relations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from immune_data.audit import checks
+from immune_data.audit.checks import Result
+from immune_data.common import duck
+from immune_data.common.errors import ImmuneError
+from immune_data.contract import manifest
+from immune_data.contract.manifest import Manifest
+from immune_data.recipes import Recipe
+from immune_data.select.database import reading
+from immune_data.select.steps import sql_folder
+
+if TYPE_CHECKING:
+    import duckdb
+
+Row = dict[str, Any]
+
+_RELATIONS = "overview", "scores", "leads", "lengths", "fit", "evidence", "balance", "examples"
+_OFFENDERS = 3  # rows shown of a check that found some
+
+
+@dataclass(frozen=True)
+class Offence:
+    """What a check found, with some of the rows."""
+
+    result: Result
+    columns: list[str]
+    rows: list[tuple]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that a page shows."""
+
+    manifest: Manifest
+    models: list[str]
+    limits: dict[str, float]
+    funnel: list[Row]
+    overview: Row
+    scores: list[Row]
+    leads: list[Row]
+    lengths: list[Row]
+    fit: list[Row]
+    evidence: list[Row]
+    balance: list[Row]
+    examples: list[Row]
+    audit: list[Offence]
+
+
+def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda line: None) -> Facts:
+    """Ask an emitted recipe for everything that its page shows.
+
+    Raises:
+        ImmuneError: it is not emitted, or the database is that of another run.
+        CheckFailed: an emitted file is not the one that the manifest names.
+    """
+    with reading(out, recipe) as connection:
+        content = manifest.check(out / "sft" / recipe.name)
+        [made_from] = connection.execute(
+            "select inputs_sha256, (select bool_or(synthetic) from source_files) from recipe"
+        ).fetchall()
+        if made_from != (content.inputs.sha256, content.synthetic):
+            raise ImmuneError(
+                f"the database and {out / 'sft' / recipe.name} are of different runs: "
+                f"emit {recipe.name} again"
+            )
+        queries = sql_folder() / "report"
+        found = {
+            name: duck.rows(connection, (queries / f"{name}.sql").read_text(encoding="utf-8"))
+            for name in _RELATIONS
+        }
+        [overview] = found.pop("overview")
+        [gates] = duck.rows(
+            connection,
+            "select summary_score_min as summary, cause_total_min as cause, "
+            "risk_total_min as risk from settings",
+        )
+        audit = []
+        for check in checks.load():
+            report(f"checking {check.name}")
+            [result] = checks.run(connection, [check])
+            audit.append(_offence(connection, result))
+        return Facts(
+            manifest=content,
+            models=list(content.inputs.settings["models"]),
+            limits=gates,
+            funnel=duck.rows(connection, "from funnel"),
+            overview=overview,
+            audit=audit,
+            **found,
+        )
+
+
+def _offence(connection: duckdb.DuckDBPyConnection, result: Result) -> Offence:
+    if not result.rows:
+        return Offence(result, [], [])
+    frame = checks.rows(connection, result.check, _OFFENDERS)
+    return Offence(result, frame.columns, frame.rows())

@@ -1,0 +1,290 @@
+"""How a story is printed: the story of `tell` in, lines of text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from immune_data.common.table import aligned, numeric, widths
+from immune_data.common.text import counted, middle_left_out, middle_out, one_line, visible
+from immune_data.why.story import Row
+
+_HEAD, _TAIL = 20, 8  # lines of a long message
+_LINE = 400  # characters of a long line
+
+_SUB_SCORES = (
+    *("evidence_grounding", "cause_specificity", "alternative_hypotheses"),
+    *("risk_calibration", "actionability", "business_impact"),
+)
+
+
+class Page:
+    """The story as lines of text."""
+
+    def __init__(self, full: bool, colourful: bool) -> None:
+        self._full = full
+        self._colourful = colourful
+
+    def lines(self, recipe: str, story: Row) -> Iterator[str]:
+        """All of it, in the order of the steps."""
+        yield self._bold(f"incident {one_line(story['incident_id'])} in {recipe}")
+        for way in story["way"]:
+            yield f"  {way['dataset']}: {one_line(way['outcome'])}"
+        yield from self._read(story)
+        yield from self._judged(story)
+        yield from self._gates(story)
+        yield from self._choice(story)
+        yield from self._split(story)
+        yield from self._records(story)
+
+    def _bold(self, text: str) -> str:
+        return f"\x1b[1m{text}\x1b[0m" if self._colourful else text
+
+    def _heading(self, text: str) -> Iterator[str]:
+        yield ""
+        yield self._bold(text)
+
+    def _table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+        rows = list(rows)
+        cells = [[_cell(value) for value in row] for row in rows]
+        right = numeric(rows, len(columns))
+        wide = widths([columns, *cells])
+        head = aligned(columns, wide, right)
+        yield f"  \x1b[2m{head}\x1b[0m" if self._colourful else f"  {head}"
+        for row in cells:
+            yield f"  {aligned(row, wide, right)}"
+
+    def _read(self, story: Row) -> Iterator[str]:
+        yield from self._heading("read")
+        if story["read"]:
+            columns = ("file", "role", "row")
+            yield from self._table(
+                columns, ([row[key] for key in columns] for row in story["read"])
+            )
+        if story["rejects"]:
+            columns = ("rejected from", "row", "scope", "reason", "detail")
+            keys = ("file", "row", "scope", "reason", "detail")
+            yield from self._table(
+                columns, ([row[key] for key in keys] for row in story["rejects"])
+            )
+        incident = story["incident"]
+        if incident is None:
+            return
+        yield from self._heading("facts")
+        for key in ("category", "source_ip", "timewindow", "timeline", "event_count"):
+            yield f"  {key:<13} {_cell(incident[key])}"
+        threat = incident["threat_level"]
+        yield f"  {'threat_level':<13} {'-' if threat is None else f'{threat:.2f}'}"
+        for dag in story["dags"]:
+            used = "shown in records" if dag["used"] else "not used"
+            yield (
+                f"  {'dag':<13} {dag['tokens']:,} tokens, {dag['chars']:,} characters "
+                f"in {dag['dataset']}, {used}"
+            )
+        if not story["dags"]:
+            yield f"  {'dag':<13} none"
+
+    def _judged(self, story: Row) -> Iterator[str]:
+        if story["scores"]:
+            yield from self._heading("judged")
+            yield from self._table(
+                ("task", "model", "score", "of", "rank", "judge", "file", "row", "run"),
+                (
+                    [
+                        score["task"],
+                        score["model"],
+                        score["score"],
+                        _sub_scores(score),
+                        score["rank"],
+                        f"{score['judge']}, {score['provider']}",
+                        score["judge_run"],
+                        score["row"],
+                        "stands" if score["stands"] else "an earlier run stands",
+                    ]
+                    for score in story["scores"]
+                ),
+            )
+        if story["answers"]:
+            yield from self._heading("answers")
+            yield from self._table(
+                ("task", "model", "tokens", "words", "chars4", "level", "cleaning"),
+                (
+                    [
+                        *(answer[key] for key in ("task", "model", "tokens", "words", "chars4")),
+                        answer["risk_level"] if answer["task"] == "risk" else "",
+                        _cleaning(answer),
+                    ]
+                    for answer in story["answers"]
+                ),
+            )
+
+    def _gates(self, story: Row) -> Iterator[str]:
+        for dataset in ("unified", "standalone"):
+            gates = [gate for gate in story["gates"] if gate["dataset"] == dataset]
+            if not gates:
+                continue
+            model = gates[0]["model"]
+            of = f" of the standalone dataset, on {model or 'no model ranked first'}"
+            yield from self._heading("gates" + (of if dataset == "standalone" else ""))
+            yield from self._table(
+                ("gate", "value", "limit", "result"),
+                (
+                    [
+                        gate["gate"],
+                        gate["value"],
+                        gate["limit"],
+                        _result(gate),
+                    ]
+                    for gate in gates
+                ),
+            )
+
+    def _choice(self, story: Row) -> Iterator[str]:
+        if not story["choices"]:
+            return
+        yield from self._heading("choice")
+        yield from self._table(
+            ("task", "used", "score", "lead", "over", ""),
+            (
+                [
+                    *(choice[key] for key in ("task", "model", "score")),
+                    *_lead(choice),
+                    _remark(choice),
+                ]
+                for choice in story["choices"]
+            ),
+        )
+
+    def _split(self, story: Row) -> Iterator[str]:
+        split = story["split"]
+        if split is None:
+            return
+        yield from self._heading("split")
+        for name, prefix in (("unified", ""), ("standalone", "standalone_")):
+            where = split[f"{prefix}split"]
+            place = (
+                "" if where is None else f", place {split[f'{prefix}position']:,} of the shuffle"
+            )
+            yield f"  {name:<13} {where or 'not in it'}{place}"
+        yield (
+            f"  {'group':<13} {counted(split['group_incidents'], 'incident')}: "
+            f"{split['group_in_train']:,} in train, {split['group_in_eval']:,} in eval; "
+            f"named after {one_line(split['group_id'])}"
+        )
+        appended = "appends it to train" if split["risk_only"] else "does not append it"
+        yield f"  {'augmentation':<13} {split['augmentation']}: {appended}"
+
+    def _records(self, story: Row) -> Iterator[str]:
+        records = story["records"]
+        yield from self._heading("records")
+        if not records:
+            yield "  none"
+            return
+        yield from self._table(
+            (
+                *("file", "line", "task", "model", "origin", "copy"),
+                *("tokens", "prompt", "answer", "dag shown"),
+            ),
+            (
+                [
+                    f"{record['split']}.jsonl",
+                    *(record[key] for key in ("line", "task", "model", "origin")),
+                    record["copy"] or "",
+                    *(record[key] for key in ("tokens", "prompt_tokens", "answer_tokens")),
+                    f"{record['dag_tokens_shown']:,} of {record['dag_tokens']:,}",
+                ]
+                for record in records
+            ),
+        )
+        for record in records:
+            for warning in record["warnings"]:
+                yield f"  warning: {record['split']}.jsonl line {record['line']:,}: {warning}"
+        for record in records:
+            if record["copy"] == 0:
+                yield from self._conversation(record)
+
+    def _conversation(self, record: Row) -> Iterator[str]:
+        yield from self._heading(
+            f"{record['split']}.jsonl line {record['line']:,}: {record['task']} by "
+            f"{one_line(record['model'])}"
+        )
+        if record["tokens_past_context"]:
+            lost = record["answer_tokens_past_context"]
+            whole = ", the whole answer" if lost == record["answer_tokens"] else ""
+            yield (
+                f"  the last {record['tokens_past_context']:,} tokens are past the context of "
+                f"{record['context']:,}, {lost:,} of them the answer's{whole}: "
+                "no trainer sees them"
+            )
+        for turn in record["messages"]:
+            loss = turn["carries_loss"]
+            head = f"<|im_start|>{one_line(turn['role'])}"
+            yield self._line(head, loss=False)
+            for line in self._content(turn["content"], whole=loss):
+                yield self._line(line, loss=loss)
+            yield self._line("<|im_end|>", loss=loss)
+
+    def _content(self, content: str, *, whole: bool) -> Iterator[str]:
+        lines = [visible(line) for line in content.split("\n")]
+        if self._full or whole:
+            yield from lines
+            return
+        head, hidden, tail = middle_out(lines, _HEAD, _TAIL)
+        yield from (middle_left_out(line, _LINE) for line in head)
+        if hidden:
+            yield f"… {hidden:,} lines left out, --full shows them …"
+            yield from (middle_left_out(line, _LINE) for line in tail)
+
+    def _line(self, text: str, *, loss: bool) -> str:
+        if not self._colourful:
+            return f"▌ {text}".rstrip() if loss else f"  {text}".rstrip()
+        return f"\x1b[1;32m▌ {text}\x1b[0m" if loss else f"\x1b[2m  {text}\x1b[0m"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else one_line(str(value), 160)
+
+
+def _sub_scores(score: Row) -> str:
+    values = [score[key] for key in _SUB_SCORES if score[key] is not None]
+    return " + ".join(f"{value:g}" for value in values)
+
+
+def _cleaning(answer: Row) -> str:
+    if answer["refused_by"] is not None:
+        return f"refused by {answer['refused_by']}"
+    if answer["changed_by"]:
+        return f"changed by {', '.join(answer['changed_by'])}"
+    return "" if answer["answered"] else "no answer"
+
+
+def _result(gate: Row) -> str:
+    """What came of a gate, and whose answer it was that passed."""
+    if gate["first_failed"]:
+        return "FAILS, first"
+    if not gate["passes"]:
+        return "fails too"
+    if gate["used_passes"]:
+        return "passes"
+    return f"another answer passes; the one used has {_cell(gate['used'])}"
+
+
+def _lead(choice: Row) -> list[Any]:
+    """By how much, and over whom; a risk answer was not chosen by a score of its own."""
+    return ["", ""] if choice["task"] == "risk" else [choice["lead"], choice["runner_up"]]
+
+
+def _remark(choice: Row) -> str:
+    if not choice["answered"]:
+        return "it has no answer that can be used"
+    if choice["task"] == "risk":
+        return "comes with the cause"
+    if choice["model"] != choice["winner"]:
+        return f"stands in for the winner, {choice['winner']}"
+    return "a tie, decided by the order of the judge's scores" if choice["lead"] == 0 else ""
