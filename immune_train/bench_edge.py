@@ -253,7 +253,7 @@ def parser() -> argparse.ArgumentParser:
 def command(arguments: argparse.Namespace) -> None:
     if arguments.incident and arguments.dag_tokens:
         raise ImmuneError("--incident and --dag-tokens exclude each other: give one")
-    incidents = _incidents(arguments)
+    incidents = _incidents(arguments.incident, arguments.dag_tokens or DAG_TOKENS)
     for model in arguments.model:
         if not model.is_file():
             raise ImmuneError(f"there is no model {model}")
@@ -284,12 +284,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(parser(), command, argv)
 
 
-def _incidents(arguments: argparse.Namespace) -> tuple[Incident, ...]:
+def _incidents(files: Sequence[Path] | None, dag_tokens: Sequence[int]) -> tuple[Incident, ...]:
+    """The incidents of the files, or made-up ones of these lengths where there are none."""
     from immune_train.edge.questions import incident_from_json
 
-    if not arguments.incident:
-        return tuple(made_up(tokens) for tokens in arguments.dag_tokens or DAG_TOKENS)
-    return tuple(incident_from_json(textfile.read(path), str(path)) for path in arguments.incident)
+    if not files:
+        return tuple(made_up(tokens) for tokens in dag_tokens)
+    return tuple(incident_from_json(textfile.read(path), str(path)) for path in files)
 
 
 def _show(measured: Timings, incidents: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import manifest
 from immune_train.artifacts.provenance import TrainedOn, of_manifest
 from immune_train.edge.llama_cpp_api import Model
 from immune_train.edge.questions import DEFAULT_RECIPE, Asker
@@ -60,9 +61,7 @@ def asker(model: Path | None, recipe: str | None, context: int | None = None) ->
 
 def asked_otherwise(records: Path, made: Asker) -> str | None:
     """One sentence, if the manifest beside some records says that another recipe asks them."""
-    from immune_train.data.dataset import MANIFEST
-
-    emitted = of_manifest(records.with_name(MANIFEST))
+    emitted = of_manifest(records.with_name(manifest.NAME))
     if emitted is None or emitted.asking_sha256 == made.asking_sha256:
         return None
     return (

@@ -50,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
 
 def command(arguments: argparse.Namespace) -> None:
     from immune_data.common.hub import upload
-    from immune_train.publish.publication import Terms, read, write
+    from immune_train.publish.finished_run import Terms, read
+    from immune_train.publish.publication import write
 
     publishing.check_options(
         arguments.repo_id,

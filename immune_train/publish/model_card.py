@@ -14,12 +14,12 @@ import immune_data
 from immune_data.common import table
 from immune_data.prompts import TASKS
 from immune_train.artifacts import run as runs
-from immune_train.export.__main__ import SIXTEEN, size
+from immune_train.export.build import SIXTEEN
+from immune_train.export.summary import size
+from immune_train.publish.finished_run import Run, Terms
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
-
-    from immune_train.publish.publication import Run, Terms
 
 _TAGS = ["security", "intrusion-detection", "slips", "lora", "sft", "edge", "trl"]
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::[\w.-]+)?(?:@[\w./-]+)?")

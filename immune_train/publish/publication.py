@@ -20,18 +20,17 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from immune_data.common import digests, files, publishing
-from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_train import merge
+from immune_data.common import files, publishing
+from immune_data.common.errors import ImmuneError
 from immune_train.artifacts import run as runs
-from immune_train.export.__main__ import MODELFILE, RECORD
+from immune_train.export.build import MODELFILE, RECORD
 from immune_train.export.modelfile import TEMPLATE
+from immune_train.publish import model_card
+from immune_train.publish.finished_run import SCORES, Run, Terms
 
-SCORES = "scores.json"
 TRAINING = "training"
 
 # Nothing that came with checkpoints or caches, only what loads the model.
@@ -54,115 +53,6 @@ _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}")
 _TEXTS = (".json", ".jsonl", ".yaml", ".md", ".svg", ".jinja", ".txt", "")
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its folder, its records, and the GGUF files made of its model, if any."""
-
-    folder: Path
-    summary: dict[str, Any]
-    dataset: dict[str, Any]
-    environment: dict[str, Any]
-    scores: dict[str, Any]
-    gguf: Path | None
-    exported: dict[str, Any]
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether it was trained on data that a program made up."""
-        return any(said.get("synthetic") is True for said in (self.summary, self.dataset))
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Under which name and licence a model is published, and where its dataset is, if said."""
-
-    repo_id: str
-    license: str
-    dataset: str | None
-
-
-def read(folder: Path, gguf: Path | None) -> Run:
-    """The run in `folder`, fit to be published.
-
-    Raises:
-        ImmuneError: it is not done, or lacks its adapter or merged model.
-        CheckFailed: the GGUF files are not those of this model.
-    """
-    if not (folder / runs.SUMMARY).is_file():
-        raise ImmuneError(runs.unfinished(folder))
-    summary = _object(folder / runs.SUMMARY)
-    _whole(folder, summary)
-    exported: dict[str, Any] = {}
-    if gguf is None and (folder / runs.GGUF / RECORD).is_file():
-        gguf = folder / runs.GGUF
-    if gguf is not None:
-        exported = _exported(gguf, folder / runs.MERGED)
-    return Run(
-        folder,
-        summary,
-        *(
-            _object(folder / name) if (folder / name).is_file() else {}
-            for name in (runs.DATASET, runs.ENVIRONMENT, SCORES)
-        ),
-        gguf,
-        exported,
-    )
-
-
-def _whole(folder: Path, summary: dict[str, Any]) -> None:
-    """See that a run came to its end, and holds an adapter and a model that was merged from it."""
-    plan = (summary.get("preflight") or {}).get("plan") or {}
-    steps, planned = summary.get("steps"), plan.get("steps")
-    if steps and planned and steps < planned:
-        raise CheckFailed(
-            f"the run in {folder} was stopped after {steps:,} of {planned:,} steps: train it to "
-            "its end"
-        )
-    again = f"`python -m immune_train.merge --run {folder}`"
-    for part, patterns, cure in (
-        (runs.ADAPTER, runs.ADAPTER_FILES, "train the run again, to another --output"),
-        (runs.MERGED, ("config.json", "model*.safetensors"), f"make it with {again}"),
-    ):
-        if not all(any((folder / part).glob(pattern)) for pattern in patterns):
-            raise ImmuneError(f"{folder / part} is missing or not whole: {cure}")
-    if (folder / runs.MERGED / merge.RECORD).is_file() and not merge.of(
-        folder / runs.ADAPTER, folder / runs.MERGED
-    ):
-        raise CheckFailed(
-            f"{folder / runs.MERGED} was merged from another adapter than {folder / runs.ADAPTER}: "
-            f"make it again with {again}"
-        )
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict):
-        raise ImmuneError(f"{path} cannot be read: it is not as the run wrote it")
-    return content
-
-
-def _exported(gguf: Path, merged: Path) -> dict[str, Any]:
-    """What `export` says of its files, which must be those that lie there and of this model."""
-    again = f"export it again with `python -m immune_train.export --model {merged}`"
-    if not (gguf / RECORD).is_file():
-        raise ImmuneError(f"{gguf} holds no complete export (no {RECORD}): {again}")
-    content = _object(gguf / RECORD)
-    for file in content["files"]:
-        path = gguf / file["file"]
-        if not path.is_file() or digests.sha256(path) != file["sha256"]:
-            raise CheckFailed(f"{path} is not the file that {RECORD} names: {again}")
-    for name, sha256 in content["made_of"].items():
-        path = merged / name
-        if not path.is_file() or digests.sha256(path) != sha256:
-            raise CheckFailed(
-                f"the files in {gguf} were made of another {name} than the one in {merged}: {again}"
-            )
-    return content
-
-
 def write(run: Run, terms: Terms, to: Path, report: Callable[[str], None]) -> None:
     """Write the folder to publish as `to`, in place of the publication that may be there.
 
@@ -175,8 +65,6 @@ def write(run: Run, terms: Terms, to: Path, report: Callable[[str], None]) -> No
 
 
 def _fill(folder: Path, run: Run, terms: Terms, report: Callable[[str], None]) -> None:
-    from immune_train.publish import model_card
-
     report("linking the files")
     _place(run.folder / runs.MERGED, _MODEL_FILES, folder)
     _place(run.folder / runs.ADAPTER, _ADAPTER_FILES, folder / runs.ADAPTER)

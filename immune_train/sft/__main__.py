@@ -73,7 +73,22 @@ def command(arguments: argparse.Namespace) -> int:
     from immune_train.configs import processes, refused
 
     processes.check()
-    name, overrides = _asked(arguments)
+    given = {
+        "model_name_or_path": arguments.model,
+        "backend": arguments.backend,
+        "data": arguments.data,
+        "dataset": arguments.dataset,
+        "train": arguments.train,
+        "eval": arguments.eval,
+    }
+    quoted = (
+        f"{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None
+    )
+    overrides = [*arguments.settings, *quoted]
+    name = arguments.config or DEFAULT
+    if arguments.resume:
+        folder = arguments.output or Path(arguments.data or "data") / "models" / Path(name).stem
+        name = _begun(folder, arguments.config)
     backend = backends.choose(_backend(name, overrides))
     settings = configs.load(name, overrides)
     refused.check(settings, configs.defaults(), backend)
@@ -91,39 +106,28 @@ def command(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             print("nothing was trained: leave --dry-run out to train")
             return 0
-        return _train(settings, backend, dataset, tokenizer, seen, output, arguments)
+        return _train(settings, backend, dataset, tokenizer, seen, output, resume=arguments.resume)
 
 
-def _asked(arguments: argparse.Namespace) -> tuple[str, list[str]]:
-    """The config and the settings over it; of a run that goes on, the config that it wrote down.
+def _begun(folder: Path, config: str | None) -> str:
+    """The config that the run in `folder` wrote down.
 
     Raises:
-        ImmuneError: that run is of another config than is named.
+        ImmuneError: there is none to go on with, or it is of another config than is named.
     """
     from immune_train import configs
     from immune_train.artifacts import run
 
-    keys = {"model": "model_name_or_path"}
-    given = {
-        keys.get(key, key): getattr(arguments, key)
-        for key in ("model", "backend", "data", "dataset", "train", "eval")
-    }
-    quoted = (f"{k}={json.dumps(str(v))}" for k, v in given.items() if v is not None)
-    overrides = [*arguments.settings, *quoted]
-    name = arguments.config or DEFAULT
-    if not arguments.resume:
-        return name, overrides
-    folder = arguments.output or Path(given["data"] or "data") / "models" / Path(name).stem
     if not (folder / run.CONFIG).is_file():
         raise ImmuneError(f"{folder} holds no run to go on with: leave --resume out")
     begun = str(folder / run.CONFIG)
     of = configs.load(begun).name
-    if arguments.config and Path(name).stem not in (of, Path(run.CONFIG).stem):
+    if config and Path(config).stem not in (of, Path(run.CONFIG).stem):
         raise ImmuneError(
-            f"{folder} holds a run of config {of}, not of {name}: leave --config out to go on with "
-            "it, or name another --output"
+            f"{folder} holds a run of config {of}, not of {config}: leave --config out to go on "
+            "with it, or name another --output"
         )
-    return begun, overrides
+    return begun
 
 
 def _backend(name: str, overrides: Sequence[str]) -> str:
@@ -176,7 +180,8 @@ def _train(
     tokenizer: Any,
     seen: Preflight,
     output: Path,
-    arguments: argparse.Namespace,
+    *,
+    resume: bool,
 ) -> int:
     from immune_train import backends
     from immune_train.artifacts import run
@@ -185,13 +190,13 @@ def _train(
 
     first = processes.is_first()
     with files.locked(output) if first else nullcontext():
-        if first and arguments.resume:
+        if first and resume:
             run.go_on(output, settings, dataset)
         elif first:
             run.begin(output, settings, dataset, backend)
         stopped = None
-        if not (arguments.resume and run.last_step(output)):
-            stopped = _loop(settings, backend, tokenizer, seen, output, arguments)
+        if not (resume and run.last_step(output)):
+            stopped = _loop(settings, backend, tokenizer, seen, output, resume=resume)
             backends.release()
         last = run.last_step(output)
         if not first:
@@ -226,7 +231,8 @@ def _loop(
     tokenizer: Any,
     seen: Preflight,
     output: Path,
-    arguments: argparse.Namespace,
+    *,
+    resume: bool,
 ) -> int | None:
     """Train, from the last checkpoint on if there is one; the signal that stopped it, if one did.
 
@@ -236,7 +242,7 @@ def _loop(
     from immune_train.artifacts import run
     from immune_train.sft import progress, trainer
 
-    checkpoint = run.last_checkpoint(output) if arguments.resume else None
+    checkpoint = run.last_checkpoint(output) if resume else None
     with _memory(settings):
         model = backends.load(backend, settings)
         callbacks = [progress.record(output), progress.show(), progress.at_the_end()]

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from immune_data.common import files, processes
+from immune_data.common import cli, files, processes
 from immune_train.artifacts import run
 from immune_train.configs import Config
 from immune_train.data.labels import Row
@@ -86,10 +86,11 @@ def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> dict[str, Any
 
 
 def _gguf(folder: Path, settings: Config) -> dict[str, Any]:
-    from immune_train.export import __main__ as export
+    from immune_train.export import build, summary
 
     merged, output = folder / run.MERGED, folder / run.GGUF
-    if not export.is_of(output, merged, settings.gguf):
-        arguments = ["--model", str(merged), "--output", str(output), "--quant", *settings.gguf]
-        export.command(export.parser().parse_args(arguments))
+    if not build.is_of(output, merged, settings.gguf):
+        with cli.progress() as report:
+            wanted = build.Wanted(quants=settings.gguf)
+            summary.show(*build.export(merged, output, wanted, report))
     return {"gguf": list(settings.gguf)}

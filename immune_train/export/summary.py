@@ -1,0 +1,49 @@
+"""What was exported, as people read it: the content of `export.json` in, a table out."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from immune_data.common import table
+from immune_train.export.build import MODELFILE, SIXTEEN
+
+
+def show(output: Path, content: dict[str, Any]) -> None:
+    """Print what was written."""
+    measured = content["round_trip"]
+    columns = ["file", "size"]
+    rows = [[file["file"], size(file["bytes"])] for file in content["files"]]
+    if measured:
+        columns += ["perplexity", "against f16", "greedy agreement"]
+        for row, file in zip(rows, content["files"], strict=True):
+            row += [
+                f"{file['perplexity']:.6g}",
+                f"{file['perplexity_ratio'] - 1:+.2%}",
+                f"{file['greedy_agreement']:.2%}",
+            ]
+        if not any(file["quant"] == SIXTEEN for file in content["files"]):
+            whole = measured[SIXTEEN]
+            rows.append(["(f16, not kept)", size(whole["bytes"]), f"{whole['perplexity']:.6g}"])
+            rows[-1] += [None, None]
+    table.show(f"{output}", columns, rows)
+    for file in content["files"]:
+        print(f"{file['sha256']}  {file['file']}")
+    if measured:
+        print(
+            f"measured on {measured['counted_tokens']:,} tokens of the answers of "
+            f"{measured['conversations']:,} conversations of {measured['eval']}"
+        )
+    else:
+        print("not measured what quantising costs: name eval conversations with --eval")
+    command = ["ollama", "create", content["name"].lower(), "-f", str(output / MODELFILE)]
+    print(f"run it: {shlex.join(command)}")
+
+
+def size(count: int) -> str:
+    """Bytes as people and the Hub write them, in thousands."""
+    for unit, bound in (("GB", 10**9), ("MB", 10**6)):
+        if count >= bound * 0.9:
+            return f"{count / bound:.2f} {unit}"
+    return f"{count / 1000:.1f} kB"
