@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from immune_data.common.cli import table
+from immune_data.common import table
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract.record import Record
 from immune_train.configs import Config
@@ -116,7 +116,7 @@ def show(preflight: Preflight, config: Config) -> None:
                 cells = [of_task["records"], of_task["tokens"], supervised, f"{share:.1%}"]
                 rows.append([name, task, *cells])
     columns = ["split", "task", "records", "tokens", "with loss", "share"]
-    table(f"what {config.name} trains on", columns, rows)
+    table.show(f"what {config.name} trains on", columns, rows)
     counts = preflight.train.counts()
     if preflight.plan:
         plan.show(preflight.plan, config)
