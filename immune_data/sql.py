@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="a query, or the path of a .sql file; `-` or nothing: standard input",
     )
     cli.add_out(parser)
-    cli.add_recipe(parser)
+    recipes.add_option(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV with a header")
     form.add_argument("--json", action="store_true", help="print an array of objects")

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="checks to run (default: all); or `funnel`; or `diff FOLDER FOLDER`",
     )
     cli.add_out(parser)
-    cli.add_recipe(parser)
+    recipes.add_option(parser)
     parser.add_argument("--list", action="store_true", help="say what the checks are, and run none")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
     parser.add_argument(
@@ -271,8 +271,8 @@ def _print_json(found: list[Result], folder: Path, arguments: argparse.Namespace
 
 
 def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace) -> int:
-    steps = _rows(connection, "select step, incidents, records, lost, why from funnel")
-    accounts = _rows(
+    steps = duck.rows(connection, "select step, incidents, records, lost, why from funnel")
+    accounts = duck.rows(
         connection,
         "select coalesce(reason, 'emitted: ' || array_to_string(splits, ' and ')) as account, "
         "count(*) filter (where task = 'summary') as summary, "
@@ -281,7 +281,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace
         "from accounts group by account, reason "
         "order by reason is not null, cause desc, account",
     )
-    rejects = _rows(
+    rejects = duck.rows(
         connection,
         "select file, reason, scope, count(*) as rejects from rejects "
         "group by all order by file, reason, scope",
@@ -321,12 +321,6 @@ def _diff(arguments: argparse.Namespace, folders: list[str]) -> int:
         else:
             found.show()
         return 0 if found.equal else 1
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    found = connection.execute(query)
-    names = [column[0] for column in found.description]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 if __name__ == "__main__":

@@ -101,11 +101,8 @@ class Difference:
         return not self.counts and not self.reordered
 
     def rows(self, limit: int | None = None) -> list[dict[str, Any]]:
-        found = self.connection.execute(
-            "from compared" if limit is None else f"from compared limit {limit:d}"
-        )
-        names = [column[0] for column in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        query = "from compared" if limit is None else f"from compared limit {limit:d}"
+        return duck.rows(self.connection, query)
 
     def summary(self) -> dict[str, Any]:
         """Everything, as plain values."""

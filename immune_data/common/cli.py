@@ -145,16 +145,6 @@ def _readable(argv: Sequence[str]) -> Sequence[str]:
     return argv
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
-    from immune_data.recipes import DEFAULT
-
-    parser.add_argument(
-        "--recipe",
-        default=DEFAULT,
-        help=f"a shipped recipe or the path of a .toml file (default: {DEFAULT})",
-    )
-
-
 def path(text: str) -> Path:
     """An argument that is a path; a `~` that no shell has seen, as in `--out=~/data`, is home."""
     if not text:

@@ -177,17 +177,13 @@ class _Pool(Executor):
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
 
 
-def _read_vocabulary() -> None:
-    from immune_data.contract.tokens import encoding
-
-    encoding()
-
-
 @contextmanager
-def workers(processes: int) -> Iterator[Executor | None]:
+def workers(
+    processes: int, begin: Callable[[], None] | None = None
+) -> Iterator[Executor | None]:
     """A pool of `processes` workers, or None for one: then `in_order` works in this process.
 
-    There are never more of them than items in flight.
+    There are never more of them than items in flight. Each does `begin` ahead of its first item.
     """
     processes = min(processes, AHEAD)
     if processes < 2:
@@ -198,8 +194,8 @@ def workers(processes: int) -> Iterator[Executor | None]:
             yield None
             return
         pool = _Pool(found)
-        for _ in found:  # It takes them a while to start.
-            pool.submit(_read_vocabulary)
+        for _ in found if begin else ():  # It takes them a while to start.
+            pool.submit(begin)
         try:
             yield pool
         except BaseException:

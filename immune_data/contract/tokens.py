@@ -49,6 +49,11 @@ def encoding():
     return tiktoken.get_encoding("qwen2.5")
 
 
+def read_vocabulary() -> None:
+    """Read the vocabulary, which takes a while, ahead of the first text."""
+    encoding()
+
+
 def text_ids(text: str) -> list[int]:
     """The tokens of a text in which control tokens are letters like all others."""
     return encoding().encode_ordinary(unicodedata.normalize("NFC", text))

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         example="python -m immune_data.emit --source data/source --out data --recipe unified-v2",
     )
     cli.add_folders(parser)
-    cli.add_recipe(parser)
+    recipes.add_option(parser)
     parser.add_argument(
         "--force",
         action="store_true",

@@ -22,6 +22,7 @@ from immune_data.common.digests import digest
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import manifest, prompting, recipe_identity
 from immune_data.contract.manifest import Counts, Manifest, Tables, TablesInputs
+from immune_data.contract.tokens import read_vocabulary
 from immune_data.emit import inputs
 from immune_data.read.sources import input_files
 from immune_data.recipes import Recipe
@@ -253,11 +254,11 @@ class _Build:
         tables = self.tables
         if tables_inputs is None:
             tables = hidden / "tables"
-            with processes.workers(self._processes()) as pool:
+            with processes.workers(self._processes(), read_vocabulary) as pool:
                 tables_inputs = self._make_tables(tables, pool)
             processes.release()
         # New ones: those that have read the sources hold on to twice the memory.
-        with processes.workers(self._processes()) as pool:
+        with processes.workers(self._processes(), read_vocabulary) as pool:
             made = manifest.read(tables, Tables)
             assert made is not None, "the tables' manifest is written with them"
             tables_sha256 = digest(msgspec.to_builtins(made.outputs))

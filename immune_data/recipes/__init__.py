@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import tomllib
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -190,6 +191,15 @@ class Recipe(_Section):
 def names() -> list[str]:
     """The recipes that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def add_option(parser: ArgumentParser) -> None:
+    """The option that names a recipe, in every command that takes one."""
+    parser.add_argument(
+        "--recipe",
+        default=DEFAULT,
+        help=f"a shipped recipe or the path of a .toml file (default: {DEFAULT})",
+    )
 
 
 def load(name_or_path: str) -> Recipe:

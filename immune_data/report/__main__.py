@@ -10,7 +10,6 @@ same dataset gives the same bytes. Nothing of a dataset enters the page but as e
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         example="python -m immune_data.report --recipe unified-v2",
     )
     cli.add_out(parser)
-    cli.add_recipe(parser)
+    recipes.add_option(parser)
     parser.add_argument(
         "--to",
         type=Path,
@@ -67,22 +66,17 @@ def write(path: Path, page: str, figures: Sequence[Drawn]) -> None:
         ImmuneError: the folder cannot be written.
     """
     folder = path.with_suffix("")
-    staged = folder / ".figures.unfinished"
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir()
-        for figure in figures:
-            (staged / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
-            (staged / f"{figure.name}.png").write_bytes(figure.png)
-        with files.replacing(path) as beside:
-            beside.write_text(page, encoding="utf-8")
-            for file in sorted(staged.iterdir()):
-                file.replace(folder / "figures" / file.name)
     except OSError as error:
         raise ImmuneError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    with files.staging(folder) as hidden, files.replacing(path) as beside:
+        beside.write_text(page, encoding="utf-8")
+        for figure in figures:
+            (hidden / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
+            (hidden / f"{figure.name}.png").write_bytes(figure.png)
+        for file in sorted(hidden.iterdir()):
+            files.move(file, folder / "figures" / file.name)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract import manifest
 from immune_data.contract.manifest import Manifest
 from immune_data.recipes import Recipe
+from immune_data.select import steps
 from immune_data.select.database import reading
-from immune_data.select.steps import sql_folder
 
 if TYPE_CHECKING:
     import duckdb
@@ -74,10 +74,8 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
                 f"the database and {out / 'sft' / recipe.name} are of different runs: "
                 f"emit {recipe.name} again"
             )
-        queries = sql_folder() / "report"
         found = {
-            name: duck.rows(connection, (queries / f"{name}.sql").read_text(encoding="utf-8"))
-            for name in _RELATIONS
+            name: duck.rows(connection, steps.text(f"report/{name}.sql")) for name in _RELATIONS
         }
         [overview] = found.pop("overview")
         [gates] = duck.rows(

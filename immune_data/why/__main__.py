@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("incident", help="an incident's id, or the beginning of one")
     cli.add_out(parser)
-    cli.add_recipe(parser)
+    recipes.add_option(parser)
     parser.add_argument("--full", action="store_true", help="shorten no message")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return cli.run(parser, _command, argv)

@@ -64,13 +64,10 @@ def _names(incidents: list[str]) -> str:
 
 def tell(connection: duckdb.DuckDBPyConnection, incident_id: str) -> Row:
     """Everything there is to say about an incident, as plain data."""
-    from immune_data.select.steps import sql_folder
+    from immune_data.select import steps
 
     connection.execute(f"set variable incident = {duck.quoted(incident_id)}")
-    parts = {
-        part: duck.rows(connection, (sql_folder() / "why" / f"{part}.sql").read_text("utf-8"))
-        for part in _PARTS
-    }
+    parts = {part: duck.rows(connection, steps.text(f"why/{part}.sql")) for part in _PARTS}
     story: Row = {"incident_id": incident_id}
     for part, rows in parts.items():
         story[part] = (rows[0] if rows else None) if part in _SCALARS else rows
