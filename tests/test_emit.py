@@ -518,6 +518,7 @@ def test_force_makes_everything_anew_and_the_same(
 
 OUTPUTS = [
     *("sft/unified-v2/train.jsonl", "sft/unified-v2/eval.jsonl", "sft/unified-v2/manifest.json"),
+    "sft/unified-v2/incidents.json",
     *("tables/incidents.parquet", "tables/rejects.parquet", "tables/manifest.json"),
     *("immune.duckdb", "sft/unified-v2", "sft", "tables"),
 ]
@@ -702,7 +703,7 @@ def test_the_manifest_says_what_the_dataset_was_made_from(source: Path, out: Pat
         assert inputs["settings"][key].items() >= declared[key].items()
     folder = out / "sft" / "unified-v2"
     assert {name: file["sha256"] for name, file in content["outputs"].items()} == {
-        name: sha256(folder / name) for name in ("eval.jsonl", "train.jsonl")
+        name: sha256(folder / name) for name in ("eval.jsonl", "incidents.json", "train.jsonl")
     }
     found = {split: records(out, split) for split in ("train", "eval")}
     for column, key in (("tasks", "task"), ("models", "model"), ("origins", "origin")):
@@ -744,7 +745,7 @@ def test_check_passes_on_what_was_emitted_and_fails_on_anything_else(
     assert marks(out) == before
     refused(emit.main, "--check", "--out", out, "--recipe", "risk")
     folder = out / "sft" / "unified-v2"
-    for name in ("train.jsonl", "eval.jsonl"):
+    for name in ("train.jsonl", "eval.jsonl", "incidents.json"):
         data = (folder / name).read_bytes()
         for wrong in (
             data[:500] + bytes([data[500] ^ 1]) + data[501:],

@@ -175,7 +175,8 @@ def test_a_dry_run_writes_everything_and_prints_the_card(
     assert "nothing was uploaded" in said
     names = set(digests(folder))
     relations = {f"unified-clean/relations/{name}.parquet" for (name,) in schema(out)}
-    assert {"README.md", "manifest.json", "audit.json", "unified-clean/manifest.json"} <= names
+    assert {"README.md", "manifest.json", "audit.json"} <= names
+    assert {"unified-clean/manifest.json", "unified-clean/incidents.json"} <= names
     assert len(relations) > 15
     assert {name for name in names if "/relations/" in name} == relations
     assert {name for name in names if name.startswith("tables/")} >= {

@@ -22,10 +22,11 @@ from typing import Any
 
 import pytest
 import yaml
-from corpus import digests, manifest
+from corpus import digests
 from training import as_rows, record, write
 
 from immune_data.common import processes
+from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
 from immune_train import backends, configs, merge
 from immune_train.artifacts import run
@@ -103,10 +104,20 @@ def at_step(step: int, what: Callable[[], object]) -> Any:
 
 def test_a_run_leaves_all_that_it_says(whole: Path, training_out: Callable[[str], Path]) -> None:
     assert {path.name for path in whole.iterdir()} == {
-        *("config.yaml", "dataset.json", "environment.json", "metrics.jsonl", "curves.svg"),
-        *("curves.png", "checkpoints", "adapter", "trained.json", "merged_16bit", "run.json"),
+        *("config.yaml", "dataset.json", "incidents.json", "environment.json", "metrics.jsonl"),
+        *(
+            "curves.svg",
+            "curves.png",
+            "checkpoints",
+            "adapter",
+            "trained.json",
+            "merged_16bit",
+            "run.json",
+        ),
     }
-    assert json.loads((whole / "dataset.json").read_text()) == manifest(training_out(CLEAN), CLEAN)
+    emitted = training_out(CLEAN) / "sft" / CLEAN
+    assert (whole / "dataset.json").read_bytes() == (emitted / "manifest.json").read_bytes()
+    assert (whole / "incidents.json").read_bytes() == (emitted / "incidents.json").read_bytes()
     environment = json.loads((whole / "environment.json").read_text())
     assert environment["backend"] == "trl"
     assert {"torch", "transformers", "peft", "trl"} <= set(environment["libraries"])
@@ -160,6 +171,7 @@ def test_the_losses_of_a_run(whole: Path) -> None:
 def test_the_summary_of_a_run(whole: Path) -> None:
     summary = json.loads((whole / "run.json").read_text())
     assert (summary["name"], summary["recipe"], summary["backend"]) == ("tiny", CLEAN, "trl")
+    assert summary["incidents_sha256"] == sha256(whole / "incidents.json")
     assert summary["records"] == {"summary": 2, "cause": 2, "risk": 2}
     assert summary["steps"] == STEPS
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]

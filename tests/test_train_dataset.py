@@ -53,7 +53,11 @@ def test_an_emitted_folder(folder: Path, training_out: Callable[[str], Path]) ->
     found = dataset.from_folder(folder)
     for split, read in (("train", found.train), ("eval", found.eval)):
         assert as_dicts(read) == records(training_out(CLEAN), split, CLEAN)
-    assert found.manifest == json.loads((folder / "manifest.json").read_text())
+    assert found.manifest_json == (folder / "manifest.json").read_text()
+    assert found.manifest is not None
+    assert (found.manifest.recipe, found.manifest.synthetic) == (CLEAN, False)
+    assert found.incidents_json == (folder / "incidents.json").read_text()
+    assert found.incidents_sha256 == found.manifest.outputs["incidents.json"].sha256
     assert found.leaked == []
 
 
@@ -64,6 +68,11 @@ def test_two_files_by_name(folder: Path, tmp_path: Path) -> None:
     other = dataset.from_files(alone, folder / "eval.jsonl")
     assert [len(other.train), len(other.eval)] == [2, len(one.eval)]
     assert other.manifest is None  # it vouches for one of them only
+    assert (other.manifest_json, other.incidents_json, other.incidents_sha256) == (
+        "{}\n",
+        None,
+        None,
+    )
 
 
 def test_leaks_are_found() -> None:
@@ -82,6 +91,23 @@ def test_a_file_that_the_manifest_does_not_name(split: str, folder: Path) -> Non
         dataset.from_folder(folder)
     with pytest.raises(CheckFailed):
         dataset.from_files(folder / "train.jsonl", folder / "eval.jsonl")
+
+
+def test_the_list_of_incidents_is_the_one_that_the_manifest_names(folder: Path) -> None:
+    path = folder / "incidents.json"
+    path.write_text(path.read_text().replace("train", "eval", 1))
+    with pytest.raises(CheckFailed, match=r"incidents\.json is not the file that manifest\.json"):
+        dataset.from_folder(folder)
+    path.unlink()
+    with pytest.raises(ImmuneError, match=r"cannot read .*incidents\.json"):
+        dataset.from_folder(folder)
+    # A dataset from before there were such lists.
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["outputs"]["incidents.json"]
+    (folder / "manifest.json").write_text(json.dumps(content))
+    found = dataset.from_folder(folder)
+    assert (found.incidents_json, found.incidents_sha256) == (None, None)
+    assert found.manifest is not None
 
 
 def test_splits_that_changed_places(folder: Path) -> None:

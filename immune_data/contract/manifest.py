@@ -153,6 +153,34 @@ class Manifest(msgspec.Struct, frozen=True):
     outputs: dict[str, Output]
 
 
+class Checksum(msgspec.Struct, frozen=True):
+    """What a file beside a manifest must be."""
+
+    sha256: str
+
+
+class Voucher(msgspec.Struct, frozen=True):
+    """What training reads of a dataset's manifest, whichever version of us wrote it."""
+
+    outputs: dict[str, Checksum]
+    recipe: str | None = None
+    synthetic: bool = False
+
+
+class MadeBy(msgspec.Struct, frozen=True):
+    """Which version of us made a dataset."""
+
+    version: str
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """What a manifest says of how its dataset asks, whichever version of us wrote it."""
+
+    recipe: str
+    asking_sha256: str
+    inputs: MadeBy
+
+
 _Kind = TypeVar("_Kind", Manifest, Tables)
 
 

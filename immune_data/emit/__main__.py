@@ -3,7 +3,8 @@
     python -m immune_data.emit --source data/source --out data --recipe unified-v2
 
 In: the recipe's source files. Out: `tables/*.parquet`, `immune.duckdb` and
-`sft/<recipe>/{train,eval}.jsonl` with its `manifest.json`, all under the output folder.
+`sft/<recipe>/{train,eval}.jsonl` with `incidents.json` and `manifest.json`, all under the output
+folder.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ import msgspec
 from immune_data.common import duck, files, processes
 from immune_data.common.digests import digest
 from immune_data.common.errors import ImmuneError
-from immune_data.contract import manifest, prompting, recipe_identity
+from immune_data.contract import incidents, manifest, prompting, recipe_identity
+from immune_data.contract.incidents import Incident
 from immune_data.contract.manifest import Counts, Manifest, Tables, TablesInputs
 from immune_data.contract.tokens import read_vocabulary
 from immune_data.emit import inputs
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import duckdb
 
 FILES = ["eval.jsonl", "train.jsonl"]
+OUTPUTS = sorted([*FILES, incidents.NAME])
 
 # Below this much source text, starting processes costs more than they save.
 _WORTH_WORKERS = 1 << 26
@@ -299,6 +301,7 @@ class _Build:
                     {"cleaning": clean_answers, "conversations": write_records},
                     self.report,
                 )
+                incidents.write(hidden, _incidents(connection))
                 content = Manifest(
                     schema_version=manifest.SCHEMA_VERSION,
                     recipe=self.recipe.name,
@@ -306,7 +309,7 @@ class _Build:
                     asking_sha256=renderer.asking.sha256,
                     inputs=now,
                     counts=_counts(connection),
-                    outputs=manifest.outputs(hidden, FILES),
+                    outputs=manifest.outputs(hidden, OUTPUTS),
                 )
         manifest.write(hidden, content)
         return content
@@ -331,7 +334,7 @@ class _Build:
     def install(self, hidden: Path, stamp: list[tuple[int, int, int] | None]) -> None:
         """Give everything its name. Manifests go first and come last: they vouch for the rest."""
         staged = [(hidden / DATABASE, self.database)]
-        staged += [(hidden / name, self.dataset / name) for name in (*FILES, manifest.NAME)]
+        staged += [(hidden / name, self.dataset / name) for name in (*OUTPUTS, manifest.NAME)]
         if (hidden / "tables").is_dir():
             parquet = sorted((hidden / "tables").glob("*.parquet"))
             made = [(path, self.tables / path.name) for path in parquet]
@@ -375,6 +378,13 @@ def _read_from(tables_inputs: TablesInputs) -> str:
 def _synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether any source file says that it was made up."""
     return connection.execute("select bool_or(synthetic) from source_files").fetchall()[0][0]
+
+
+def _incidents(connection: duckdb.DuckDBPyConnection) -> list[Incident]:
+    """The incidents of the dataset, as the database knows them."""
+    from immune_data.select import steps
+
+    return msgspec.convert(duck.rows(connection, steps.text("emit/incidents.sql")), list[Incident])
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> Counts:

@@ -210,7 +210,8 @@ def _contents(folder: Path, datasets: Sequence[Dataset]) -> str:
             _table(["key", "what it is"], [[f"`{key}`", what] for key, what in _KEYS.items()]),
             "`<config>/train.jsonl` and `validation.jsonl` are the same rows as lines of JSON, as "
             "they were emitted (`validation` is what our commands call `eval`), with their "
-            "`manifest.json`. `tables/` and `<config>/relations/` are every table and relation of "
+            "`manifest.json` and `incidents.json`, which names each split's incidents and their "
+            "groups. `tables/` and `<config>/relations/` are every table and relation of "
             "the run, `sql/` the queries that made and audited them, `audit.json` what the audit "
             "found, and `manifest.json` the sha256 of every file.",
         ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data.common import duck, jsonfile, publishing
-from immune_data.contract import manifest, record
+from immune_data.contract import incidents, manifest, record
 from immune_data.publish import card
 from immune_data.publish.datasets import SPLITS, Dataset, Terms
 from immune_data.report import figures
@@ -59,7 +59,8 @@ def _fill(
         report(f"writing {dataset.name}")
         into = folder / dataset.name
         (into / "relations").mkdir(parents=True)
-        shutil.copyfile(dataset.folder / manifest.NAME, into / manifest.NAME)
+        for name in (manifest.NAME, incidents.NAME):
+            shutil.copyfile(dataset.folder / name, into / name)
         for split, ours in SPLITS.items():
             shutil.copyfile(dataset.folder / f"{ours}.jsonl", into / f"{split}.jsonl")
             _write_parquet(into / f"{split}.jsonl", into / f"{split}.parquet")

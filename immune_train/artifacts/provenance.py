@@ -6,11 +6,14 @@ the name of its recipe and one value for the recipe's prompts and cuts, and whoe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
+
+from immune_data.contract.manifest import Asking
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -43,8 +46,7 @@ class TrainedOn:
 def of_manifest(path: Path) -> TrainedOn | None:
     """What a dataset's manifest says of it; None where there is none that says it."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        values = (found["recipe"], found["asking_sha256"], found["inputs"]["version"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found = msgspec.json.decode(path.read_bytes(), type=Asking)
+    except (OSError, msgspec.MsgspecError):
         return None
-    return TrainedOn(*map(str, values))
+    return TrainedOn(found.recipe, found.asking_sha256, found.inputs.version)

@@ -2,6 +2,7 @@
 
 config.yaml        every setting and where it came from; can be trained from again
 dataset.json       the manifest of the dataset
+incidents.json     the incidents it was trained and evaluated on, as the dataset names them
 environment.json   the libraries and the hardware
 metrics.jsonl      losses by step, one JSON object a line
 curves.svg, .png   the same as a picture
@@ -26,6 +27,7 @@ from typing import Any
 
 from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import incidents
 from immune_train.configs import Config, load
 from immune_train.data.dataset import Dataset
 
@@ -86,7 +88,9 @@ def look(folder: Path, config: Config, *, resume: bool) -> None:
 def begin(folder: Path, config: Config, dataset: Dataset, backend: str) -> None:
     """Write down what a new run is."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # an incomplete one
-    write(folder, DATASET, _json(dataset.manifest or {}))
+    write(folder, DATASET, dataset.manifest_json)
+    if dataset.incidents_json is not None:
+        write(folder, incidents.NAME, dataset.incidents_json)
     write(folder, ENVIRONMENT, _json(environment(backend)))
     write(folder, CONFIG, config.text())
 
@@ -97,13 +101,12 @@ def go_on(folder: Path, config: Config, dataset: Dataset | None = None) -> None:
     Raises:
         ImmuneError: it was begun with another dataset.
     """
-    if dataset is not None:
-        manifest = _json(dataset.manifest or {})
-        if (folder / DATASET).read_text(encoding="utf-8") != manifest:
-            raise ImmuneError(
-                f"{folder / DATASET} is of another run: go on with the dataset that it was begun "
-                "with, or name another --output"
-            )
+    begun_with = (folder / DATASET).read_text(encoding="utf-8")
+    if dataset is not None and begun_with != dataset.manifest_json:
+        raise ImmuneError(
+            f"{folder / DATASET} is of another run: go on with the dataset that it was begun "
+            "with, or name another --output"
+        )
     if load(str(folder / CONFIG)).values != config.values:
         write(folder, CONFIG, config.text())
 

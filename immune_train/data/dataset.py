@@ -10,17 +10,17 @@ import codecs
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from immune_data.common import hub
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract import incidents
+from immune_data.contract.manifest import NAME as MANIFEST
+from immune_data.contract.manifest import Voucher
 from immune_data.contract.record import Record
-
-MANIFEST = "manifest.json"
 
 # The names that our two splits have in an emitted folder, and in a published one.
 _EMITTED = ("train.jsonl", "eval.jsonl")
@@ -33,14 +33,24 @@ _ADDRESS = re.compile(r"(?P<repo>[^:@]+)(?::(?P<config>[^:@]+))?(?:@(?P<revision
 class Dataset:
     """The two splits, what they were made from (None where nothing says), and where they lay.
 
-    `synthetic`: whether a manifest of either says that it was made up.
+    `synthetic`: whether a manifest of either says that it was made up. Of the manifest, and of the
+    list of incidents that newer ones name, the text is kept, so that a run can keep a copy.
     """
 
     train: list[Record]
     eval: list[Record]
-    manifest: dict[str, Any] | None
+    manifest: Voucher | None
     origin: str
     synthetic: bool = False
+    manifest_json: str = "{}\n"
+    incidents_json: str | None = None
+
+    @property
+    def incidents_sha256(self) -> str | None:
+        """That of the list of incidents, where there is one."""
+        if self.manifest is None or self.incidents_json is None:
+            return None
+        return self.manifest.outputs[incidents.NAME].sha256
 
     @property
     def leaked(self) -> list[Record]:
@@ -81,9 +91,17 @@ def from_files(train: Path, eval: Path) -> Dataset:
             raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
         manifests.append(_vouched(path, emitted, content))
         splits.append(_records(path, content))
-    one = manifests[0] if manifests[0] == manifests[1] else None
-    synthetic = any(manifest and manifest.get("synthetic") for manifest in manifests)
-    return Dataset(*splits, manifest=one, origin=f"{train} and {eval}", synthetic=synthetic)
+    made = Dataset(
+        *splits,
+        manifest=None,
+        origin=f"{train} and {eval}",
+        synthetic=any(found is not None and found[0].synthetic for found in manifests),
+    )
+    if manifests[0] is None or manifests[0] != manifests[1]:
+        return made
+    voucher, text = manifests[0]
+    listed = _incidents(train.with_name(incidents.NAME), voucher)
+    return replace(made, manifest=voucher, manifest_json=text, incidents_json=listed)
 
 
 def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
@@ -107,7 +125,7 @@ def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
     found = hub.address(f"hf://datasets/{match['repo']}{revision}")
     config = match["config"] or recipe
     report(f"downloading {found}")
-    files = [f"{config}/{file}" for file in (*_PUBLISHED, MANIFEST)]
+    files = [f"{config}/{file}" for file in (*_PUBLISHED, incidents.NAME, MANIFEST)]
     folder = download(found, files, report) / config
     if not (folder / MANIFEST).is_file():
         raise ImmuneError(f"the dataset {found} has no config {config}: name one of its configs")
@@ -145,21 +163,37 @@ def _records(path: Path, content: bytes) -> list[Record]:
     return records
 
 
-def _vouched(path: Path, emitted: str, content: bytes) -> dict[str, Any] | None:
-    """The manifest beside `path`, once `path` is seen to be the file it names."""
+def _vouched(path: Path, emitted: str, content: bytes) -> tuple[Voucher, str] | None:
+    """The manifest beside `path`, and its text, once `path` is seen to be the file it names."""
     beside = path.with_name(MANIFEST)
     if not beside.is_file():
         return None
     try:
-        manifest = msgspec.json.decode(beside.read_bytes(), type=dict[str, Any])
-        expected = manifest["outputs"][emitted]["sha256"]
-    except (msgspec.MsgspecError, KeyError, TypeError):
+        text = beside.read_text(encoding="utf-8")
+        voucher = msgspec.json.decode(text, type=Voucher)
+        expected = voucher.outputs[emitted].sha256
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
         raise ImmuneError(
             f"{beside} is no manifest of {path.name}: emit the dataset again"
         ) from None
     if hashlib.sha256(content).hexdigest() != expected:
         raise CheckFailed(f"{path} is not the file that {beside} names: emit or download it again")
-    return manifest
+    return voucher, text
+
+
+def _incidents(path: Path, voucher: Voucher) -> str | None:
+    """The list of incidents, once it is seen to be the one that the manifest names, if it does."""
+    if path.name not in voucher.outputs:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != voucher.outputs[path.name].sha256:
+        raise CheckFailed(
+            f"{path} is not the file that {MANIFEST} names: emit or download it again"
+        )
+    return content.decode()
 
 
 def shortest(records: Iterable[Record], number: int | None) -> list[Record]:

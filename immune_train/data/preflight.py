@@ -180,7 +180,7 @@ def _origin_notes(config: Config, dataset: Dataset) -> list[str]:
 def _recipe_notes(config: Config, dataset: Dataset) -> list[str]:
     if dataset.manifest is None:
         return [f"no manifest vouches for {dataset.origin}: nothing says how they were made"]
-    recipe = dataset.manifest.get("recipe")
+    recipe = dataset.manifest.recipe
     if recipe != config.recipe:
         return [f"config {config.name} is for recipe {config.recipe}, the dataset is of {recipe}"]
     return []

@@ -285,7 +285,8 @@ def _summary(
     counts = seen.train.counts()["by_task"]
     return {
         "name": settings.name,
-        "recipe": (dataset.manifest or {}).get("recipe"),
+        "recipe": dataset.manifest.recipe if dataset.manifest else None,
+        "incidents_sha256": dataset.incidents_sha256,
         "synthetic": dataset.synthetic,
         "base_model": settings.model_name_or_path,
         "backend": backend,

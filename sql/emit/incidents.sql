@@ -1,0 +1,10 @@
+-- incidents: one row per incident and split that holds a record of it, with the group that it
+-- belongs to: what a dataset's `incidents.json` says.
+select
+    sft_records.incident_id,
+    sft_records.split,
+    groups.group_id as "group"
+from sft_records
+inner join groups on sft_records.incident_id = groups.incident_id
+group by all
+order by sft_records.incident_id, sft_records.split
