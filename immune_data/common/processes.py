@@ -178,9 +178,7 @@ class _Pool(Executor):
 
 
 @contextmanager
-def workers(
-    processes: int, begin: Callable[[], None] | None = None
-) -> Iterator[Executor | None]:
+def workers(processes: int, begin: Callable[[], None] | None = None) -> Iterator[Executor | None]:
     """A pool of `processes` workers, or None for one: then `in_order` works in this process.
 
     There are never more of them than items in flight. Each does `begin` ahead of its first item.
