@@ -110,21 +110,45 @@ class Conversations:
         messages = [*self.messages(task, facts, evidence.text), Message("assistant", "")]
         return chat.measure(messages, {evidence.text: evidence.tokens}).prompt
 
-    def fitted(
+    def shown(
+        self,
+        facts: dict[str, str],
+        dag: Counted,
+        context: int | None,
+        answers: Sequence[tuple[str, int]],
+    ) -> list[Counted]:
+        """What of the DAG to show for each answer, which is given by its task and its tokens.
+
+        As much as the recipe's limit lets show, and within a context as much less as the answer
+        needs to be whole in it. Where there is not room enough even without the DAG, the marker
+        stands alone.
+
+        In the layout `evidence-first` all tasks show the same, as much as leaves each the room of
+        the longest answer that the recipe allows, whichever tasks are asked for and however long
+        their answers are: so an incident's prompts are the same in training and after it. Only
+        beside an answer that is longer still, all show less.
+        """
+        limited = self.limited(dag)
+        if context is None:
+            return [limited] * len(answers)
+        if self.layout == "evidence-first":
+            room = dict(self.room)
+            for task, tokens in answers:
+                room[task] = max(room[task], tokens)
+            limited = self._fitted(facts, dag, limited, context, room.items())
+        return [self._fitted(facts, dag, limited, context, [answer]) for answer in answers]
+
+    def _fitted(
         self,
         facts: dict[str, str],
         dag: Counted,
         shown: Counted,
         context: int,
-        answers: Mapping[str, int],
+        answers: Iterable[tuple[str, int]],
     ) -> Counted:
-        """`shown`, or as much less of the DAG as every answer needs to be whole in the context.
-
-        `answers` gives the tokens to leave for the answer of each task. Where there is not room
-        enough even without the DAG, the marker stands alone.
-        """
+        """`shown`, or as much less of the DAG as every answer needs to be whole in the context."""
         limit, nothing = shown.tokens, self.nothing.text
-        for task, answer in answers.items():
+        for task, answer in answers:
             while (
                 over := self.prompt_tokens(task, facts, shown) + answer - context
             ) > 0 and shown.text != nothing:
@@ -132,23 +156,6 @@ class Conversations:
                 limit = min(limit, shown.tokens) - over
                 shown = self._cut(dag, limit)
         return shown
-
-    def shared(
-        self,
-        facts: dict[str, str],
-        dag: Counted,
-        context: int,
-        answers: Mapping[str, int] | None = None,
-    ) -> Counted:
-        """What all tasks show of the DAG in the layout `evidence-first`.
-
-        As much as leaves each task the room of the longest answer that the recipe allows,
-        whichever tasks are asked for and however long their answers are: so an incident's prompts
-        are the same in training and after it. An answer in `answers` that is longer gets its own.
-        """
-        answers = answers or {}
-        room = {task: max(room, answers.get(task, 0)) for task, room in self.room.items()}
-        return self.fitted(facts, dag, self.limited(dag), context, room)
 
     def asked(
         self, facts: dict[str, str], dag: Counted, context: int, tasks: Iterable[str]
@@ -159,14 +166,9 @@ class Conversations:
             ImmuneError: a prompt and the longest answer to it do not fit the context even where
                 nothing of the DAG is shown.
         """
-        if self.layout == "evidence-first":
-            shown = dict.fromkeys(tasks, self.shared(facts, dag, context))
-        else:
-            whole = self.limited(dag)
-            shown = {
-                task: self.fitted(facts, dag, whole, context, {task: self.room[task]})
-                for task in tasks
-            }
+        answers = [(task, self.room[task]) for task in tasks]
+        by_answer = self.shown(facts, dag, context, answers)
+        shown = {task: evidence for (task, _), evidence in zip(answers, by_answer, strict=True)}
         for task, evidence in shown.items():
             needed = self.prompt_tokens(task, facts, evidence) + self.room[task]
             if needed > context:

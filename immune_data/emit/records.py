@@ -97,13 +97,12 @@ class Renderer:
         answers = [
             Counted(_text(file, record, "answer"), record["answer_tokens"]) for record in group
         ]
-        ends = [_end(answer) for answer in answers]
-        limited = self._alike(facts, dag, group, ends)
-        for record, answer, end in zip(group, answers, ends, strict=True):
+        ends = [
+            (record["task"], _end(answer)) for record, answer in zip(group, answers, strict=True)
+        ]
+        shown = self.asking.shown(facts, dag, self.context, ends)
+        for record, answer, evidence in zip(group, answers, shown, strict=True):
             task = record["task"]
-            evidence = limited
-            if self.context is not None:
-                evidence = self.asking.fitted(facts, dag, limited, self.context, {task: end})
             messages = self._messages(task, facts, evidence, answer)
             lengths = _measure(messages, evidence, answer)
             parts = answer_fields.parse(task, answer.text)
@@ -145,19 +144,6 @@ class Renderer:
     ) -> list[Message]:
         asked = self.asking.messages(task, facts, evidence.text)
         return [*asked, Message("assistant", answer.text)]
-
-    def _alike(
-        self,
-        facts: dict[str, str],
-        dag: Counted,
-        group: list[dict[str, Any]],
-        ends: list[int],
-    ) -> Counted:
-        """What is shown of the DAG before it is asked whether the conversation fits."""
-        if self.context is None or self.asking.layout == "documented":
-            return self.asking.limited(dag)
-        tasks = [record["task"] for record in group]
-        return self.asking.shared(facts, dag, self.context, dict(zip(tasks, ends, strict=True)))
 
 
 def _end(answer: Counted) -> int:
