@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from immune_data import recipes
-from immune_data.common import cli, duck, hub, table
+from immune_data.common import cli, duck, hub
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import one_line
 
@@ -271,41 +271,13 @@ def _print_json(found: list[Result], folder: Path, arguments: argparse.Namespace
 
 
 def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace) -> int:
-    steps = duck.rows(connection, "select step, incidents, records, lost, why from funnel")
-    accounts = duck.rows(
-        connection,
-        "select coalesce(reason, 'emitted: ' || array_to_string(splits, ' and ')) as account, "
-        "count(*) filter (where task = 'summary') as summary, "
-        "count(*) filter (where task = 'cause') as cause, "
-        "count(*) filter (where task = 'risk') as risk "
-        "from accounts group by account, reason "
-        "order by reason is not null, cause desc, account",
-    )
-    rejects = duck.rows(
-        connection,
-        "select file, reason, scope, count(*) as rejects from rejects "
-        "group by all order by file, reason, scope",
-    )
+    from immune_data.audit import funnel
+
+    found = funnel.gather(connection)
     if arguments.json:
-        content = {"funnel": steps, "accounts": accounts, "rejects": rejects}
-        print(json.dumps(content, indent=2, ensure_ascii=False))
-        return 0
-    table.show(
-        "the way of the incidents",
-        ["step", "incidents", "records", "lost", "why"],
-        [[*list(row.values())[:3], row["lost"] or None, row["why"]] for row in steps],
-    )
-    total = [
-        "every source incident",
-        *(sum(row[task] for row in accounts) for task in ("summary", "cause", "risk")),
-    ]
-    table.show(
-        "incidents by task: emitted, or the first reason why not",
-        ["account", "summary", "cause", "risk"],
-        [*(list(row.values()) for row in accounts), total],
-    )
-    if rejects:
-        table.show("rejects", list(rejects[0]), [list(row.values()) for row in rejects])
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        funnel.show(found)
     return 0
 
 

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_RELATIONS = "overview", "scores", "leads", "lengths", "fit", "evidence", "balance", "examples"
+_RELATIONS = (
+    *("overview", "limits", "scores", "leads", "lengths", "fit", "evidence", "balance"),
+    "examples",
+)
 _OFFENDERS = 3  # rows shown of a check that found some
 
 
@@ -78,11 +81,7 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
             name: duck.rows(connection, steps.text(f"report/{name}.sql")) for name in _RELATIONS
         }
         [overview] = found.pop("overview")
-        [gates] = duck.rows(
-            connection,
-            "select summary_score_min as summary, cause_total_min as cause, "
-            "risk_total_min as risk from settings",
-        )
+        [limits] = found.pop("limits")
         audit = []
         for check in checks.load():
             report(f"checking {check.name}")
@@ -91,7 +90,7 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
         return Facts(
             manifest=content,
             models=list(content.inputs.settings["models"]),
-            limits=gates,
+            limits=limits,
             funnel=duck.rows(connection, "from funnel"),
             overview=overview,
             audit=audit,
