@@ -58,7 +58,7 @@ EDITED = {
     "immune_data/select/cleaning_rules.py": "code_sha256",
     "immune_data/contract/vocabulary/__init__.py": "code_sha256",
     "immune_data/a_new_file.py": "code_sha256",
-    "sql/pipeline/05_gates.sql": "sql.05_gates.sql",
+    "sql/pipeline/10_gates.sql": "sql.10_gates.sql",
     "prompts/cause.user.txt": "prompts.cause.user.txt",
     "mine.toml": "settings.split.seed",
 }

@@ -882,3 +882,66 @@ def test_every_step_leaves_what_the_list_says(augmentation: Path) -> None:
     for recipe in ("unified-v1", "unified-v2", "unified-v3", "published", "risk"):
         sql = f"select table_name from duckdb_tables() where schema_name = '{recipe}'"
         assert made == {name for (name,) in query(augmentation, sql)}
+
+
+# Gates and leads, which others read
+
+
+@pytest.mark.parametrize("recipe", ["unified-v2", "unified-clean", "risk"])
+def test_a_verdict_is_the_first_gate_that_is_failed(
+    recipe: str, sample_out: Callable[[str], Path]
+) -> None:
+    out = sample_out(recipe)
+    for dataset, relation in (("unified", "gates"), ("standalone", "risk_gates")):
+        model = "null" if dataset == "unified" else "risk_gates.model"
+        rows = query(
+            out,
+            f"""select {relation}.verdict, {relation}.passed, gate_values.gate, gate_values.passed
+            from {relation} join gate_values on
+                {relation}.incident_id = gate_values.incident_id
+                and {model} is not distinct from gate_values.model
+            where gate_values.dataset = '{dataset}'
+            order by {relation}.incident_id, gate_values.place""",
+            recipe,
+        )
+        gates = 10 if dataset == "unified" else 7
+        assert rows
+        assert len(rows) % gates == 0
+        for start in range(0, len(rows), gates):
+            values = rows[start : start + gates]
+            failed = [gate for _, _, gate, passed in values if not passed]
+            assert values[0][:2] == (failed[0] if failed else None, not failed)
+
+
+def test_a_gate_that_the_recipe_has_not_is_always_passed(
+    sample_out: Callable[[str], Path],
+) -> None:
+    asked = "select distinct gate from gate_limits where not required order by gate"
+    cleaning = [("cause_cleaning",), ("risk_cleaning",), ("summary_cleaning",)]
+    assert query(sample_out("unified-v2"), asked, "unified-v2") == cleaning
+    assert query(sample_out("unified-clean"), asked, "unified-clean") == []
+    failed = "select count(*) from gate_values where not required and not passed"
+    assert query(sample_out("unified-v2"), failed, "unified-v2") == [(0,)]
+
+
+def test_a_lead_is_over_the_best_of_the_others(sample_out: Callable[[str], Path]) -> None:
+    out = sample_out("unified-v2")
+    rows = query(
+        out,
+        """select leads.incident_id, leads.decided_on,
+            any_value(leads.lead), any_value(leads.score) - max(others.score)
+        from leads left join leads as others on
+            leads.incident_id = others.incident_id
+            and leads.decided_on = others.decided_on
+            and leads.model <> others.model
+        group by leads.incident_id, leads.decided_on, leads.model""",
+    )
+    assert len(rows) > 1000
+    assert {decided_on for _, decided_on, _, _ in rows} == {"summary", "cause", "cause and risk"}
+    assert all(lead == expected for _, _, lead, expected in rows)
+    # Those named as the used answers' runners-up are the same wherever they are told.
+    ties = query(out, (steps.sql_folder() / "audit" / "tie.sql").read_text(encoding="utf-8"))
+    best = set(query(out, "select incident_id, task, model, runner_up from best_responses"))
+    unified = [(row[0], row[1], row[2], row[4]) for row in ties if row[1] != "cause and risk"]
+    assert unified
+    assert set(unified) <= best

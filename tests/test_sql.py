@@ -257,7 +257,7 @@ def test_our_own_files_are_found_from_anywhere(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "verdict" in ask("sql/pipeline/05_gates.sql", "--csv").splitlines()[0]
+    assert "verdict" in ask("sql/pipeline/10_gates.sql", "--csv").splitlines()[0]
 
 
 MEASURED = """

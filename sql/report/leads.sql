@@ -1,23 +1,15 @@
 -- leads: one row per score that decides, model that has the best one, and how far it is ahead of
 -- the next (null where no other was judged): how many pool incidents.
-with placed as (
-    select
-        candidates.incident_id,
-        candidates.task,
-        max(candidates.model) filter (where candidates.place = 1) as model,
-        max(candidates.score) filter (where candidates.place = 1)
-        - max(candidates.score) filter (where candidates.place = 2) as lead
-    from candidates
-    inner join pool on candidates.incident_id = pool.incident_id
-    where candidates.task in ('summary', 'cause') and candidates.place <= 2
-    group by candidates.incident_id, candidates.task
-)
-
 select
-    task,
-    model,
-    lead,
+    leads.decided_on as task,
+    leads.model,
+    leads.lead,
     count(*) as incidents
-from placed
-group by task, model, lead
-order by list_position(['summary', 'cause'], task) asc, model asc, lead asc
+from leads
+inner join pool on leads.incident_id = pool.incident_id
+where leads.decided_on in ('summary', 'cause') and leads.place = 1
+group by leads.decided_on, leads.model, leads.lead
+order by
+    list_position(['summary', 'cause'], leads.decided_on) asc,
+    leads.model asc,
+    leads.lead asc

@@ -49,29 +49,6 @@ refusals as (
     where effect = 'refused'
 ),
 
-limits as (
-    select
-        'summary' as task,
-        summary_length_unit as unit,
-        summary_length_min as least,
-        summary_length_max as most
-    from settings
-    union all
-    select
-        'cause' as task,
-        cause_length_unit as unit,
-        cause_length_min as least,
-        cause_length_max as most
-    from settings
-    union all
-    select
-        'risk' as task,
-        risk_length_unit as unit,
-        risk_length_min as least,
-        risk_length_max as most
-    from settings
-),
-
 as_emitted as (
     select
         responses.incident_id,
@@ -90,14 +67,18 @@ as_emitted as (
 answered as (
     select
         as_emitted.*,
-        case limits.unit
+        case gate_limits.unit
             when 'chars4' then as_emitted.chars4
             when 'words' then as_emitted.words
             when 'tokens' then as_emitted.tokens
         end as length,
-        greatest(limits.least - length, length - limits.most, 0) as miss
+        greatest(gate_limits.least::bigint - length, length - gate_limits.most, 0) as miss
     from as_emitted
-    inner join limits on as_emitted.task = limits.task
+    inner join gate_limits
+        on
+            as_emitted.task = gate_limits.task
+            and gate_limits.dataset = 'unified'
+            and gate_limits.measure = 'length'
 ),
 
 candidates as (

@@ -1,19 +1,51 @@
 -- funnel: one row per step that incidents take from the datasets to the records, in order: how
 -- many are left, the records they give, how many were lost to the step before, and why.
-with verdict_order as (
+with verdicts as (
     select
-        gate_list.verdict,
-        gate_list.place
-    from
-        unnest(
-            [
-                'summary_score', 'cause_score', 'risk_score',
-                'summary_cleaning', 'cause_cleaning', 'risk_cleaning',
-                'summary_length', 'cause_length', 'risk_length', 'risk_level'
-            ]
-        ) with ordinality as gate_list (verdict, place)
-    cross join settings
-    where settings.answers_cleaned or gate_list.verdict not like '%_cleaning'
+        'unified' as dataset,
+        verdict
+    from gates
+    union all
+    select
+        'standalone' as dataset,
+        verdict
+    from risk_gates
+),
+
+lost_at as (
+    select
+        gate_limits.dataset,
+        gate_limits.place,
+        gate_limits.gate,
+        count(verdicts.verdict) as lost
+    from gate_limits
+    left join verdicts
+        on
+            gate_limits.dataset = verdicts.dataset
+            and gate_limits.gate = verdicts.verdict
+    where gate_limits.required
+    group by gate_limits.dataset, gate_limits.place, gate_limits.gate
+),
+
+pools as (
+    select
+        dataset,
+        count(*) as incidents
+    from verdicts
+    group by dataset
+),
+
+past_gates as (
+    select
+        lost_at.dataset,
+        lost_at.place,
+        lost_at.gate,
+        coalesce(pools.incidents, 0)
+        - sum(lost_at.lost) over (
+            partition by lost_at.dataset order by lost_at.place
+        )::bigint as incidents
+    from lost_at
+    left join pools on lost_at.dataset = pools.dataset
 ),
 
 judged_tasks as (
@@ -62,17 +94,13 @@ steps as (
     from pool
     union all
     select
-        50 + verdict_order.place as place,
+        50 + place as place,
         'unified' as dataset,
-        'gate ' || verdict_order.verdict as step,
-        (
-            select count(*)
-            from gates
-            left join verdict_order as failed on gates.verdict = failed.verdict
-            where gates.passed or failed.place > verdict_order.place
-        ) as incidents,
-        'fails ' || verdict_order.verdict as why
-    from verdict_order
+        'gate ' || gate as step,
+        incidents,
+        'fails ' || gate as why
+    from past_gates
+    where dataset = 'unified'
     union all
     select
         70 as place,
@@ -83,18 +111,13 @@ steps as (
     from risk_gates
     union all
     select
-        70 + verdict_order.place as place,
+        70 + place as place,
         'standalone' as dataset,
-        'risk gate ' || verdict_order.verdict as step,
-        (
-            select count(*)
-            from risk_gates
-            left join verdict_order as failed on risk_gates.verdict = failed.verdict
-            where risk_gates.passed or failed.place > verdict_order.place
-        ) as incidents,
-        'standalone winner fails ' || verdict_order.verdict as why
-    from verdict_order
-    where verdict_order.verdict not like 'summary_%'
+        'risk gate ' || gate as step,
+        incidents,
+        'standalone winner fails ' || gate as why
+    from past_gates
+    where dataset = 'standalone'
     union all
     select
         88 as place,

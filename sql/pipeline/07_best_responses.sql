@@ -1,0 +1,43 @@
+-- best_responses: one row per pool incident and task: the model whose answer is used, its own score
+-- on the task, the best of the others, and by how much it led that one on the score it was chosen
+-- by (less than nothing where a better one was passed over). The model chosen on the cause gives
+-- the risk answer too, so a risk row's runner-up and lead are those of the cause.
+with chosen as (
+    select
+        choices.incident_id,
+        tasks.task,
+        choices.model,
+        choices.winner,
+        leads.runner_up,
+        leads.lead
+    from choices
+    inner join leads
+        on
+            choices.incident_id = leads.incident_id
+            and choices.task = leads.decided_on
+            and choices.model = leads.model
+    cross join unnest(
+        if(choices.task = 'cause', ['cause', 'risk'], [choices.task])
+    ) as tasks (task)
+),
+
+best_responses as (
+    select
+        chosen.incident_id,
+        chosen.task,
+        chosen.model,
+        chosen.winner,
+        candidates.score,
+        chosen.runner_up,
+        chosen.lead,
+        coalesce(candidates.answered, false) as answered
+    from chosen
+    left join candidates
+        on
+            chosen.incident_id = candidates.incident_id
+            and chosen.task = candidates.task
+            and chosen.model = candidates.model
+)
+
+select * from best_responses
+order by incident_id, task
