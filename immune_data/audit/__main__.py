@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from immune_data import recipes
-from immune_data.common import cli, duck, hub
+from immune_data.common import cli, duck, hub, jsonfile
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import one_line
 
@@ -160,7 +160,7 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         keys = ("name", "severity", "sentence", "bound")
         content = [{key: getattr(check, key) for key in keys} for check in wanted]
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        print(jsonfile.text(content), end="")
     else:
         for check in wanted:
             print(f"{check.severity:<7}{check.name:<34}{check.sentence}")
@@ -267,7 +267,7 @@ def _print_json(found: list[Result], folder: Path, arguments: argparse.Namespace
         }
         for result in found
     ]
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    print(jsonfile.text(content), end="")
 
 
 def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace) -> int:
@@ -275,7 +275,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace
 
     found = funnel.gather(connection)
     if arguments.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(jsonfile.text(found), end="")
     else:
         funnel.show(found)
     return 0

@@ -1,4 +1,4 @@
-"""A file that is one JSON object: read without trust, written for people to read."""
+"""JSON for people to read: a file that is one object read without trust, and any value written."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def read(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write an object, indented, its keys in their order."""
+def write(path: Path, content: Any) -> None:
+    """Write a value as `text` does."""
     path.write_text(text(content), encoding="utf-8")
 
 
-def text(content: dict[str, Any]) -> str:
-    """What `write` writes."""
+def text(content: Any) -> str:
+    """A value over several lines, keys in their order, letters as they are; and a line end."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -10,12 +10,11 @@ written last. The same model gives the same bytes.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from immune_data.common import cli
+from immune_data.common import cli, jsonfile
 from immune_train.export.build import CONTEXT, CONVERSATIONS, SIXTEEN, Wanted, export
 from immune_train.export.quantise import DEFAULT, QUANTS
 from immune_train.export.summary import show
@@ -93,7 +92,7 @@ def command(arguments: argparse.Namespace) -> None:
     with cli.progress() as report:
         output, content = export(arguments.model, arguments.output, wanted, report)
     if arguments.json:
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        print(jsonfile.text(content), end="")
     else:
         show(output, content)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from immune_data.common import files, processes
+from immune_data.common import files, jsonfile, processes
 from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
 from immune_train.artifacts import run
@@ -115,8 +115,7 @@ def export(
         others = [other for other in names if other != first]
         text = modelfile.render(name, first, others, settings)
         (hidden / MODELFILE).write_text(text, encoding="utf-8")
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (hidden / RECORD).write_text(text, encoding="utf-8")
+        jsonfile.write(hidden / RECORD, content)
         (output / RECORD).unlink(missing_ok=True)  # it says that what lies beside it is whole
         for staged in [*made.values(), hidden / MODELFILE, hidden / RECORD]:
             files.move(staged, output / staged.name)

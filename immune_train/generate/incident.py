@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from immune_data.common import files, textfile
+from immune_data.common import files, jsonfile, textfile
 from immune_train.edge.engine import LocalModel
 from immune_train.edge.questions import Asker, Incident, incident_from_dag, incident_from_json
 from immune_train.generate.answers import (
@@ -99,7 +98,7 @@ def ask(
                 for row in rows
             },
         }
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        text = jsonfile.text(content)
     else:
         text = "".join(
             f"{_heading(row['task'], i, len(rows))}{_marked(row['answer'], row)}\n"
