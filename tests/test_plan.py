@@ -15,10 +15,15 @@ from training import as_rows, model_of_few_words, small_tokenizer
 from immune_data.common.errors import ImmuneError
 from immune_train import configs
 from immune_train.backends import trl
+from immune_train.backends.outlines import outline
 from immune_train.data import plan
 from immune_train.sft import progress, trainer
 
 SIZES = "37 MiB for the base's weights and 1 MiB"  # of `tiny_model`, by `--config tiny`
+
+
+def planned_on(config: configs.Config, rows: int) -> plan.Plan:
+    return plan.make(config, rows, "trl", outline(config))
 
 
 @given(
@@ -53,13 +58,13 @@ def test_steps_and_warmup_are_the_trainers(
     taken = as_rows([8] * rows)
     if drop and rows < (batch * turns if packed else batch):
         with pytest.raises(ImmuneError, match="leaves nothing of"):
-            plan.make(loaded, rows, "trl")
+            planned_on(loaded, rows)
         return
     made = trainer.make(
         loaded, model_of_few_words(), small_tokenizer(None), taken, taken[:1], tmp_path
     )
     found = made.set_initial_training_values(made.args, made.get_train_dataloader())
-    planned = plan.make(loaded, rows, "trl")
+    planned = planned_on(loaded, rows)
     assert planned.steps == found[-1]
     assert planned.warmup == made.args.get_warmup_steps(found[-1])
     assert planned.conversations_a_step == batch * turns
@@ -89,7 +94,7 @@ def test_processes_take_the_steps_of_one(
 )
 def test_parameters_and_memory_are_the_models(more: list[str], tiny_model: Path) -> None:
     loaded = configs.load("tiny", [f"model_name_or_path={tiny_model}", *more])
-    planned = plan.make(loaded, 9, "trl")
+    planned = planned_on(loaded, 9)
     model = trl.load(loaded)
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     base = model.get_base_model().num_parameters()
@@ -97,8 +102,8 @@ def test_parameters_and_memory_are_the_models(more: list[str], tiny_model: Path)
     assert planned.base_parameters == base - trained
     assert planned.base_bytes == 4 * (base - trained)
     assert planned.adapter_bytes == trained * 16
-    rounded = plan.make(
-        configs.load("tiny", [f"model_name_or_path={tiny_model}", "load_in_4bit=true"]), 9, "trl"
+    rounded = planned_on(
+        configs.load("tiny", [f"model_name_or_path={tiny_model}", "load_in_4bit=true"]), 9
     )
     assert rounded.base_bytes < planned.base_bytes
 
@@ -108,7 +113,7 @@ def test_another_architecture_is_warned_about(tiny_model: Path, tmp_path: Path) 
     other = {**content, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
     (tmp_path / "config.json").write_text(json.dumps(other))
     for folder, warned in ((tiny_model, 0), (tmp_path, 1)):
-        planned = plan.make(configs.load("tiny", [f"model_name_or_path={folder}"]), 9, "trl")
+        planned = planned_on(configs.load("tiny", [f"model_name_or_path={folder}"]), 9)
         assert len(planned.warnings()) == warned
     assert "a llama model" in planned.warnings()[0]
 
@@ -116,7 +121,7 @@ def test_another_architecture_is_warned_about(tiny_model: Path, tmp_path: Path) 
 def test_what_is_said(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [f"model_name_or_path={tiny_model}", "lr_scheduler_type=cosine", "warmup_steps=4"]
     loaded = configs.load("tiny", given)
-    planned = plan.make(loaded, 9, "trl")
+    planned = planned_on(loaded, 9)
     plan.show(planned, loaded)
     first, second, third = capsys.readouterr().out.splitlines()
     assert first == "180 steps of 3 conversations: 60 epochs of 3 steps, the first 4 to warm up"

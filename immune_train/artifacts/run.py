@@ -29,7 +29,6 @@ from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import incidents
 from immune_train.configs import Config, load
-from immune_train.data.dataset import Dataset
 
 CONFIG, DATASET, ENVIRONMENT = "config.yaml", "dataset.json", "environment.json"
 METRICS, CURVES, SUMMARY = "metrics.jsonl", "curves", "run.json"
@@ -85,24 +84,26 @@ def look(folder: Path, config: Config, *, resume: bool) -> None:
             raise ImmuneError(f"{folder} holds {name} of something else: name another --output")
 
 
-def begin(folder: Path, config: Config, dataset: Dataset, backend: str) -> None:
-    """Write down what a new run is."""
+def begin(
+    folder: Path, config: Config, backend: str, manifest_json: str, incidents_json: str | None
+) -> None:
+    """Write down what a new run is, with its dataset's manifest and list of incidents, if any."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # an incomplete one
-    write(folder, DATASET, dataset.manifest_json)
-    if dataset.incidents_json is not None:
-        write(folder, incidents.NAME, dataset.incidents_json)
+    write(folder, DATASET, manifest_json)
+    if incidents_json is not None:
+        write(folder, incidents.NAME, incidents_json)
     write(folder, ENVIRONMENT, _json(environment(backend)))
     write(folder, CONFIG, config.text())
 
 
-def go_on(folder: Path, config: Config, dataset: Dataset | None = None) -> None:
+def go_on(folder: Path, config: Config, manifest_json: str | None = None) -> None:
     """Go on with a run, on the dataset that it was begun with if it still needs one.
 
     Raises:
         ImmuneError: it was begun with another dataset.
     """
     begun_with = (folder / DATASET).read_text(encoding="utf-8")
-    if dataset is not None and begun_with != dataset.manifest_json:
+    if manifest_json is not None and begun_with != manifest_json:
         raise ImmuneError(
             f"{folder / DATASET} is of another run: go on with the dataset that it was begun "
             "with, or name another --output"

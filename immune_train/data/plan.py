@@ -1,21 +1,29 @@
-"""What a run will take, before any weight is loaded: settings and a number of rows in, a plan."""
+"""What a run will take, before any weight is loaded: settings, rows and a base in, a plan out."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from immune_data.common.errors import ImmuneError
-from immune_train.backends import trl
-from immune_train.backends.base import see_shapes
+from immune_train.artifacts import run
 from immune_train.configs import Config, processes
 from immune_train.data.order import blanks
 
 # Bytes of an optimiser's memory for each weight; of others than these nothing is said.
 _STATES = {"adamw_8bit": 2, "adamw_bnb_8bit": 2, "paged_adamw_8bit": 2, "sgd": 0, "adamw": 8}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a base model and a fresh adapter on it hold; `base_bytes` as the settings load it."""
+
+    base_parameters: int
+    trained_parameters: int
+    base_bytes: int
+    architecture: str
+    vocabulary: int
 
 
 @dataclass(frozen=True)
@@ -53,31 +61,29 @@ class Plan:
         return found
 
 
-def make(config: Config, rows: int, backend: str) -> Plan:
+def make(config: Config, rows: int, backend: str, outline: Outline) -> Plan:
     """The plan of a run on so many rows.
 
     Raises:
-        ImmuneError: the base cannot be read, or no batch would be full.
+        ImmuneError: no batch would be full.
     """
-    from immune_train.artifacts import run
-
     an_epoch = steps_an_epoch(config, rows, processes.number())
     steps = (
         config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * an_epoch)
     )
-    base, trained, rounded, found = _outline(config)
+    trained = outline.trained_parameters
     state = next((size for name, size in _STATES.items() if config.optim.startswith(name)), None)
     return Plan(
         steps=steps,
         steps_an_epoch=an_epoch,
         warmup=_warmup(config, steps),
         conversations_a_step=config.step * processes.number(),
-        base_parameters=base,
+        base_parameters=outline.base_parameters,
         trained_parameters=trained,
-        base_bytes=rounded,
+        base_bytes=outline.base_bytes,
         adapter_bytes=None if state is None else trained * (4 + 4 + state),  # float32, gradients
-        architecture=found.model_type,
-        vocabulary=found.vocab_size,
+        architecture=outline.architecture,
+        vocabulary=outline.vocabulary,
         backend=backend,
         hardware=run.hardware(),
     )
@@ -106,67 +112,6 @@ def steps_an_epoch(config: Config, rows: int, number: int) -> int:
 def _warmup(config: Config, steps: int) -> int:
     given = config.warmup_steps
     return math.ceil(given * steps) if given < 1 else int(given)
-
-
-def _outline(config: Config) -> tuple[int, int, int, Any]:
-    """Of the base: its parameters, those of an adapter on it, its bytes, its own config."""
-    import torch
-    from peft import get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from immune_train.backends import readable
-
-    with readable(config.model_name_or_path):
-        found = AutoConfig.from_pretrained(
-            config.model_name_or_path, revision=config.model_revision
-        )
-    attention = {"attn_implementation": config.attn_implementation}
-    with torch.device("meta"):  # without weights
-        try:
-            base = AutoModelForCausalLM.from_config(
-                found, **(attention if config.attn_implementation else {})
-            )
-        except (ImportError, ValueError) as error:
-            raise ImmuneError(
-                f"{config.model_name_or_path} with attn_implementation="
-                f"{config.attn_implementation} cannot be used here: {str(error).splitlines()[0]}"
-            ) from None
-    number = base.num_parameters()
-    folder = Path(config.model_name_or_path)
-    if folder.is_dir() and found.model_type == "qwen2":
-        see_shapes(folder, base)
-    head = base.get_output_embeddings()
-    layers = {
-        name: module.weight.numel()
-        for name, module in base.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
-    _see_targets(config, {name.rpartition(".")[2] for name in layers})
-    linear = sum(layers.values())
-    size = 4 if config.dtype == "float32" else 2
-    size_of_linear = 0.5 + 1 / 64 if config.load_in_4bit else size
-    with torch.device("meta"):
-        model = get_peft_model(base, trl.adapter(config))
-    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    return (
-        number,
-        trained,
-        round(linear * size_of_linear + (number - linear) * size),
-        found,
-    )
-
-
-def _see_targets(config: Config, known: set[str]) -> None:
-    """See that each layer to adapt is a linear one of the base."""
-    names = trl.targets(config)
-    for name in [] if isinstance(names, str) else names:
-        if not any(name == one or name.endswith(f".{one}") for one in known):
-            close = difflib.get_close_matches(name, known, n=1)
-            raise ImmuneError(
-                f"lora_target_modules names {name}, which is not a linear layer of the blocks of "
-                f"{config.model_name_or_path}: "
-                + (f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(known))}")
-            )
 
 
 def show(plan: Plan, config: Config) -> None:

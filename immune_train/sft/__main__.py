@@ -162,12 +162,13 @@ def _dataset(settings: Config) -> Dataset:
 
 
 def _preflight(settings: Config, backend: str, dataset: Dataset, tokenizer: Any) -> Preflight:
+    from immune_train.backends.outlines import outline
     from immune_train.data import plan, preflight
     from immune_train.data.labels import Renderer
     from immune_train.sft import rehearsal
 
     seen = preflight.look(settings, dataset, Renderer(tokenizer))
-    seen = replace(seen, plan=plan.make(settings, len(seen.train.rows), backend))
+    seen = replace(seen, plan=plan.make(settings, len(seen.train.rows), backend, outline(settings)))
     preflight.show(seen, settings)
     rehearsal.rehearse(settings, seen.plan)
     return seen
@@ -191,9 +192,9 @@ def _train(
     first = processes.is_first()
     with files.locked(output) if first else nullcontext():
         if first and resume:
-            run.go_on(output, settings, dataset)
+            run.go_on(output, settings, dataset.manifest_json)
         elif first:
-            run.begin(output, settings, dataset, backend)
+            run.begin(output, settings, backend, dataset.manifest_json, dataset.incidents_json)
         stopped = None
         if not (resume and run.last_step(output)):
             stopped = _loop(settings, backend, tokenizer, seen, output, resume=resume)
