@@ -25,7 +25,7 @@ from immune_data.contract.incidents import Incident
 from immune_data.contract.manifest import Counts, Manifest, Tables, TablesInputs
 from immune_data.contract.tokens import read_vocabulary
 from immune_data.emit import inputs
-from immune_data.read.sources import input_files
+from immune_data.read.input_files import input_files
 from immune_data.recipes import Recipe
 from immune_data.select import database
 from immune_data.select.database import NAME as DATABASE

@@ -11,7 +11,7 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract import manifest, recipe_identity
 from immune_data.contract.manifest import Inputs, Manifest, TablesInputs
 from immune_data.contract.vocabulary import RANKS_SHA256
-from immune_data.read.sources import input_files
+from immune_data.read.input_files import input_files
 from immune_data.recipes import Recipe
 from immune_data.select import steps
 

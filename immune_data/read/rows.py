@@ -1,0 +1,85 @@
+"""Rows on their way to the tables, and what a row of a source file is not taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from immune_data.read.sources import Record
+
+_BATCH_CHARS = 1 << 23
+_BATCH_ROWS = 1 << 13
+
+
+class Rejected(Exception):
+    """This row, or an entry of it, cannot be used."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one row of a source file gives: rows of tables, and entries that are not taken.
+
+    A row of a dataset gives an incident's `facts`; one of a judge run the tasks that it `judged`.
+    """
+
+    rows: list[tuple[str, dict[str, Any]]]
+    rejects: list[Rejected]
+    facts: dict[str, Any] = field(default_factory=dict)
+    judged: Sequence[str] = ()
+
+
+@dataclass
+class Batch:
+    """Rows of several tables, to be written together."""
+
+    tables: dict[str, list[dict]] = field(default_factory=dict)
+    chars: int = 0
+
+    def add(self, table: str, row: dict[str, Any]) -> None:
+        self.tables.setdefault(table, []).append(row)
+        self.chars += len(row.get("text", ""))
+
+    def reject(
+        self, file: str, record: Record, incident_id: str | None, rejected: Rejected, scope: str
+    ) -> None:
+        self.chars += len(record.text)
+        row = {
+            "file": file,
+            "row": record.row,
+            "reason": rejected.reason,
+            "scope": scope,
+            "incident_id": incident_id,
+            "detail": rejected.detail,
+            "json": record.text,
+        }
+        self.add("rejects", row)
+
+    @property
+    def full(self) -> bool:
+        return self.chars >= _BATCH_CHARS or sum(map(len, self.tables.values())) >= _BATCH_ROWS
+
+
+def converted(value: dict[str, Any], row_type: type[Struct]) -> Any:
+    """A row as its type has it.
+
+    Raises:
+        Rejected: it is not one.
+    """
+    try:
+        return msgspec.convert(value, row_type)
+    except msgspec.ValidationError as error:
+        raise Rejected("wrong_type", str(error).replace("`", "")) from None
+
+
+def undeclared(names: Sequence[str]) -> Rejected:
+    """Models that the recipe does not declare."""
+    return Rejected("undeclared_model", ", ".join(names))
