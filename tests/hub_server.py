@@ -19,9 +19,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
 import yaml
 
 TOKEN = "hf_PlantedTokenThatNobodyMaySee"
@@ -35,6 +37,20 @@ TASKS = {"text-generation", "summarization", "question-answering", "text-classif
 RELATIONS = {"finetune", "adapter", "quantized", "merge"}
 LARGE = (".parquet", ".safetensors", ".gguf")
 SIZES = {"n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B"}
+
+
+def take_for_the_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the client of this process take the server for the real Hub, its cache in `folder`."""
+    constants = "huggingface_hub.constants"
+    monkeypatch.setattr(f"{constants}.ENDPOINT", server.url)
+    monkeypatch.setattr(
+        f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE",
+        server.url + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setattr(f"{constants}.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(f"{constants}.HF_TOKEN_PATH", str(folder / "no-token"))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
 
 
 class Answer(Exception):

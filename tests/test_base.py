@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import TOKEN, HubServer
+from hub_server import TOKEN, HubServer, take_for_the_hub
 
 from immune_data.common.errors import ImmuneError
 from immune_train import configs, merge
@@ -24,14 +24,7 @@ CLEAN = "unified-clean"
 def hub(tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """A Hub with the model on it, and what was downloaded from it in a cache of its own."""
     with HubServer() as server:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-            server.url + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        take_for_the_hub(server, monkeypatch, tmp_path)
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=server.url, token=TOKEN)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from corpus import Corpus, digests, query, records
-from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors
+from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors, take_for_the_hub
 
 from immune_data.audit import checks
 from immune_data.common.errors import ImmuneError
@@ -99,16 +99,9 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable
     def start(**how: Any) -> HubServer:
         server = HubServer(**how).__enter__()
         started.append(server)
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-            server.url + "/{repo_id}/resolve/{revision}/{filename}",
-        )
+        take_for_the_hub(server, monkeypatch, tmp_path)
         return server
 
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
     yield start
     for server in started:
         server.__exit__()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from corpus import digests
-from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors
+from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors, take_for_the_hub
 from test_export import conversation, model, write_eval
 from test_export import run as export_model
 
@@ -124,14 +124,7 @@ def _copy(source: str, target: str) -> None:
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """A Hub, which the client of this process takes for the real one."""
     with HubServer() as server:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-            server.url + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        take_for_the_hub(server, monkeypatch, tmp_path)
         yield server
 
 

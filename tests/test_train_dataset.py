@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from corpus import records
-from hub_server import TOKEN, HubServer
+from hub_server import TOKEN, HubServer, take_for_the_hub
 from hypothesis import given
 from hypothesis import strategies as st
 from training import record, write
@@ -233,14 +233,7 @@ def published(
 def hub(published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """A Hub with the dataset on it: as it is at `v1`, and one answer changed by hand on `main`."""
     with HubServer() as server:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-            server.url + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        take_for_the_hub(server, monkeypatch, tmp_path)
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=server.url, token=TOKEN)
