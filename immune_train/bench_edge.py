@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING
 
 from immune_data.common import cli, processes, table, textfile
 from immune_data.common.errors import ImmuneError
+from immune_data.contract.incident import Incident, from_json
 from immune_data.prompts import TASKS
 
 if TYPE_CHECKING:
     from immune_train.edge.engine import LocalModel
-    from immune_train.edge.questions import Incident, Question
+    from immune_train.edge.questions import Question
     from immune_train.edge.writing import Answer
 
 RECIPES = ("unified-clean", "unified-edge")
@@ -85,7 +86,6 @@ class Timings:
 def made_up(dag_tokens: int) -> Incident:
     """An incident whose evidence has about `dag_tokens` tokens; the same for the same number."""
     from immune_data.contract.tokens import count
-    from immune_train.edge.questions import Incident
 
     header = (
         "============================================================\n"
@@ -286,11 +286,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _incidents(files: Sequence[Path] | None, dag_tokens: Sequence[int]) -> tuple[Incident, ...]:
     """The incidents of the files, or made-up ones of these lengths where there are none."""
-    from immune_train.edge.questions import incident_from_json
-
     if not files:
         return tuple(made_up(tokens) for tokens in dag_tokens)
-    return tuple(incident_from_json(textfile.read(path), str(path)) for path in files)
+    return tuple(from_json(textfile.read(path), str(path)) for path in files)
 
 
 def _show(measured: Timings, incidents: int) -> None:

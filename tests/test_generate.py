@@ -21,13 +21,14 @@ from edge import incident, random_gguf
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields, control_tokens
 from immune_data.contract.chat import prompt_ids
+from immune_data.contract.incident import Incident, from_dag
 from immune_data.contract.record import Asked
 from immune_data.contract.tokens import count, token_bytes
 from immune_data.contract.vocabulary import END, FIRST_ADDED, START
 from immune_data.prompts import TASKS, Message
 from immune_train.data import dataset
 from immune_train.edge.engine import LocalModel, shared, together
-from immune_train.edge.questions import Asker, Incident, incident_from_dag
+from immune_train.edge.questions import Asker
 from immune_train.edge.writing import Prompt
 from immune_train.export import roundtrip
 from immune_train.generate import __main__ as generate
@@ -195,9 +196,9 @@ def test_evidence_first_shares_nearly_all() -> None:
 
 def test_a_dag_alone_gives_the_facts_of_its_header() -> None:
     whole = msgspec.convert(incident(), Incident)
-    found = incident_from_dag(whole.dag_analysis, "x")
+    found = from_dag(whole.dag_analysis, "x")
     assert found == whole
-    assert incident_from_dag("nothing known", "x").facts["source_ip"] is None
+    assert from_dag("nothing known", "x").facts["source_ip"] is None
 
 
 # One incident
@@ -472,7 +473,7 @@ def test_a_file_of_records_is_answered_and_gone_on_with(
     said = refused(generate.main, *arguments[:-3], 6, "--threads", 1)
     assert "another max_tokens" in said
 
-    monkeypatch.setattr(generate, "answer", real)
+    monkeypatch.setattr(asking, "answer", real)
     _, err = run(capsys, *arguments)
     assert "2 of 5 answers are there from before" in err
     assert [path.name for path in tmp_path.iterdir() if "answers" in path.name] == [output.name]

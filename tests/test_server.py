@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 from edge import incident, random_gguf
 
+from immune_data.contract.incident import from_json
 from immune_data.contract.tokens import token_bytes
 from immune_data.prompts import TASKS
 from immune_train.edge import grammar
 from immune_train.edge.ending import Ending
 from immune_train.edge.engine import LocalModel
-from immune_train.edge.questions import Asker, incident_from_json
+from immune_train.edge.questions import Asker
 from immune_train.generate import __main__ as generate
 
 CONTEXT = 2048
@@ -94,7 +95,7 @@ def test_the_server_answers_as_generate_does(
     found = json.dumps(incident(source_ip=f"10.0.0.7 {MARKED}"))
     given = ("--incident", found, "--recipe", recipe, "--no-grammar", "--max-tokens", 200)
     penalised = set()
-    for question in Asker(recipe).questions(incident_from_json(found, ""), TASKS):
+    for question in Asker(recipe).questions(from_json(found, ""), TASKS):
         request = printed(capsys, *given, "--task", question.task, "--model", gguf)
         expected = model.answer(question.ids, 200)
         text = shown(expected.ids)
@@ -122,7 +123,7 @@ def test_the_server_follows_the_grammar_as_generate_does(
     found = json.dumps(incident())
     arguments = ("--task", task, "--incident", found, "--grammar", "--max-tokens", 120)
     request = printed(capsys, *arguments, "--model", gguf)
-    (question,) = Asker().questions(incident_from_json(found, ""), [task])
+    (question,) = Asker().questions(from_json(found, ""), [task])
     monkeypatch.setattr(Ending, "fits", lambda *_: True)
     expected = model.answer(question.ids, 120, grammar=task)
     answered = sent(server, request)

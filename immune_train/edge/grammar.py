@@ -1,6 +1,6 @@
 """Grammars that let only documented answers through: a task in, GBNF as llama.cpp reads it out.
 
-The headings are those of the prompts and the levels those of `answer_parts`, so that whatever a
+The headings are those of the prompts and the levels those of `answer_fields`, so that whatever a
 grammar lets through parses. Texts are bounded in length, which also ends an answer that would go
 round in circles; the bounds are wider than the longest answer of the training data.
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from immune_data.common import files, jsonfile, textfile
+from immune_data.contract.incident import Incident, from_dag, from_json
 from immune_train.edge.engine import LocalModel
-from immune_train.edge.questions import Asker, Incident, incident_from_dag, incident_from_json
+from immune_train.edge.questions import Asker
 from immune_train.generate.answers import (
     Settings,
     answer,
@@ -31,15 +32,15 @@ def read(given: str | None, dag: Path | None) -> Incident:
         ImmuneError: there is none.
     """
     if dag is not None:
-        return incident_from_dag(textfile.read(dag), str(dag))
+        return from_dag(textfile.read(dag), str(dag))
     if given is None:
         text = textfile.decoded(sys.stdin.buffer.read(), "standard input")
-        of_text = incident_from_json if text.lstrip().startswith("{") else incident_from_dag
+        of_text = from_json if text.lstrip().startswith("{") else from_dag
         return of_text(text, "standard input")
     given = given.removeprefix("\ufeff")
     if not given.strip() or given.lstrip().startswith(("{", "[")):
-        return incident_from_json(given, "--incident")
-    return incident_from_json(textfile.read(Path(given)), given)
+        return from_json(given, "--incident")
+    return from_json(textfile.read(Path(given)), given)
 
 
 def ask(

@@ -10,9 +10,10 @@ from immune_data.common import files, textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import control_tokens
 from immune_data.contract.chat import with_system
+from immune_data.contract.incident import Incident
 from immune_train.edge import grammar
 from immune_train.edge.ending import Ending
-from immune_train.edge.questions import Asker, Incident, Question
+from immune_train.edge.questions import Asker, Question
 from immune_train.edge.sampling import NEVER_WRITTEN
 from immune_train.generate.answers import Settings, evidence_shown, say
 
