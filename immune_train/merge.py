@@ -213,7 +213,7 @@ def command(arguments: argparse.Namespace) -> None:
             folder / run.ADAPTER,
             folder / run.MERGED,
             revision=settings.model_revision,
-            rows=[Row(**row) for row in trained["compared"]] if trained else [],
+            rows=[Row(**row) for row in trained.compared] if trained else [],
         )
     if found.tokens:
         print(f"{run.MERGED} against the adapter on its base: {found}")

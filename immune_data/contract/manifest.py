@@ -162,7 +162,7 @@ class Checksum(msgspec.Struct, frozen=True):
 class Voucher(msgspec.Struct, frozen=True):
     """What training reads of a dataset's manifest, whichever version of us wrote it."""
 
-    outputs: dict[str, Checksum]
+    outputs: dict[str, Checksum] = {}
     recipe: str | None = None
     synthetic: bool = False
 

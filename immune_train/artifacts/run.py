@@ -25,9 +25,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import incidents
+from immune_train.artifacts.summary import Summary, Trained
 from immune_train.configs import Config, load
 
 CONFIG, DATASET, ENVIRONMENT = "config.yaml", "dataset.json", "environment.json"
@@ -148,12 +151,12 @@ def state(checkpoint: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def trained(folder: Path) -> dict[str, Any] | None:
+def trained(folder: Path) -> Trained | None:
     """What training gave, if it is done and the adapter is the one that it gave."""
     try:
-        found = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
-        same = found["adapter"] == files(folder / ADAPTER)
-    except (OSError, ValueError, KeyError, TypeError):
+        found = msgspec.json.decode((folder / TRAINED).read_bytes(), type=Trained)
+        same = found.adapter == files(folder / ADAPTER)
+    except (OSError, msgspec.MsgspecError):
         return None
     return found if same else None
 
@@ -201,8 +204,10 @@ def write(folder: Path, name: str, text: str) -> Path:
     return beside.replace(folder / name)
 
 
-def write_json(folder: Path, name: str, content: dict[str, Any]) -> Path:
+def write_json(folder: Path, name: str, content: dict[str, Any] | Summary | Trained) -> Path:
     """Write a JSON file of the run whole."""
+    if not isinstance(content, dict):
+        content = msgspec.to_builtins(content, enc_hook=float)  # NumPy's numbers
     return write(folder, name, _json(content))
 
 

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from immune_data.common import digests
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract.manifest import Voucher
 from immune_train import merge
 from immune_train.artifacts import run as runs
+from immune_train.artifacts import summary
+from immune_train.artifacts.summary import Summary
 from immune_train.export.build import RECORD
 
 SCORES = "scores.json"
@@ -21,8 +26,8 @@ class Run:
     """A finished run: its folder, its records, and the GGUF files made of its model, if any."""
 
     folder: Path
-    summary: dict[str, Any]
-    dataset: dict[str, Any]
+    summary: Summary
+    dataset: Voucher
     environment: dict[str, Any]
     scores: dict[str, Any]
     gguf: Path | None
@@ -31,7 +36,7 @@ class Run:
     @property
     def synthetic(self) -> bool:
         """Whether it was trained on data that a program made up."""
-        return any(said.get("synthetic") is True for said in (self.summary, self.dataset))
+        return self.summary.synthetic or self.dataset.synthetic
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ def read(folder: Path, gguf: Path | None) -> Run:
     """
     if not (folder / runs.SUMMARY).is_file():
         raise ImmuneError(runs.unfinished(folder))
-    summary = _object(folder / runs.SUMMARY)
-    _whole(folder, summary)
+    made = summary.read(folder / runs.SUMMARY)
+    _whole(folder, made)
     exported: dict[str, Any] = {}
     if gguf is None and (folder / runs.GGUF / RECORD).is_file():
         gguf = folder / runs.GGUF
@@ -61,20 +66,21 @@ def read(folder: Path, gguf: Path | None) -> Run:
         exported = _exported(gguf, folder / runs.MERGED)
     return Run(
         folder,
-        summary,
+        made,
+        _dataset(folder / runs.DATASET),
         *(
             _object(folder / name) if (folder / name).is_file() else {}
-            for name in (runs.DATASET, runs.ENVIRONMENT, SCORES)
+            for name in (runs.ENVIRONMENT, SCORES)
         ),
         gguf,
         exported,
     )
 
 
-def _whole(folder: Path, summary: dict[str, Any]) -> None:
+def _whole(folder: Path, made: Summary) -> None:
     """See that a run came to its end, and holds an adapter and a model that was merged from it."""
-    plan = (summary.get("preflight") or {}).get("plan") or {}
-    steps, planned = summary.get("steps"), plan.get("steps")
+    plan = made.preflight.get("plan") or {}
+    steps, planned = made.steps, plan.get("steps")
     if steps and planned and steps < planned:
         raise CheckFailed(
             f"the run in {folder} was stopped after {steps:,} of {planned:,} steps: train it to "
@@ -94,6 +100,16 @@ def _whole(folder: Path, summary: dict[str, Any]) -> None:
             f"{folder / runs.MERGED} was merged from another adapter than {folder / runs.ADAPTER}: "
             f"make it again with {again}"
         )
+
+
+def _dataset(path: Path) -> Voucher:
+    """What the manifest of the run's dataset says."""
+    if not path.is_file():
+        return Voucher()
+    try:
+        return msgspec.convert(_object(path), Voucher)
+    except msgspec.ValidationError:
+        raise ImmuneError(f"{path} cannot be read: it is not as the run wrote it") from None
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -97,13 +97,13 @@ def render(folder: Path, run: Run, terms: Terms) -> str:
 
 def _base(run: Run) -> str | None:
     """The base model's id on the Hub, if that is where it came from."""
-    name = str(run.summary.get("base_model") or "")
+    name = run.summary.base_model or ""
     return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).exists() else None
 
 
 def _dataset(run: Run) -> str | None:
     """The dataset's id on the Hub, if that is where it came from."""
-    name = str(run.summary.get("dataset") or "")
+    name = run.summary.dataset or ""
     match = _ON_HUB.fullmatch(name)
     return match["repo"] if match and not Path(name).exists() else None
 
@@ -115,7 +115,7 @@ def _results(run: Run, dataset: str | None) -> list[EvalResult]:
     where = {
         "task_type": "text-generation",
         "dataset_type": dataset or "immune",
-        "dataset_name": f"{run.summary.get('recipe') or 'unknown recipe'}, eval split",
+        "dataset_name": f"{run.summary.recipe or 'unknown recipe'}, eval split",
         "dataset_split": "validation",
     }
     found = [
@@ -142,9 +142,9 @@ def _results(run: Run, dataset: str | None) -> list[EvalResult]:
 
 def _losses(run: Run, when: str = "eval") -> dict[str, float]:
     """Eval loss over all conversations and by task, at the step that was kept or before any."""
-    found = run.summary.get(when)
-    found = found if isinstance(found, dict) else {}
-    return {key: found[key] for key in ("loss", *TASKS) if isinstance(found.get(key), int | float)}
+    found = run.summary.eval if when == "eval" else run.summary.baseline
+    losses = {key: found.get(key) for key in ("loss", *TASKS)}
+    return {key: loss for key, loss in losses.items() if loss is not None}
 
 
 def _opening(run: Run, terms: Terms, base: str | None) -> str:
@@ -177,7 +177,7 @@ def _evaluation(run: Run) -> str:
         + ([f"{before[key]:.4f}" if key in before else None] if before else [])
         for key, value in losses.items()
     ]
-    step, steps = run.summary.get("best_step"), run.summary.get("steps")
+    step, steps = run.summary.best_step, run.summary.steps
     kept = f", at step {step:,} of {steps:,}, which was kept" if step and steps else ""
     return (
         "## Evaluation\n\n"
@@ -194,8 +194,7 @@ def _but_leaked(run: Run) -> str:
 
 
 def _preflight(run: Run) -> dict[str, Any]:
-    found = run.summary.get("preflight")
-    return found if isinstance(found, dict) else {}
+    return run.summary.preflight
 
 
 def _scores(run: Run) -> str:
@@ -309,27 +308,27 @@ model = PeftModel.from_pretrained(base, "{terms.repo_id}", subfolder="{runs.ADAP
 
 
 def _training(run: Run, dataset: str | None) -> str:
-    recipe = run.summary.get("recipe")
+    recipe = run.summary.recipe
     where = f" of [{dataset}](https://huggingface.co/datasets/{dataset})" if dataset else ""
     parts = ["## How it was trained"]
-    records = run.summary.get("records")
-    if isinstance(records, dict) and records:
+    records = run.summary.records
+    if records:
         count = ", ".join(f"{number:,} {task}" for task, number in records.items())
         parts.append(
             f"On {sum(records.values()):,} conversations ({count})"
             + (f" of the recipe `{recipe}`{where}" if recipe else "")
             + ". The loss was on the answers alone."
         )
-    outputs = run.dataset.get("outputs")
-    if isinstance(outputs, dict):
+    files = {name: of for name, of in run.dataset.outputs.items() if name.endswith(".jsonl")}
+    if files:
         parts.append(
             _table(
                 ["file trained on", "sha256"],
-                [[f"`{name}`", f"`{file.get('sha256')}`"] for name, file in outputs.items()],
+                [[f"`{name}`", f"`{file.sha256}`"] for name, file in files.items()],
             )
         )
-    config = run.summary.get("config")
-    if isinstance(config, dict):
+    config = run.summary.config
+    if config:
         rows = [
             [title, _value(config[key])]
             for key, title in _SETTINGS.items()
@@ -337,10 +336,10 @@ def _training(run: Run, dataset: str | None) -> str:
         ]
         parts.append(_table(["setting", "value"], rows))
     facts = [
-        f"{run.summary['steps']:,} steps" if run.summary.get("steps") else None,
-        f"train loss {run.summary['train_loss']:.4f}" if run.summary.get("train_loss") else None,
-        f"by {run.summary['backend']}" if run.summary.get("backend") else None,
-        f"on {run.summary['hardware']}" if run.summary.get("hardware") else None,
+        f"{run.summary.steps:,} steps" if run.summary.steps else None,
+        f"train loss {run.summary.train_loss:.4f}" if run.summary.train_loss else None,
+        f"by {run.summary.backend}" if run.summary.backend else None,
+        f"on {run.summary.hardware}" if run.summary.hardware else None,
     ]
     if any(facts):
         parts.append(f"As it ran: {', '.join(filter(None, facts))}.")
@@ -362,8 +361,8 @@ def _limits(run: Run) -> str:
         "analysts, and can be wrong the way those are: what it names may not be in the evidence.",
         "It knows incidents as Slips writes them, in English, and no other detector's.",
     ]
-    config = run.summary.get("config")
-    if isinstance(config, dict) and config.get("max_length"):
+    config = run.summary.config
+    if config.get("max_length"):
         limits.append(
             f"It was trained with a context of {config['max_length']:,} tokens, answer included; "
             "longer evidence is cut between lines and marked, and what is cut it cannot see."

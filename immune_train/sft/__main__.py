@@ -18,6 +18,7 @@ from immune_data.common import cli, files
 from immune_data.common.errors import CheckFailed, ImmuneError
 
 if TYPE_CHECKING:
+    from immune_train.artifacts.summary import Summary
     from immune_train.configs import Config
     from immune_train.data.dataset import Dataset
     from immune_train.data.preflight import Preflight
@@ -206,9 +207,7 @@ def _train(
             state = run.state(last)
             kept = _kept(settings, state, last)
             summary = _summary(settings, backend, dataset, seen, state, kept)
-            if settings.dataset and not Path(settings.dataset).is_dir():
-                summary["dataset"] = settings.dataset
-            for warning in summary["warnings"]:
+            for warning in summary.warnings:
                 print(f"warning: {warning}")
             finish.keep(output, kept, tokenizer)
             finish.trained(output, summary, seen.eval.rows)
@@ -278,30 +277,35 @@ def _summary(
     seen: Preflight,
     state: dict[str, Any],
     kept: Path,
-) -> dict[str, Any]:
+) -> Summary:
+    from msgspec import UNSET
+
     from immune_train.artifacts import run
+    from immune_train.artifacts.summary import Summary
     from immune_train.sft import progress, trainer
 
     step = int(kept.name.split("-")[1])
     counts = seen.train.counts()["by_task"]
-    return {
-        "name": settings.name,
-        "recipe": dataset.manifest.recipe if dataset.manifest else None,
-        "incidents_sha256": dataset.incidents_sha256,
-        "synthetic": dataset.synthetic,
-        "base_model": settings.model_name_or_path,
-        "backend": backend,
-        "hardware": run.hardware(),
-        "config": settings.in_force(),
-        "records": {task: of_task["records"] for task, of_task in counts.items()},
-        "preflight": seen.as_json(),
-        "steps": state["global_step"],
-        "best_step": step,
-        "train_loss": trainer.train_loss(state),
-        "baseline": _losses(state, 0),
-        "eval": _losses(state, step),
-        "warnings": progress.warnings(state["log_history"], seen.plan.vocabulary),
-    }
+    on_hub = settings.dataset and not Path(settings.dataset).is_dir()
+    return Summary(
+        name=settings.name,
+        recipe=dataset.manifest.recipe if dataset.manifest else None,
+        incidents_sha256=dataset.incidents_sha256,
+        synthetic=dataset.synthetic,
+        base_model=settings.model_name_or_path,
+        backend=backend,
+        hardware=run.hardware(),
+        config=settings.in_force(),
+        records={task: of_task["records"] for task, of_task in counts.items()},
+        preflight=seen.as_json(),
+        steps=state["global_step"],
+        best_step=step,
+        train_loss=trainer.train_loss(state),
+        baseline=_losses(state, 0),
+        eval=_losses(state, step),
+        warnings=progress.warnings(state["log_history"], seen.plan.vocabulary),
+        dataset=settings.dataset if on_hub else UNSET,
+    )
 
 
 def _losses(state: dict[str, Any], step: int) -> dict[str, float | None]:

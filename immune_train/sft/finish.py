@@ -11,8 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
 from immune_data.common import cli, files, processes
 from immune_train.artifacts import run
+from immune_train.artifacts.summary import Merged, Summary, Trained
 from immune_train.configs import Config
 from immune_train.data.labels import Row
 
@@ -30,14 +34,14 @@ def keep(folder: Path, checkpoint: Path, tokenizer: Any) -> None:
         files.move(made, folder / run.ADAPTER)
 
 
-def trained(folder: Path, summary: dict[str, Any], rows: Sequence[Row]) -> None:
+def trained(folder: Path, summary: Summary, rows: Sequence[Row]) -> None:
     """Write down that the run is trained: what training gave, and what the merge is compared on."""
     compared = sorted(rows, key=lambda row: len(row.input_ids))[:_COMPARED]
-    content = {
-        "adapter": run.files(folder / run.ADAPTER),
-        "summary": summary,
-        "compared": [asdict(row) for row in compared],
-    }
+    content = Trained(
+        adapter=run.files(folder / run.ADAPTER),
+        summary=summary,
+        compared=[asdict(row) for row in compared],
+    )
     run.write_json(folder, run.TRAINED, content)
 
 
@@ -49,12 +53,14 @@ def finish(folder: Path, settings: Config) -> None:
     """
     content = run.trained(folder)
     assert content is not None, f"{folder} is not trained"
-    summary = content["summary"]
-    _draw(folder, f"{settings.name}, {summary['backend']}")
+    summary = content.summary
+    _draw(folder, f"{settings.name}, {summary.backend}")
     if settings.merge:
-        summary |= _merge(folder, settings, [Row(**row) for row in content["compared"]])
+        merged = _merge(folder, settings, [Row(**row) for row in content.compared])
+        summary = replace(summary, merged=merged)
     if settings.gguf:
-        summary |= _gguf(folder, settings)
+        _export(folder, settings)
+        summary = replace(summary, gguf=list(settings.gguf))
     run.write_json(folder, run.SUMMARY, summary)
 
 
@@ -65,7 +71,7 @@ def _draw(folder: Path, title: str) -> None:
         curves.draw(folder, title)
 
 
-def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> dict[str, Any]:
+def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> Merged | UnsetType:
     from immune_train import merge
 
     found = merge.of(folder / run.ADAPTER, folder / run.MERGED)
@@ -80,12 +86,12 @@ def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> dict[str, Any
             rows=rows,
         )
     if not found.tokens:  # merged again by hand, and not compared
-        return {}
+        return UNSET
     print(f"{run.MERGED} against the adapter on its base: {found}")
-    return {"merged": {"largest_difference": found.largest, "same_greedy": found.same_greedy}}
+    return Merged(found.largest, found.same_greedy)
 
 
-def _gguf(folder: Path, settings: Config) -> dict[str, Any]:
+def _export(folder: Path, settings: Config) -> None:
     from immune_train.export import build, summary
 
     merged, output = folder / run.MERGED, folder / run.GGUF
@@ -93,4 +99,3 @@ def _gguf(folder: Path, settings: Config) -> dict[str, Any]:
         with cli.progress() as report:
             wanted = build.Wanted(quants=settings.gguf)
             summary.show(*build.export(merged, output, wanted, report))
-    return {"gguf": list(settings.gguf)}

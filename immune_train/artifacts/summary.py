@@ -1,0 +1,66 @@
+"""What a run says of itself: `run.json`, and `trained.json` while products of it are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from immune_data.common.errors import ImmuneError
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """How far the merged model is from the adapter on its base."""
+
+    largest_difference: float | None
+    same_greedy: float | None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """`run.json`; the fields stand in the order of its keys.
+
+    A run writes all of them, but for the last three where there is nothing to say. Of a run that
+    another version wrote, any may be missing.
+    """
+
+    name: str | None = None
+    recipe: str | None = None
+    incidents_sha256: str | None = None  # that of `incidents.json`, where the dataset has one
+    synthetic: bool = False
+    base_model: str | None = None
+    backend: str | None = None
+    hardware: str | None = None
+    config: dict[str, Any] = {}  # the settings in force
+    records: dict[str, int] = {}  # by task
+    preflight: dict[str, Any] = {}  # as `Preflight` has it
+    steps: int | None = None
+    best_step: int | None = None
+    train_loss: float | None = None
+    baseline: dict[str, float | None] = {}  # losses before the first step: of all, and by task
+    eval: dict[str, float | None] = {}  # at the step that was kept
+    warnings: list[str] = []
+    dataset: str | UnsetType = UNSET  # its address on the Hub
+    merged: Merged | UnsetType = UNSET
+    gguf: list[str] | UnsetType = UNSET
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """`trained.json`: what training gave, and what is needed to make the rest of the run."""
+
+    adapter: dict[str, str]  # the sha256 of its files
+    summary: Summary
+    compared: list[dict[str, Any]]  # rows on which the merged model is compared with the adapter
+
+
+def read(path: Path) -> Summary:
+    """The summary in a run's `run.json`.
+
+    Raises:
+        ImmuneError: it cannot be read as one.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.MsgspecError):
+        raise ImmuneError(f"{path} cannot be read: it is not as the run wrote it") from None

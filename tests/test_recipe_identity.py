@@ -1,0 +1,65 @@
+"""What a recipe is, and how it asks: values that hold while nothing that decides changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from immune_data import recipes
+from immune_data.contract import manifest, prompting, recipe_identity
+from immune_data.contract.manifest import Manifest
+from immune_data.recipes import Dag, Recipe
+
+# A model file says by which of these it was trained, and is asked by no other: a value changes only
+# with the prompts or the cuts of its recipe.
+ASKING = {
+    "published": "753dbf5d8e29604514971bb5b391ea12079c18ebad582fcd1ca808be64cadf01",
+    "risk": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
+    "unified-clean": "a6a988b55fa6cf6a5596a8d74b5eb05a215ff104a03a02b8ca56883fa0142d1e",
+    "unified-edge": "c66a7f3a28b8997cdf177d6a7faa3e8bc4bf143041e2853c86432f4b220b76ff",
+    "unified-v1": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
+    "unified-v2": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
+    "unified-v3": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
+}
+
+
+class LaterDag(Dag):
+    """A section of a later version, with a key that was not there before."""
+
+    condense: bool = False
+
+
+class LaterRecipe(Recipe):
+    """A recipe of that version."""
+
+    dag: LaterDag
+    evidence: str = "whole"
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_recipes_ask_as_models_were_trained(name: str) -> None:
+    recipe = recipes.load(name)
+    assert prompting.load(recipe).sha256 == ASKING[name]
+
+
+def test_every_recipe_is_looked_at() -> None:
+    assert set(ASKING) == set(recipes.names())
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_new_key_at_its_default_asks_as_before(name: str) -> None:
+    recipe = recipes.load(name)
+    later = msgspec.convert(msgspec.to_builtins(recipe), LaterRecipe)
+    assert later.settings.keys() - recipe.settings.keys() == {"evidence"}
+    assert prompting.load(later).sha256 == ASKING[name]
+
+
+def test_a_dataset_knows_the_recipe_that_made_it(sample_out: Callable[[str], Path]) -> None:
+    recipe = recipes.load("unified-v2")
+    found = manifest.read(sample_out(recipe.name) / "sft" / recipe.name, Manifest)
+    assert found is not None
+    assert found.inputs.recipe_sha256 == recipe_identity.recipe_sha256(recipe)
+    assert found.asking_sha256 == ASKING[recipe.name]
