@@ -23,8 +23,8 @@ TORCH ?= --constraint constraints.txt
 emit: .venv/.installed
 	@# Nobody's own folder is made up, nor one that something was emitted from: emit says it is gone.
 	test -d "$(SOURCE)" || test "$(SOURCE)" != data/source || test -e "$(OUT)/tables" || \
-		$(BIN)/python -m immune_data.sample --out data/source
-	$(BIN)/python -m immune_data.emit --source "$(SOURCE)" --out "$(OUT)" --recipe "$(RECIPE)"
+		$(BIN)/python -m immune_data.sample --output data/source
+	$(BIN)/python -m immune_data.emit --source "$(SOURCE)" --data "$(OUT)" --recipe "$(RECIPE)"
 
 test: .venv/.installed-dev lint
 	$(BIN)/python -m pytest -n 2
@@ -32,12 +32,13 @@ test: .venv/.installed-dev lint
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/sqlfluff lint --processes 2 sql
 
 train-tiny: .venv/.installed-train
 	$(MAKE) emit RECIPE=unified-clean
 	test -d $(OUT)/models/random-tiny || \
-		$(BIN)/python -m immune_train.random_model --size tiny --out $(OUT)/models/random-tiny
+		$(BIN)/python -m immune_train.random_model --size tiny --output $(OUT)/models/random-tiny
 	test -f $(OUT)/models/tiny/run.json || \
 		$(BIN)/python -m immune_train.sft --config tiny --data $(OUT) \
 			--model $(OUT)/models/random-tiny --output $(OUT)/models/tiny

@@ -82,14 +82,14 @@ def _memory(process: psutil.Process) -> int:
 
 def _sample(folder: Path, scale: int) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
-        sample.main(["--out", str(folder), "--scale", str(scale)])
+        sample.main(["--output", str(folder), "--scale", str(scale)])
 
 
 def ours_alone(source: Path, out: Path, recipe: str) -> Run:
     """One run of ours into an empty folder."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "immune_data.emit", "--recipe", recipe]
-    return run([*command, "--source", str(source), "--out", str(out)])
+    return run([*command, "--source", str(source), "--data", str(out)])
 
 
 def compare(source: Path, work: Path, runs: int) -> list[tuple[Run, Run]]:

@@ -8,7 +8,7 @@ each, so that what disturbs the machine disturbs them alike; a ratio is the medi
 first step holds the longest conversations: it decides the memory. `--model` is any Qwen2.5; one of
 random weights will do:
 
-    python -m immune_train.random_model --size 1.5b --out DIR
+    python -m immune_train.random_model --size 1.5b --output DIR
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ It trains a few steps by the real command, to its end, the merged model included
 and the evaluations hold the longest conversations, which decide the memory. `--model` is any
 Qwen2.5; one of random weights will do:
 
-    python -m immune_train.random_model --size 1.5b --out DIR
+    python -m immune_train.random_model --size 1.5b --output DIR
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 import signal
 import sys
+from pathlib import Path
 
+NAME = "immune-sft"  # of the distribution
 __version__ = "0.1.0"
 
 
@@ -10,7 +12,7 @@ def _runs_a_command() -> bool:
     """Whether this process is one of our commands, and not a program that imports us."""
     words = [*sys.orig_argv, ""]
     module = words[words.index("-m") + 1] if "-m" in words else ""
-    script = words[1].endswith(("/immune-data", "immune-data.exe"))
+    script = Path(words[1]).name.removesuffix(".exe") in ("immune-data", "immune-train")
     return script or module.partition(".")[0] in ("immune_data", "immune_train")
 
 

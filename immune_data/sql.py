@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="-",
         help="a query, or the path of a .sql file; `-` or nothing: standard input",
     )
-    cli.add_out(parser)
+    cli.add_data(parser)
     recipes.add_option(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV with a header")
@@ -76,13 +76,13 @@ def _command(arguments: argparse.Namespace) -> None:
 
     from immune_data.select.database import reading
 
-    with reading(arguments.out, recipe) as connection:
+    with reading(arguments.data, recipe) as connection:
         connection.execute("set errors_as_json = true")
         query = _one_query(connection, text)
         try:
             relation = connection.sql(query)
             if arguments.parquet:
-                _refuse_ours(arguments.parquet, arguments.out)
+                _refuse_ours(arguments.parquet, arguments.data)
                 print(f"wrote {_parquet(relation, arguments.parquet):,} rows, {arguments.parquet}")
                 return
             with streams.for_reader():

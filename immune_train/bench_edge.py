@@ -13,7 +13,6 @@ weights will do.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import resource
 import sys
@@ -23,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data.common import cli, processes, table, textfile
+from immune_data.common import cli, files, jsonfile, processes, table, textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.incident import Incident, from_json
 from immune_data.prompts import TASKS
@@ -247,12 +246,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--flash", action="store_true", help="use llama.cpp's flash attention")
     made.add_argument("--json", action="store_true", help="print the timings as JSON")
+    made.add_argument("--output", type=Path, metavar="FILE", help="write them there, as JSON")
     return made
 
 
 def command(arguments: argparse.Namespace) -> None:
     if arguments.incident and arguments.dag_tokens:
         raise ImmuneError("--incident and --dag-tokens exclude each other: give one")
+    if arguments.output:
+        files.target(arguments.output)
     incidents = _incidents(arguments.incident, arguments.dag_tokens or DAG_TOKENS)
     for model in arguments.model:
         if not model.is_file():
@@ -267,28 +269,33 @@ def command(arguments: argparse.Namespace) -> None:
                 *(arguments.threads, arguments.flash, arguments.side_by_side),
             )
             measured.append(processes.apart(measure, job))
-    if not arguments.json:
+    content = {
+        "processor": processor(),
+        "incidents": len(incidents),
+        "answer_tokens": dict(zip(TASKS, tokens, strict=True)),
+        "models": [asdict(one) for one in measured],
+    }
+    if arguments.json:
+        print(jsonfile.text(content), end="")
+    else:
         for one in measured:
             _show(one, len(incidents))
-    else:
-        content = {
-            "processor": processor(),
-            "incidents": len(incidents),
-            "answer_tokens": dict(zip(TASKS, tokens, strict=True)),
-            "models": [asdict(one) for one in measured],
-        }
-        print(json.dumps(content, indent=2))
+    if arguments.output:
+        with files.replacing(arguments.output) as beside:
+            beside.write_text(jsonfile.text(content), encoding="utf-8")
+        said = sys.stderr if arguments.json else sys.stdout
+        print(f"wrote {arguments.output}", file=said)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(parser(), command, argv)
 
 
-def _incidents(files: Sequence[Path] | None, dag_tokens: Sequence[int]) -> tuple[Incident, ...]:
+def _incidents(paths: Sequence[Path] | None, dag_tokens: Sequence[int]) -> tuple[Incident, ...]:
     """The incidents of the files, or made-up ones of these lengths where there are none."""
-    if not files:
+    if not paths:
         return tuple(made_up(tokens) for tokens in dag_tokens)
-    return tuple(from_json(textfile.read(path), str(path)) for path in files)
+    return tuple(from_json(textfile.read(path), str(path)) for path in paths)
 
 
 def _show(measured: Timings, incidents: int) -> None:

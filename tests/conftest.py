@@ -63,7 +63,7 @@ def sample_source(shared_folder: Callable[[str, Make], Path]) -> Path:
     """The sample corpus at scale 1."""
 
     def make(folder: Path) -> None:
-        assert sample.main(["--out", str(folder)]) == 0
+        assert sample.main(["--output", str(folder)]) == 0
 
     return shared_folder("sample-source", make)
 
@@ -198,7 +198,7 @@ def earlier_out(_earlier_run: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def _emit(source: Path, out: Path, recipe: str) -> None:
-    arguments = ["--source", str(source), "--out", str(out), "--recipe", recipe]
+    arguments = ["--source", str(source), "--data", str(out), "--recipe", recipe]
     assert emit.main(arguments) == 0
 
 

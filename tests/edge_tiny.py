@@ -60,7 +60,7 @@ def chain(data: Path, folder: Path, *, records: int = 6, more: Sequence[str] = (
         check_answers(answers[quant], asked)
 
     named = [f"{quant}={path}" for quant, path in answers.items()]
-    written = ("--json", folder / "scores.json", "--figure", folder / "scores.svg")
+    written = ("--output", folder / "scores.json", "--figure", folder / "scores.svg")
     python("immune_train.score", "--reference", work / EVAL, *named, *written)
 
     local = files[QUANTS[0]]

@@ -62,7 +62,7 @@ def test_the_sample_by_the_documents_fails_as_documented(
     sample_out: Out, said: Callable[..., Any], copied: Callable[[Path], Path]
 ) -> None:
     out = copied(sample_out("unified-v2"))
-    found = said(1, "--out", out)
+    found = said(1, "--data", out)
     rows = by_name(found)
     leaked = {row["incident_id"] for row in records(out, "eval")}
     leaks = [row for row in records(out, "train") if row["incident_id"] in leaked]
@@ -133,7 +133,7 @@ def test_the_clean_recipe_has_no_error(
     for number, out in enumerate((sample_out("unified-clean"), real_out("unified-clean"))):
         mine = tmp_path / str(number)
         shutil.copytree(out, mine)
-        found = said(0, "--out", mine, "--recipe", "unified-clean")
+        found = said(0, "--data", mine, "--recipe", "unified-clean")
         errors = [row for row in found if row["severity"] == "error"]
         assert len(errors) >= 8
         assert {row["status"] for row in errors} == {"passed"}
@@ -142,28 +142,28 @@ def test_the_clean_recipe_has_no_error(
 def test_a_line_a_check_and_how_to_see_its_rows(
     clean_small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert audit.main(["tie", "over_context", "eval_in_train", "--out", str(clean_small)]) == 0
+    assert audit.main(["tie", "over_context", "eval_in_train", "--data", str(clean_small)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:4] for line in lines[1:4]] == [
         ["ok", "error", "eval_in_train", "0"],
         ["ok", "warn", "over_context", "0"],
         ["ok", "info", "tie", "0"],
     ]
-    assert audit.main(["dag_cut", "not_emitted", "--out", str(clean_small)]) == 0
+    assert audit.main(["dag_cut", "not_emitted", "--data", str(clean_small)]) == 0
     [line] = [x for x in capsys.readouterr().out.splitlines() if x.split()[2:3] == ["not_emitted"]]
     assert line.startswith("found ")
     assert "python -m immune_data.sql " in line
     assert "not_emitted.sql" in line
-    assert f"--out {clean_small}" in line
+    assert f"--data {clean_small}" in line
 
 
 def test_rows_of_a_check_that_passes_now_are_removed(clean_small: Path) -> None:
     stale = clean_small / "audit" / "unified-v2" / "tie.parquet"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"old")
-    assert audit.main(["over_context", "--out", str(clean_small)]) == 0
+    assert audit.main(["over_context", "--data", str(clean_small)]) == 0
     assert stale.exists()
-    assert audit.main(["tie", "--out", str(clean_small)]) == 0
+    assert audit.main(["tie", "--data", str(clean_small)]) == 0
     assert not stale.exists()
 
 
@@ -218,7 +218,7 @@ def test_held_out_incidents_are_found_in_train(
         clean_small, "select min(incident_id) from conversations where split = 'train'"
     )
     (tmp_path / "ids").write_text(content.format(case(held)), encoding="utf-8")
-    arguments = ["held_out_in_train", "--out", clean_small]
+    arguments = ["held_out_in_train", "--data", clean_small]
     assert by_name(said(0, *arguments)) == {"held_out_in_train": 0}
     [found] = said(1, *arguments, "--held-out", tmp_path / "ids")
     assert (found["rows"], found["first_incident"]) == (3, held)
@@ -276,11 +276,11 @@ def test_the_funnel_accounts_for_all(
     sample_out: Out, said: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = sample_out("unified-v2")
-    found = said(0, "funnel", "--out", out)
+    found = said(0, "funnel", "--data", out)
     assert found["funnel"] == manifest(out)["counts"]["funnel"]
     for task in ("summary", "cause", "risk"):
         assert sum(row[task] for row in found["accounts"]) == 961
-    assert audit.main(["funnel", "--out", str(out)]) == 0
+    assert audit.main(["funnel", "--data", str(out)]) == 0
     text = capsys.readouterr().out
     assert "missing from a dataset" in text
     assert "every source incident" in text
@@ -374,7 +374,7 @@ def test_a_published_dataset_is_audited(
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     monkeypatch.setattr(revisions, "commit", lambda *asked: asked[2] and commit)
     mine = tmp_path / "out"
-    found = said(1, "--from", "hf://datasets/org/name@v1", "--out", mine)
+    found = said(1, "--dataset", "hf://datasets/org/name@v1", "--data", mine)
     assert asked == [("org/name", "dataset", commit)]
     with reading(out, "unified-v2") as connection:
         assert by_name(found) == {
@@ -412,7 +412,7 @@ def test_what_the_hub_refuses_is_a_sentence(
         raise _hub_error(name)
 
     monkeypatch.setattr("huggingface_hub.HfApi.repo_info", ask)
-    said = refused(audit.main, "--from", "hf://datasets/org/name@v9", "--out", tmp_path / "out")
+    said = refused(audit.main, "--dataset", "hf://datasets/org/name@v9", "--data", tmp_path / "out")
     assert words in said
     assert not (tmp_path / "out").exists()
 
@@ -434,14 +434,17 @@ def test_what_the_hub_refuses_is_a_sentence(
         (["--held-out", "{tmp}/strange"], "no incident has any of the ids in {tmp}/strange, such"),
         (["funnel", "--held-out", "{tmp}/strange"], "`audit funnel` has no use for --held-out"),
         (["--list", "--held-out", "{tmp}/strange"], "`audit --list` has no use for --held-out"),
-        (["--list", "--from", "hf://datasets/a/b"], "`audit --list` has no use for --from"),
+        (["--list", "--dataset", "hf://datasets/a/b"], "`audit --list` has no use for --dataset"),
         (
             ["diff", "{tmp}", "{tmp}", "--held-out", "x", "--recipe", "risk"],
             "`audit diff` has no use for --held-out and --recipe: leave",
         ),
         (["tie", "--held-out", "{tmp}/strange"], "is for the check held_out_in_train: name it"),
-        (["--from", "https://huggingface.co/datasets/a/b"], "write hf://datasets/ORG/NAME[@REV]"),
-        (["--from", "hf://datasets/a"], "write hf://datasets/ORG/NAME[@REV]"),
+        (
+            ["--dataset", "https://huggingface.co/datasets/a/b"],
+            "write hf://datasets/ORG/NAME[@REV]",
+        ),
+        (["--dataset", "hf://datasets/a"], "write hf://datasets/ORG/NAME[@REV]"),
         (["funnel", "tie"], "takes no checks"),
         (["diff", "one"], "takes two folders"),
         (["diff", "one", "two"], "one/train.jsonl does not exist"),
@@ -462,10 +465,10 @@ def test_wrong_uses_are_sentences(
     (tmp_path / "train.jsonl").write_text("nothing\n")
     (tmp_path / "eval.jsonl").write_text("")
     given = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
-    said = refused(audit.main, *given, "--out", earlier_out)
+    said = refused(audit.main, *given, "--data", earlier_out)
     assert words.replace("{tmp}", str(tmp_path)) in said
 
 
 def test_without_a_database_nothing_is_made(tmp_path: Path, refused: Refused) -> None:
-    assert "does not exist: emit" in refused(audit.main, "--out", tmp_path / "out")
+    assert "does not exist: emit" in refused(audit.main, "--data", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

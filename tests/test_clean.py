@@ -389,7 +389,15 @@ def test_what_fits_no_context_is_emitted_with_a_warning_and_without_end(
         f'max_sequence_tokens = {context}\nprompt_layout = "{layout}"\n'
     )
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "immune_data.emit", "--recipe", str(recipe), "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "immune_data.emit",
+        "--recipe",
+        str(recipe),
+        "--data",
+        str(out),
+    ]
     command += ["--source", str(corpus.write(tmp_path / "source"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -39,7 +39,7 @@ def house(tmp_path: Path) -> Path:
 def run(house: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "immune_data.emit", "--recipe", "mine.toml"]
     return subprocess.run(
-        [*command, "--source", "source", "--out", "out", *arguments],
+        [*command, "--source", "source", "--data", "out", *arguments],
         cwd=house,
         env={**os.environ, "PYTHONPATH": str(house)},
         capture_output=True,
@@ -112,7 +112,7 @@ def test_a_run_loads_nothing_of_what_is_said_only_to_read(tmp_path: Path) -> Non
         "print({f'immune_data.{name}' for name in names} & set(sys.modules)); "
         "sys.exit(code)"
     )
-    arguments = ["--source", "source", "--out", "out", "--recipe", "unified-clean", "--json"]
+    arguments = ["--source", "source", "--data", "out", "--recipe", "unified-clean", "--json"]
     done = subprocess.run(
         [sys.executable, "-c", loading, *arguments],
         cwd=tmp_path,
@@ -140,4 +140,4 @@ def test_a_manifest_without_its_inputs_is_none(
     folder.mkdir(parents=True)
     content = {"outputs": {"train.jsonl": {"sha256": "x"}}, "counts": {}, "inputs": inputs}
     (folder / "manifest.json").write_text(json.dumps(content))
-    assert "no complete dataset" in refused(emit.main, "--check", "--out", tmp_path)
+    assert "no complete dataset" in refused(emit.main, "--check", "--data", tmp_path)

@@ -118,7 +118,7 @@ def test_a_reader_elsewhere_disturbs_nothing(source: Path, out: Path) -> None:
         assert emitted(source, out).current
         assert not emitted(source, out, "unified-v1").current
         assert not emitted(source, out, force=True).current
-        assert sql.main(["from funnel", "--out", str(out), "--json"]) == 0
+        assert sql.main(["from funnel", "--data", str(out), "--json"]) == 0
     assert query(out, "from risk_gates", "risk") == risk
     assert emitted(source, out, "risk").current
 
@@ -136,7 +136,7 @@ def test_a_writer_elsewhere_is_a_sentence(
 ) -> None:
     before = digests(out)
     with held(out / database.NAME, "writing") as process:
-        said = refused(emit.main, "--source", source, "--out", out, *arguments)
+        said = refused(emit.main, "--source", source, "--data", out, *arguments)
         assert said == (
             f"{out / database.NAME} is open for writing in another program (process {process}): "
             "close it there, or open it there with -readonly, and run again"
@@ -147,7 +147,7 @@ def test_a_writer_elsewhere_is_a_sentence(
             (audit.main,),
             (report.main,),
         ):
-            assert refused(main, *what, "--out", out) == said
+            assert refused(main, *what, "--data", out) == said
     assert digests(out) == before
 
 
@@ -155,7 +155,7 @@ def test_a_writer_in_the_same_process_is_a_sentence(
     source: Path, out: Path, refused: Callable[..., str]
 ) -> None:
     with duckdb.connect(str(out / database.NAME)) as connection:
-        said = refused(emit.main, "--source", source, "--out", out)
+        said = refused(emit.main, "--source", source, "--data", out)
         assert said.endswith(
             "is open for writing in this very process: close that connection first"
         )
@@ -212,14 +212,14 @@ def test_what_people_keep_stays(
         case "other sources":
             emitted(other_source, out, replace=True)
     assert kept(out) == before
-    assert sql.main(["from mine.passing", "--out", str(out), "--json"]) == 0
+    assert sql.main(["from mine.passing", "--data", str(out), "--json"]) == 0
 
 
 def test_what_people_keep_is_not_published(
     source: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keep(out)
-    arguments = ["--repo-id", "a/b", "--license", "other", "--out", str(out), "--dry-run"]
+    arguments = ["--repo-id", "a/b", "--license", "other", "--data", str(out), "--dry-run"]
     checks = [check.name for check in audit_checks()]
     assert publish.main([*arguments, "--accept", *checks]) == 0
     names = {path.name for path in (out / "publish" / "b").rglob("*.parquet")}
@@ -243,15 +243,15 @@ def test_other_sources_list_what_would_go(
         emit.emit(other_source, out, recipes.load("unified-v1"), report=lines.append)
     assert str(caught.value) == (
         f"{out / database.NAME} holds risk, unified-v2, which other tables than those of "
-        f"{other_source} were made for: emit into another folder with --out, or drop them with "
+        f"{other_source} were made for: emit into another folder with --data, or drop them with "
         "--replace"
     )
     assert lines == []  # it is said before the sources are read
-    said = refused(emit.main, "--source", other_source, "--out", out)
+    said = refused(emit.main, "--source", other_source, "--data", out)
     assert "holds risk, which other tables" in said
     assert digests(out) == before
     assert emitted(other_source, out, "unified-v1", replace=True).current is False
-    assert "holds mine, unified-v1" in refused(sql.main, "from pool", "--out", out)
+    assert "holds mine, unified-v1" in refused(sql.main, "from pool", "--data", out)
     assert query(out, "select distinct recipe from main.eval_incidents", "unified-v1") == [
         ("unified-v1",)
     ]
@@ -273,7 +273,7 @@ def test_a_table_where_a_relation_should_be_is_a_sentence(
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute('create schema "unified-v1"; create view "unified-v1".gates as select 1')
     before = digests(out)
-    said = refused(emit.main, "--source", source, "--out", out, "--recipe", "unified-v1")
+    said = refused(emit.main, "--source", source, "--data", out, "--recipe", "unified-v1")
     assert said == (
         f"{out / database.NAME} holds a view unified-v1.gates that no run made, where a relation "
         "should be: rename it"
@@ -289,7 +289,7 @@ def test_a_relation_that_would_be_taken_for_a_table_is_a_sentence(
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute(f'create {kind} "unified-v2".incidents as select 1 as a')
     before = digests(out)
-    said = refused(emit.main, "--source", source, "--out", out, "--force")
+    said = refused(emit.main, "--source", source, "--data", out, "--force")
     assert said == (
         "the database has a relation unified-v2.incidents that no run made, and it would be taken "
         "for main.incidents: rename it"
@@ -302,7 +302,7 @@ def test_a_database_that_lacks_what_a_run_leaves_is_a_sentence(
 ) -> None:
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute("drop table main.source_files")
-    said = refused(emit.main, "--source", source, "--out", out)
+    said = refused(emit.main, "--source", source, "--data", out)
     assert "does not hold what a run leaves in it" in said
     assert said.endswith("move it away, or make it anew with --replace")
     assert not emitted(source, out, replace=True).current
@@ -315,7 +315,7 @@ def test_a_database_of_another_form_is_made_anew_where_nothing_is_lost(
     out.mkdir()
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute('create schema "unified-v2"; create schema mine')
-    said = refused(emit.main, "--source", source, "--out", out)
+    said = refused(emit.main, "--source", source, "--data", out)
     assert "holds mine, in a form of DuckDB v2." in said
     assert not emitted(source, out, replace=True).current
     shutil.rmtree(out)

@@ -57,7 +57,7 @@ Out = Callable[[str], Path]
 
 
 def run(source: Path, out: Path, *arguments: str) -> None:
-    command = ["--source", str(source), "--out", str(out), *arguments]
+    command = ["--source", str(source), "--data", str(out), *arguments]
     assert emit.main(command) == 0
 
 
@@ -416,7 +416,7 @@ def test_the_same_sources_give_the_same_bytes_on_any_number_of_threads(
     # In another process, whose hashes of strings and pools of threads differ.
     command = [sys.executable, "-m", "immune_data.emit", "--source", str(sample_source)]
     done = subprocess.run(
-        [*command, "--out", str(tmp_path), "--threads", str(threads), "--json"],
+        [*command, "--data", str(tmp_path), "--threads", str(threads), "--json"],
         capture_output=True,
         text=True,
         check=False,
@@ -494,20 +494,20 @@ def test_a_rerun_with_nothing_changed_does_nothing_and_says_so(
     assert again.err == ""
     # The tables and warnings are said again.
     assert again.out.splitlines()[:-1] == first.out.splitlines()[:-1]
-    assert says(capsys, "--source", source, "--out", out)["current"] is True
+    assert says(capsys, "--source", source, "--data", out)["current"] is True
     assert marks(tmp_path) == before
     # Files copied elsewhere, or touched, are no change.
     shutil.copytree(source, tmp_path / "copy")
     for path in (tmp_path / "copy").iterdir():
         os.utime(path, (1, 1))
-    assert says(capsys, "--source", tmp_path / "copy", "--out", out)["current"] is True
+    assert says(capsys, "--source", tmp_path / "copy", "--data", out)["current"] is True
 
 
 def test_force_makes_everything_anew_and_the_same(
     source: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, bytes_before = marks(out), digests(out)
-    assert says(capsys, "--source", source, "--out", out, "--force")["current"] is False
+    assert says(capsys, "--source", source, "--data", out, "--force")["current"] is False
     after = marks(out)
     assert set(after) == set(before)
     assert all(after[path] != before[path] for path in after if path.is_file())
@@ -531,12 +531,12 @@ def test_an_output_that_is_gone_is_made_again(
     before = digests(out)
     path = out / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert says(capsys, "--source", source, "--out", out)["current"] is False
+    assert says(capsys, "--source", source, "--data", out)["current"] is False
     after = digests(out)
     assert set(after) == set(before)
     del after["immune.duckdb"], before["immune.duckdb"]
     assert after == before
-    assert says(capsys, "--source", source, "--out", out)["current"] is True
+    assert says(capsys, "--source", source, "--data", out)["current"] is True
 
 
 @pytest.mark.parametrize("name", [name for name in OUTPUTS if "." in name])
@@ -549,7 +549,7 @@ def test_an_output_that_was_changed_is_made_again(
 ) -> None:
     before = digests(out)
     (out / name).write_bytes(b"x" + (out / name).read_bytes()[1:])
-    arguments = ["--source", source, "--out", out]
+    arguments = ["--source", source, "--data", out]
     if name == "immune.duckdb":  # nobody can say what is lost with it
         damaged = digests(out)
         said = refused(emit.main, *arguments)
@@ -571,7 +571,7 @@ def test_a_source_that_was_changed_is_read_again(
     before = marks(out)
     with (source / name).open("a") as file:
         file.write("\n")
-    assert says(capsys, "--source", source, "--out", out)["current"] is False
+    assert says(capsys, "--source", source, "--data", out)["current"] is False
     after = marks(out)
     assert all(after[path] != before[path] for path in after if path.is_file())
     found = {row["file"]: row["sha256"] for row in table(out, "source_files")}
@@ -585,10 +585,10 @@ def test_a_source_that_came_or_went_is_a_change(
     Corpus().incident("z", run="summarization_v4_new_results_oss.json").write(tmp_path / "more")
     second = tmp_path / "more" / "summarization_v4_new_results_oss.json"
     second.rename(source / second.name)
-    assert says(capsys, "--source", source, "--out", out)["current"] is False
+    assert says(capsys, "--source", source, "--data", out)["current"] is False
     assert [row["reason"] for row in table(out, "rejects")] == ["unknown_incident"]
     (source / second.name).unlink()
-    assert says(capsys, "--source", source, "--out", out)["current"] is False
+    assert says(capsys, "--source", source, "--data", out)["current"] is False
     assert table(out, "rejects") == []
 
 
@@ -601,7 +601,7 @@ def test_a_recipe_or_prompt_that_was_changed_is_run_again_on_the_same_tables(
 
     def current(text: str) -> bool:
         recipe.write_text(f'extends = "unified-v2"\nprompts = "prompts"\n{text}')
-        return says(capsys, "--source", source, "--out", out, "--recipe", recipe)["current"]
+        return says(capsys, "--source", source, "--data", out, "--recipe", recipe)["current"]
 
     assert current("") is False
     assert current("") is True
@@ -641,7 +641,7 @@ def test_a_second_recipe_keeps_what_the_first_one_made(
     assert query(out, "from risk_only", "unified-v1") == []
     assert query(out, "select dataset from settings", "risk") == [("risk",)]
     for recipe in ("unified-v2", "unified-v1", "risk"):
-        said = says(capsys, "--source", source, "--out", out, "--recipe", recipe)
+        said = says(capsys, "--source", source, "--data", out, "--recipe", recipe)
         assert said["current"] is True
 
 
@@ -669,7 +669,7 @@ def test_too_little_memory_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pipeline, "MEMORY", "1MB")
-    said = refused(emit.main, "--source", source, "--out", earlier_out)
+    said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert said == (
         f"the tables in {earlier_out} do not fit the 1MB that DuckDB may use: run again with "
         "--threads 1, which needs less; nothing was changed"
@@ -735,15 +735,15 @@ def test_check_passes_on_what_was_emitted_and_fails_on_anything_else(
     refused: Callable[..., str],
 ) -> None:
     out = tmp_path / "out"
-    said = refused(emit.main, "--check", "--out", out)
+    said = refused(emit.main, "--check", "--data", out)
     assert "manifest.json" in said
     assert not out.exists()
     run(source, out)
     before = marks(out)
-    assert emit.main(["--check", "--out", str(out)]) == 0
-    assert says(capsys, "--check", "--out", out)["current"] is True
+    assert emit.main(["--check", "--data", str(out)]) == 0
+    assert says(capsys, "--check", "--data", out)["current"] is True
     assert marks(out) == before
-    refused(emit.main, "--check", "--out", out, "--recipe", "risk")
+    refused(emit.main, "--check", "--data", out, "--recipe", "risk")
     folder = out / "sft" / "unified-v2"
     for name in ("train.jsonl", "eval.jsonl", "incidents.json"):
         data = (folder / name).read_bytes()
@@ -754,14 +754,14 @@ def test_check_passes_on_what_was_emitted_and_fails_on_anything_else(
             b"",
         ):
             (folder / name).write_bytes(wrong)
-            said = refused(emit.main, "--check", "--out", out, code=1)
+            said = refused(emit.main, "--check", "--data", out, code=1)
             assert str(folder / name) in said
         (folder / name).unlink()
-        assert str(folder / name) in refused(emit.main, "--check", "--out", out, code=1)
+        assert str(folder / name) in refused(emit.main, "--check", "--data", out, code=1)
         (folder / name).write_bytes(data)
-    assert emit.main(["--check", "--out", str(out)]) == 0
+    assert emit.main(["--check", "--data", str(out)]) == 0
     (folder / "manifest.json").unlink()
-    refused(emit.main, "--check", "--out", out)
+    refused(emit.main, "--check", "--data", out)
 
 
 @pytest.mark.parametrize(
@@ -778,23 +778,23 @@ def test_check_takes_no_manifest_that_is_none(
     (out / "sft" / "unified-v2" / "manifest.json").write_text(text)
     for arguments in ([], ["--json"]):
         capsys.readouterr()
-        assert emit.main(["--check", "--out", str(out), *arguments]) in (1, 2)
+        assert emit.main(["--check", "--data", str(out), *arguments]) in (1, 2)
         said = capsys.readouterr()
         assert (said.out, said.err.count("\n")) == ("", 1)
     # And a run makes it whole again.
-    assert says(capsys, "--source", source, "--out", out)["current"] is False
-    assert emit.main(["--check", "--out", str(out)]) == 0
+    assert says(capsys, "--source", source, "--data", out)["current"] is False
+    assert emit.main(["--check", "--data", str(out)]) == 0
 
 
 def test_json_says_what_the_tables_say(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = says(capsys, "--source", source, "--out", tmp_path)
+    said = says(capsys, "--source", source, "--data", tmp_path)
     assert said["folder"] == str(tmp_path / "sft" / "unified-v2")
     assert said["current"] is False
     for key, value in manifest(tmp_path)["counts"].items():
         assert said[key] == value
-    assert says(capsys, "--source", source, "--out", tmp_path) == {**said, "current": True}
+    assert says(capsys, "--source", source, "--data", tmp_path) == {**said, "current": True}
 
 
 def test_the_end_is_a_funnel_the_records_and_the_warnings(
@@ -859,7 +859,7 @@ def test_without_arguments_in_an_empty_folder(tmp_path: Path) -> None:
 def test_a_wrong_use_is_a_sentence(
     arguments: list[str], names: str, source: Path, earlier_out: Path, refused: Callable[..., str]
 ) -> None:
-    said = refused(emit.main, "--source", source, "--out", earlier_out, *arguments)
+    said = refused(emit.main, "--source", source, "--data", earlier_out, *arguments)
     assert names in said
 
 
@@ -888,7 +888,7 @@ def test_a_recipe_that_makes_no_sense_is_a_sentence_that_names_the_key(
 ) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text(f'extends = "unified-v2"\n{text}')
-    said = refused(emit.main, "--source", source, "--out", earlier_out, "--recipe", recipe)
+    said = refused(emit.main, "--source", source, "--data", earlier_out, "--recipe", recipe)
     assert names in said
 
 
@@ -898,7 +898,7 @@ def test_a_recipe_of_any_name_works_or_is_a_sentence(
 ) -> None:
     recipe = tmp_path / f"{name}.toml"
     recipe.write_text('extends = "unified-v2"\n')
-    arguments = ["--source", str(source), "--out", str(tmp_path / "out"), "--recipe", str(recipe)]
+    arguments = ["--source", str(source), "--data", str(tmp_path / "out"), "--recipe", str(recipe)]
     if emit.main(arguments) == 0:
         assert len(records(tmp_path / "out", "eval", name)) == 6
     else:
@@ -912,7 +912,7 @@ def test_an_out_that_cannot_be_written_is_a_sentence(
     (tmp_path / "file").write_text("mine")
     before = digests(tmp_path)
     for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/immune")):
-        said = refused(emit.main, "--source", source, "--out", out)
+        said = refused(emit.main, "--source", source, "--data", out)
         assert str(out) in said
     assert digests(tmp_path) == before
 
@@ -926,7 +926,7 @@ def test_a_read_only_out_is_a_sentence(
     before = digests(out)
     out.chmod(0o555)
     try:
-        assert str(out) in refused(emit.main, "--source", source, "--out", out)
+        assert str(out) in refused(emit.main, "--source", source, "--data", out)
     finally:
         out.chmod(0o755)
     assert digests(out) == before
@@ -939,7 +939,7 @@ def test_a_file_where_a_folder_should_be_is_a_sentence_or_no_matter(
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    code = emit.main(["--source", str(source), "--out", str(tmp_path / "out")])
+    code = emit.main(["--source", str(source), "--data", str(tmp_path / "out")])
     if code:
         assert code == 2
         assert str(tmp_path / "out") in capsys.readouterr().err.splitlines()[-1]
@@ -956,7 +956,7 @@ def test_a_folder_where_the_database_should_be_harms_nothing(
     (out / "immune.duckdb").unlink()
     (out / "immune.duckdb" / "mine").mkdir(parents=True)
     before = digests(out)
-    said = refused(emit.main, "--source", source, "--out", out)
+    said = refused(emit.main, "--source", source, "--data", out)
     assert str(out / "immune.duckdb") in said
     assert digests(out) == before
 
@@ -976,14 +976,14 @@ def test_something_else_where_a_folder_should_be_harms_nothing(
     shutil.rmtree(out / name)
     (out / name).write_text("mine") if kind == "file" else (out / name).symlink_to("nowhere")
     before = digests(out)
-    said = refused(emit.main, "--source", source, "--out", out)
+    said = refused(emit.main, "--source", source, "--data", out)
     assert said == f"something else is where {out / name} should be a folder: move it away"
     assert digests(out) == before
 
 
 def test_a_check_changes_nothing(out: Path, refused: Callable[..., str]) -> None:
     for flag in ("--force", "--replace"):
-        said = refused(emit.main, "--out", out, "--check", flag)
+        said = refused(emit.main, "--data", out, "--check", flag)
         assert said == "--check changes nothing: leave --force and --replace out"
 
 
@@ -999,14 +999,14 @@ def test_bad_input_leaves_what_was_emitted(
     (source / RUN_1).write_bytes(good[:-2])
     for recipe in ("unified-v2", "risk", "unified-v1"):
         for force in ([], ["--force"]):
-            refused(emit.main, "--source", source, "--out", out, "--recipe", recipe, *force)
+            refused(emit.main, "--source", source, "--data", out, "--recipe", recipe, *force)
             left = marks(out)
             assert {path: left[path] for path in left if path.is_file()} == {
                 path: before[path] for path in before if path.is_file()
             }
             assert set(left) == set(before)
     (source / RUN_1).write_bytes(good)
-    assert emit.main(["--source", str(source), "--out", str(out), "--check"]) == 0
+    assert emit.main(["--source", str(source), "--data", str(out), "--check"]) == 0
 
 
 KILLED = """
@@ -1055,7 +1055,7 @@ def test_two_runs_at_once_on_one_folder_are_one(source: Path, tmp_path: Path) ->
         command = [sys.executable, "-m", "immune_data.emit", "--source", str(source)]
         said.append(
             subprocess.run(
-                [*command, "--out", str(out)], capture_output=True, text=True, check=False
+                [*command, "--data", str(out)], capture_output=True, text=True, check=False
             )
         )
 
@@ -1142,11 +1142,11 @@ def test_no_incident_at_all_is_an_empty_dataset(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = Corpus().write(tmp_path / "source")
-    assert emit.main(["--source", str(source), "--out", str(tmp_path / "out")]) == 1
+    assert emit.main(["--source", str(source), "--data", str(tmp_path / "out")]) == 1
     assert jsonl(tmp_path / "out") == {"train": b"", "eval": b""}
     assert "no record" in capsys.readouterr().err
     assert manifest(tmp_path / "out")["counts"]["tasks"] == []
-    assert emit.main(["--out", str(tmp_path / "out"), "--check"]) == 0
+    assert emit.main(["--data", str(tmp_path / "out"), "--check"]) == 0
 
 
 @pytest.mark.parametrize("number", [1, 5, 15, 25])
@@ -1154,7 +1154,7 @@ def test_eval_is_a_tenth_rounded_half_to_even_and_at_least_one(number: int, tmp_
     ids = [f"{i:02}" for i in range(number)]
     source = Corpus().incidents(reversed(ids)).write(tmp_path / "source")
     alone = number == 1  # eval, and train is empty
-    assert emit.main(["--source", str(source), "--out", str(tmp_path / "out")]) == alone
+    assert emit.main(["--source", str(source), "--data", str(tmp_path / "out")]) == alone
     shuffled = ids[:]
     random.Random(42).shuffle(shuffled)
     held_out = max(1, round(0.1 * number))

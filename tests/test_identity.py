@@ -75,13 +75,13 @@ def test_two_recipes_of_one_name_do_not_overwrite_each_other(
     if forgotten:  # the dataset is there, and nobody knows of which file
         (out / database.NAME).unlink()
     before = digests(out)
-    arguments = ["--source", source, "--out", out, "--recipe"]
+    arguments = ["--source", source, "--data", out, "--recipe"]
     for force in ([], ["--force"]):
         said = refused(emit.main, *arguments, second, *force)
         of = "" if forgotten else f", {first}"
         assert said == (
             f"{out / 'sft' / 'mine'} was emitted by another recipe of the same name{of}: rename "
-            f"{second}, emit into another folder with --out, or give the other one up with "
+            f"{second}, emit into another folder with --data, or give the other one up with "
             "--replace"
         )
         assert digests(out) == before
@@ -100,7 +100,7 @@ def test_the_same_recipe_lies_where_it_will(source: Path, tmp_path: Path) -> Non
     emitted(source, out, write(tmp_path / "a"))
     copy = write(tmp_path / "b", "# a remark changes nothing\n")
     assert emitted(source, out, copy).current
-    assert sql.main(["from pool", "--out", str(out), "--recipe", str(copy), "--json"]) == 0
+    assert sql.main(["from pool", "--data", str(out), "--recipe", str(copy), "--json"]) == 0
 
 
 def test_places_are_not_part_of_what_is_emitted(source: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_an_edited_recipe_is_not_answered_from_what_it_was(
 ) -> None:
     out, recipe = tmp_path / "out", write(tmp_path)
     emitted(source, out, recipe)
-    arguments = ["--out", str(out), "--recipe", str(recipe)]
+    arguments = ["--data", str(out), "--recipe", str(recipe)]
     assert sql.main(["from pool", *arguments, "--json"]) == 0
     edit(tmp_path)
     before = digests(out)
@@ -174,7 +174,7 @@ def test_another_file_of_the_same_name_is_not_answered_either(
     out = tmp_path / "out"
     emitted(source, out, write(tmp_path / "a"))
     other = write(tmp_path / "b b", seed(7))  # a path that a shell would take for two
-    said = refused(sql.main, "from pool", "--out", out, "--recipe", other)
+    said = refused(sql.main, "from pool", "--data", out, "--recipe", other)
     assert said.endswith(f"--recipe '{other}'`")
 
 
@@ -185,7 +185,7 @@ def test_two_recipes_of_one_name_are_not_published_as_one(
     first, second = (write(tmp_path / name, seed(i)) for i, name in enumerate("ab"))
     emitted(source, out, first)
     for pair in ((first, second), (second, first)):
-        said = refused(publish.main, *HUB, "--out", out, "--recipe", *pair)
+        said = refused(publish.main, *HUB, "--data", out, "--recipe", *pair)
         assert said == (
             f"two recipes are called mine, {pair[0]} and {pair[1]}: rename one of them, and emit it"
         )
@@ -197,7 +197,7 @@ def test_two_recipes_of_one_name_are_not_published_as_one(
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_shipped_name_is_taken(name: str, tmp_path: Path, refused: Callable[..., str]) -> None:
     path = write(tmp_path, name=f"{name}.toml")
-    said = refused(emit.main, "--out", tmp_path / "out", "--recipe", path)
+    said = refused(emit.main, "--data", tmp_path / "out", "--recipe", path)
     assert said == f"recipe {path}: {name} is the name of a shipped recipe: rename the file"
     shipped = recipes.load(str(recipes.SHIPPED / f"{name}.toml"))
     assert shipped == recipes.load(name)

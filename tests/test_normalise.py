@@ -39,7 +39,7 @@ from immune_data.emit import __main__ as emit
 
 def emitted(corpus: Corpus, folder: Path, **form: Any) -> Path:
     source = corpus.write(folder / "source", **form)
-    assert emit.main(["--source", str(source), "--out", str(folder / "out"), "--json"]) == 0
+    assert emit.main(["--source", str(source), "--data", str(folder / "out"), "--json"]) == 0
     return folder / "out"
 
 
@@ -289,7 +289,7 @@ def test_a_key_held_twice_rejects_its_row(name: str, tmp_path: Path) -> None:
     rows[3] = '{"incident_id": "z", ' + rows[3][1:]
     (source / name).write_text("[" + ", ".join(rows) + "]")
     out = tmp_path / "out"
-    assert emit.main(["--source", str(source), "--out", str(out), "--json"]) == 0
+    assert emit.main(["--source", str(source), "--data", str(out), "--json"]) == 0
     mine = [row for row in table(out, "rejects") if row["file"] == name]
     assert [(row["row"], row["reason"], row["scope"], row["json"]) for row in mine] == [
         (at, "repeated_key", "row", rows[at - 1]) for at in (1, 2, 3, 4)
@@ -302,7 +302,7 @@ def test_the_row_is_kept_as_it_stands_in_the_file(tmp_path: Path) -> None:
     text = json.dumps(Corpus().incidents("ab").rows[CAUSE_RISK])
     (source / CAUSE_RISK).write_text(f"{text[:-1]} ,\n {row}\n]\n", encoding="utf-8")
     out = tmp_path / "out"
-    assert emit.main(["--source", str(source), "--out", str(out), "--json"]) == 0
+    assert emit.main(["--source", str(source), "--data", str(out), "--json"]) == 0
     assert [(r["row"], r["json"]) for r in table(out, "rejects")] == [(3, row)]
 
 
@@ -481,7 +481,7 @@ def test_the_run_says_how_many_rejects_there_were_by_reason(
     corpus.rows[CAUSE_RISK_RUN][0]["cause_scores"]["gpt-5"] = {"total": 3}
     corpus.rows[CAUSE_RISK_RUN][1]["cause_scores"]["gpt-6"] = {"total": 3}
     source = corpus.write(tmp_path / "source")
-    assert emit.main(["--source", str(source), "--out", str(tmp_path / "out")]) == 0
+    assert emit.main(["--source", str(source), "--data", str(tmp_path / "out")]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if "rejected" in line]
     assert len(said) == 4
     for number, name, reason in (
@@ -610,7 +610,7 @@ def test_a_merged_file_beside_a_run_is_an_error(
     source = Corpus().incident("a", run=MERGED).incident("b", run=beside).write(tmp_path / "s")
     if beside == RUN_2:
         (source / RUN_1).unlink(missing_ok=True)
-    said = refused(emit.main, "--source", source, "--out", earlier_out)
+    said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert str(source / MERGED) in said
     assert str(source / beside) in said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,12 +11,16 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import edge
 import pytest
 from conftest import REPOSITORY
 from corpus import Corpus, digests
 
+import immune_data
 from immune_data.__main__ import VERBS
 from immune_data.emit import __main__ as emit
+from immune_data.prompts import TASKS
+from immune_train.__main__ import VERBS as TRAIN_VERBS
 
 NAME = "immune-sft"
 PACKAGES = ("immune_data", "immune_train", "tiktoken_ext")
@@ -125,7 +130,8 @@ def test_nothing_is_installed_by_a_name_that_is_not_ours(wheel: Path) -> None:
         name
         for path in texts
         for name in re.findall(
-            r"pip install (?:--?\S+ )*+['\"]?([\w.][\w.-]*)", path.read_text(encoding="utf-8")
+            r"pip install (?!--group)(?:--?\S+ )*+['\"]?([\w.][\w.-]*)",
+            path.read_text(encoding="utf-8"),
         )
     }
     assert wanted
@@ -141,22 +147,23 @@ def test_the_wheel_works_far_from_the_checkout(wheel: Path, tmp_path: Path) -> N
     )
     assert where.stdout.startswith(str(site))
     done = python(
-        *("-m", "immune_data", "emit", "--source", str(source), "--out", "out", "--json"),
+        *("-m", "immune_data", "emit", "--source", str(source), "--data", "out", "--json"),
         cwd=tmp_path,
         PYTHONPATH=str(site),
     )
     assert done.returncode == 0, done.stderr
     here = tmp_path / "here"
-    assert emit.main(["--source", str(source), "--out", str(here), "--json"]) == 0
+    assert emit.main(["--source", str(source), "--data", str(here), "--json"]) == 0
     assert digests(tmp_path / "out" / "sft") == digests(here / "sft")
 
 
-def test_the_script_is_the_module(tmp_path: Path) -> None:
-    script = Path(sys.executable).parent / "immune-data"
-    cases: list[list[str]] = [[], ["--help"], ["-h"], ["nothing"], ["--nothing"], ["sample", "--x"]]
-    cases += [["emit"], ["emit", "--help"], ["emit", "--recipe", "x"]]
+@pytest.mark.parametrize(("name", "verb"), [("immune-data", "emit"), ("immune-train", "sft")])
+def test_the_script_is_the_module(name: str, verb: str, tmp_path: Path) -> None:
+    script = Path(sys.executable).parent / name
+    cases: list[list[str]] = [[], ["--help"], ["-h"], ["nothing"], ["--nothing"], ["--version"]]
+    cases += [[verb], [verb, "--help"], [verb, "--x"], [verb, "--version"]]
     for arguments in cases:
-        first = python("-m", "immune_data", *arguments, cwd=tmp_path)
+        first = python("-m", name.replace("-", "_"), *arguments, cwd=tmp_path)
         second = subprocess.run(
             [script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
         )
@@ -179,20 +186,53 @@ def test_windows_is_a_sentence(module: str, tmp_path: Path) -> None:
     assert "ImportError: immune runs on Linux and macOS" in done.stderr
 
 
-def test_without_a_verb_the_verbs_are_listed(tmp_path: Path) -> None:
-    done = python("-m", "immune_data", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip()]
-    for verb, what in VERBS.items():
+PROGRAMS = {"immune_data": VERBS, "immune_train": TRAIN_VERBS}
+
+
+@pytest.mark.parametrize("package", PROGRAMS)
+def test_without_a_verb_the_verbs_are_listed(package: str, tmp_path: Path) -> None:
+    bare = python("-m", package, cwd=tmp_path)
+    helped = python("-m", package, "--help", cwd=tmp_path)
+    assert (bare.returncode, bare.stdout) == (2, "")
+    assert (helped.returncode, helped.stdout, helped.stderr) == (0, bare.stderr, "")
+    lines = [line.split(maxsplit=1) for line in bare.stderr.splitlines() if line.strip()]
+    for verb, what in PROGRAMS[package].items():
         assert [verb, what] in lines
-    assert {"sample", "emit"} <= set(VERBS)
+    assert f"python -m {package} VERB" in bare.stderr
 
 
-def test_a_wrong_verb_is_a_sentence(tmp_path: Path) -> None:
-    done = python("-m", "immune_data", "emitt", cwd=tmp_path)
+@pytest.mark.parametrize("package", PROGRAMS)
+def test_every_command_is_a_verb(package: str) -> None:
+    """A command is a file or folder that can be run."""
+    commands = {
+        path.parent.name if path.name == "__main__.py" else path.stem
+        for path in (REPOSITORY / package).glob("*/__main__.py")
+    }
+    commands |= {
+        path.stem
+        for path in (REPOSITORY / package).glob("*.py")
+        if "__main__" not in path.name and '__name__ == "__main__"' in path.read_text()
+    }
+    assert commands == set(PROGRAMS[package])
+
+
+@pytest.mark.parametrize("package", PROGRAMS)
+def test_a_wrong_verb_is_a_sentence(package: str, tmp_path: Path) -> None:
+    done = python("-m", package, "emitt", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "emitt" in done.stderr
-    assert "emit," in done.stderr or done.stderr.rstrip().endswith("emit")
+    assert "publish" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[package] for package in PROGRAMS]
+    + [[f"{package}.{verb}"] for package in PROGRAMS for verb in PROGRAMS[package]],
+)
+def test_each_command_says_its_version(command: list[str], tmp_path: Path) -> None:
+    done = python("-m", *command, "--version", cwd=tmp_path)
+    said = f"{NAME} {immune_data.__version__}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
 HELP = """
@@ -208,23 +248,25 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_answers_at_once_and_shows_an_example(verb: str, tmp_path: Path) -> None:
-    for arguments in (["immune_data.__main__", verb, "--help"], [f"immune_data.{verb}", "--help"]):
+@pytest.mark.parametrize(
+    ("package", "verb"), [(package, verb) for package in PROGRAMS for verb in PROGRAMS[package]]
+)
+def test_help_answers_at_once_and_shows_an_example(package: str, verb: str, tmp_path: Path) -> None:
+    for arguments in ([f"{package}.__main__", verb, "--help"], [f"{package}.{verb}", "--help"]):
         done = python("-c", HELP, *arguments, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         said, _, loaded = done.stdout.partition("loaded: ")
         assert not set(loaded.split()) & set(HEAVY)
         assert "immune_data" in loaded.split()
         assert "example" in said
-        assert f"python -m immune_data.{verb} " in said.partition("example")[2]
-        assert "usage: " in said
+        assert f"python -m {package}.{verb} " in said.partition("example")[2]
+        assert f"usage: python -m {package}.{verb} " in said
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
     source = Corpus().incidents("abc").write(tmp_path / "source")
-    command = f'"{sys.executable}" -m immune_data.emit --source "{source}" --out out | true'
+    command = f'"{sys.executable}" -m immune_data.emit --source "{source}" --data out | true'
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
         cwd=tmp_path,
@@ -235,3 +277,83 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert (tmp_path / "out" / "sft" / "unified-v2" / "manifest.json").exists()
+
+
+# A small machine
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the commands of an environment that holds the small install alone."""
+    environment = tmp_path_factory.mktemp("small") / "venv"
+    made = python("-m", "venv", "--upgrade-deps", str(environment), cwd=REPOSITORY)
+    assert made.returncode == 0, made.stderr
+    pip = str(environment / "bin" / "pip")
+    for command in ([pip, "install", "--no-deps", "."], [pip, "install", "--group", "infer"]):
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return environment / "bin"
+
+
+def test_a_small_install_asks_a_model(
+    small: Path, shared_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "incident.json").write_text(json.dumps(edge.incident()), encoding="utf-8")
+    command = ["generate", "--model", edge.random_gguf(shared_folder), "--incident"]
+    command += ["incident.json", "--task", "all", "--json", "--threads", "1"]
+    done = subprocess.run(
+        [small / "immune-train", *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["answers"]) == set(TASKS)
+    assert [path.name for path in tmp_path.iterdir()] == ["incident.json"]
+
+
+@pytest.mark.parametrize("heavy", ["polars", "duckdb", "pyarrow", "dataframely", "matplotlib"])
+def test_a_small_install_is_small(small: Path, heavy: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [small / "python", "-c", f"import immune_train, {heavy}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"No module named '{heavy}'" in done.stderr
+
+
+def test_what_is_not_installed_is_a_sentence(small: Path, tmp_path: Path) -> None:
+    source = Corpus().incidents("abc").write(tmp_path / "source")
+    done = subprocess.run(
+        [small / "immune-data", "emit", "--source", source],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "library cannot be loaded" in done.stderr or "is not installed" in done.stderr
+
+
+# Imports
+
+GROUND = ("common", "contract", "recipes", "prompts")
+
+
+@pytest.mark.parametrize(
+    "module",
+    sorted(
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+        for floor in GROUND
+        for path in (REPOSITORY / "immune_data" / floor).rglob("*.py")
+    ),
+)
+def test_the_ground_floors_are_light(module: str) -> None:
+    """As somebody who has none of them would see it: neither now nor by what is imported."""
+    program = f"import sys, {module}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = python("-c", program, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert not {"polars", "duckdb", "pyarrow", "torch"} & set(done.stdout.split())

@@ -112,7 +112,7 @@ def _work_of_several_processes(
 ) -> list[str]:
     """The arguments of an `emit` that works with two processes."""
     monkeypatch.setattr(build, "_WORTH_WORKERS", 0)
-    return ["--source", str(sample_source), "--out", str(tmp_path / "out"), "--threads", "2"]
+    return ["--source", str(sample_source), "--data", str(tmp_path / "out"), "--threads", "2"]
 
 
 def _children() -> list[psutil.Process]:

@@ -42,7 +42,7 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _emit(source: Path, out: Path, recipe: str) -> None:
-    arguments = ["--source", str(source), "--out", str(out), "--recipe", recipe]
+    arguments = ["--source", str(source), "--data", str(out), "--recipe", recipe]
     assert emit.main(arguments) == 0
 
 
@@ -66,19 +66,19 @@ def test_a_folder_of_any_name_is_that_folder(
         shutil.copytree(emitted / "out", here / other / "out")
     shutil.copytree(emitted / "source", top / "source")
     for recipe in ("unified-v2", "unified-v1"):
-        assert emit.main([f"--source={source}", f"--out={out}", "--recipe", recipe]) == 0
+        assert emit.main([f"--source={source}", f"--data={out}", "--recipe", recipe]) == 0
     assert digests(top / "out" / "sft") == digests(emitted / "out" / "sft")
     assert digests(top / "out" / "tables") == digests(emitted / "out" / "tables")
     assert not any((here / "home").iterdir())
 
-    asked = [f"--out={out}", "--csv", "select count(*) as n from incidents"]
+    asked = [f"--data={out}", "--csv", "select count(*) as n from incidents"]
     capsys.readouterr()
     assert sql.main(asked) == 0
     assert capsys.readouterr().out == "n\n16\n"
-    assert sql.main([f"--out={out}", f"--parquet={out}/made.parquet", "from incidents"]) == 0
+    assert sql.main([f"--data={out}", f"--parquet={out}/made.parquet", "from incidents"]) == 0
     assert (top / "out" / "made.parquet").is_file()
-    assert why.main(["a", f"--out={out}"]) == 0
-    assert audit.main([f"--out={out}"]) in (0, 1)
+    assert why.main(["a", f"--data={out}"]) == 0
+    assert audit.main([f"--data={out}"]) in (0, 1)
     assert audit.main(["diff", f"{out}/sft/unified-v1", f"{out}/sft/unified-v1"]) == 0
     assert audit.main(["diff", f"{out}/sft/unified-v1", "x/out/sft/unified-v1"]) == 0
     capsys.readouterr()
@@ -90,13 +90,13 @@ def test_every_command_works_in_a_folder_of_any_name(
     shutil.copytree(emitted, ODD)
     (here / ODD / "recipe.toml").write_text('description = "mine"\nextends = "unified-v2"\n')
     assert (
-        emit.main(["--source", f"{ODD}/source", "--out", ODD, "--recipe", f"{ODD}/recipe.toml"])
+        emit.main(["--source", f"{ODD}/source", "--data", ODD, "--recipe", f"{ODD}/recipe.toml"])
         == 0
     )
-    assert report.main(["--out", f"{ODD}/out"]) == 0
+    assert report.main(["--data", f"{ODD}/out"]) == 0
     assert (here / ODD / "out" / "report" / "unified-v2.html").is_file()
-    assert sample.main(["--out", f"{ODD}/sample"]) == 0
-    arguments = ["--out", f"{ODD}/out", "--repo-id", "a/b", "--license", "mit", "--dry-run"]
+    assert sample.main(["--output", f"{ODD}/sample"]) == 0
+    arguments = ["--data", f"{ODD}/out", "--repo-id", "a/b", "--license", "mit", "--dry-run"]
     capsys.readouterr()
     if publish.main(arguments) != 0:
         accepted = capsys.readouterr().err.rpartition("--accept ")[2].split()
@@ -113,7 +113,7 @@ def test_the_command_that_audit_shows_runs_in_a_folder_of_any_name(
     capsys.readouterr()
     shown = []
     for held_out in ([], ["--held-out", "ids"]):
-        assert audit.main(["--out", f"{name}/out", *held_out]) in (0, 1)
+        assert audit.main(["--data", f"{name}/out", *held_out]) in (0, 1)
         lines = [line for line in capsys.readouterr().out.splitlines() if "python -m" in line]
         shown += [line[line.index("python -m") :] for line in lines][:2]
     assert len(shown) == 4
@@ -128,37 +128,37 @@ def test_what_duckdb_cannot_open_is_a_sentence(
     name: str, here: Path, emitted: Path, refused: Callable[..., str]
 ) -> None:
     source = emitted / "source"
-    said = refused(emit.main, "--source", source, "--out", name)
+    said = refused(emit.main, "--source", source, "--data", name)
     assert "use another folder" in said
     assert not (here / name).exists()
     shutil.copytree(emitted, name)
     before = digests(here)
     for arguments in (
-        [emit.main, "--source", source, "--out", f"{name}/out", "--force"],
-        [sql.main, "--out", f"{name}/out", "from funnel"],
-        [why.main, "a", "--out", f"{name}/out"],
-        [audit.main, "--out", f"{name}/out"],
-        [report.main, "--out", f"{name}/out"],
+        [emit.main, "--source", source, "--data", f"{name}/out", "--force"],
+        [sql.main, "--data", f"{name}/out", "from funnel"],
+        [why.main, "a", "--data", f"{name}/out"],
+        [audit.main, "--data", f"{name}/out"],
+        [report.main, "--data", f"{name}/out"],
         [audit.main, "diff", f"{name}/out/sft/unified-v2", f"{name}/out/sft/unified-v1"],
     ):
         assert "use another folder" in refused(*arguments)
     assert digests(here) == before
     # It is no matter where only we read and write.
-    assert emit.main(["--source", f"{name}/source", "--out", "plain"]) == 0
-    assert sql.main(["--out", "plain", "--parquet", f"{name}.parquet", "from funnel"]) == 0
+    assert emit.main(["--source", f"{name}/source", "--data", "plain"]) == 0
+    assert sql.main(["--data", "plain", "--parquet", f"{name}.parquet", "from funnel"]) == 0
     assert Path(f"{name}.parquet").is_file()
 
 
 def test_home_is_home_also_where_no_shell_has_seen_it(here: Path, emitted: Path) -> None:
     _emit(emitted / "source", emitted / "out", "unified-v2")
-    assert emit.main([f"--source={emitted}/source", "--out=~/made"]) == 0
+    assert emit.main([f"--source={emitted}/source", "--data=~/made"]) == 0
     assert (here / "home" / "made" / "immune.duckdb").is_file()
     assert not (here / "~").exists()
     (here / "home" / "recipe.toml").write_text('description = "x"\nextends = "unified-v2"\n')
-    assert emit.main([f"--source={emitted}/source", "--out=made", "--recipe=~/recipe.toml"]) == 0
+    assert emit.main([f"--source={emitted}/source", "--data=made", "--recipe=~/recipe.toml"]) == 0
 
 
-@pytest.mark.parametrize("option", ["--out=", "--source="])
+@pytest.mark.parametrize("option", ["--data=", "--source="])
 def test_an_empty_path_is_not_the_current_folder(option: str, refused: Callable[..., str]) -> None:
     """It is a variable of a script that was never set."""
     assert "the path is empty" in refused(emit.main, option)
@@ -168,15 +168,15 @@ def test_bytes_that_are_not_utf8_are_a_sentence(tmp_path: Path, emitted: Path) -
     odd = os.fsencode(tmp_path) + b"/\xff\xfe"
     shutil.copytree(os.fsencode(emitted), odd)
     for command in (
-        [b"immune_data.emit", b"--source", odd + b"/source", b"--out", b"new"],
-        [b"immune_data.emit", b"--source", os.fsencode(emitted / "source"), b"--out", odd],
-        [b"immune_data.sql", b"--out", odd, b"from funnel"],
+        [b"immune_data.emit", b"--source", odd + b"/source", b"--data", b"new"],
+        [b"immune_data.emit", b"--source", os.fsencode(emitted / "source"), b"--data", odd],
+        [b"immune_data.sql", b"--data", odd, b"from funnel"],
         [b"immune_data.sql", b"select '\xff'"],
-        [b"immune_data.why", b"\xff", b"--out", os.fsencode(emitted / "out")],
+        [b"immune_data.why", b"\xff", b"--data", os.fsencode(emitted / "out")],
         [b"immune_data.audit", b"--held-out", odd],
         [b"immune_data.audit", b"diff", odd, odd],
-        [b"immune_data.sample", b"--out", odd],
-        [b"immune_data.report", b"--to", odd],
+        [b"immune_data.sample", b"--output", odd],
+        [b"immune_data.report", b"--output", odd],
         [b"immune_data.publish", b"--repo-id", odd, b"--license", b"mit"],
         [b"immune_train.score", b"--reference", odd, odd],
         [b"immune_train.generate", b"--model", odd, b"--task", b"risk", b"--incident", odd],
@@ -191,7 +191,7 @@ def test_bytes_that_are_not_utf8_are_a_sentence(tmp_path: Path, emitted: Path) -
         assert "UTF-8" in said
     assert not (tmp_path / "new").exists()
     # In such a folder, what is asked for by names beside it cannot be opened either.
-    ask = [sys.executable, "-m", "immune_data.sql", "--out", "out", "from funnel"]
+    ask = [sys.executable, "-m", "immune_data.sql", "--data", "out", "from funnel"]
     done = subprocess.run(ask, cwd=odd, capture_output=True, text=True)
     assert done.returncode == 2
     assert "whose name is not UTF-8" in done.stderr
@@ -218,7 +218,7 @@ def test_without_a_temporary_folder_all_that_is_local_works(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _emit(emitted / "source", tmp_path / "out", "unified-v2")
-    out = f"--out={tmp_path / 'out'}"
+    out = f"--data={tmp_path / 'out'}"
     capsys.readouterr()
     assert sql.main([out, "--csv", "select count(*) as n from incidents"]) == 0
     assert capsys.readouterr().out == "n\n16\n"
@@ -229,7 +229,7 @@ def test_without_a_temporary_folder_all_that_is_local_works(
     assert audit.main([out]) in (0, 1)
     same = str(tmp_path / "out" / "sft" / "unified-v2")
     assert audit.main(["diff", same, same]) == 0
-    assert "a temporary folder is needed" in refused(audit.main, "--from", "hf://datasets/a/b")
+    assert "a temporary folder is needed" in refused(audit.main, "--dataset", "hf://datasets/a/b")
     assert report.main([out]) == 0
 
 
@@ -241,7 +241,7 @@ def test_only_files_are_replaced(
 ) -> None:
     """Renaming a finished file over /dev/stdout or a pipe would remove it."""
     monkeypatch.chdir(tmp_path)
-    out = f"--out={emitted / 'out'}"
+    out = f"--data={emitted / 'out'}"
     pipe, link, folder = tmp_path / "pipe.html", tmp_path / "link.html", tmp_path / "folder.html"
     os.mkfifo(pipe)
     link.symlink_to(pipe)
@@ -252,8 +252,8 @@ def test_only_files_are_replaced(
     for name in (pipe, link, folder):
         for command in (
             [sql.main, out, "from funnel", "--parquet", name],
-            [report.main, out, "--to", name],
-            [score.main, "--reference", reference, f"a={answers}", "--json", name],
+            [report.main, out, "--output", name],
+            [score.main, "--reference", reference, f"a={answers}", "--output", name],
             [generate.main, "--model", name, "--eval", reference, "--output", name],
         ):
             assert "name" in refused(*command)
@@ -267,7 +267,7 @@ def test_what_a_link_leads_to_is_replaced(emitted: Path, tmp_path: Path) -> None
     link = tmp_path / "link.parquet"
     link.symlink_to("real/made.parquet")
     for _ in range(2):
-        assert sql.main([f"--out={emitted / 'out'}", "from funnel", "--parquet", str(link)]) == 0
+        assert sql.main([f"--data={emitted / 'out'}", "from funnel", "--parquet", str(link)]) == 0
         assert link.is_symlink()
         assert [path.name for path in (tmp_path / "real").iterdir()] == ["made.parquet"]
 
@@ -276,7 +276,7 @@ def test_a_text_that_never_ends_is_a_sentence(
     emitted: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(textfile, "_MOST", 1 << 16)
-    out = f"--out={emitted / 'out'}"
+    out = f"--data={emitted / 'out'}"
     said = refused(audit.main, out, "--held-out", "/dev/zero")
     assert said == "/dev/zero does not end: give a file"
     with open("/dev/zero") as endless, monkeypatch.context() as patch:  # noqa: PTH123
@@ -285,7 +285,7 @@ def test_a_text_that_never_ends_is_a_sentence(
 
 
 def test_a_pipe_in_place_of_a_file_is_read(emitted: Path) -> None:
-    ask = [sys.executable, "-m", "immune_data.audit", "--out", str(emitted / "out"), "--held-out"]
+    ask = [sys.executable, "-m", "immune_data.audit", "--data", str(emitted / "out"), "--held-out"]
     shell = '"$@" <(printf "a\\nb\\n") held_out_in_train'
     done = subprocess.run(["bash", "-c", shell, "bash", *ask], capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
@@ -309,7 +309,7 @@ def test_a_library_that_cannot_be_loaded_is_a_sentence(
     monkeypatch.setitem(sys.modules, "immune_data.select.database", None)
     monkeypatch.delattr("immune_data.select.database")
     with pytest.raises(ImportError):  # a fault of ours is not hidden
-        sql.main([f"--out={emitted / 'out'}", "from funnel"])
+        sql.main([f"--data={emitted / 'out'}", "from funnel"])
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    assert "a library cannot be loaded" in refused(sql.main, f"--out={emitted / 'out'}", "from x")
+    assert "a library cannot be loaded" in refused(sql.main, f"--data={emitted / 'out'}", "from x")

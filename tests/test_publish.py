@@ -55,7 +55,7 @@ def _sketches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def emit_all(source: Path, out: Path) -> None:
     for recipe in RECIPES:
-        arguments = ["--source", str(source), "--out", str(out), "--recipe", recipe]
+        arguments = ["--source", str(source), "--data", str(out), "--recipe", recipe]
         assert emit.main(arguments) == 0
 
 
@@ -121,7 +121,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def run(out: Path, *more: object, recipes: tuple[str, ...] = ("unified-clean",)) -> int:
-    arguments = [*TERMS, "--out", out, "--recipe", *recipes, *more]
+    arguments = [*TERMS, "--data", out, "--recipe", *recipes, *more]
     return publish.main([str(argument) for argument in arguments])
 
 
@@ -149,7 +149,8 @@ def written(emitted: Path, shared_folder: Callable[[str, Callable[[Path], object
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(figures, "drawn", sketched)
             code = run(
-                *(emitted, "--dry-run", "--to", folder / "made", "--accept", FAULT), recipes=RECIPES
+                *(emitted, "--dry-run", "--output", folder / "made", "--accept", FAULT),
+                recipes=RECIPES,
             )
         assert code == 0
 
@@ -233,14 +234,22 @@ def test_an_earlier_publication_is_replaced_and_nothing_else(
     out: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     target = tmp_path / "to"
-    assert run(out, "--dry-run", "--to", target, "--accept", FAULT, recipes=RECIPES) == 0
-    assert run(out, "--dry-run", "--to", target) == 0
+    assert run(out, "--dry-run", "--output", target, "--accept", FAULT, recipes=RECIPES) == 0
+    assert run(out, "--dry-run", "--output", target) == 0
     assert not (target / "unified-v2").exists()
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years")
     said = refused(
-        publish.main, *TERMS, "--out", out, "--recipe", RECIPES[0], "--to", precious, "--dry-run"
+        publish.main,
+        *TERMS,
+        "--data",
+        out,
+        "--recipe",
+        RECIPES[0],
+        "--output",
+        precious,
+        "--dry-run",
     )
     assert str(precious) in said
     assert (precious / "thesis.txt").read_text() == "years"
@@ -328,9 +337,9 @@ def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> Non
         "[dag]\nlimit = 1234\n[split]\nseed = 7\neval_share = 0.25\n"
     )
     source, out = emitted.parent / "source", tmp_path / "out"
-    arguments = ["--source", str(source), "--out", str(out), "--recipe", str(recipe)]
+    arguments = ["--source", str(source), "--data", str(out), "--recipe", str(recipe)]
     assert emit.main(arguments) == 0
-    assert publish.main([*TERMS, "--out", str(out), "--recipe", str(recipe), "--dry-run"]) == 0
+    assert publish.main([*TERMS, "--data", str(out), "--recipe", str(recipe), "--dry-run"]) == 0
     text = (folder_of(out) / "README.md").read_text(encoding="utf-8")
     for value in (
         *("ours \\| theirs", "summary score of at least 7", "51-399 (in words)", "At most 1,234"),
@@ -378,7 +387,7 @@ def test_the_sql_of_the_card_runs_on_the_files(written: Path) -> None:
 def test_the_audit_refuses_what_is_wrong_to_train_on(
     out: Path, hub: HubServer, refused: Callable[..., str]
 ) -> None:
-    arguments = [*TERMS, "--out", out, "--recipe", "unified-v2"]
+    arguments = [*TERMS, "--data", out, "--recipe", "unified-v2"]
     said = refused(publish.main, *arguments, code=1)
     assert FAULT in said
     assert f"--accept {FAULT}" in said
@@ -405,7 +414,7 @@ def test_accepted_faults_are_on_the_card(out: Path, emitted: Path) -> None:
 
 
 def test_a_changed_file_is_refused(out: Path, hub: HubServer, refused: Callable[..., str]) -> None:
-    arguments = [*TERMS, "--out", out, "--recipe", "unified-clean"]
+    arguments = [*TERMS, "--data", out, "--recipe", "unified-clean"]
     train = out / "sft" / "unified-clean" / "train.jsonl"
     before = train.read_bytes()
     train.write_bytes(before.replace(b"scan", b"scam", 1))
@@ -446,14 +455,14 @@ def test_a_wrong_use_is_a_sentence(
     arguments: list[str], words: list[str], emitted: Path, refused: Callable[..., str]
 ) -> None:
     before = digests(emitted)
-    said = refused(publish.main, *arguments, "--out", emitted)
+    said = refused(publish.main, *arguments, "--data", emitted)
     for word in words:
         assert word in said
     assert digests(emitted) == before
 
 
 def test_what_was_never_emitted_is_a_sentence(tmp_path: Path, refused: Callable[..., str]) -> None:
-    said = refused(publish.main, *TERMS, "--out", tmp_path / "nowhere")
+    said = refused(publish.main, *TERMS, "--data", tmp_path / "nowhere")
     assert "emit" in said
     assert list(tmp_path.iterdir()) == []
 
@@ -462,7 +471,7 @@ def test_a_recipe_may_not_hide_a_config(
     out: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     (tmp_path / "Gates.toml").write_text('description = "x"\nextends = "unified-v1"\n')
-    said = refused(publish.main, *TERMS, "--out", out, "--recipe", tmp_path / "Gates.toml")
+    said = refused(publish.main, *TERMS, "--data", out, "--recipe", tmp_path / "Gates.toml")
     assert "Gates" in said
 
 
@@ -583,7 +592,7 @@ def test_a_tag_on_other_files_is_a_sentence(
 ) -> None:
     assert run(out, "--revision", "v1") == 0
     commits = list(hub.repos[REPO].commits)
-    arguments = [*TERMS, "--out", out, "--recipe", *RECIPES, "--accept", FAULT]
+    arguments = [*TERMS, "--data", out, "--recipe", *RECIPES, "--accept", FAULT]
     said = refused(publish.main, *arguments, "--revision", "v1")
     assert "v1" in said
     assert hub.repos[REPO].commits == commits
@@ -599,7 +608,7 @@ def test_private_applies_when_a_repository_is_made(
     assert hub.repos[REPO].private
     hub.repos[REPO].private = False
     hub.repos[REPO].commits[1:] = []
-    said = refused(publish.main, *TERMS, "--out", out, "--recipe", RECIPES[0], "--private")
+    said = refused(publish.main, *TERMS, "--data", out, "--recipe", RECIPES[0], "--private")
     assert "public" in said
     assert hub.files(REPO) == {}
 
@@ -731,7 +740,7 @@ def test_another_commit_in_between_is_no_harm(
 def test_without_a_token_it_says_how_to_get_one(
     out: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
-    arguments = [*TERMS, "--out", out, "--recipe", RECIPES[0]]
+    arguments = [*TERMS, "--data", out, "--recipe", RECIPES[0]]
     monkeypatch.delenv("HF_TOKEN")
     assert "hf auth login" in refused(publish.main, *arguments)
     monkeypatch.setenv("HF_TOKEN", "hf_Gehéim")
@@ -749,7 +758,7 @@ def test_without_a_token_it_says_how_to_get_one(
 def test_a_licence_that_the_hub_does_not_know_is_its_own_sentence(
     out: Path, hub: HubServer, refused: Callable[..., str]
 ) -> None:
-    arguments = ["--repo-id", REPO, "--license", "wtf-9", "--out", out, "--recipe", RECIPES[0]]
+    arguments = ["--repo-id", REPO, "--license", "wtf-9", "--data", out, "--recipe", RECIPES[0]]
     said = refused(publish.main, *arguments)
     assert '"license" must be one of' in said
     assert hub.files(REPO) == {}
@@ -759,7 +768,7 @@ def test_offline_is_a_sentence(
     out: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    said = refused(publish.main, *TERMS, "--out", out, "--recipe", RECIPES[0])
+    said = refused(publish.main, *TERMS, "--data", out, "--recipe", RECIPES[0])
     assert "HF_HUB_OFFLINE" in said
 
 
@@ -776,7 +785,7 @@ def test_a_token_never_shows(out: Path, tmp_path: Path) -> None:
             "HF_HUB_VERBOSITY": "debug",
             "HF_DEBUG": "1",
         }
-        command = [sys.executable, "-m", "immune_data.publish", *TERMS, "--out", str(out)]
+        command = [sys.executable, "-m", "immune_data.publish", *TERMS, "--data", str(out)]
         command += ["--recipe", RECIPES[0]]
         for code, status in ((0, 0), (2, 403)):
             if status:

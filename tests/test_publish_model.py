@@ -209,7 +209,7 @@ def test_large_files_are_not_copied(copied: Path) -> None:
 
 
 def test_the_card_tells_the_hub_what_it_is(copied: Path) -> None:
-    assert call(copied, "--dry-run", "--dataset", "acme/incidents") == 0
+    assert call(copied, "--dry-run", "--dataset", "hf://datasets/acme/incidents@v1") == 0
     data, text = card(copied)
     assert card_errors(text) == []
     assert data["base_model"] == "Qwen/Qwen2.5-1.5B-Instruct"
@@ -426,9 +426,9 @@ def test_bad_usage_is_a_sentence(copied: Path, refused: Callable[..., str]) -> N
     for arguments, says in (
         (("--repo-id", "small", "--license", "mit", "--run", copied), "ORG/NAME"),
         (("--repo-id", REPO, "--license", "A B", "--run", copied), "--license"),
-        ((*TERMS, "--run", copied, "--dataset", "x"), "--dataset"),
+        ((*TERMS, "--run", copied, "--dataset", "a/b"), "write hf://datasets/ORG/NAME[@REV]"),
         ((*TERMS, "--run", copied, "--revision", "a b"), "--revision"),
         ((*TERMS, "--run", copied, "--gguf", copied, "--dry-run"), "no complete export"),
-        ((*TERMS, "--run", copied, "--to", copied, "--dry-run"), "something else"),
+        ((*TERMS, "--run", copied, "--output", copied, "--dry-run"), "something else"),
     ):
         assert says in refused(publish.main, *arguments)

@@ -78,9 +78,9 @@ def hostile_out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) 
             f"[models.{json.dumps('<i>$a_b$</i>')}]\n"
             'summaries = "other"\ncause_risk = "other"\nspellings = ["other"]\n'
         )
-        command = ["--source", str(source), "--out", str(folder / "out")]
+        command = ["--source", str(source), "--data", str(folder / "out")]
         assert emit.main([*command, "--recipe", str(recipe)]) == 0
-        assert report.main(["--out", str(folder / "out"), "--recipe", str(recipe)]) == 0
+        assert report.main(["--data", str(folder / "out"), "--recipe", str(recipe)]) == 0
 
     return shared_folder("report-hostile", make)
 
@@ -89,7 +89,7 @@ def hostile_out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) 
 def small(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     def make(folder: Path) -> None:
         source = Corpus().incidents("abcdefghijkl").write(folder / "source")
-        assert emit.main(["--source", str(source), "--out", str(folder / "out")]) == 0
+        assert emit.main(["--source", str(source), "--data", str(folder / "out")]) == 0
 
     return shared_folder("report-small", make) / "out"
 
@@ -102,7 +102,7 @@ def sample_page(
     out = sample_out("unified-v2")
 
     def make(folder: Path) -> None:
-        assert report.main(["--out", str(out), "--to", str(folder / "page.html")]) == 0
+        assert report.main(["--data", str(out), "--output", str(folder / "page.html")]) == 0
 
     return shared_folder("report-sample", make) / "page.html"
 
@@ -226,7 +226,7 @@ def test_offending_rows_are_shown_shortened_and_escaped(
     )
     monkeypatch.setattr(checks, "rows", lambda connection, check, limit: frame.head(limit))
     path = tmp_path / "page.html"
-    assert report.main(["--out", str(small), "--to", str(path)]) == 0
+    assert report.main(["--data", str(small), "--output", str(path)]) == 0
     text = path.read_text(encoding="utf-8")
     read = Read(text)
     assert set(read.elements) <= ELEMENTS
@@ -296,7 +296,7 @@ def test_hostile_figures_are_valid_too(hostile_out: Path) -> None:
 def test_the_same_dataset_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     shutil.copytree(small, first)
-    assert report.main(["--out", str(first)]) == 0
+    assert report.main(["--data", str(first)]) == 0
     second = tmp_path / "second"
     shutil.copytree(small, second)
     settings = tmp_path / "settings"
@@ -305,7 +305,7 @@ def test_the_same_dataset_gives_the_same_bytes(small: Path, tmp_path: Path) -> N
         "font.size: 30\nsvg.hashsalt: other\nlines.linewidth: 9\naxes.grid: True\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "immune_data.report", "--out", str(second)],
+        [sys.executable, "-m", "immune_data.report", "--data", str(second)],
         env={
             **os.environ,
             "PYTHONHASHSEED": "7",
@@ -337,7 +337,7 @@ def test_only_what_is_held_out_is_called_so(
     for name in (f"i{number:02}" for number in range(20)):
         corpus.incident(name, facts={"timewindow": "7" if windows == "one" else name})
     source, out = corpus.write(tmp_path / "source"), tmp_path / "out"
-    arguments = ["--recipe", recipe, "--out", str(out)]
+    arguments = ["--recipe", recipe, "--data", str(out)]
     assert emit.main(["--source", str(source), *arguments]) == 0
     assert report.main(arguments) == 0
     read = Read((out / "report" / f"{recipe}.html").read_text(encoding="utf-8"))
@@ -358,19 +358,19 @@ def test_nothing_emitted_is_a_page_too(tmp_path: Path) -> None:
     for place, corpus in enumerate((none, never, one)):
         folder = tmp_path / str(place)
         source = corpus.write(folder / "source")
-        assert emit.main(["--source", str(source), "--out", str(folder / "out")]) == 1
-        assert report.main(["--out", str(folder / "out")]) == 0
+        assert emit.main(["--source", str(source), "--data", str(folder / "out")]) == 1
+        assert report.main(["--data", str(folder / "out")]) == 0
         Read((folder / "out" / "report" / "unified-v2.html").read_text(encoding="utf-8"))
 
 
 def test_wrong_uses_are_sentences(refused: Refused, small: Path, tmp_path: Path) -> None:
-    assert "emit a recipe first" in refused(report.main, "--out", tmp_path)
-    assert "not risk" in refused(report.main, "--out", small, "--recipe", "risk")
-    assert "is a folder" in refused(report.main, "--out", small, "--to", tmp_path)
-    assert "ends in .html" in refused(report.main, "--out", small, "--to", tmp_path / "page")
+    assert "emit a recipe first" in refused(report.main, "--data", tmp_path)
+    assert "not risk" in refused(report.main, "--data", small, "--recipe", "risk")
+    assert "is a folder" in refused(report.main, "--data", small, "--output", tmp_path)
+    assert "ends in .html" in refused(report.main, "--data", small, "--output", tmp_path / "page")
     (tmp_path / "file").write_text("")
     below = tmp_path / "file" / "page.html"
-    assert "cannot write" in refused(report.main, "--out", small, "--to", below)
+    assert "cannot write" in refused(report.main, "--data", small, "--output", below)
     assert (tmp_path / "file").read_text() == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
@@ -383,11 +383,11 @@ def test_a_dataset_that_is_not_what_it_says_is_refused(
     path = out / "sft" / "unified-v2" / "manifest.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "inputs": {**content["inputs"], "version": "0"}}))
-    assert "of different runs" in refused(report.main, "--out", out)
+    assert "of different runs" in refused(report.main, "--data", out)
     path.write_text(json.dumps(content))
     with (out / "sft" / "unified-v2" / "train.jsonl").open("a") as file:
         file.write("\n")
-    assert "is not the file that the manifest names" in refused(report.main, "--out", out, code=1)
+    assert "is not the file that the manifest names" in refused(report.main, "--data", out, code=1)
     assert not (out / "report").exists()
 
 

@@ -41,7 +41,7 @@ sys.exit(emit.main(sys.argv[1:]))
 
 
 def start(source: Path, out: Path) -> subprocess.Popen:
-    arguments = ["--source", str(source), "--out", str(out), "--recipe", RECIPE, "--threads", "2"]
+    arguments = ["--source", str(source), "--data", str(out), "--recipe", RECIPE, "--threads", "2"]
     return subprocess.Popen(
         [sys.executable, "-c", EMIT, *arguments],
         stdout=subprocess.DEVNULL,

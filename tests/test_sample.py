@@ -258,7 +258,13 @@ def test_another_seed_gives_other_bytes_and_the_same_counts(
 
 def test_the_same_seed_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
     # In another process, whose hashes of strings differ.
-    command = [sys.executable, "-m", "immune_data.sample", "--out", str(tmp_path / "new" / "one")]
+    command = [
+        sys.executable,
+        "-m",
+        "immune_data.sample",
+        "--output",
+        str(tmp_path / "new" / "one"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert digest(tmp_path / "new" / "one") == digest(corpus)
@@ -485,7 +491,7 @@ def test_dags_and_identities_vary_as_real_ones_do(rows: dict[str, list[dict[str,
 def test_wrong_usage_is_one_sentence(
     arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sample.main(["--out", str(tmp_path / "source"), *arguments]) == 2
+    assert sample.main(["--output", str(tmp_path / "source"), *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -509,10 +515,10 @@ def test_source_files_are_replaced_only_with_force(
     (tmp_path / "notes.txt").write_text("mine")
     sample.write(tmp_path, seed=1)
     before = digest(tmp_path)
-    assert sample.main(["--out", str(tmp_path)]) == 2
+    assert sample.main(["--output", str(tmp_path)]) == 2
     assert "--force" in capsys.readouterr().err
     assert digest(tmp_path) == before
-    assert sample.main(["--out", str(tmp_path), "--force", "--json"]) == 0
+    assert sample.main(["--output", str(tmp_path), "--force", "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
     assert [file["name"] for file in written] == list(sample.FILES)
     assert {file["name"]: file["bytes"] for file in written} == {
@@ -528,7 +534,7 @@ def test_source_files_of_others_are_never_replaced(
 ) -> None:
     (tmp_path / name).write_text(content)
     for force in ([], ["--force"]):
-        assert sample.main(["--out", str(tmp_path), *force]) == 2
+        assert sample.main(["--output", str(tmp_path), *force]) == 2
         assert "not of a sample corpus: move it away" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == content
@@ -556,7 +562,15 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_a_killed_run_left_is_gone_with_the_next(tmp_path: Path, corpus: Path) -> None:
-    command = [sys.executable, "-m", "immune_data.sample", "--out", str(tmp_path), "--scale", "50"]
+    command = [
+        sys.executable,
+        "-m",
+        "immune_data.sample",
+        "--output",
+        str(tmp_path),
+        "--scale",
+        "50",
+    ]
     with subprocess.Popen(command) as process:
         while not any(path.stat().st_size for path in tmp_path.rglob("*.json")):
             assert process.poll() is None
@@ -575,4 +589,4 @@ def test_help_answers_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "python -m immune_data.sample --out data/source" in done.stdout
+    assert "python -m immune_data.sample --output data/source" in done.stdout

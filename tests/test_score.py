@@ -167,7 +167,7 @@ def test_a_table_json_and_a_picture(
     reference, good, bad = files
     numbers, svg, png = (tmp_path / "made" / name for name in ("s.json", "s.svg", "s.png"))
     arguments = ["--reference", str(reference), f"good={good}", f"bad={bad}"]
-    assert score.main([*arguments, "--json", str(numbers), "--figure", str(svg)]) == 0
+    assert score.main([*arguments, "--output", str(numbers), "--figure", str(svg)]) == 0
     said = capsys.readouterr()
     assert "risk level is the reference's" in said.out
     assert "warning: bad lacks 1 of 24 answers" in said.err
@@ -241,7 +241,7 @@ def test_an_answer_that_names_nothing_is_not_grounded(
     rows = [answered(one, said.get(one["incident_id"], "")) for one in records]
     some, numbers = write(tmp_path / "some.jsonl", rows), tmp_path / "some.json"
     silent = write(tmp_path / "silent.jsonl", [answered(one, "") for one in records])
-    arguments = [f"some={some}", f"silent={silent}", "--json", str(numbers)]
+    arguments = [f"some={some}", f"silent={silent}", "--output", str(numbers)]
     assert score.main(["--reference", str(reference), *arguments]) == 0
     assert cells(capsys.readouterr().out, "what it names is in the evidence")[1][1:] == [
         "50% (9%–91%) n=2",

@@ -93,9 +93,9 @@ def test_an_empty_side_fails_and_is_explained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    arguments = ("--recipe", recipe, "--out", out)
+    arguments = ("--recipe", recipe, "--data", out)
     source = ("--source", corpus().write(tmp_path / "source"))
-    funnel = f"python -m immune_data.audit funnel --recipe {recipe} --out {out}"
+    funnel = f"python -m immune_data.audit funnel --recipe {recipe} --data {out}"
     expected = f"{recipe} has {sentence}; `{funnel}` shows the whole way"
     assert refused(emit.main, *arguments, *source, code=1) == expected
     # What there is is whole and can be asked; and it is no better for being there already.
@@ -120,7 +120,7 @@ def test_no_side_is_empty_without_a_word(tmp_path: Path) -> None:
         source = RandomCorpus(seed).write(tmp_path / f"source-{seed}")
         for recipe in ("unified-clean", "risk"):
             out = tmp_path / f"out-{seed}"
-            code = emit.main(["--source", str(source), "--out", str(out), "--recipe", recipe])
+            code = emit.main(["--source", str(source), "--data", str(out), "--recipe", recipe])
             folder = out / "sft" / recipe
             empty = not all(
                 (folder / f"{split}.jsonl").stat().st_size for split in ("train", "eval")
@@ -141,7 +141,7 @@ def test_a_share_far_from_the_one_asked_for_is_a_warning(
     corpus = apart(Corpus(), names)
     source = corpus.write(tmp_path / "source")
     out = tmp_path / "out"
-    arguments = ["--recipe", "unified-clean", "--out", str(out)]
+    arguments = ["--recipe", "unified-clean", "--data", str(out)]
     assert emit.main([*arguments, "--source", str(source)]) == 0
     [(first,)] = query(out, "select incident_id from splits where position = 1", "unified-clean")
     others = [name for name in names if name != first]
@@ -149,7 +149,7 @@ def test_a_share_far_from_the_one_asked_for_is_a_warning(
     source = apart(corpus, others[together - 1 :]).write(tmp_path / "grouped")
     capsys.readouterr()
     out = tmp_path / "grouped-out"
-    arguments = ["--recipe", "unified-clean", "--out", str(out)]
+    arguments = ["--recipe", "unified-clean", "--data", str(out)]
     assert emit.main([*arguments, "--source", str(source)]) == 0
     share = max(2, together) / 20
     warning = (

@@ -34,7 +34,7 @@ def _start(*words: object, cwd: Path, temporary: Path) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_busy_database_is_interrupted(number: signal.Signals, tmp_path: Path) -> None:
     Corpus().incidents("abcdefghijklmnop").write(tmp_path / "source")
-    emit = [sys.executable, "-m", "immune_data.emit", "--source", "source", "--out", "data"]
+    emit = [sys.executable, "-m", "immune_data.emit", "--source", "source", "--data", "data"]
     subprocess.run(emit, cwd=tmp_path, check=True, capture_output=True)
     temporary = tmp_path / "temporary"
     process = _start("immune_data.sql", ENDLESS, cwd=tmp_path, temporary=temporary)
@@ -51,7 +51,7 @@ def test_a_busy_database_is_interrupted(number: signal.Signals, tmp_path: Path) 
 def test_a_run_that_is_asked_to_end_leaves_what_was_there(
     number: signal.Signals, sample_source: Path, tmp_path: Path
 ) -> None:
-    emit = ["immune_data.emit", "--source", sample_source, "--out", "data"]
+    emit = ["immune_data.emit", "--source", sample_source, "--data", "data"]
     temporary = tmp_path / "temporary"
     for seconds in (0.5, 1.5, 3):
         process = _start(*emit, cwd=tmp_path, temporary=temporary)
@@ -67,7 +67,7 @@ def test_a_run_that_is_asked_to_end_leaves_what_was_there(
 
 def test_one_that_is_sent_twice_is_one(tmp_path: Path, sample_source: Path) -> None:
     """`timeout` sends it to the process, and to the group that the process is in."""
-    emit = ["immune_data.emit", "--source", sample_source, "--out", "data"]
+    emit = ["immune_data.emit", "--source", sample_source, "--data", "data"]
     process = _start(*emit, cwd=tmp_path, temporary=tmp_path / "temporary")
     _wait_for((tmp_path / "data" / ".unfinished").exists)
     time.sleep(0.5)

@@ -212,11 +212,11 @@ def test_a_malformed_file_is_one_sentence_and_changes_nothing(
     source = Corpus().incidents("abc").write(tmp_path / "source")
     plain, gzipped = source / CAUSE_RISK, source / f"{CAUSE_RISK}.gz"
     plain.write_bytes(data)
-    said = refused(emit.main, "--source", source, "--out", earlier_out)
+    said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert re.match(rf"{re.escape(str(plain))}\b.*{says}", said), said
     plain.unlink()
     gzipped.write_bytes(gzip.compress(data))
-    again = refused(emit.main, "--source", source, "--out", earlier_out)
+    again = refused(emit.main, "--source", source, "--data", earlier_out)
     assert again == said.replace(str(plain), str(gzipped))
 
 
@@ -239,7 +239,7 @@ def test_every_file_is_read_as_strictly(
 ) -> None:
     source = Corpus().incident("a").incident("b", run=RUN_2).write(tmp_path / "source")
     (source / name).write_text(content)
-    said = refused(emit.main, "--source", source, "--out", earlier_out)
+    said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert re.match(rf"{re.escape(str(source / name))}\b.*{says}", said), said
 
 
@@ -250,7 +250,7 @@ def test_a_refusal_is_an_exit_code_and_a_sentence_without_a_traceback(
     (source / CAUSE_RISK_RUN).write_bytes((source / CAUSE_RISK_RUN).read_bytes()[:-40])
     command = [sys.executable, "-m", "immune_data.emit", "--source", str(source)]
     done = subprocess.run(
-        [*command, "--out", str(earlier_out)], capture_output=True, text=True, check=False
+        [*command, "--data", str(earlier_out)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
     said = done.stderr.splitlines()[-1]
@@ -285,7 +285,7 @@ def test_a_bad_gzip_file_is_one_sentence_and_changes_nothing(
     (source / CAUSE_RISK).unlink()
     path = source / f"{CAUSE_RISK}.gz"
     path.write_bytes(BAD_GZIP[kind])
-    said = refused(emit.main, "--source", source, "--out", earlier_out)
+    said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert said.startswith(str(path))
     if kind.startswith("cut"):
         assert "cut short" in said
@@ -308,12 +308,12 @@ def test_a_missing_file_is_named(
 ) -> None:
     source = Corpus().incident("a").incident("b", run=RUN_2).write(tmp_path / "source")
     (source / name).unlink()
-    said = refused(emit.main, "--source", source, "--out", earlier_out)
+    said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert name in said
     assert str(source) in said
     # A folder of that name is no file.
     (source / name).mkdir()
-    assert name in refused(emit.main, "--source", source, "--out", earlier_out)
+    assert name in refused(emit.main, "--source", source, "--data", earlier_out)
 
 
 def test_the_second_run_may_be_missing(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_both_forms_of_a_file_are_an_error(
 ) -> None:
     source = Corpus().incident("a").incident("b", run=RUN_2).write(tmp_path / "source")
     (source / f"{name}.gz").write_bytes(gzip.compress((source / name).read_bytes()))
-    said = refused(emit.main, "--source", source, "--out", earlier_out)
+    said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert f"{source / name} and {source / name}.gz" in said
 
 
@@ -337,7 +337,7 @@ def test_a_source_folder_that_is_missing_or_a_file_is_named(
 ) -> None:
     (tmp_path / "file").write_text("[]")
     for name in ("file", "nowhere", "file/below"):
-        said = refused(emit.main, "--source", tmp_path / name, "--out", earlier_out)
+        said = refused(emit.main, "--source", tmp_path / name, "--data", earlier_out)
         assert str(tmp_path / name) in said
 
 
@@ -799,7 +799,7 @@ def test_a_set_cut_anywhere_is_refused_and_earlier_outputs_stand(
     length = data.draw(st.integers(0, len(whole) - 1))
     try:
         path.write_bytes(whole[:length])
-        assert emit.main(["--source", str(source), "--out", str(out), "--json"]) == 2
+        assert emit.main(["--source", str(source), "--data", str(out), "--json"]) == 2
     finally:
         path.write_bytes(whole)
     assert digests(out) == before
@@ -850,8 +850,8 @@ def test_nothing_is_left_of_a_refused_first_run(tmp_path: Path) -> None:
     source = Corpus().incidents("ab").write(tmp_path / "source")
     (source / CAUSE_RISK_RUN).write_text("[")
     out = tmp_path / "out"
-    assert emit.main(["--source", str(source), "--out", str(out)]) == 2
+    assert emit.main(["--source", str(source), "--data", str(out)]) == 2
     assert not out.exists()
     shutil.rmtree(source)
-    assert emit.main(["--source", str(source), "--out", str(tmp_path / "other")]) == 2
+    assert emit.main(["--source", str(source), "--data", str(tmp_path / "other")]) == 2
     assert not (tmp_path / "other").exists()

@@ -34,7 +34,7 @@ def out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     def make(folder: Path) -> None:
         corpus = Corpus().incidents("abcdefgh").incident("i", facts={"category": HOSTILE})
         source = corpus.write(folder / "source")
-        assert emit.main(["--source", str(source), "--out", str(folder / "out")]) == 0
+        assert emit.main(["--source", str(source), "--data", str(folder / "out")]) == 0
 
     return shared_folder("sql-out", make) / "out"
 
@@ -43,7 +43,7 @@ def out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
 def ask(out: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
     def run(*arguments: object) -> str:
         capsys.readouterr()
-        assert sql.main([*map(str, arguments), "--out", str(out)]) == 0
+        assert sql.main([*map(str, arguments), "--data", str(out)]) == 0
         return capsys.readouterr().out
 
     return run
@@ -114,8 +114,8 @@ def test_parquet_is_written_whole_or_not_at_all(ask: Ask, out: Path, tmp_path: P
     assert pl.read_parquet(file).columns == ["a"]
     before = file.read_bytes()
     failing = "select (if(i = 19999, 'x', '1'))::int as n from range(20000) as t (i)"
-    assert sql.main([failing, "--parquet", str(file), "--out", str(out)]) == 2
-    assert sql.main(["select interval 1 month as i", "--parquet", str(file), "--out", str(out)])
+    assert sql.main([failing, "--parquet", str(file), "--data", str(out)]) == 2
+    assert sql.main(["select interval 1 month as i", "--parquet", str(file), "--data", str(out)])
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
 
@@ -170,15 +170,15 @@ def on_terminal(*arguments: str, columns: int = 80) -> str:
 
 def test_a_terminal_shows_some_rows_and_says_how_many_there_are(out: Path) -> None:
     long = "select i, repeat('x', 500) as x from range(1234) as t (i)"
-    said = on_terminal("immune_data.sql", long, "--out", str(out))
+    said = on_terminal("immune_data.sql", long, "--data", str(out))
     assert "the first 50 of 1,234 rows" in said
     assert "…" in said
     assert max(len(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in said.splitlines()) <= 80
-    few = on_terminal("immune_data.sql", "select category from incidents", "--out", str(out))
+    few = on_terminal("immune_data.sql", "select category from incidents", "--data", str(out))
     assert "9 rows" in few
     assert "\x1b[2J" not in few
     assert "\u202e" not in few
-    wide = on_terminal("immune_data.sql", "from settings", "--out", str(out))
+    wide = on_terminal("immune_data.sql", "from settings", "--data", str(out))
     assert "max_sequence_tokens" in wide
     assert "4096" in wide
 
@@ -213,7 +213,7 @@ def test_what_is_no_query_is_a_sentence(
     refused: Refused, out: Path, tmp_path: Path, query: str, said: str, form: str
 ) -> None:
     before = digests(out)
-    assert said in refused(sql.main, query.replace("{}", str(tmp_path)), form, "--out", out)
+    assert said in refused(sql.main, query.replace("{}", str(tmp_path)), form, "--data", out)
     assert list(tmp_path.iterdir()) == []
     assert digests(out) == before
 
@@ -221,20 +221,20 @@ def test_what_is_no_query_is_a_sentence(
 def test_wrong_uses_are_sentences(refused: Refused, out: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.sql"
     bad.write_bytes(b"select '\xff'")
-    assert "not UTF-8 (byte 8)" in refused(sql.main, bad, "--out", out)
+    assert "not UTF-8 (byte 8)" in refused(sql.main, bad, "--data", out)
     twice = "select 1 as a, 2 as a"
-    assert "two columns are called a" in refused(sql.main, twice, "--json", "--out", out)
+    assert "two columns are called a" in refused(sql.main, twice, "--json", "--data", out)
     target = tmp_path / "x.parquet"
-    assert "called a" in refused(sql.main, twice, "--parquet", target, "--out", out)
-    assert "folder" in refused(sql.main, "from pool", "--parquet", tmp_path, "--out", out)
+    assert "called a" in refused(sql.main, twice, "--parquet", target, "--data", out)
+    assert "folder" in refused(sql.main, "from pool", "--parquet", tmp_path, "--data", out)
     missing = tmp_path / "none" / "x.parquet"
     assert "there is no folder" in refused(
-        sql.main, "from pool", "--parquet", missing, "--out", out
+        sql.main, "from pool", "--parquet", missing, "--data", out
     )
-    assert "not allowed with" in refused(sql.main, "from pool", "--csv", "--json", "--out", out)
-    assert "emit a recipe first" in refused(sql.main, "from pool", "--out", tmp_path)
-    assert "risk" in refused(sql.main, "from pool", "--out", out, "--recipe", "risk")
-    assert "no recipe" in refused(sql.main, "from pool", "--out", out, "--recipe", "none")
+    assert "not allowed with" in refused(sql.main, "from pool", "--csv", "--json", "--data", out)
+    assert "emit a recipe first" in refused(sql.main, "from pool", "--data", tmp_path)
+    assert "risk" in refused(sql.main, "from pool", "--data", out, "--recipe", "risk")
+    assert "no recipe" in refused(sql.main, "from pool", "--data", out, "--recipe", "none")
     assert list(tmp_path.iterdir()) == [bad]
 
 
@@ -278,7 +278,7 @@ def test_large_results_stream(out: Path, tmp_path: Path, form: str) -> None:
     query = "select i, repeat(md5(i::varchar), 64) as x from range(100000) as t (i)"
     target = {"--parquet": [str(tmp_path / "x.parquet")]}.get(form, [])
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, query, "--out", str(out)]
+        [sys.executable, "-c", MEASURED, query, "--data", str(out)]
         + ([] if form == "table" else [form, *target]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -295,7 +295,7 @@ def test_a_reader_that_goes_away_is_no_failure(out: Path) -> None:
     query = "select i from range(1000000) as t (i)"
     for form in ("", "--csv", "--json"):
         command = (
-            f'"{sys.executable}" -m immune_data.sql "{query}" {form} --out "{out}" | head -n 1'
+            f'"{sys.executable}" -m immune_data.sql "{query}" {form} --data "{out}" | head -n 1'
         )
         done = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {command}"],
@@ -315,6 +315,6 @@ def test_what_a_run_made_is_not_written_over(
     before = digests(out)
     (tmp_path / "link").symlink_to(out / name)
     for path in (out / name, tmp_path / "link", out / "audit" / ".." / name):
-        said = refused(sql.main, "from pool", "--parquet", path, "--out", out)
+        said = refused(sql.main, "from pool", "--parquet", path, "--data", out)
         assert said == f"{path} is where `emit` keeps what it made: name another file"
     assert digests(out) == before

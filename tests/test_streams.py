@@ -24,28 +24,37 @@ ODD = "Ωδε • ▌ 日本 \U0001f600 é"
 QUICK = {
     "help": ["immune_data", "--help"],
     "emit help": ["immune_data.emit", "--help"],
-    "emit": ["immune_data.emit", "--source", "{}/source", "--out", "made", "--recipe", RECIPE],
-    "emit check": ["immune_data.emit", "--out", "{}", "--check"],
-    "emit json": ["immune_data.emit", "--out", "{}", "--check", "--json"],
-    "audit": ["immune_data.audit", "--out", "{}"],
-    "audit json": ["immune_data.audit", "--out", "{}", "--json"],
-    "audit funnel": ["immune_data.audit", "funnel", "--out", "{}"],
+    "emit": ["immune_data.emit", "--source", "{}/source", "--data", "made", "--recipe", RECIPE],
+    "emit check": ["immune_data.emit", "--data", "{}", "--check"],
+    "emit json": ["immune_data.emit", "--data", "{}", "--check", "--json"],
+    "audit": ["immune_data.audit", "--data", "{}"],
+    "audit json": ["immune_data.audit", "--data", "{}", "--json"],
+    "audit funnel": ["immune_data.audit", "funnel", "--data", "{}"],
     "audit list": ["immune_data.audit", "--list"],
     "audit diff": ["immune_data.audit", "diff", "{}/sft/unified-v2", "{}/other"],
-    "why": ["immune_data.why", "a", "--out", "{}", "--full"],
-    "why json": ["immune_data.why", "a", "--out", "{}", "--json"],
-    "sql": ["immune_data.sql", "--out", "{}", "select incident_id, text from dags"],
-    "sql csv": ["immune_data.sql", "--out", "{}", "--csv", "from dags"],
-    "sql json": ["immune_data.sql", "--out", "{}", "--json", "from dags"],
-    "sql parquet": ["immune_data.sql", "--out", "{}", "--parquet", "made.parquet", "from dags"],
-    "wrong": ["immune_data.why", ODD, "--out", "{}"],
+    "why": ["immune_data.why", "a", "--data", "{}", "--full"],
+    "why json": ["immune_data.why", "a", "--data", "{}", "--json"],
+    "sql": ["immune_data.sql", "--data", "{}", "select incident_id, text from dags"],
+    "sql csv": ["immune_data.sql", "--data", "{}", "--csv", "from dags"],
+    "sql json": ["immune_data.sql", "--data", "{}", "--json", "from dags"],
+    "sql parquet": ["immune_data.sql", "--data", "{}", "--parquet", "made.parquet", "from dags"],
+    "wrong": ["immune_data.why", ODD, "--data", "{}"],
     "no verb": ["immune_data", ODD],
 }
 SLOW = {
-    "sample": ["immune_data.sample", "--out", "made"],
-    "report": ["immune_data.report", "--out", "{}", "--to", "made.html"],
+    "sample": ["immune_data.sample", "--output", "made"],
+    "report": ["immune_data.report", "--data", "{}", "--output", "made.html"],
     "publish": [
-        *("immune_data.publish", "--out", "{}", "--to", "made", "--repo-id", "a/b", "--license"),
+        *(
+            "immune_data.publish",
+            "--data",
+            "{}",
+            "--output",
+            "made",
+            "--repo-id",
+            "a/b",
+            "--license",
+        ),
         *("mit", "--dry-run", "--accept", "answer_structure", "balance", "structure"),
     ],
 }
@@ -61,7 +70,7 @@ TRAINING = {
     "generate request": [*_ASK, "--task", "cause", "--request", "--incident", "{}/incident.json"],
     "generate eval": [*_ASK, "--eval", _EVAL],
     "generate to a file": [*_ASK, "--eval", _EVAL, "--output", "made.timed"],
-    "score": ["immune_train.score", "--reference", _EVAL, "--json", "made.json"],
+    "score": ["immune_train.score", "--reference", _EVAL, "--output", "made.json"],
     "export": ["immune_train.export", "--model", "{model}", "--output", "made", "--quant", "q8_0"],
     "bench": [
         *("immune_train.bench_edge", "--model", "{gguf}", "--dag-tokens", "50", "--threads", "1"),
@@ -85,9 +94,9 @@ def emitted(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> P
             if ids:
                 Corpus().incidents("abcdefghijklm", dag=dag).write(folder / out)
         emit = [sys.executable, "-m", "immune_data.emit", "--recipe", RECIPE]
-        subprocess.run([*emit, "--source", folder / "source", "--out", folder], check=True)
+        subprocess.run([*emit, "--source", folder / "source", "--data", folder], check=True)
         out = folder / "other out"
-        subprocess.run([*emit, "--source", folder / "other source", "--out", out], check=True)
+        subprocess.run([*emit, "--source", folder / "other source", "--data", out], check=True)
         shutil.copytree(out / "sft" / RECIPE, folder / "other")
         odd = incident(source_ip=ODD)
         (folder / "incident.json").write_text(json.dumps(odd, ensure_ascii=False), "utf-8")
@@ -167,7 +176,7 @@ def test_streams_change_neither_the_work_nor_its_exit_code(
 
 @pytest.mark.parametrize("form", ["--json", "--csv"])
 def test_what_programs_read_is_utf8_whatever_the_terminal(form: str, emitted: Path) -> None:
-    command = [sys.executable, "-m", "immune_data.sql", "--out", emitted, form, "from dags"]
+    command = [sys.executable, "-m", "immune_data.sql", "--data", emitted, form, "from dags"]
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     found = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
     assert ODD in found.decode()
@@ -206,7 +215,7 @@ def test_output_that_cannot_be_written_is_a_sentence(name: str, run: Callable[..
 
 def test_a_reader_that_has_enough_ends_a_query(emitted: Path) -> None:
     query = "select i, repeat('x', 1000) from range(1_000_000_000) t(i)"
-    ask = f'"{sys.executable}" -m immune_data.sql --out "{emitted}" --csv "{query}"'
+    ask = f'"{sys.executable}" -m immune_data.sql --data "{emitted}" --csv "{query}"'
     shell = f"{ask} | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -216,11 +225,11 @@ def test_a_reader_that_has_enough_ends_a_query(emitted: Path) -> None:
 def test_a_closed_stream_is_not_the_next_file_opened(emitted: Path, tmp_path: Path) -> None:
     """Files get the lowest number that is free: what is printed would go into them."""
     source = f'"{sys.executable}" -m immune_data.emit --source "{emitted}/source"'
-    subprocess.run(["bash", "-c", f"{source} --out a <&- >&- 2>&-"], cwd=tmp_path, check=True)
-    subprocess.run(["bash", "-c", f"{source} --out b"], cwd=tmp_path, check=True)
+    subprocess.run(["bash", "-c", f"{source} --data a <&- >&- 2>&-"], cwd=tmp_path, check=True)
+    subprocess.run(["bash", "-c", f"{source} --data b"], cwd=tmp_path, check=True)
     a, b = (_alike(digests(tmp_path / out)) for out in "ab")
     assert a == b
-    ask = [sys.executable, "-m", "immune_data.sql", "--out", "a", "--csv", "from funnel"]
+    ask = [sys.executable, "-m", "immune_data.sql", "--data", "a", "--csv", "from funnel"]
     assert b"read,16" in subprocess.run(ask, cwd=tmp_path, capture_output=True).stdout
 
 

@@ -37,7 +37,7 @@ def marked(folder: Path, name: str, mark: Any = True, *, first: bool = True) -> 
 
 
 def emitted(source: Path, out: Path) -> Path:
-    assert emit.main(["--source", str(source), "--out", str(out), "--recipe", "risk"]) == 0
+    assert emit.main(["--source", str(source), "--data", str(out), "--recipe", "risk"]) == 0
     return out
 
 
@@ -84,13 +84,13 @@ def test_real_incidents_are_not_said_to_be_made_up(
 ) -> None:
     out = emitted(real, tmp_path / "out")
     assert manifest(out, "risk")["synthetic"] is False
-    assert report.main(["--out", str(out), "--recipe", "risk"]) == 0
+    assert report.main(["--data", str(out), "--recipe", "risk"]) == 0
     assert "synthetic" not in (out / "report" / "risk.html").read_text()
-    assert publish.main([*TERMS, "--out", str(out)]) == 0
+    assert publish.main([*TERMS, "--data", str(out)]) == 0
     assert "ynthetic" not in capsys.readouterr().out
     published = json.loads((out / "publish" / "incidents" / "manifest.json").read_text())
     assert published["synthetic"] is False
-    said = refused(publish.main, *TERMS, "--out", out, "--synthetic")
+    said = refused(publish.main, *TERMS, "--data", out, "--synthetic")
     assert said == "risk is not synthetic: leave --synthetic out"
 
 
@@ -99,13 +99,13 @@ def test_report_and_card_say_what_was_made_up_and_publish_wants_to_be_told(
 ) -> None:
     marked(source, CAUSE_RISK)
     out = emitted(source, tmp_path / "out")
-    assert report.main(["--out", str(out), "--recipe", "risk"]) == 0
+    assert report.main(["--data", str(out), "--recipe", "risk"]) == 0
     page = (out / "report" / "risk.html").read_text()
     assert "A program made up every incident" in page.partition("<main")[0]
-    said = refused(publish.main, *TERMS, "--out", out)
+    said = refused(publish.main, *TERMS, "--data", out)
     assert "--synthetic" in said
     assert not (out / "publish").exists()
-    assert publish.main([*TERMS, "--out", str(out), "--synthetic"]) == 0
+    assert publish.main([*TERMS, "--data", str(out), "--synthetic"]) == 0
     folder = out / "publish" / "incidents"
     front, _, text = (folder / "README.md").read_text().removeprefix("---\n").partition("\n---\n")
     assert "- synthetic\n" in front
@@ -125,11 +125,11 @@ def test_a_manifest_that_lost_the_mark_is_not_believed(
     content = json.loads(path.read_text())
     del content["synthetic"]
     path.write_text(json.dumps(content | edit))
-    said = refused(report.main, "--out", out, "--recipe", "risk")
+    said = refused(report.main, "--data", out, "--recipe", "risk")
     assert "emit" in said
     for flags in ((), ("--synthetic",)):
         code = 2 if edit != {"synthetic": False} else 1
-        assert "emit" in refused(publish.main, *TERMS, *flags, "--out", out, code=code)
+        assert "emit" in refused(publish.main, *TERMS, *flags, "--data", out, code=code)
     emitted(source, out)
     assert manifest(out, "risk")["synthetic"] is True
 

@@ -110,11 +110,11 @@ def test_held_out_ids_and_queries(
     [held, *_] = [record["incident_id"] for record in records(out, "train")]
     save = FORMS["mark"] if form in ("decomposed", "all") else FORMS[form]  # ids are exact
     (tmp_path / "ids.txt").write_bytes(save(f"{held}\n"))
-    arguments = ["held_out_in_train", "--out", str(out), "--held-out", str(tmp_path / "ids.txt")]
+    arguments = ["held_out_in_train", "--data", str(out), "--held-out", str(tmp_path / "ids.txt")]
     assert audit.main(arguments) == 1
     (tmp_path / "query.sql").write_bytes(FORMS[form]("-- été\nselect 42\nas answer;\n"))
     capsys.readouterr()
-    assert sql.main([str(tmp_path / "query.sql"), "--out", str(out), "--csv"]) == 0
+    assert sql.main([str(tmp_path / "query.sql"), "--data", str(out), "--csv"]) == 0
     assert capsys.readouterr().out == "answer\n42\n"
 
 

@@ -26,6 +26,7 @@ from immune_train.sft import __main__ as sft
 
 CLEAN = "unified-clean"
 REPO = "acme/incidents"
+ADDRESS = f"hf://datasets/{REPO}"
 
 
 def as_dicts(found: list[Record]) -> list[dict[str, Any]]:
@@ -221,7 +222,7 @@ def published(
             code = publish.main(
                 [
                     *("--repo-id", REPO, "--license", "cc-by-4.0", "--recipe", CLEAN, "--dry-run"),
-                    *("--out", str(training_out(CLEAN)), "--to", str(folder / "made")),
+                    *("--data", str(training_out(CLEAN)), "--output", str(folder / "made")),
                 ]
             )
         assert code == 0
@@ -257,33 +258,33 @@ def test_a_published_dataset(
 ) -> None:
     emitted = dataset.from_folder(training_out(CLEAN) / "sft" / CLEAN)
     said: list[str] = []
-    for name in (f"{REPO}@v1", f"{REPO}:{CLEAN}@v1"):
-        found = dataset.from_hub(name, CLEAN, said.append)
-        assert (found.train, found.eval) == (emitted.train, emitted.eval)
-        assert found.manifest == emitted.manifest
-    assert said == [f"downloading {REPO}@v1"] * 2
+    found = dataset.from_hub(f"{ADDRESS}@v1", CLEAN, said.append)
+    assert (found.train, found.eval) == (emitted.train, emitted.eval)
+    assert found.manifest == emitted.manifest
+    assert said == [f"downloading {REPO}@v1"]
     fetched = {request for request in hub.requests if "/resolve/" in request}
     assert fetched
     assert not any("parquet" in request for request in fetched)
     with pytest.raises(CheckFailed, match=r"validation\.jsonl is not the file"):
-        dataset.from_hub(REPO, CLEAN, said.append)
-    for name, says in (
-        (f"{REPO}:unified-v9@v1", "has no config unified-v9"),
-        (f"{REPO}@v9", "has no revision v9"),
-        ("acme/other", "there is no dataset acme/other"),
-        (f"{REPO}@v1:{CLEAN}", "is no dataset"),
-        ("incidents", "is no dataset"),
-        ("../incidents", "is no dataset"),
+        dataset.from_hub(ADDRESS, CLEAN, said.append)
+    for name, recipe, says in (
+        (f"{ADDRESS}@v1", "unified-v9", "has no config unified-v9"),
+        (f"{ADDRESS}@v9", CLEAN, "has no revision v9"),
+        ("hf://datasets/acme/other", CLEAN, "there is no dataset acme/other"),
+        (f"{ADDRESS}@v1:{CLEAN}", CLEAN, "write hf://datasets/ORG/NAME"),
+        (REPO, CLEAN, "write hf://datasets/ORG/NAME"),
+        ("incidents", CLEAN, "is no dataset"),
+        ("../incidents", CLEAN, "is no dataset"),
     ):
         with pytest.raises(ImmuneError, match=says):
-            dataset.from_hub(name, CLEAN, said.append)
+            dataset.from_hub(name, recipe, said.append)
 
 
 def test_what_is_taken_from_the_cache_is_said(
     hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With its commit, and the same commit is read however the Hub is out of reach."""
-    found = dataset.from_hub(f"{REPO}@v1", CLEAN, lambda line: None)
+    found = dataset.from_hub(f"{ADDRESS}@v1", CLEAN, lambda line: None)
     commit = hub.repos[REPO].tags["v1"]
 
     def again(name: str) -> list[str]:
@@ -293,16 +294,16 @@ def test_what_is_taken_from_the_cache_is_said(
 
     cached = f"the dataset {REPO}@v1 is taken from the cache, at commit {commit}"
     hub.fault("GET .*/api/", status=503, times=50)
-    assert again(f"{REPO}@v1") == [f"the Hub answers 503: {cached}"]
+    assert again(f"{ADDRESS}@v1") == [f"the Hub answers 503: {cached}"]
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    assert again(f"{REPO}@v1") == [f"the Hub cannot be reached: {cached}"]
-    assert again(f"{REPO}@{commit}") == []  # what was asked for is what is read
+    assert again(f"{ADDRESS}@v1") == [f"the Hub cannot be reached: {cached}"]
+    assert again(f"{ADDRESS}@{commit}") == []  # what was asked for is what is read
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert again(f"{REPO}@v1") == [f"HF_HUB_OFFLINE is set: {cached}"]
+    assert again(f"{ADDRESS}@v1") == [f"HF_HUB_OFFLINE is set: {cached}"]
     with pytest.raises(ImmuneError, match=r"acme/other is not in the cache"):
-        dataset.from_hub("acme/other", CLEAN, lambda line: None)
+        dataset.from_hub("hf://datasets/acme/other", CLEAN, lambda line: None)
     with pytest.raises(ImmuneError, match=rf"{REPO}@v2 is not in the cache"):
-        dataset.from_hub(f"{REPO}@v2", CLEAN, lambda line: None)
+        dataset.from_hub(f"{ADDRESS}@v2", CLEAN, lambda line: None)
 
 
 def test_a_published_folder_on_this_machine(
@@ -318,13 +319,13 @@ def test_a_dry_run_from_the_hub(
     hub: HubServer, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--config", "tiny", "--model", str(tiny_model), "--output", str(tmp_path / "run")]
-    assert sft.main([*arguments, "--dataset", f"{REPO}@v1", "--dry-run"]) == 0
+    assert sft.main([*arguments, "--dataset", f"{ADDRESS}@v1", "--dry-run"]) == 0
     said = capsys.readouterr()
     assert f"downloading {REPO}@v1" in said.err
     assert "nothing was trained" in said.out
     assert "warning" not in said.out
     assert not (tmp_path / "run").exists()
-    assert sft.main([*arguments, "--dataset", REPO, "--dry-run"]) == 1
+    assert sft.main([*arguments, "--dataset", ADDRESS, "--dry-run"]) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
 
 

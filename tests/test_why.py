@@ -58,7 +58,7 @@ def out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     def make(folder: Path) -> None:
         source = corpus().write(folder / "source")
         for recipe in ("unified-v2", "unified-clean", "unified-v3", "risk"):
-            command = ["--source", str(source), "--out", str(folder / "out"), "--recipe", recipe]
+            command = ["--source", str(source), "--data", str(folder / "out"), "--recipe", recipe]
             # All incidents are of one window, which a split by groups puts on one side.
             assert emit.main(command) == (recipe == "unified-clean")
 
@@ -69,7 +69,7 @@ def out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
 def say(out: Path, capsys: pytest.CaptureFixture[str]) -> Say:
     def run(*arguments: str) -> str:
         capsys.readouterr()
-        assert why.main([*arguments, "--out", str(out)]) == 0
+        assert why.main([*arguments, "--data", str(out)]) == 0
         return capsys.readouterr().out
 
     return run
@@ -240,27 +240,27 @@ def test_the_standalone_dataset_has_one_way(tell: Tell) -> None:
 
 def test_a_prefix_will_do_if_it_is_one_incidents(say: Say, refused: Refused, out: Path) -> None:
     assert say("no-s").startswith("incident no-summary-verdict in unified-v2\n")
-    several = refused(why.main, "ok-0", "--out", out)
+    several = refused(why.main, "ok-0", "--data", out)
     assert "10 incidents begin with 'ok-0', such as ok-00, ok-01" in several
     assert "no incident begins with 'zz': there are fenced, hostile" in refused(
-        why.main, "zz", "--out", out
+        why.main, "zz", "--data", out
     )
-    assert "incidents begin with ''" in refused(why.main, "", "--out", out)
-    assert "%" in refused(why.main, "%", "--out", out)
-    assert "\x1b" not in refused(why.main, "\x1b[2J", "--out", out)
+    assert "incidents begin with ''" in refused(why.main, "", "--data", out)
+    assert "%" in refused(why.main, "%", "--data", out)
+    assert "\x1b" not in refused(why.main, "\x1b[2J", "--data", out)
 
 
 def test_wrong_uses_are_sentences(refused: Refused, out: Path, tmp_path: Path) -> None:
     assert "required: incident" in refused(why.main)
-    assert "emit a recipe first" in refused(why.main, "ok-00", "--out", tmp_path)
-    assert "published" in refused(why.main, "ok-00", "--out", out, "--recipe", "published")
+    assert "emit a recipe first" in refused(why.main, "ok-00", "--data", tmp_path)
+    assert "published" in refused(why.main, "ok-00", "--data", out, "--recipe", "published")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_terminal_gets_colours_unless_it_asks_for_none(out: Path) -> None:
     def on_terminal(**environment: str) -> str:
         ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "immune_data.why", "ok-03", "--out", str(out)]
+        command = [sys.executable, "-m", "immune_data.why", "ok-03", "--data", str(out)]
         environment = {**os.environ, **environment}
         with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as process:
             os.close(theirs)

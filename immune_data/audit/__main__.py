@@ -1,6 +1,6 @@
 """Ask an emitted dataset for its faults.
 
-    python -m immune_data.audit --out data --recipe unified-v2
+    python -m immune_data.audit --data data --recipe unified-v2
 
 In: `immune.duckdb` of an output folder, or a dataset that was published. Out: a line a check of
 `sql/audit/`, and the rows of those that failed as `audit/<recipe>/<check>.parquet`.
@@ -36,7 +36,7 @@ _EPILOG = """python -m immune_data.audit --recipe unified-clean
   python -m immune_data.audit --list                     the checks, and what each finds
   python -m immune_data.audit funnel                     the way of the incidents
   python -m immune_data.audit diff data/sft/unified-v1 data/sft/unified-v2
-  python -m immune_data.audit --from hf://datasets/ORG/NAME@v1"""
+  python -m immune_data.audit --dataset hf://datasets/ORG/NAME@v1"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CHECK",
         help="checks to run (default: all); or `funnel`; or `diff FOLDER FOLDER`",
     )
-    cli.add_out(parser)
+    cli.add_data(parser)
     recipes.add_option(parser)
     parser.add_argument("--list", action="store_true", help="say what the checks are, and run none")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
@@ -68,21 +68,21 @@ def _parser() -> argparse.ArgumentParser:
         "with incident_id in either form",
     )
     parser.add_argument(
-        "--from",
-        dest="origin",
-        metavar="hf://datasets/ORG/NAME[@REV]",
-        help="audit a published dataset, which is downloaded",
+        "--dataset",
+        metavar="hf://datasets/ORG/NAME[@REV]|DIR",
+        help="audit a published dataset, which is downloaded, or the folder that publish wrote",
     )
+    parser.gone(**{"from": "--dataset"})
     return parser
 
 
 def _command(arguments: argparse.Namespace) -> int:
     first, *rest = arguments.what or [None]
     if first == "diff":
-        _refuse(arguments, "`audit diff`", "held_out", "origin", "recipe")
+        _refuse(arguments, "`audit diff`", "held_out", "dataset", "recipe")
         return _diff(arguments, rest)
     if arguments.list:
-        _refuse(arguments, "`audit --list`", "held_out", "origin")
+        _refuse(arguments, "`audit --list`", "held_out", "dataset")
         return _list(arguments)
     if first == "funnel":
         _refuse(arguments, "`audit funnel`", "held_out")
@@ -106,7 +106,7 @@ def _refuse(arguments: argparse.Namespace, what: str, *unused: str) -> None:
     defaults = vars(_parser().parse_args([]))
     given = [name for name in unused if getattr(arguments, name) != defaults[name]]
     if given:
-        names = [f"--{'from' if name == 'origin' else name.replace('_', '-')}" for name in given]
+        names = [f"--{name.replace('_', '-')}" for name in given]
         raise ImmuneError(f"{what} has no use for {' and '.join(names)}: leave it out")
 
 
@@ -118,16 +118,16 @@ def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection
 
     ids = held_out.read(arguments.held_out) if arguments.held_out else None
     with ExitStack() as stack:
-        if arguments.origin:
+        if arguments.dataset:
             from immune_data.audit import published
 
             recipe = _recipe(arguments)
             report = stack.enter_context(cli.progress())
-            out = stack.enter_context(published.opened(arguments.origin, recipe, report))
+            out = stack.enter_context(published.opened(arguments.dataset, recipe, report))
             connection = stack.enter_context(reading(out, recipe))
         else:
             chosen = recipes.load(arguments.recipe)
-            connection = stack.enter_context(reading(arguments.out, chosen))
+            connection = stack.enter_context(reading(arguments.data, chosen))
         if ids is not None:
             _say_held_out(held_out.lay(connection, ids), arguments)
         yield connection
@@ -208,9 +208,9 @@ def _line(result: Result, shows: str) -> str:
 
 def _rows_folder(arguments: argparse.Namespace) -> Path:
     """Where the rows of failed checks go: those of a published dataset under its name."""
-    folder = arguments.out / "audit"
-    if arguments.origin:
-        folder = folder / hub.address(arguments.origin).repo_id
+    folder = arguments.data / "audit"
+    if arguments.dataset:
+        folder = folder / hub.address(arguments.dataset).repo_id
     return folder / _recipe(arguments)
 
 
@@ -219,7 +219,7 @@ def _shows(result: Result, folder: Path, arguments: argparse.Namespace) -> str:
     from immune_data.audit import checks
     from immune_data.recipes import DEFAULT
 
-    if arguments.origin or arguments.held_out:
+    if arguments.dataset or arguments.held_out:
         file = folder / f"{result.check.name}.parquet"
         # DuckDB reads patterns, and more, out of what is not plain.
         plain = re.fullmatch(r"[\w/][\w./ -]*", str(file))
@@ -230,12 +230,12 @@ def _shows(result: Result, folder: Path, arguments: argparse.Namespace) -> str:
             path = path.relative_to(Path.cwd())
         query = str(path)
     command = ["python", "-m", "immune_data.sql", query]
-    if arguments.origin:  # of which there may be no database here
+    if arguments.dataset:  # of which there may be no database here
         return shlex.join(command)
     if arguments.recipe != DEFAULT:
         command += ["--recipe", arguments.recipe]
-    if arguments.out != Path("data"):
-        command += ["--out", str(arguments.out)]
+    if arguments.data != Path("data"):
+        command += ["--data", str(arguments.data)]
     return shlex.join(command)
 
 

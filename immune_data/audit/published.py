@@ -26,6 +26,8 @@ _TABLES, _RELATIONS = "tables", "relations"
 def opened(text: str, recipe: str, report: hub.Report) -> Iterator[Path]:
     """A temporary output folder that holds the database of a published dataset.
 
+    `text` is its address, `hf://datasets/ORG/NAME[@REV]`, or a folder that `publish` wrote.
+
     Raises:
         ImmuneError: it cannot be downloaded, or `publish` did not make it.
     """
@@ -36,11 +38,13 @@ def opened(text: str, recipe: str, report: hub.Report) -> Iterator[Path]:
     except OSError as error:
         raise ImmuneError(f"a temporary folder is needed: {error.strerror}") from None
     with folder as out:
-        found = hub.address(text)
-        report(f"downloading {found}")
-        folder = download(found, wanted([recipe]), report)
-        report(f"loading {found}")
-        load(folder, Path(out), [recipe])
+        published = Path(text)
+        if not published.is_dir():
+            found = hub.address(text)
+            report(f"downloading {found}")
+            published = download(found, wanted([recipe]), report)
+        report(f"loading {text}")
+        load(published, Path(out), [recipe])
         yield Path(out)
 
 

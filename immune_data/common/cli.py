@@ -6,13 +6,14 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import immune_data
 from immune_data.common import signals, streams
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import one_line
@@ -23,16 +24,34 @@ _THREADS = 512
 Command = Callable[[argparse.Namespace], int | None]
 
 
+class _Gone(argparse.Action):
+    """An option that was; `const` is its name now."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **settings: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs="?", **settings)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        parser.error(f"{option_string} is called {self.const} now")
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one sentence, without the usage block.
 
     Arguments of which there may be many stand on both sides of an option, and a `Path` is read
-    by `path`.
+    by `path`. An option that has gone says what it is called now.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.register("type", Path, path)
+        self.add_argument(
+            "--version", action="version", version=version(), help="say which version this is"
+        )
+
+    def gone(self, **options: str) -> None:
+        """Options that were, each with the one that is given in its place."""
+        for option, now in options.items():
+            self.add_argument(f"--{option}", action=_Gone, const=now, help=argparse.SUPPRESS)
 
     def parse_args(self, args=None, namespace=None):
         positional = self._get_positional_actions()
@@ -41,7 +60,12 @@ class Parser(argparse.ArgumentParser):
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> None:
-        raise ImmuneError(f"{message}; see `python -m {self.prog} --help`")
+        raise ImmuneError(f"{message}; see `{self.prog} --help`")
+
+
+def version() -> str:
+    """What `--version` prints."""
+    return f"{immune_data.NAME} {immune_data.__version__}"
 
 
 def module(name: str) -> ModuleType:
@@ -53,7 +77,7 @@ def module(name: str) -> ModuleType:
 def parser(module: str, *, summary: str, example: str) -> Parser:
     """A parser for `python -m MODULE`, with an example under its help."""
     return Parser(
-        prog=module,
+        prog=f"python -m {module}",
         description=summary,
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,23 +85,46 @@ def parser(module: str, *, summary: str, example: str) -> Parser:
     )
 
 
-def add_folders(parser: argparse.ArgumentParser) -> None:
+def add_folders(parser: Parser) -> None:
     parser.add_argument(
         "--source",
         type=Path,
         default=Path("data/source"),
         help="folder of the source files (default: data/source)",
     )
-    add_out(parser)
+    add_data(parser)
 
 
-def add_out(parser: argparse.ArgumentParser) -> None:
+def add_data(parser: Parser) -> None:
     parser.add_argument(
-        "--out",
+        "--data",
         type=Path,
         default=Path("data"),
+        metavar="DIR",
         help="folder of the artifacts (default: data)",
     )
+    parser.gone(out="--data")
+
+
+def verbs(package: str, of: Mapping[str, str], argv: Sequence[str] | None) -> int:
+    """Run `python -m PACKAGE VERB …`, the same as `python -m PACKAGE.VERB …`.
+
+    `of` says what each verb does; they are listed by `--help` and, as bad usage, without a verb.
+    """
+    verb, *rest = (sys.argv[1:] if argv is None else argv) or [""]
+    if verb in of:
+        return module(f"{package}.{verb}").main(rest)
+    width = max(map(len, of)) + 2
+    listed = "\n".join(f"  {name:<{width}}{what}" for name, what in of.items())
+    usage = f"usage: python -m {package} VERB …\n\n{listed}\n\nVERB --help says more."
+    with streams.patient():
+        if verb in ("-h", "--help", "--version"):
+            print(version() if verb == "--version" else usage)
+            return 0
+        if not verb:
+            print(usage, file=sys.stderr)
+            return 2
+        return _refused(f"no verb {verb}: use one of {', '.join(of)}")
 
 
 def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:

@@ -5,7 +5,6 @@ A publication holds a card and a manifest of its own, which names every other fi
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
-from immune_data.common import digests, files, jsonfile
+from immune_data.common import cli, digests, files, jsonfile
 from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ MANIFEST = "manifest.json"
 _SCHEMA_VERSION = 1
 
 
-def add_options(parser: argparse.ArgumentParser, *, license: str, synthetic: str, to: str) -> None:
+def add_options(parser: cli.Parser, *, license: str, synthetic: str, to: str) -> None:
     """The options of every command that publishes; the texts say what they are to this one."""
     parser.add_argument("--repo-id", required=True, metavar="ORG/NAME", help="the repository")
     parser.add_argument("--license", required=True, metavar="ID", help=license)
@@ -38,7 +37,8 @@ def add_options(parser: argparse.ArgumentParser, *, license: str, synthetic: str
     parser.add_argument(
         "--dry-run", action="store_true", help="write the folder and print the card, no more"
     )
-    parser.add_argument("--to", type=Path, metavar="DIR", help=to)
+    parser.add_argument("--output", type=Path, metavar="DIR", help=to)
+    parser.gone(to="--output")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
 
@@ -79,7 +79,9 @@ def write(to: Path, fill: Callable[[Path], None]) -> None:
         ImmuneError: `to` is something else than a publication, or cannot be written.
     """
     if to.exists() and not _replaceable(to):
-        raise ImmuneError(f"{to} holds something else than a publication: name another with --to")
+        raise ImmuneError(
+            f"{to} holds something else than a publication: name another with --output"
+        )
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,6 +1,6 @@
 """The whole way from source files to SFT JSONL; a rerun with nothing changed does nothing.
 
-    python -m immune_data.emit --source data/source --out data --recipe unified-v2
+    python -m immune_data.emit --source data/source --data data --recipe unified-v2
 
 In: the recipe's source files. Out: `tables/*.parquet`, `immune.duckdb` and
 `sft/<recipe>/{train,eval}.jsonl` with `incidents.json` and `manifest.json`, all under the output
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "immune_data.emit",
         summary="Read the source files, run the pipeline and write the fine-tuning dataset.",
-        example="python -m immune_data.emit --source data/source --out data --recipe unified-v2",
+        example="python -m immune_data.emit --source data/source --data data --recipe unified-v2",
     )
     cli.add_folders(parser)
     recipes.add_option(parser)
@@ -62,7 +62,7 @@ def _command(arguments: argparse.Namespace) -> None:
     if arguments.check:
         if arguments.force or arguments.replace:
             raise ImmuneError("--check changes nothing: leave --force and --replace out")
-        folder = arguments.out / "sft" / recipe.name
+        folder = arguments.data / "sft" / recipe.name
         found = inputs.check(folder, recipe)
         emitted = Emitted(folder, found, current=True)
     else:
@@ -71,7 +71,7 @@ def _command(arguments: argparse.Namespace) -> None:
         with cli.progress() as report:
             emitted = emit(
                 arguments.source,
-                arguments.out,
+                arguments.data,
                 recipe,
                 force=arguments.force,
                 replace=arguments.replace,
@@ -98,7 +98,7 @@ def _command(arguments: argparse.Namespace) -> None:
     lacks = None if arguments.check else summary.lacks(emitted.manifest)
     if lacks:
         command = ["python", "-m", "immune_data.audit", "funnel"]
-        command += ["--recipe", arguments.recipe, "--out", str(arguments.out)]
+        command += ["--recipe", arguments.recipe, "--data", str(arguments.data)]
         raise CheckFailed(f"{lacks}; `{shlex.join(command)}` shows the whole way")
 
 

@@ -181,7 +181,7 @@ class _Build:
             other = f", {os.path.normpath(self.out.resolve() / file)}" if file else ""
             raise ImmuneError(
                 f"{self.dataset} was emitted by another recipe of the same name{other}: rename "
-                f"{self.recipe.file}, emit into another folder with --out, or give the other one "
+                f"{self.recipe.file}, emit into another folder with --data, or give the other one "
                 "up with --replace"
             )
 
@@ -213,7 +213,7 @@ class _Build:
             why = f"in a form of DuckDB {held.storage} that is not written any more"
         raise ImmuneError(
             f"{self.database} holds {', '.join(dropped)}, {why}: emit into another folder with "
-            "--out, or drop them with --replace"
+            "--data, or drop them with --replace"
         )
 
     def make(self, hidden: Path, tables_inputs: TablesInputs | None, held: Held | None) -> Manifest:

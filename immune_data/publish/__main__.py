@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         example="python -m immune_data.publish --repo-id ORG/NAME --recipe unified-clean "
         "--license cc-by-4.0 --dry-run",
     )
-    cli.add_out(parser)
+    cli.add_data(parser)
     publishing.add_options(
         parser,
         license="licence of the data as the Hub spells it (cc-by-4.0, apache-2.0, other, …): "
@@ -73,19 +73,19 @@ def _command(arguments: argparse.Namespace) -> None:
             )
     accepted = tuple(dict.fromkeys(arguments.accept))
     terms = datasets.Terms(arguments.repo_id, arguments.license, accepted)
-    folder = arguments.to or arguments.out / "publish" / arguments.repo_id.partition("/")[2]
-    if not arguments.out.is_dir():
-        raise ImmuneError(f"{arguments.out} does not exist: emit a recipe first")
+    folder = arguments.output or arguments.data / "publish" / arguments.repo_id.partition("/")[2]
+    if not arguments.data.is_dir():
+        raise ImmuneError(f"{arguments.data} does not exist: emit a recipe first")
     with cli.progress() as report:
-        with files.locked(arguments.out):
+        with files.locked(arguments.data):
             found = datasets.audited(
-                arguments.out,
+                arguments.data,
                 list(chosen.values()),
                 accepted,
                 report,
                 synthetic=arguments.synthetic,
             )
-            write(arguments.out, found, terms, folder, report)
+            write(arguments.data, found, terms, folder, report)
         published = None
         if not arguments.dry_run:
             published = upload.publish(

@@ -392,7 +392,7 @@ def _auditing(folder: Path, datasets: Sequence[Dataset], terms: Terms) -> str:
     return f"""## Audit it
 
 ```console
-$ python -m immune_data.audit --from {at} --recipe {name}
+$ python -m immune_data.audit --dataset {at} --recipe {name}
 ```
 
 Or with any DuckDB client, straight from the Hub. Where incidents were lost, and at which gate:
@@ -436,7 +436,7 @@ def _rebuilding(datasets: Sequence[Dataset]) -> str:
         for name, sha256 in dataset.manifest.inputs.sources.items()
     }
     commands = "\n".join(
-        f"$ python -m immune_data.emit --source data/source --out data --recipe {dataset.name}"
+        f"$ python -m immune_data.emit --source data/source --data data --recipe {dataset.name}"
         for dataset in datasets
     )
     return f"""## Rebuild it

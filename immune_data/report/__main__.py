@@ -29,21 +29,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary="Write one HTML page that shows an emitted dataset, and its figures.",
         example="python -m immune_data.report --recipe unified-v2",
     )
-    cli.add_out(parser)
+    cli.add_data(parser)
     recipes.add_option(parser)
     parser.add_argument(
-        "--to",
+        "--output",
         type=Path,
         metavar="FILE",
         help="the page's path (default: report/<recipe>.html in the folder of the artifacts); "
         "the figures go into a folder of its name beside it",
     )
+    parser.gone(to="--output")
     return cli.run(parser, _command, argv)
 
 
 def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
-    path = arguments.to or arguments.out / "report" / f"{recipe.name}.html"
+    path = arguments.output or arguments.data / "report" / f"{recipe.name}.html"
     files.target(path)
     if path.suffix not in (".html", ".htm"):
         raise ImmuneError(f"{path} should have a name that ends in .html")
@@ -52,7 +53,7 @@ def _command(arguments: argparse.Namespace) -> None:
     from immune_data.report.page import render
 
     with cli.progress() as report:
-        facts = gather(arguments.out, recipe, report)
+        facts = gather(arguments.data, recipe, report)
         report("drawing figures")
         drawn = figures.drawn(facts)
     write(path, render(facts, drawn), drawn)

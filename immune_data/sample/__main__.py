@@ -1,10 +1,10 @@
 """Write the sample corpus: synthetic source files of the documented size.
 
-In: nothing but a seed and a scale. Out: the five source files in `--out`, plain JSON with one
+In: nothing but a seed and a scale. Out: the five source files in `--output`, plain JSON with one
 incident a line and the mark `"synthetic": true`, which everything made of them repeats; each
 appears whole or not at all. The same seed gives the same bytes.
 
-Run `python -m immune_data.sample --out data/source`. At scale 1 the files give every count that
+Run `python -m immune_data.sample --output data/source`. At scale 1 the files give every count that
 the documents give; at scale K they hold K independent blocks of that size.
 """
 
@@ -89,26 +89,26 @@ def write(out: Path, *, seed: int = 0, scale: int = 1, force: bool = False) -> l
     except OSError as error:
         raise ImmuneError(
             f"cannot write the sample corpus to {out} ({error.strerror or error}): "
-            "name a folder with room that you may write to with --out"
+            "name a folder with room that you may write to with --output"
         ) from None
 
 
 def _check_folder(out: Path, force: bool) -> None:
     if out.exists() and not out.is_dir():
-        raise ImmuneError(f"{out} is a file: name a folder with --out")
+        raise ImmuneError(f"{out} is a file: name a folder with --output")
     # What --force could not replace but would leave beside the new files, in conflict with them.
     rivals = (*(f"{name}.gz" for name in FILES), _MERGED_RUNS, f"{_MERGED_RUNS}.gz")
     try:
         held = {path.name for path in out.iterdir()} if out.exists() else set()
     except OSError as error:
         raise ImmuneError(
-            f"cannot read folder {out} ({error.strerror}): name another one with --out"
+            f"cannot read folder {out} ({error.strerror}): name another one with --output"
         ) from None
     for name in rivals:
         if name in held:
             raise ImmuneError(
                 f"{out / name} is a source file that the sample corpus would contradict: "
-                "move it away or name another folder with --out"
+                "move it away or name another folder with --output"
             )
     for name in FILES:
         if name not in held:
@@ -116,11 +116,11 @@ def _check_folder(out: Path, force: bool) -> None:
         if not _is_ours(out / name):
             raise ImmuneError(
                 f"{out / name} is there and is not of a sample corpus: "
-                "move it away or name another folder with --out"
+                "move it away or name another folder with --output"
             )
         if not force:
             raise ImmuneError(
-                f"{out / name} is already there: name another folder with --out, "
+                f"{out / name} is already there: name another folder with --output, "
                 "or replace the sample corpus with --force"
             )
 
@@ -369,25 +369,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "immune_data.sample",
         summary="Write synthetic source files that give every documented count.",
-        example="python -m immune_data.sample --out data/source",
+        example="python -m immune_data.sample --output data/source",
     )
     parser.add_argument(
-        "--out",
+        "--output",
         type=Path,
         default=Path("data/source"),
         help="folder to write to, created if missing (default: data/source)",
     )
+    parser.gone(out="--output")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another corpus")
     parser.add_argument(
         "--scale", type=_natural, default=1, help="how many times as many incidents (default: 1)"
     )
-    parser.add_argument("--force", action="store_true", help="replace a sample corpus in --out")
+    parser.add_argument("--force", action="store_true", help="replace a sample corpus in --output")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     return cli.run(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:
-    written = write(args.out, seed=args.seed, scale=args.scale, force=args.force)
+    written = write(args.output, seed=args.seed, scale=args.scale, force=args.force)
     if args.json:
         print(json.dumps([asdict(file) for file in written], indent=2))
     else:

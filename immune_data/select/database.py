@@ -154,7 +154,7 @@ def reading(out: Path, recipe: Recipe | str) -> Iterator[duckdb.DuckDBPyConnecti
     path = out / NAME
     if not path.is_file():
         raise ImmuneError(
-            f"{path} does not exist: emit a recipe first, or name its folder by --out"
+            f"{path} does not exist: emit a recipe first, or name its folder by --data"
         )
     name = recipe if isinstance(recipe, str) else recipe.name
     argument = recipe if isinstance(recipe, str) else recipe.argument

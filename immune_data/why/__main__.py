@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         example="python -m immune_data.why 01080c37 --recipe unified-v2",
     )
     parser.add_argument("incident", help="an incident's id, or the beginning of one")
-    cli.add_out(parser)
+    cli.add_data(parser)
     recipes.add_option(parser)
     parser.add_argument("--full", action="store_true", help="shorten no message")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -39,7 +39,7 @@ def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
     from immune_data.select.database import reading
 
-    with reading(arguments.out, recipe) as connection:
+    with reading(arguments.data, recipe) as connection:
         story = tell(connection, find(connection, arguments.incident))
     if arguments.json:
         import msgspec

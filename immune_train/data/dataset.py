@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +24,6 @@ from immune_data.contract.record import Record
 # The names that our two splits have in an emitted folder, and in a published one.
 _EMITTED = ("train.jsonl", "eval.jsonl")
 _PUBLISHED = ("train.jsonl", "validation.jsonl")
-
-_ADDRESS = re.compile(r"(?P<repo>[^:@]+)(?::(?P<config>[^:@]+))?(?:@(?P<revision>[^:@]+))?")
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def from_files(train: Path, eval: Path) -> Dataset:
 
 
 def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
-    """The dataset `ORG/NAME[:CONFIG][@REV]` on the Hub; `recipe` is the config where none is named.
+    """The dataset `hf://datasets/ORG/NAME[@REV]`, of which `recipe` is the config.
 
     A folder on this machine that holds a published dataset will do as well.
 
@@ -118,17 +115,14 @@ def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
     if Path(name).is_dir():
         folder = Path(name) / recipe  # a published folder has a manifest of all its files, too
         return from_folder(folder if (folder / MANIFEST).is_file() else Path(name))
-    match = _ADDRESS.fullmatch(name)
-    if match is None:
-        raise ImmuneError(f"{name} is no dataset: write ORG/NAME[:CONFIG][@REV], or a folder")
-    revision = f"@{match['revision']}" if match["revision"] else ""
-    found = hub.address(f"hf://datasets/{match['repo']}{revision}")
-    config = match["config"] or recipe
+    found = hub.address(name)
     report(f"downloading {found}")
-    files = [f"{config}/{file}" for file in (*_PUBLISHED, incidents.NAME, MANIFEST)]
-    folder = download(found, files, report) / config
+    files = [f"{recipe}/{file}" for file in (*_PUBLISHED, incidents.NAME, MANIFEST)]
+    folder = download(found, files, report) / recipe
     if not (folder / MANIFEST).is_file():
-        raise ImmuneError(f"the dataset {found} has no config {config}: name one of its configs")
+        raise ImmuneError(
+            f"the dataset {found} has no config {recipe}: name one of its configs with --recipe"
+        )
     return from_folder(folder)
 
 

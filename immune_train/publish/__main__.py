@@ -10,12 +10,11 @@ exactly what the repository then holds; nothing is uploaded by a dry run.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from immune_data.common import cli, publishing
+from immune_data.common import cli, hub, publishing
 from immune_data.common.errors import ImmuneError
 
 
@@ -42,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--dataset",
-        metavar="ORG/NAME",
+        metavar="hf://datasets/ORG/NAME[@REV]",
         help="where the dataset is published, if the run was given its files",
     )
     return made
@@ -59,12 +58,11 @@ def command(arguments: argparse.Namespace) -> None:
         arguments.license,
         licenses="apache-2.0, mit or other",
     )
-    if arguments.dataset and not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.dataset):
-        raise ImmuneError("--dataset should be ORG/NAME, the id of a dataset of the Hub")
-    terms = Terms(arguments.repo_id, arguments.license, arguments.dataset)
+    dataset = hub.address(arguments.dataset).repo_id if arguments.dataset else None
+    terms = Terms(arguments.repo_id, arguments.license, dataset)
     if not arguments.run.is_dir():
         raise ImmuneError(f"{arguments.run} does not exist: name the folder of a run")
-    folder = arguments.to or arguments.run / "publish" / arguments.repo_id.partition("/")[2]
+    folder = arguments.output or arguments.run / "publish" / arguments.repo_id.partition("/")[2]
     with cli.progress() as report:
         report("checking the run")
         run = read(arguments.run, arguments.gguf)

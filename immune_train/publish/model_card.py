@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
-from immune_data.common import table
+from immune_data.common import hub, table
 from immune_data.prompts import TASKS
 from immune_train.artifacts import run as runs
 from immune_train.export.build import SIXTEEN
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 _TAGS = ["security", "intrusion-detection", "slips", "lora", "sft", "edge", "trl"]
-_ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::[\w.-]+)?(?:@[\w./-]+)?")
 _SYNTHETIC = (
     "**Trained on synthetic data: a program made up every incident and answer.** It shows that the "
     "way from data to model works, and knows nothing of real incidents."
@@ -103,9 +102,7 @@ def _base(run: Run) -> str | None:
 
 def _dataset(run: Run) -> str | None:
     """The dataset's id on the Hub, if that is where it came from."""
-    name = run.summary.dataset or ""
-    match = _ON_HUB.fullmatch(name)
-    return match["repo"] if match and not Path(name).exists() else None
+    return hub.address(run.summary.dataset).repo_id if run.summary.dataset else None
 
 
 def _results(run: Run, dataset: str | None) -> list[EvalResult]:

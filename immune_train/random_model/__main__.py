@@ -62,7 +62,7 @@ def write(folder: Path, size: str, *, seed: int = 0, dtype: str = "bfloat16", **
     from immune_train.qwen_tokenizer import tokenizer
 
     if folder.exists():
-        raise ImmuneError(f"{folder} is there already: remove it or name another with --out")
+        raise ImmuneError(f"{folder} is there already: remove it or name another with --output")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config(size, **changes))
@@ -83,10 +83,11 @@ def parser() -> argparse.ArgumentParser:
         "immune_train.random_model",
         summary="Write a Qwen2.5 of random weights, to try training and conversion without a"
         " download.",
-        example="python -m immune_train.random_model --size tiny --out data/models/tiny",
+        example="python -m immune_train.random_model --size tiny --output data/models/tiny",
     )
     made.add_argument("--size", choices=SIZES, default="tiny", help="architecture (default: tiny)")
-    made.add_argument("--out", type=Path, required=True, help="folder to write, not there yet")
+    made.add_argument("--output", type=Path, required=True, help="folder to write, not there yet")
+    made.gone(out="--output")
     made.add_argument("--seed", type=cli.seed, default=0, help="seed of the weights (default: 0)")
     made.add_argument(
         "--dtype",
@@ -101,8 +102,8 @@ def command(arguments: argparse.Namespace) -> None:
     from immune_train import backends
 
     backends.quiet()
-    write(arguments.out, arguments.size, seed=arguments.seed, dtype=arguments.dtype)
-    print(f"wrote {arguments.out}")
+    write(arguments.output, arguments.size, seed=arguments.seed, dtype=arguments.dtype)
+    print(f"wrote {arguments.output}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

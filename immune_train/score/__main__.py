@@ -10,13 +10,12 @@ for, JSON and a picture.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from immune_data.common import cli, files
+from immune_data.common import cli, files, jsonfile
 from immune_data.common.errors import ImmuneError
 from immune_train.score import figure, intervals
 from immune_train.score.answers import read_answers, read_reference
@@ -35,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "answers", nargs="*", metavar="NAME=FILE", help="answers that `generate --eval` wrote"
     )
-    made.add_argument("--json", type=Path, help="write the scores there")
+    made.add_argument("--json", action="store_true", help="print the scores as JSON")
+    made.add_argument("--output", type=Path, metavar="FILE", help="write them there, as JSON")
     made.add_argument("--figure", type=Path, help="draw them there, as .svg or .png")
     return made
 
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 def command(arguments: argparse.Namespace) -> None:
     if arguments.figure and arguments.figure.suffix not in figure.SUFFIXES:
         raise ImmuneError(f"{arguments.figure} should end in {' or '.join(figure.SUFFIXES)}")
-    for path in filter(None, (arguments.json, arguments.figure)):
+    for path in filter(None, (arguments.output, arguments.figure)):
         files.target(path)
     answers = _named(arguments.answers)
     reference = read_reference(arguments.reference)
@@ -57,20 +57,24 @@ def command(arguments: argparse.Namespace) -> None:
             )
     cases = {REFERENCE: list(reference.values()), **cases}
     scores = score(cases)
-    show(scores, list(cases))
+    content = {
+        "reference": arguments.reference.name,
+        "models": list(answers),
+        "intervals": intervals.METHODS,
+        "scores": [asdict(one) for one in scores],
+    }
     if arguments.json:
-        content = {
-            "reference": arguments.reference.name,
-            "models": list(answers),
-            "intervals": intervals.METHODS,
-            "scores": [asdict(one) for one in scores],
-        }
-        with files.replacing(arguments.json) as beside:
-            beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        print(f"wrote {arguments.json}")
+        print(jsonfile.text(content), end="")
+    else:
+        show(scores, list(cases))
+    notes = sys.stderr if arguments.json else sys.stdout
+    if arguments.output:
+        with files.replacing(arguments.output) as beside:
+            beside.write_text(jsonfile.text(content), encoding="utf-8")
+        print(f"wrote {arguments.output}", file=notes)
     if arguments.figure:
         figure.save(figure.draw(scores, list(cases)), arguments.figure)
-        print(f"wrote {arguments.figure}")
+        print(f"wrote {arguments.figure}", file=notes)
 
 
 def _named(given: Sequence[str]) -> dict[str, Path]:

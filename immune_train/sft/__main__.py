@@ -45,10 +45,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--eval", type=cli.path, help="JSONL to measure on, with --train")
     made.add_argument(
         "--dataset",
-        help="ORG/NAME[:CONFIG][@REV] on the Hub, or a folder that holds an emitted or published "
-        "dataset (default: what the config's recipe emitted to --data)",
+        metavar="hf://datasets/ORG/NAME[@REV]|DIR",
+        help="a published dataset, or a folder that holds an emitted or published one "
+        "(default: what the recipe emitted to --data)",
     )
     made.add_argument("--data", type=cli.path, help="folder of the artifacts (default: data)")
+    made.add_argument("--recipe", help="the dataset's recipe (default: the config's)")
     made.add_argument("--model", help="base model: a folder or a model of the Hub")
     made.add_argument("--backend", choices=("auto", "unsloth", "trl"), help="see the config")
     made.add_argument(
@@ -79,6 +81,7 @@ def command(arguments: argparse.Namespace) -> int:
         "backend": arguments.backend,
         "data": arguments.data,
         "dataset": arguments.dataset,
+        "recipe": arguments.recipe,
         "train": arguments.train,
         "eval": arguments.eval,
     }
