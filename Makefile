@@ -46,13 +46,13 @@ train-tiny: .venv/.installed-train
 
 edge-tiny: .venv/.installed-edge
 	$(MAKE) train-tiny
-	$(BIN)/python tests/edge_tiny.py --data $(OUT) --run $(OUT)/models/tiny
+	$(BIN)/python tests/end_to_end/edge_tiny.py --data $(OUT) --run $(OUT)/models/tiny
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/bench.py --scales $(SCALES)
 
 campaigns: .venv/.installed-dev
-	$(BIN)/python -m pytest -n 2 tests/test_safety.py --kills 100 --broken 10000 --seed $(SEED)
+	$(BIN)/python -m pytest -n 2 tests/end_to_end/test_safety.py --kills 100 --broken 10000 --seed $(SEED)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -7,6 +7,8 @@ of pytest-xdist; tests only read them.
 from __future__ import annotations
 
 import fcntl
+import gzip
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ import training
 from corpus import Corpus, digests
 from hypothesis import HealthCheck, settings
 
+from immune_data import recipes
 from immune_data.emit import __main__ as emit
 from immune_data.recipes import DEFAULT
 from immune_data.sample import __main__ as sample
@@ -206,3 +209,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=5, help="killed runs (a campaign: 100)")
     parser.addoption("--broken", type=int, default=200, help="broken sources (a campaign: 10000)")
     parser.addoption("--seed", type=int, default=7, help="of the campaigns")
+
+
+@pytest.fixture(scope="session")
+def real_answers(real_source: Path) -> list[tuple[str, str, str]]:
+    """(task, model, answer) of every answer in the real source files."""
+    recipe = recipes.load("unified-v2")
+
+    def rows(name: str) -> Iterator[dict]:
+        for path in (real_source / name, real_source / f"{name}.gz"):
+            if path.is_file():
+                with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+                    found = json.load(file)
+                yield from found["incidents"] if isinstance(found, dict) else found
+
+    found = []
+    for name, model in recipe.models.items():
+        for row in rows(recipe.sources.summaries):
+            said = row.get(model.summaries) or {}
+            text = said.get("summary") if isinstance(said, dict) else said
+            found.append(("summary", name, text))
+        for row in rows(recipe.sources.cause_risk):
+            said = row.get(model.cause_risk) or {}
+            found.append(("cause", name, said.get("cause_analysis")))
+            found.append(("risk", name, said.get("risk_assessment")))
+    return [one for one in found if one[2]]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from immune_data.contract import names
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 # The SQL files that look for names, and which of them.
 LOOKING = {"audit/ungrounded.sql": {"address", "port", "domain"}}

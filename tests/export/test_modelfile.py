@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_export import asked, model, run
+from exported import asked, model, run
 from training import QWENS_OWN
 
 from immune_data.common.errors import ImmuneError

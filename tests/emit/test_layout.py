@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import test_clean
-from corpus import Corpus, query
+from corpus import Corpus, facts, query
 from random_corpus import RandomCorpus
-from test_prompts import facts
 
 from immune_data import prompts, recipes
 from immune_data.common.errors import ImmuneError

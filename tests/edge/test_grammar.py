@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from answers import CAUSE, RISK
 from corpus import query
 from edge import random_gguf
 from hypothesis import given
@@ -23,34 +24,6 @@ from immune_data.prompts import Message
 from immune_train.edge import grammar
 from immune_train.edge.engine import LocalModel
 from immune_train.edge.sampling import Grammar
-
-RISK = """\
-**Risk Level:** High
-
-**Justification:** A scan of 65 hosts on port 8080.
-
-**Business Impact:** Data could leave the network.
-
-**Likelihood of Malicious Activity:** Medium - Administrators scan too.
-
-**Investigation Priority:** Immediate - The host holds backups."""
-
-CAUSE = """\
-**Possible Causes:**
-
-**1. Malicious Activity:**
-• A worm looks for its next host.
-• Or a person does.
-
-**2. Legitimate Activity:**
-• An inventory of the network.
-
-**3. Misconfigurations:**
-• A monitor with too wide a range.
-
-**Conclusion:** Malicious activity, most likely.
-
-Ask the owner."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|\{\d+,\d+\}|[a-z]+|[()|*+?]|\s+')
 

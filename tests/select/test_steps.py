@@ -16,7 +16,7 @@ import pytest
 from immune_data.select import steps
 
 SQL = steps.sql_folder()
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 # What functions make, by relation, and the file of the function.
 BY_FUNCTIONS = {

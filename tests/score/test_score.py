@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answers import CAUSE, RISK, SUMMARY
 from corpus import query
-from test_answer_parts import SUMMARY
-from test_grammar import CAUSE, RISK
 
 from immune_data.contract import answer_fields
 from immune_train.score import __main__ as score
 from immune_train.score import grounding, intervals, metrics, table
 
-AUDIT = Path(__file__).parent.parent / "sql" / "audit"
+AUDIT = Path(__file__).parents[2] / "sql" / "audit"
 RECIPE = "unified-v2"
 
 

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from answers import CAUSE, RISK, SUMMARY
 from corpus import query
 from hypothesis import given
 from hypothesis import strategies as st
-from test_grammar import CAUSE, RISK
 
-from immune_data import recipes
 from immune_data.contract import answer_fields
 from immune_data.contract.answer_fields import LEVELS
 from immune_data.prompts import TASKS
 from immune_data.select import cleaning_rules
 
-AUDIT = Path(__file__).parent.parent / "sql" / "audit"
-
-SUMMARY = """\
-============================================================
-Incident: 7d0f6a1c-0000-4000-8000-000000000001
-Source IP: 192.168.1.7 | Timewindow: 3
-Timeline: 2024-01-01 10:00:00 to 2024-01-01 11:00:00
-Threat Level: 12.5 | Events: 1,500
-
-• 10:00-10:30 - Scan of port 8080/TCP [HIGH]
-• 10:31 - Contact with a listed address [LOW]
-
-Total Evidence: 1500 events
-Severity breakdown: High: 1, Low: 1"""
+AUDIT = Path(__file__).parents[2] / "sql" / "audit"
 
 
 def test_a_summary_is_taken_apart() -> None:
@@ -251,31 +236,6 @@ def test_no_word_in_prose_is_taken_for_a_field(
 
 
 # Real answers
-
-
-@pytest.fixture(scope="module")
-def real_answers(real_source: Path) -> list[tuple[str, str, str]]:
-    """(task, model, answer) of every answer in the real source files."""
-    recipe = recipes.load("unified-v2")
-
-    def rows(name: str) -> Iterator[dict]:
-        for path in (real_source / name, real_source / f"{name}.gz"):
-            if path.is_file():
-                with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-                    found = json.load(file)
-                yield from found["incidents"] if isinstance(found, dict) else found
-
-    found = []
-    for name, model in recipe.models.items():
-        for row in rows(recipe.sources.summaries):
-            said = row.get(model.summaries) or {}
-            text = said.get("summary") if isinstance(said, dict) else said
-            found.append(("summary", name, text))
-        for row in rows(recipe.sources.cause_risk):
-            said = row.get(model.cause_risk) or {}
-            found.append(("cause", name, said.get("cause_analysis")))
-            found.append(("risk", name, said.get("risk_assessment")))
-    return [one for one in found if one[2]]
 
 
 def test_every_real_answer_is_taken_apart(real_answers: list[tuple[str, str, str]]) -> None:

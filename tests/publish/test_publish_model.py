@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import yaml
 from corpus import digests
+from exported import conversation, model, write_eval
+from exported import run as export_model
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors, take_for_the_hub
-from test_export import conversation, model, write_eval
-from test_export import run as export_model
 
 from immune_train.artifacts import run
 from immune_train.publish import __main__ as publish

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import REPOSITORY
 from corpus import digests
 from training import as_rows, record, write
 
@@ -464,7 +465,7 @@ def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     shutil.copytree(trained_only, tmp_path / "run")
     found = [one for one in command(tmp_path, QUANTS, "--resume") if one != str(tmp_path)]
     found.remove("--output")
-    script = Path(__file__).with_name("killed_runs.py")
+    script = REPOSITORY / "tests" / "support" / "killed_runs.py"
     subprocess.run([sys.executable, str(script), str(tmp_path), *found], check=True, timeout=400)
     *stopped, whole = sorted(int(one.name) for one in tmp_path.iterdir() if one.name.isdigit())
     expected = digests(tmp_path / str(whole) / "run")

@@ -17,6 +17,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from immune_data import prompts
+
 SUMMARIES = "summarization_dataset_v4.json"
 CAUSE_RISK = "risk_dataset_v2.json"
 RUN_1 = "summarization_dataset_v3_results_oss.json"
@@ -260,3 +262,7 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def facts(**given: str) -> dict[str, str]:
+    return {name: f"<{name}>" for name in prompts.FACTS} | given

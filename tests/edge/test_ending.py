@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answers import CAUSE, RISK
 from edge import random_gguf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_answer_parts import real_answers  # noqa: F401
-from test_grammar import CAUSE, RISK, accepts, pattern
+from test_grammar import accepts, pattern
 
 from immune_data import recipes
 from immune_data.common.errors import ImmuneError
@@ -134,7 +134,7 @@ def test_every_real_reference_is_reproduced(real_out: Callable[[str], Path], mod
 
 
 def test_every_real_answer_of_the_documented_form_is_reproduced(
-    real_answers: list[tuple[str, str, str]],  # noqa: F811
+    real_answers: list[tuple[str, str, str]],
     model: Model,
 ) -> None:
     cleaned = {

@@ -17,7 +17,7 @@ from random_corpus import SPELLINGS, RandomCorpus
 from immune_data import recipes
 from immune_data.emit.__main__ import emit
 
-PLAIN = Path(__file__).parent.parent / "benchmarks" / "plain.py"
+PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"
 RECIPES = ("unified-v1", "unified-v2", "unified-v3", "risk", "published")
 SEEDS = range(16)
 

@@ -1,6 +1,6 @@
 """Killed runs and broken sources, by chance: nothing half-written, no row unaccounted for.
 
-    pytest tests/test_safety.py --kills 100 --broken 10000 --seed 7
+    pytest tests/end_to_end/test_safety.py --kills 100 --broken 10000 --seed 7
 
 runs the campaigns; without options a short version of them.
 """

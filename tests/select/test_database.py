@@ -23,7 +23,7 @@ from immune_data.report import __main__ as report
 from immune_data.select import database, steps
 from immune_data.why import __main__ as why
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 CLIENT = [sys.executable, "-m", "duckdb_cli"]
 
 HOLDING = (

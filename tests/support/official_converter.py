@@ -1,7 +1,7 @@
 """llama.cpp's own converter, to compare ours with, and what it made, for where it is not there.
 
     pip download --no-binary :all: --no-deps llama-cpp-python && tar -xzf llama_cpp_python-*.tar.gz
-    LLAMA_CPP=llama_cpp_python-*/vendor/llama.cpp python tests/official_converter.py
+    LLAMA_CPP=llama_cpp_python-*/vendor/llama.cpp python tests/support/official_converter.py
 
 writes `official_converter.json` anew: metadata and tensors of the tiny random model, by its script.
 """

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from corpus import facts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,10 +25,6 @@ awkward = st.lists(
     ),
     max_size=12,
 ).map("".join)
-
-
-def facts(**given: str) -> dict[str, str]:
-    return {name: f"<{name}>" for name in prompts.FACTS} | given
 
 
 def write(folder: Path, **texts: str | bytes) -> Path:
