@@ -210,7 +210,9 @@ def _rows_folder(arguments: argparse.Namespace) -> Path:
     """Where the rows of failed checks go: those of a published dataset under its name."""
     folder = arguments.data / "audit"
     if arguments.dataset:
-        folder = folder / hub.address(arguments.dataset).repo_id
+        local = Path(arguments.dataset)
+        name = local.resolve().name if local.is_dir() else hub.address(arguments.dataset).repo_id
+        folder = folder / name
     return folder / _recipe(arguments)
 
 
