@@ -46,7 +46,7 @@ train-tiny: .venv/.installed-train
 
 edge-tiny: .venv/.installed-edge
 	$(MAKE) train-tiny
-	$(BIN)/python tests/end_to_end/edge_tiny.py --data $(OUT) --run $(OUT)/models/tiny
+	$(BIN)/python tests/support/edge_tiny.py --data $(OUT) --run $(OUT)/models/tiny
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/bench.py --scales $(SCALES)

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from queue import SimpleQueue
@@ -93,7 +94,9 @@ class _Worker:
         self._connection, theirs = context.Pipe()
         with theirs:
             self._process = context.Process(target=_serve, args=(theirs,))
-            # Ctrl-C is ours to handle, also while the process starts: it inherits the mask.
+            # Ctrl-C is ours to handle, also while the process starts: it inherits the mask. What
+            # multiprocessing starts beside the first one comes before, since it opens the mask.
+            resource_tracker.ensure_running()
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 self._process.start()

@@ -177,7 +177,8 @@ def excerpt(text: str, limit: int, marker: str) -> str:
     shown, used = [], 0
     for segment, size in _sized(text, "tokens"):
         if size > longest or not segment.endswith("\n"):
-            segment = _beginning(segment, longest)
+            lines = segment.removesuffix("\n").split("\n")
+            segment = "".join(_beginning(line, longest) for line in lines)
             size = count(segment)
         if used + size > budget:
             break
@@ -198,9 +199,8 @@ def _fits(text: str, limit: int) -> bool:
     return True
 
 
-def _beginning(segment: str, tokens: int) -> str:
-    """The first line of a segment, or as much of it as some `tokens` hold."""
-    line = segment.partition("\n")[0]
+def _beginning(line: str, tokens: int) -> str:
+    """A line, or as much of it as some `tokens` hold."""
     start = unicodedata.normalize("NFC", line[: tokens * _CHARACTERS])
     ids = encoding().encode_ordinary(start)
     if len(ids) <= tokens and len(start) == len(line):

@@ -195,9 +195,8 @@ PLANTS: dict[str, Plant | list[Plant]] = {
     ],
     "invisible_character_in_responses": Plant(in_responses("chr(8203)")),
     "narrow_win": Plant(
-        "update candidates set score = (select max(score) - 1 from candidates "
-        "where incident_id = '{t}' and task = 'summary') where incident_id = '{t}' "
-        "and task = 'summary' and place = 2"
+        "update leads set lead = 1, runner_up_score = score - 1 "
+        "where incident_id = '{t}' and decided_on = 'summary' and place = 1"
     ),
     "nearly_same_dag_in_train": Plant(
         "update main.dags set text = (select replace(text, '10.0.', '10.1.') from main.dags "
@@ -286,9 +285,8 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         Plant(changed("Priority:** Immediate", "Priority:** Soon", "risk")),
     ],
     "tie": Plant(
-        "update candidates set score = (select max(score) from candidates "
-        "where incident_id = '{t}' and task = 'summary') where incident_id = '{t}' "
-        "and task = 'summary' and place = 2"
+        "update leads set lead = 0, runner_up_score = score "
+        "where incident_id = '{t}' and decided_on = 'summary' and place = 1"
     ),
     "total_is_not_sum": Plant(
         "update main.judgements set evidence_grounding = 5, cause_specificity = 5, "

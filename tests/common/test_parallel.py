@@ -212,6 +212,7 @@ def test_an_error_in_another_process_is_the_same_here() -> None:
 
 
 def test_what_another_process_prints_costs_nothing() -> None:
+    tests = Path(__file__).parents[1]
     ask = (
         "import test_parallel; from immune_data.common import processes as parallel;"
         "parallel.apart(test_parallel._say); import sys; print('done', file=sys.stderr)"
@@ -220,6 +221,7 @@ def test_what_another_process_prints_costs_nothing() -> None:
         done = subprocess.run(
             ["bash", "-c", shell, "bash", sys.executable, "-c", ask],
             cwd=Path(__file__).parent,
+            env={**os.environ, "PYTHONPATH": f"{tests}:{tests / 'support'}"},
             capture_output=True,
             text=True,
         )

@@ -326,7 +326,7 @@ def test_the_package_needs_no_training_library() -> None:
         " 'yaml'):\n"
         "    sys.modules[name] = None\n"
         "import immune_train\n"
-        "from immune_train import sft\n"
+        "from immune_train.sft import __main__ as sft\n"
         "sft.parser()\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

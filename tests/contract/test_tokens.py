@@ -189,6 +189,7 @@ def test_blank_lines_go_with_the_cut_as_lines() -> None:
 SAYS = "[showing ~{limit} tokens]"
 
 
+@example(text="0000000000\x810ౕ\n\r00000000000000000000000000\nֈ0\U00014000", limit=50, marker=SAYS)
 @given(text=texts, limit=st.integers(1, 200), marker=st.sampled_from([SAYS, "[cut]", "é {limit}"]))
 @settings(max_examples=300)
 def test_the_laws_of_excerpts(text: str, limit: int, marker: str) -> None:

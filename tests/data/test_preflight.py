@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from training import by_hand, record, write
 
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract.manifest import Voucher
 from immune_data.contract.record import Record
 from immune_train import configs
 from immune_train.data import preflight
@@ -36,7 +37,7 @@ def dataset_of(train: list[dict[str, Any]], held_out: list[dict[str, Any]]) -> D
     return Dataset(
         msgspec.convert(train, list[Record]),
         msgspec.convert(held_out, list[Record]),
-        manifest={"recipe": "unified-clean"},
+        manifest=Voucher(recipe="unified-clean"),
         origin="here",
     )
 
@@ -262,7 +263,7 @@ def test_the_report_in_numbers(
 
 
 def dry(model: Path, config: str, out: Path, *more: object) -> list[str]:
-    arguments = ["--config", configs, "--model", model, "--data", out, "--backend", "trl"]
+    arguments = ["--config", config, "--model", model, "--data", out, "--backend", "trl"]
     anywhere = ("load_in_4bit=false", "optim=adamw_torch")  # without CUDA too
     return [str(argument) for argument in (*arguments, *more, "--dry-run", *anywhere)]
 

@@ -21,6 +21,7 @@ pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
 pytest.importorskip("torch")
 
+from immune_data.common.errors import ImmuneError
 from immune_train.export import __main__ as export
 from immune_train.export import gguf_file, quantise, roundtrip
 
@@ -165,7 +166,8 @@ def test_a_runs_folder_gives_name_place_and_trained_context(copied: Path) -> Non
 
 def test_help_answers_without_heavy_imports() -> None:
     code = (
-        "import sys\nfrom immune_train import export, publish\n"
+        "import sys\nfrom immune_train.export import __main__ as export\n"
+        "from immune_train.publish import __main__ as publish\n"
         "for main in (export.main, publish.main):\n"
         "    try: main(['--help'])\n    except SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'llama_cpp', 'gguf', 'huggingface_hub'}\n"
@@ -270,7 +272,7 @@ def test_what_is_no_matrix_is_refused(
 
 def test_llama_cpp_that_fails_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "in.gguf").write_bytes(b"GGUF but not really")
-    with pytest.raises(export.ImmuneError, match="could not write q8_0"):
+    with pytest.raises(ImmuneError, match="could not write q8_0"):
         quantise.quantise(tmp_path / "in.gguf", tmp_path / "out.gguf", "q8_0", None, 1)
 
 

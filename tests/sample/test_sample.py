@@ -582,7 +582,7 @@ def test_what_a_killed_run_left_is_gone_with_the_next(tmp_path: Path, corpus: Pa
 
 def test_help_answers_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     code = (
-        "import sys; from immune_data import sample\n"
+        "import sys; from immune_data.sample import __main__ as sample\n"
         "try: sample.main(['--help'])\n"
         "except SystemExit: pass\n"
         "assert 'numpy' not in sys.modules"

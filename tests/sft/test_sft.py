@@ -508,11 +508,11 @@ def test_a_trained_run_is_finished_without_its_dataset(
 ) -> None:
     """And otherwise than it was begun, where what follows training is concerned."""
     from immune_train import recall
-    from immune_train.export import __main__ as export
+    from immune_train.export import build
 
     output = Path(shutil.copytree(trained_only, tmp_path / "run"))
     with monkeypatch.context() as patched:
-        patched.setattr(export, "command", lambda *_: no_room())
+        patched.setattr(build, "export", lambda *_: no_room())
         said = refused(sft.main, *command(output, QUANTS, "--resume"))
     assert said.startswith("the disk is full; the adapter is trained and saved: go on with `")
     assert f"--output {output} --resume`" in said

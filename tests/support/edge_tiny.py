@@ -1,6 +1,6 @@
 """From a trained run to a model that was published, downloaded and run, by the users' own commands.
 
-    python tests/end_to_end/edge_tiny.py --data data --run data/models/tiny
+    python tests/support/edge_tiny.py --data data --run data/models/tiny
 
 In: an emitted dataset and a finished run on it. Out: the run's `gguf/`, `scores.json`, `scores.svg`
 and `publish/`, and in its `edge/` what was asked and answered. The Hub is a loopback server.
