@@ -83,7 +83,10 @@ def _named(given: Sequence[str]) -> dict[str, Path]:
     for one in given:
         name, equals, path = one.partition("=")
         if not (name and equals and path):
-            raise ImmuneError(f"{one} should be NAME=FILE, a model's name and its answers")
+            raise ImmuneError(
+                f"{one} should be NAME=FILE, a model's name and its answers; a file to write the "
+                "scores to is given by --output"
+            )
         if name in (*found, REFERENCE):
             raise ImmuneError(f"there are two called {name}: name each once")
         found[name] = Path(path)
