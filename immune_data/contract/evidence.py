@@ -1,0 +1,361 @@
+"""Condensed evidence (rule 11): a DAG text in, the same events said once for each kind out.
+
+A DAG lists events by target, so that one scan takes a thousand lines that differ in an address.
+Here events are grouped by severity and kind, where the kind is the text with its names and
+numbers taken out, and each group is one bullet:
+
+    • 02:05-02:08 - 9 events [LOW] connection to blacklisted IP: {170.179.44.25, … 9 in all} from
+    192.168.1.113. Description: {SBL221379, … 9 in all}. Source: drop.txt.
+
+No event is left out: the event counts of the bullets add up to those of the DAG. A line that is
+not part of an event stays as it is. Condensed text follows the same grammar, so that condensing
+with fewer values after more is condensing with fewer. In it, `{{` and `}}` are braces of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO")
+_DAY = 24 * 60  # minutes
+
+# Lines. What the texts hold may be any character but a line feed.
+_TIME = r"((?:[01]\d|2[0-3]):[0-5]\d)"
+_SPAN = rf"• {_TIME}(?:-{_TIME})? - "
+_BULLET = re.compile(rf"{_SPAN}(?:Event|(\d{{1,18}}) events) to ([^\n]+) \[([A-Z]+)\]", re.ASCII)
+_GROUP = re.compile(rf"{_SPAN}(\d{{1,18}}) events? \[([A-Z]+)\] ([^\n]*)", re.ASCII)
+_MORE = re.compile(r"  - \.\.\. and (\d{1,18}) more variations", re.ASCII)
+_DETAIL = re.compile(r"  - ([^\n]+?)(?: \(x\d{1,18}\))?", re.ASCII)
+_TIMELINE = re.compile(rf"Timeline: \d{{4}}-\d\d-\d\d {_TIME}:\d\d to [^\n]+", re.ASCII)
+_LEVEL = re.compile(r"(Threat Level: )(\d{1,18}\.\d{3,18})( \| Events: \d+)", re.ASCII)
+_HIDDEN = re.compile(r" \{and (\d{1,18}) more variations\}\Z", re.ASCII)
+
+# Names and numbers, the first kind that fits. They stand alone: no word character at either end,
+# and no digit before or after that a dot joins to them.
+_HEX = "[0-9A-Fa-f]{1,4}"
+_NAMES = {
+    "mac": r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}",
+    "network": rf"(?:\d{{1,3}}\.){{3}}\d{{1,3}}/\d{{1,2}}"
+    rf"|(?:{_HEX})?(?::(?:{_HEX})?){{2,8}}/\d{{1,3}}",
+    "address": rf"(?:(?:\d{{1,3}}\.){{3}}\d{{1,3}}|(?:{_HEX}:){{7}}{_HEX}"
+    rf"|(?:{_HEX}(?::{_HEX}){{0,5}})?::(?:{_HEX}(?::{_HEX}){{0,5}})?)(?!/\d)",
+    "domain": r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+"
+    r"(?:com|net|org|info|biz|io|co|ai|app|dev|cloud|online|site|xyz|top|club|shop|tech|live|ru|cn"
+    r"|de|uk|fr|nl|eu|us|br|it|jp|kr|es|pl|cz|sk|se|no|fi|ch|at|be|ca|au|ir|ua|tr|tk|ml|ga|cf|gq"
+    r"|pw|cc|tv|me|ws|su|to|edu|gov|mil|int|arpa|local|lan|internal|test|example|onion)",
+    "hash": r"[0-9a-f]{32}(?:[0-9a-f]{8}|[0-9a-f]{32})?",
+    "identifier": r"SBL\d+",
+    "number": r"\d+(?:\.\d+)?(?:e[-+]\d{1,3})?",
+}
+_NAME = re.compile("|".join(f"(?P<{kind}>{of})" for kind, of in _NAMES.items()), re.ASCII)
+_QUOTED = r"'[^\s'\"{},…]+'"
+_ALONE = r"(?<!\w)(?<!\d\.)(?:%s)(?!\w)(?!\.\d)"
+_IN_DETAIL = re.compile(
+    r"[{}]|" + _ALONE % rf"(?P<list>\[{_QUOTED}(?:, ?{_QUOTED})*\])|{_NAME.pattern}", re.ASCII
+)
+_IN_GROUP = re.compile(
+    r"\{\{|\}\}|" + _ALONE % rf"(?P<braced>\{{[^{{}}\n]+\}})|{_NAME.pattern}", re.ASCII
+)
+_WORD = "word"  # the kind of what a list quotes and is not of one kind
+_IN_ALL = re.compile(r"(?:, )?… (\d{1,18}) in all\Z", re.ASCII)
+_RANGE = re.compile(rf"({_NAMES['number']}) to ({_NAMES['number']}), (\d{{1,18}}) in all", re.ASCII)
+
+
+@dataclass
+class Slot:
+    """The values of one place in the text of a kind, in order of first appearance.
+
+    `unseen` counts distinct values that the text does not name, and `bounds` are the least and
+    the greatest number where a range stands for them.
+    """
+
+    values: dict[str, None] = field(default_factory=dict)
+    unseen: int = 0
+    bounds: tuple[str, ...] = ()
+
+    def add(self, other: Slot) -> None:
+        self.values |= other.values
+        self.unseen += other.unseen
+        self.bounds += other.bounds
+
+    def text(self, kind: str, values: int, *, is_port: bool) -> str:
+        """The slot filled with at most `values` of its values."""
+        names = [f"'{name}'" if kind == _WORD else name for name in self.values]
+        number = len(names) + self.unseen
+        if number == 1 and kind != _WORD and names:
+            return names[0]
+        if self.bounds or (
+            kind == "number" and not is_port and number > values and not self.unseen
+        ):
+            ordered = sorted((*self.bounds, *names), key=Decimal)
+            return f"{{{ordered[0]} to {ordered[-1]}, {number} in all}}"
+        shown = ", ".join(names[:values])
+        return (
+            f"{{{shown}}}"
+            if number <= min(values, len(names))
+            else f"{{{shown}, … {number} in all}}"
+        )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What texts have in common: slots of `kinds` between `literals`, one more than slots."""
+
+    literals: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+    def __add__(self, other: Kind) -> Kind:
+        """Both, one after the other."""
+        seam = f"{self.literals[-1]} | {other.literals[0]}"
+        return Kind((*self.literals[:-1], seam, *other.literals[1:]), (*self.kinds, *other.kinds))
+
+    def is_port(self, i: int) -> bool:
+        """Whether slot `i` holds ports, as the words around it say."""
+        before, after = self.literals[i : i + 2]
+        return (
+            _PORT_BEFORE.search(before) is not None
+            or _PORT_AFTER.match(after) is not None
+            or (before == ":" and i > 0 and self.kinds[i - 1] == "address")
+        )
+
+
+_PORT_BEFORE = re.compile(r"\bports?(?: number)?:? *\Z", re.ASCII | re.IGNORECASE)
+_PORT_AFTER = re.compile(r"/(?:TCP|UDP)\b", re.ASCII | re.IGNORECASE)
+
+
+@dataclass
+class Group:
+    """Events of one severity and kind; `first` and `last` in minutes from the window's start.
+
+    `hidden` counts further texts that the DAG mentions and does not show.
+    """
+
+    severity: str
+    kind: Kind
+    events: int
+    first: int
+    last: int
+    slots: list[Slot]
+    hidden: int = 0
+
+    def add(self, other: Group) -> None:
+        self.events += other.events
+        self.first = min(self.first, other.first)
+        self.last = max(self.last, other.last)
+        self.hidden += other.hidden
+        for slot, more in zip(self.slots, other.slots, strict=True):
+            slot.add(more)
+
+    def text(self, values: int) -> str:
+        """The text of the kind with its slots filled."""
+        filled = [
+            slot.text(kind, values, is_port=self.kind.is_port(i))
+            for i, (kind, slot) in enumerate(zip(self.kind.kinds, self.slots, strict=True))
+        ]
+        literals = [literal.replace("{", "{{").replace("}", "}}") for literal in self.kind.literals]
+        text = "".join(part for pair in zip(literals, [*filled, ""], strict=True) for part in pair)
+        return text + (f" {{and {self.hidden} more variations}}" if self.hidden else "")
+
+
+@dataclass
+class Evidence:
+    """A DAG: the lines before its events, the events by severity and kind, the lines after them.
+
+    `start` is the minute of the day at which the time window starts.
+    """
+
+    before: list[str]
+    groups: list[Group]
+    after: list[str]
+    start: int
+
+    def text(self, values: int) -> str:
+        """The condensed form, with at most `values` values in a slot."""
+        return "\n".join((*self.before, *self.bullets(values), *self.after))
+
+    def bullets(self, values: int) -> list[str]:
+        """One line per group: the gravest severity first, then by time, then by text."""
+        rows = sorted(
+            (_gravity(group.severity), group.first, group.last, group.text(values), group.events)
+            for group in self.groups
+        )
+        return [
+            f"• {self._span(first, last)} - {events} event{'' if events == 1 else 's'} "
+            f"[{severity}] {text}"
+            for (_, severity), first, last, text, events in rows
+        ]
+
+    def _span(self, first: int, last: int) -> str:
+        times = [
+            f"{(self.start + at) % _DAY // 60:02}:{(self.start + at) % 60:02}"
+            for at in (first, last)
+        ]
+        return times[0] if first == last else "-".join(times)
+
+
+@dataclass
+class _Block:
+    """The lines of a bullet, in the lab's form or condensed."""
+
+    bullet: re.Match[str]
+    details: list[str]
+
+    def group(self, start: int) -> Group:
+        if self.bullet.re is _GROUP:
+            first, last, events, severity, text = self.bullet.groups()
+            kinds, hidden = [], _HIDDEN.search(text)
+            kinds.append(_kind(text[: hidden.start()] if hidden else text, _IN_GROUP))
+            more = int(hidden[1]) if hidden else 0
+        else:
+            first, last, events, target, severity = self.bullet.groups()
+            matches = [_MORE.fullmatch(line) for line in self.details]
+            more = sum(int(match[1]) for match in matches if match)
+            texts = sorted(
+                _DETAIL.fullmatch(line)[1]
+                for line, match in zip(self.details, matches, strict=True)
+                if not match
+            )
+            kinds = _kinds(target, [_without_level(text, severity) for text in texts])
+        kind, slots = kinds[0]
+        for other, further in kinds[1:]:
+            kind, slots = kind + other, [*slots, *further]
+        minutes = [(_minutes(time) - start) % _DAY for time in (first, last or first)]
+        return Group(severity, kind, int(events or 1), min(minutes), max(minutes), slots, more)
+
+
+def read(dag: str) -> Evidence:
+    """The events of a DAG, in the lab's form or condensed, by severity and kind."""
+    before: list[str] = []
+    after: list[str] = []
+    blocks: list[_Block] = []
+    start, is_open = 0, False
+    for line in dag.split("\n"):
+        if bullet := _BULLET.fullmatch(line) or _GROUP.fullmatch(line):
+            blocks.append(_Block(bullet, []))
+            is_open = bullet.re is _BULLET
+        elif is_open and _DETAIL.fullmatch(line):
+            blocks[-1].details.append(line)
+        elif blocks:
+            is_open = is_open and line != ""
+            after.append(line)
+        else:
+            if timeline := _TIMELINE.fullmatch(line):
+                start = _minutes(timeline[1])
+            before.append(_LEVEL.sub(_rounded, line))
+    # Sorted, so that the order of the blocks, which is chance, does not show.
+    groups: dict[tuple[str, Kind], Group] = {}
+    for group in sorted((block.group(start) for block in blocks), key=_appearance):
+        held = groups.setdefault((group.severity, group.kind), group)
+        if held is not group:
+            held.add(group)
+    return Evidence(before, list(groups.values()), after, start)
+
+
+def _appearance(group: Group) -> tuple[object, ...]:
+    values = [(tuple(slot.values), slot.unseen, slot.bounds) for slot in group.slots]
+    return group.first, group.last, group.events, values, group.hidden
+
+
+def _minutes(time: str) -> int:
+    return int(time[:2]) * 60 + int(time[3:])
+
+
+def _rounded(level: re.Match[str]) -> str:
+    return f"{level[1]}{Decimal(level[2]):.2f}{level[3]}"
+
+
+def _gravity(severity: str) -> tuple[int, str]:
+    known = severity in SEVERITIES
+    return SEVERITIES.index(severity) if known else len(SEVERITIES), severity
+
+
+def _without_level(text: str, severity: str) -> str:
+    """A text without its last words where they repeat the severity of its bullet."""
+    return text.removesuffix(f" threat level: {severity.lower()}.").rstrip(" ")
+
+
+def _kinds(target: str, texts: list[str]) -> list[tuple[Kind, list[Slot]]]:
+    """The kinds of a bullet's texts, in order, each once with the values of all its texts.
+
+    The target is named in the texts, as a rule; where it is not, it goes before the first one.
+    """
+    read = [_kind(text, _IN_DETAIL) for text in texts]
+    named = {value for _, slots in read for slot in slots for value in slot.values}
+    if not texts:
+        return [_kind(f"to {target}", _IN_DETAIL)]
+    _, aims = _kind(target, _IN_DETAIL)
+    is_named = all(aim.values.keys() <= named for aim in aims) and (
+        aims or any(target in text for text in texts)
+    )
+    if not is_named:
+        read = [_kind(f"to {target}: {text}", _IN_DETAIL) for text in texts]
+    kinds: dict[Kind, list[Slot]] = {}
+    for kind, slots in read:
+        for slot, further in zip(kinds.setdefault(kind, slots), slots, strict=True):
+            if slot is not further:
+                slot.add(further)
+    return sorted(kinds.items(), key=lambda pair: (pair[0].literals, pair[0].kinds))
+
+
+def _kind(text: str, tokens: re.Pattern[str]) -> tuple[Kind, list[Slot]]:
+    """A text as its kind and the values in its slots."""
+    literals, kinds, slots, end, literal = [], [], [], 0, ""
+    for token in tokens.finditer(text):
+        literal += text[end : token.start()]
+        end = token.end()
+        name = token.lastgroup
+        if name is None:  # a brace
+            literal += token[0][0]
+            continue
+        if name == "list":
+            kind, slot = _slot(re.findall(_QUOTED, token[0]))
+        elif name == "braced":
+            kind, slot = _braced(token[0][1:-1])
+        else:
+            kind, slot = name, Slot({token[0]: None})
+        literals.append(literal)
+        kinds.append(kind)
+        slots.append(slot)
+        literal = ""
+    return Kind((*literals, literal + text[end:]), tuple(kinds)), slots
+
+
+def _braced(text: str) -> tuple[str, Slot]:
+    if bounds := _RANGE.fullmatch(text):
+        return "number", Slot(unseen=int(bounds[3]), bounds=bounds.groups()[:2])
+    in_all = _IN_ALL.search(text)
+    items = (text[: in_all.start()] if in_all else text).split(", ")
+    kind, slot = _slot(items)
+    if items[0].startswith("'"):  # of a list of several kinds, whichever this one shows
+        kind = _WORD
+    if in_all:
+        slot.unseen = max(0, int(in_all[1]) - len(slot.values))
+    return kind, slot
+
+
+def _slot(items: list[str]) -> tuple[str, Slot]:
+    """The kind of what a list quotes or braces hold, and its values."""
+    bare = [item.strip("'") for item in items]
+    kinds = {name.lastgroup if (name := _NAME.fullmatch(item)) else _WORD for item in bare}
+    return kinds.pop() if len(kinds) == 1 else _WORD, Slot(dict.fromkeys(bare))
+
+
+def condense(dag: str, values: int) -> str:
+    """The condensed form of a DAG, with at most `values` values in a slot."""
+    return read(dag).text(values)
+
+
+def fitted(dag: str, values: int, limit: int, count: Callable[[str], int]) -> str | None:
+    """The condensed form with as many values, up to `values`, as `limit` has room for.
+
+    `count` gives the size of a text. None where even one value is too much.
+    """
+    evidence = read(dag)
+    for number in range(values, 0, -1):
+        text = evidence.text(number)
+        if count(text) <= limit:
+            return text
+    return None
