@@ -30,7 +30,7 @@ _GROUP = re.compile(rf"{_SPAN}(\d{{1,18}}) events? \[([A-Z]+)\] ([^\n]*)", re.AS
 _MORE = re.compile(r"  - \.\.\. and (\d{1,18}) more variations", re.ASCII)
 _DETAIL = re.compile(r"  - ([^\n]+?)(?: \(x\d{1,18}\))?", re.ASCII)
 _TIMELINE = re.compile(rf"Timeline: \d{{4}}-\d\d-\d\d {_TIME}:\d\d to [^\n]+", re.ASCII)
-_LEVEL = re.compile(r"(Threat Level: )(\d{1,18}\.\d{3,18})( \| Events: \d+)", re.ASCII)
+_LEVEL = re.compile(r"(?<=\AThreat Level: )\d{1,18}\.\d{3,18}(?= \| Events: \d{1,18}\Z)", re.ASCII)
 _HIDDEN = re.compile(r" \{and (\d{1,18}) more variations\}\Z", re.ASCII)
 
 # Names and numbers, the first kind that fits. They stand alone: no word character at either end,
@@ -244,7 +244,7 @@ def read(dag: str) -> Evidence:
         else:
             if timeline := _TIMELINE.fullmatch(line):
                 start = _minutes(timeline[1])
-            before.append(_LEVEL.sub(_rounded, line))
+            before.append(_LEVEL.sub(lambda level: without_noise(level[0]), line))
     # Sorted, so that the order of the blocks, which is chance, does not show.
     groups: dict[tuple[str, Kind], Group] = {}
     for group in sorted((block.group(start) for block in blocks), key=_appearance):
@@ -263,8 +263,10 @@ def _minutes(time: str) -> int:
     return int(time[:2]) * 60 + int(time[3:])
 
 
-def _rounded(level: re.Match[str]) -> str:
-    return f"{level[1]}{Decimal(level[2]):.2f}{level[3]}"
+def without_noise(number: str) -> str:
+    """A number with its fraction rounded to two decimals, without zeros at its end but one."""
+    digits = f"{Decimal(number):.2f}".rstrip("0")
+    return f"{digits}0" if digits.endswith(".") else digits
 
 
 def _gravity(severity: str) -> tuple[int, str]:

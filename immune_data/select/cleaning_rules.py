@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from immune_data.contract import control_tokens, names
+from immune_data.contract.evidence import without_noise
 
 _LINE_ENDS = re.compile(r"\r\n?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -25,6 +26,10 @@ _FENCE = "```"
 _OPENING_FENCE = re.compile(r"\A\s*```[^\n`]*\n")
 _CLOSING_FENCE = re.compile(r"\n?[ \t]*```\s*\Z")
 _RULE_LINE = re.compile(r"^[ \t]*-{3,}[ \t]*$", re.MULTILINE)
+_DOUBLE_RULE = re.compile(r"[ \t]*={3,}[ \t]*")
+_BLANKS = re.compile(r"[ \t]+$", re.MULTILINE)
+# What is left of a sum of floating-point numbers: nobody writes so many decimals on purpose.
+_NOISY = re.compile(r"(?<![\w.])\d{1,18}\.\d{8,18}(?![\w]|\.\d)", re.ASCII)
 _ABOUT_THE_ANSWER = re.compile(
     r"\b(?:"
     r"this (?:\w+ ){0,2}(?:summary|analysis|assessment|response|answer|structure|format|report)"
@@ -104,10 +109,29 @@ def _trailing_notes(text: str) -> str:
     while rules := list(_RULE_LINE.finditer(text)):
         head, notes = text[: rules[-1].start()], text[rules[-1].end() :]
         remark = _ABOUT_THE_ANSWER.search(notes) and not _PART_OF_AN_ANSWER.search(notes)
-        if not head.strip() or (notes.strip() and not remark):
+        if not head.strip() or (notes.strip(" \t\n=") and not remark):
             break
         text = head.rstrip()
     return text
+
+
+def _trailing_rules(text: str) -> str:
+    """Without the lines of `====` that it ends in: such a line opens a summary's header."""
+    lines = text.split("\n")
+    while lines and (not lines[-1].strip() or _DOUBLE_RULE.fullmatch(lines[-1])):
+        lines.pop()
+    rules = any(_DOUBLE_RULE.fullmatch(line) for line in text.split("\n")[len(lines) :])
+    return "\n".join(lines) if lines and rules else text
+
+
+def _trailing_blanks(text: str) -> str:
+    """Without blanks at the ends of lines, and without empty lines at the end."""
+    return _BLANKS.sub("", text).rstrip("\n")
+
+
+def _float_noise(text: str) -> str:
+    """With numbers such as 15.280000000000005 as the condensed evidence gives them: 15.28."""
+    return _NOISY.sub(lambda number: without_noise(number[0]), text)
 
 
 def _is_empty(text: str, task: str) -> bool:
@@ -145,6 +169,9 @@ CHANGES: dict[str, Callable[[str], str]] = {
     "invisible_characters": _invisible_characters,
     "code_fence": _code_fence,
     "trailing_notes": _trailing_notes,
+    "trailing_rules": _trailing_rules,
+    "trailing_blanks": _trailing_blanks,
+    "float_noise": _float_noise,
     "control_tokens": control_tokens.escape,
 }
 

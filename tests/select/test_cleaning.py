@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immune_data.contract import control_tokens
+from immune_data.contract import control_tokens, evidence
 from immune_data.contract.vocabulary import ADDED_TOKENS
 from immune_data.select.cleaning_rules import CHANGES, REFUSALS, clean
 
@@ -50,6 +50,12 @@ def test_a_clean_answer_is_left_alone(task: str) -> None:
         ("trailing_notes", f"{SUMMARY}\n---\nFeel free to modify any part of this analysis!"),
         ("trailing_notes", f"{SUMMARY}\n--------------------"),
         ("trailing_notes", f"{SUMMARY}\n---\nThe above summary is short.\n---\n"),
+        ("trailing_notes", f"{SUMMARY}\n---\n===="),
+        ("trailing_rules", f"{SUMMARY}\n{'=' * 60}"),
+        ("trailing_rules", f"{SUMMARY}\n\n  === \n\n======\n"),
+        ("trailing_rules", f"{SUMMARY}\n====\n---\nThe above summary is short."),
+        ("trailing_blanks", SUMMARY.replace("\n", "  \n")),
+        ("trailing_blanks", f"{SUMMARY} \t\n\n"),
     ],
 )
 def test_a_change_gives_the_answer_back(rule: str, dirty: str) -> None:
@@ -57,6 +63,29 @@ def test_a_change_gives_the_answer_back(rule: str, dirty: str) -> None:
     assert cleaned.text == SUMMARY
     assert rule in cleaned.changed_by
     assert cleaned.refused_by is None
+
+
+@pytest.mark.parametrize(
+    ("noisy", "plain"),
+    [
+        ("15.280000000000005", "15.28"),
+        ("15.099999999999998", "15.1"),
+        ("14.999999999999998", "15.0"),
+        ("0.30000000000000004,", "0.3,"),
+        ("(19.599999999999999)", "(19.6)"),
+    ],
+)
+def test_float_noise_is_rounded_as_in_condensed_evidence(noisy: str, plain: str) -> None:
+    cleaned = clean(SUMMARY.replace("scan", f"scan {noisy}"), "summary")
+    assert cleaned.text == SUMMARY.replace("scan", f"scan {plain}")
+    assert cleaned.changed_by == ("float_noise",)
+    header = f"Threat Level: {noisy.strip('(,)')} | Events: 1\n\n"
+    assert evidence.condense(header, 8) == f"Threat Level: {plain.strip('(,)')} | Events: 1\n\n"
+
+
+@pytest.mark.parametrize("kept", ["15.28", "1.2.3.4", "1.123456789.1", "v1.1234567890", "3.14159"])
+def test_a_number_that_may_be_meant_stays(kept: str) -> None:
+    assert clean(SUMMARY.replace("scan", f"scan {kept}"), "summary").changed_by == ()
 
 
 def test_newlines_and_tabs_are_no_control_characters() -> None:
@@ -70,6 +99,8 @@ def test_newlines_and_tabs_are_no_control_characters() -> None:
         f"{CAUSE}\n\n---\n\n**Conclusion:** It was a scan after all, as this analysis shows.",
         f"{RISK}\n---\n**Business Impact:** Please note: the host may be lost.",
         f"---\n{SUMMARY}",
+        f"{'=' * 60}\n{SUMMARY}",
+        f"{SUMMARY.replace('Total', '=' * 60 + chr(10) + 'Total')}",
         f"{SUMMARY}\n---\nThe host was scanned twice.",
         f"{SUMMARY} --- let me know.",
     ],
@@ -128,7 +159,8 @@ def test_every_rule_has_a_case_here() -> None:
 
 
 @given(
-    st.text(alphabet=st.sampled_from("a1 .\n\r\t`-[(:\u200b\x00•")), st.sampled_from(sorted(WHOLE))
+    st.text(alphabet=st.sampled_from("a19 .\n\r\t`-=[(:\u200b\x00•")),
+    st.sampled_from(sorted(WHOLE)),
 )
 def test_cleaning_a_cleaned_answer_changes_nothing(text: str, task: str) -> None:
     once = clean(text, task)
