@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from immune_data.contract import names
+
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO")
 _DAY = 24 * 60  # minutes
 
@@ -42,10 +44,7 @@ _NAMES = {
     rf"|(?:{_HEX})?(?::(?:{_HEX})?){{2,8}}/\d{{1,3}}",
     "address": rf"(?:(?:\d{{1,3}}\.){{3}}\d{{1,3}}|(?:{_HEX}:){{7}}{_HEX}"
     rf"|(?:{_HEX}(?::{_HEX}){{0,5}})?::(?:{_HEX}(?::{_HEX}){{0,5}})?)(?!/\d)",
-    "domain": r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+"
-    r"(?:com|net|org|info|biz|io|co|ai|app|dev|cloud|online|site|xyz|top|club|shop|tech|live|ru|cn"
-    r"|de|uk|fr|nl|eu|us|br|it|jp|kr|es|pl|cz|sk|se|no|fi|ch|at|be|ca|au|ir|ua|tr|tk|ml|ga|cf|gq"
-    r"|pw|cc|tv|me|ws|su|to|edu|gov|mil|int|arpa|local|lan|internal|test|example|onion)",
+    "domain": names.PATTERNS["domain"],
     "hash": r"[0-9a-f]{32}(?:[0-9a-f]{8}|[0-9a-f]{32})?",
     "identifier": r"SBL\d+",
     "number": r"\d+(?:\.\d+)?(?:e[-+]\d{1,3})?",

@@ -16,7 +16,7 @@ from typing import Any
 
 from immune_data import prompts
 from immune_data.common.errors import ImmuneError
-from immune_data.contract import chat, control_tokens
+from immune_data.contract import chat, control_tokens, evidence
 from immune_data.contract.tokens import count, cut, excerpt
 from immune_data.prompts import TASKS, Message, Prompt
 from immune_data.recipes import Length, Recipe
@@ -43,6 +43,7 @@ class Conversations:
     """What decides how an incident is asked about: the prompts, and how to show the evidence."""
 
     prompts: dict[str, Prompt]
+    dag_values: int | None  # named of each slot of condensed evidence; None: lines are shown
     dag_limit: int
     dag_unit: str
     dag_marker: str
@@ -65,6 +66,7 @@ class Conversations:
             "room": self.room,
             "layout": self.layout,
             **({"fit": "context"} if self.within_context else {}),
+            **({"values": self.dag_values} if self.dag_values else {}),
         }
         text = json.dumps(decides, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -77,10 +79,27 @@ class Conversations:
         return facts
 
     def evidence(self, dag: str, tokens: int | None = None) -> Counted:
-        """The whole DAG as it may be shown; `tokens` are those of `dag` where they are known."""
+        """The whole DAG as it may be shown; `tokens` are those of `dag` where they are known.
+
+        Condensed evidence may be condensed already: that changes nothing.
+        """
+        if self.dag_values:
+            dag, tokens = evidence.condense(dag, self.dag_values), None
         if self.neutralise and (escaped := control_tokens.escape(dag)) != dag:
             return Counted(escaped, count(escaped))
         return Counted(dag, count(dag) if tokens is None else tokens)
+
+    def is_cut(self, dag: Counted, shown: Counted) -> bool:
+        """Whether part of the DAG is not shown; condensed, all of it always is."""
+        return not self.dag_values and shown.text != dag.text
+
+    def least(self, dag: Counted) -> Counted:
+        """The least of the DAG that may be shown: one value of each, or no line at all."""
+        return self._condensed(dag, 1) if self.dag_values else self.nothing
+
+    def _condensed(self, dag: Counted, values: int) -> Counted:
+        text = evidence.condense(dag.text, values)
+        return dag if text == dag.text else Counted(text, count(text))
 
     def limited(self, dag: Counted) -> Counted:
         """As much of the DAG as the recipe's limit lets show."""
@@ -89,7 +108,14 @@ class Conversations:
         return self._cut(dag, self.dag_limit, self.dag_unit)
 
     def _cut(self, dag: Counted, limit: int, unit: str = "tokens") -> Counted:
-        """As much of the DAG as a limit lets show, with a last line that says it is cut."""
+        """As much of the DAG as a limit lets show; lines that are cut end in one that says so."""
+        if self.dag_values:
+            forms = (self._condensed(dag, number) for number in range(self.dag_values, 0, -1))
+            shown = None
+            for shown in forms:
+                if shown.tokens <= limit:
+                    break
+            return shown
         if self.within_context:
             shown = excerpt(dag.text, limit, self.dag_marker)
         else:
@@ -101,14 +127,14 @@ class Conversations:
         """What is shown of a DAG of which no line fits: the marker alone."""
         return self._cut(Counted("\n" * 2, 1), 0)
 
-    def messages(self, task: str, facts: dict[str, str], evidence: str) -> list[Message]:
+    def messages(self, task: str, facts: dict[str, str], shown: str) -> list[Message]:
         """The messages that ask for a task's answer."""
-        return self.prompts[task].render(facts, evidence)
+        return self.prompts[task].render(facts, shown)
 
-    def prompt_tokens(self, task: str, facts: dict[str, str], evidence: Counted) -> int:
+    def prompt_tokens(self, task: str, facts: dict[str, str], shown: Counted) -> int:
         """The tokens of a conversation before its answer."""
-        messages = [*self.messages(task, facts, evidence.text), Message("assistant", "")]
-        return chat.measure(messages, {evidence.text: evidence.tokens}).prompt
+        messages = [*self.messages(task, facts, shown.text), Message("assistant", "")]
+        return chat.measure(messages, {shown.text: shown.tokens}).prompt
 
     def shown(
         self,
@@ -121,7 +147,7 @@ class Conversations:
 
         As much as the recipe's limit lets show, and within a context as much less as the answer
         needs to be whole in it. Where there is not room enough even without the DAG, the marker
-        stands alone.
+        stands alone; condensed evidence has one value of each then.
 
         In the layout `evidence-first` all tasks show the same, as much as leaves each the room of
         the longest answer that the recipe allows, whichever tasks are asked for and however long
@@ -147,11 +173,11 @@ class Conversations:
         answers: Iterable[tuple[str, int]],
     ) -> Counted:
         """`shown`, or as much less of the DAG as every answer needs to be whole in the context."""
-        limit, nothing = shown.tokens, self.nothing.text
+        limit, least = shown.tokens, self.least(dag).text
         for task, answer in answers:
             while (
                 over := self.prompt_tokens(task, facts, shown) + answer - context
-            ) > 0 and shown.text != nothing:
+            ) > 0 and shown.text != least:
                 # Where texts meet, tokens may join, so that a first cut can fall short.
                 limit = min(limit, shown.tokens) - over
                 shown = self._cut(dag, limit)
@@ -168,16 +194,17 @@ class Conversations:
         """
         answers = [(task, self.room[task]) for task in tasks]
         by_answer = self.shown(facts, dag, context, answers)
-        shown = {task: evidence for (task, _), evidence in zip(answers, by_answer, strict=True)}
-        for task, evidence in shown.items():
-            needed = self.prompt_tokens(task, facts, evidence) + self.room[task]
+        shown = {task: part for (task, _), part in zip(answers, by_answer, strict=True)}
+        for task, part in shown.items():
+            needed = self.prompt_tokens(task, facts, part) + self.room[task]
             if needed > context:
+                least = "with each kind of event once" if self.dag_values else "without evidence"
                 raise ImmuneError(
-                    f"the prompt of task {task} and its answer take {needed} tokens even without "
-                    f"evidence, and the context holds {context}: shorten the incident's facts or "
-                    "raise the context"
+                    f"the prompt of task {task} and its answer take {needed} tokens even {least}, "
+                    f"and the context holds {context}: shorten the incident's facts or raise the "
+                    "context"
                 )
-            if evidence.text != dag.text and _shows_nothing(evidence.text):
+            if self.is_cut(dag, part) and _shows_nothing(part.text):
                 raise ImmuneError(
                     f"no event of the evidence's {dag.tokens:,} tokens fits the context of "
                     f"{context:,} beside the prompt of task {task} and its longest answer, and "
@@ -191,9 +218,9 @@ class Conversations:
         return None if shown is None else Counted(shown, count(shown))
 
 
-def _shows_nothing(evidence: str) -> bool:
+def _shows_nothing(shown: str) -> bool:
     """Whether nothing stands between the header and the last line, which is the marker."""
-    return all(_HEADER.fullmatch(line) for line in evidence.split("\n")[:-1])
+    return all(_HEADER.fullmatch(line) for line in shown.split("\n")[:-1])
 
 
 def load(recipe: Recipe) -> Conversations:
@@ -215,6 +242,7 @@ def load(recipe: Recipe) -> Conversations:
                 )
     return Conversations(
         prompts=loaded,
+        dag_values=recipe.dag.values if recipe.dag.form == "condensed" else None,
         dag_limit=recipe.dag.limit,
         dag_unit=recipe.dag.unit,
         dag_marker=recipe.dag.marker if recipe.dag.within_context else recipe.dag_marker,

@@ -250,7 +250,7 @@ class _Build:
         self, hidden: Path, tables_inputs: TablesInputs | None, held: Held | None
     ) -> Manifest:
         from immune_data.emit import records
-        from immune_data.select import cleaning, pipeline
+        from immune_data.select import cleaning, condensing, pipeline
 
         renderer = records.renderer(self.recipe)
         tables = self.tables
@@ -281,9 +281,14 @@ class _Build:
                     self.report("loading tables")
                     pipeline.load_tables(connection, tables, made_from)
 
+                def condense_evidence(at: duckdb.DuckDBPyConnection) -> None:
+                    if self.recipe.dag.form == "condensed":
+                        self.report("condensing evidence")
+                    condensing.write(at, self.recipe, pool)
+
                 def clean_answers(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("cleaning answers")
-                    cleaning.write(at, renderer.fits, pool)
+                    cleaning.write(at, renderer.refusal, pool)
 
                 def write_records(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("rendering records")
@@ -298,7 +303,11 @@ class _Build:
                         recipe_sha256=now.recipe_sha256,
                         file=self.recipe_file,
                     ),
-                    {"cleaning": clean_answers, "conversations": write_records},
+                    {
+                        "condensed": condense_evidence,
+                        "cleaning": clean_answers,
+                        "conversations": write_records,
+                    },
                     self.report,
                 )
                 incidents.write(hidden, _incidents(connection))

@@ -66,13 +66,29 @@ class Renderer:
     asking: Conversations
     context: int | None  # the tokens a whole conversation must fit, if it must
 
-    def fits(self, task: str, incident: dict[str, Any], answer: Counted) -> bool:
-        """Whether the answer is whole in the context when nothing of the evidence is shown."""
+    def refusal(self, task: str, incident: dict[str, Any], answer: Counted) -> str | None:
+        """Why the answer cannot be whole in the context, however little evidence is shown.
+
+        `too_long` where it is the answer's length; `evidence_too_long` where even the least of
+        its incident's condensed evidence leaves no room, or passes the recipe's limit.
+        """
         if self.context is None:
-            return True
-        marker = self.asking.nothing
-        messages = self._messages(task, self.asking.facts(incident), marker, answer)
-        return _measure(messages, marker, answer).total <= self.context
+            return None
+        facts = self.asking.facts(incident)
+        if not self._fits(task, facts, self.asking.nothing, answer):
+            return "too_long"
+        if incident["condensed"] is None:
+            return None
+        dag = self.asking.evidence(incident["condensed"])
+        if self._fits(task, facts, self.asking.limited(dag), answer):
+            return None
+        least = self.asking.least(dag)
+        fits = least.tokens <= self.asking.dag_limit and self._fits(task, facts, least, answer)
+        return None if fits else "evidence_too_long"
+
+    def _fits(self, task: str, facts: dict[str, str], shown: Counted, answer: Counted) -> bool:
+        messages = self._messages(task, facts, shown, answer)
+        return _measure(messages, shown, answer).total <= self.context
 
     def render(self, file: Path, records: pa.RecordBatch) -> Rendered:
         """Records, whose texts lie in a file, as lines of JSON by split and as rows."""
@@ -112,7 +128,7 @@ class Renderer:
                 task=task,
                 model=record["model"],
                 score=record["score"],
-                dag_truncated=evidence.text != dag.text,
+                dag_truncated=self.asking.is_cut(dag, evidence),
                 origin=record["origin"],
                 tokens=lengths.total,
             )
@@ -204,10 +220,12 @@ def write(
 
 def _wanted(records: duckdb.DuckDBPyRelation) -> dict[str, np.ndarray]:
     """The rows of tables that hold the texts of the records."""
-    found = records.project("dag_row, answer_row, answer_cleaned").fetchnumpy()
-    cleaned = found["answer_cleaned"]
+    names = "dag_row, dag_condensed, answer_row, answer_cleaned"
+    found = records.project(names).fetchnumpy()
+    condensed, cleaned = found["dag_condensed"], found["answer_cleaned"]
     return {
-        "dags": found["dag_row"],
+        "dags": found["dag_row"][~condensed],
+        "condensed": found["dag_row"][condensed],
         "responses": found["answer_row"][~cleaned],
         "cleaned": found["answer_row"][cleaned],
     }
@@ -217,13 +235,14 @@ def _placed(records: pa.RecordBatch, places: texts.Places) -> pa.RecordBatch:
     """Records with the places of their texts."""
     frame = pl.DataFrame(records)
     first = places.first
-    tables = frame["answer_cleaned"].replace_strict(
-        {False: first["responses"], True: first["cleaned"]}, return_dtype=pl.Int64
-    )
-    for text, numbers in (
-        ("dag", first["dags"] + frame["dag_row"]),
-        ("answer", tables + frame["answer_row"]),
+    for text, changed, table, other in (
+        ("dag", "dag_condensed", "dags", "condensed"),
+        ("answer", "answer_cleaned", "responses", "cleaned"),
     ):
+        of_table = frame[changed].replace_strict(
+            {False: first[table], True: first[other]}, return_dtype=pl.Int64
+        )
+        numbers = of_table + frame[f"{text}_row"]
         for part in ("start", "size"):
             values = pa.array(getattr(places, part)[numbers.to_numpy()])
             records = records.append_column(f"{text}_{part}", values)

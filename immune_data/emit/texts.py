@@ -18,7 +18,7 @@ import polars as pl
 if TYPE_CHECKING:
     import duckdb
 
-TABLES = ("dags", "responses", "cleaned")
+TABLES = ("dags", "condensed", "responses", "cleaned")
 
 _SCANNED = 1024
 

@@ -126,8 +126,10 @@ class Risk(_Section):
 
 
 class Dag(_Section):
-    """How much of the evidence a record shows (rule 7)."""
+    """How a record shows the evidence: its lines up to a limit (rule 7), or condensed (rule 11)."""
 
+    form: Literal["lines", "condensed"]
+    values: Annotated[int, Meta(ge=1, le=1000)]
     limit: Annotated[int, Meta(ge=1, le=_MOST)]
     unit: Literal["tokens", "words"]
     marker: Name
@@ -320,6 +322,10 @@ def _complaint(recipe: Recipe) -> str | None:
     marker = recipe.dag.marker
     if marker != marker.strip() or len(marker.splitlines()) != 1:
         return "`dag.marker` should be one line without white space around it"
+    if recipe.dag.form == "condensed" and not (
+        recipe.answers.cleaned and recipe.dag.within_context
+    ):
+        return "`dag.form` condensed needs `answers.cleaned` and `dag.within_context` to be true"
     if recipe.dag.within_context and recipe.dag.unit != "tokens":
         return "`dag.within_context` needs `dag.unit` to be tokens"
     if not _NAME.fullmatch(recipe.name) or recipe.name in _DUCKDB_NAMES:

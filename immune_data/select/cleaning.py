@@ -35,13 +35,13 @@ _CLEANED = {
 }
 
 
-# Whether an answer of a task and incident is whole in the context, if it must be.
-Fits = Callable[[str, dict[str, Any], Counted], bool]
+# The rule by which an answer of a task and incident is not whole in the context, if it must be.
+Refusal = Callable[[str, dict[str, Any], Counted], str | None]
 
 
-def write(connection: duckdb.DuckDBPyConnection, fits: Fits, pool: Executor | None) -> None:
+def write(connection: duckdb.DuckDBPyConnection, refusal: Refusal, pool: Executor | None) -> None:
     """Make both relations in the current schema."""
-    work = in_order(pool, partial(_clean_all, fits), _batches(connection))
+    work = in_order(pool, partial(_clean_all, refusal), _batches(connection))
     rules = [pl.DataFrame(schema=_CLEANING)]
     with appending(connection) as append:
         append("cleaned", pl.DataFrame(schema=_CLEANED))
@@ -61,7 +61,7 @@ def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, A
 
 
 def _clean_all(
-    fits: Fits, responses: list[dict[str, Any]]
+    refusal: Refusal, responses: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rules: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
@@ -70,10 +70,8 @@ def _clean_all(
         task = response["task"]
         cleaned = clean(response["text"], task)
         tokens = count(cleaned.text) if cleaned.changed_by else response["tokens"]
-        refused_by = cleaned.refused_by
         answer = Counted(cleaned.text, tokens)
-        if refused_by is None and not fits(task, response, answer):
-            refused_by = "too_long"
+        refused_by = cleaned.refused_by or refusal(task, response, answer)
         rules += [{**key, "rule": rule, "effect": "changed"} for rule in cleaned.changed_by]
         if refused_by is not None:
             rules.append({**key, "rule": refused_by, "effect": "refused"})

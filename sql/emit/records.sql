@@ -1,6 +1,8 @@
 -- records: one row per record to emit, in its file's order: its keys, its incident's facts,
 -- reads: cleaned, made by immune_data/select/cleaning.py
--- and in which row of `dags`, and of `responses` or `cleaned`, its texts lie: joins see keys only.
+-- reads: condensed, made by immune_data/select/condensing.py
+-- and in which row of `dags` or `condensed`, and of `responses` or `cleaned`, its texts lie: joins
+-- see keys only.
 select
     sft_records.split,
     sft_records.line,
@@ -14,8 +16,9 @@ select
     incidents.timeline,
     incidents.threat_level,
     incidents.event_count,
-    dags.rowid as dag_row,
-    dags.tokens as dag_tokens,
+    condensed.incident_id is not null as dag_condensed,
+    coalesce(condensed.rowid, dags.rowid) as dag_row,
+    coalesce(condensed.tokens, dags.tokens) as dag_tokens,
     cleaned.model is not null as answer_cleaned,
     coalesce(cleaned.rowid, responses.rowid) as answer_row,
     coalesce(cleaned.tokens, responses.tokens) as answer_tokens
@@ -25,6 +28,10 @@ inner join dags
     on
         sft_records.incident_id = dags.incident_id
         and sft_records.dag_dataset = dags.dataset
+left join condensed
+    on
+        sft_records.incident_id = condensed.incident_id
+        and sft_records.dag_dataset = condensed.dataset
 inner join responses
     on
         sft_records.incident_id = responses.incident_id

@@ -28,6 +28,8 @@ select
     recipe.risk.risk_length.unit as standalone_risk_length_unit,
     recipe.risk.eval_share as standalone_eval_share,
     recipe.risk.seed as standalone_split_seed,
+    recipe.dag.form as dag_form,
+    recipe.dag.values as dag_values,
     recipe.dag.limit as dag_limit,
     recipe.dag.unit as dag_unit,
     recipe.dag.marker as dag_marker,

@@ -1,0 +1,9 @@
+-- dags_to_condense: one row per judged incident and dataset that holds its evidence, if the recipe
+-- condenses it, as they lie in the table.
+select
+    dags.incident_id,
+    dags.dataset,
+    dags.text
+from dags
+semi join judgements on dags.incident_id = judgements.incident_id
+where (select settings.dag_form from settings) = 'condensed'
