@@ -292,7 +292,12 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
             if settings["split_method"] == "groups"
             else "."
         ),
-        f"**Evidence.** At most {settings['dag_limit']:,} {settings['dag_unit']}, cut between "
+        f"**Evidence.** Condensed: every kind of event once, with its severity, its first and last "
+        f"time, how many events it stands for, and up to {settings['dag_values']} of the values "
+        f"that differ among them, fewer where the conversation would pass "
+        f"{settings['max_sequence_tokens']:,} tokens. No event is left out."
+        if settings["dag_form"] == "condensed"
+        else f"**Evidence.** At most {settings['dag_limit']:,} {settings['dag_unit']}, cut between "
         f"lines and then marked `{marker}`"
         + (
             f", N being the tokens shown; less where the conversation would pass "

@@ -31,6 +31,7 @@ class Page:
         for way in story["way"]:
             yield f"  {way['dataset']}: {one_line(way['outcome'])}"
         yield from self._read(story)
+        yield from self._evidence(story)
         yield from self._judged(story)
         yield from self._gates(story)
         yield from self._choice(story)
@@ -81,8 +82,23 @@ class Page:
                 f"  {'dag':<13} {dag['tokens']:,} tokens, {dag['chars']:,} characters "
                 f"in {dag['dataset']}, {used}"
             )
+            if dag["condensed"] is not None:
+                yield f"  {'':<13} condensed: {dag['condensed_tokens']:,} tokens"
         if not story["dags"]:
             yield f"  {'dag':<13} none"
+
+    def _evidence(self, story: Row) -> Iterator[str]:
+        """Both forms of what records show, where they show it condensed."""
+        for dag in story["dags"]:
+            if not dag["used"] or dag["condensed"] is None:
+                continue
+            for form, tokens, text in (
+                ("as its lines", dag["tokens"], dag["text"]),
+                ("condensed", dag["condensed_tokens"], dag["condensed"]),
+            ):
+                yield from self._heading(f"evidence {form}: {tokens:,} tokens")
+                for line in self._content(text, whole=False):
+                    yield self._line(line, loss=False)
 
     def _judged(self, story: Row) -> Iterator[str]:
         if story["scores"]:

@@ -1,10 +1,17 @@
--- dags: one row per dataset that holds evidence of the incident, and whether records show it.
+-- dags: one row per dataset that holds evidence of the incident: whether records show it, and both
+-- reads: condensed, made by immune_data/select/condensing.py
+-- its forms, the lines that Slips wrote and the condensed text, where the recipe has that.
 select
-    dataset,
-    tokens,
-    length(text) as chars,
-    text_sha256,
-    dataset = min(dataset) over () as used  -- 'cause_risk' sorts before 'summaries'
+    dags.dataset,
+    dags.tokens,
+    length(dags.text) as chars,
+    dags.text_sha256,
+    dags.dataset = min(dags.dataset) over () as used,  -- 'cause_risk' sorts before 'summaries'
+    condensed.tokens as condensed_tokens,
+    dags.text,
+    condensed.text as condensed
 from dags
-where incident_id = getvariable('incident')
+left join condensed
+    on dags.incident_id = condensed.incident_id and dags.dataset = condensed.dataset
+where dags.incident_id = getvariable('incident')
 order by used desc
