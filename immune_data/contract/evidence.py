@@ -46,7 +46,7 @@ _NAMES = {
     rf"|(?:{_HEX}(?::{_HEX}){{0,5}})?::(?:{_HEX}(?::{_HEX}){{0,5}})?)(?!/\d)",
     "domain": names.PATTERNS["domain"],
     "hash": r"[0-9a-f]{32}(?:[0-9a-f]{8}|[0-9a-f]{32})?",
-    "identifier": r"SBL\d+",
+    "identifier": r"[A-Z]{2,8}\d{2,}",  # of an entry in a list, such as SBL221379
     "number": r"\d+(?:\.\d+)?(?:e[-+]\d{1,3})?",
 }
 _NAME = re.compile("|".join(f"(?P<{kind}>{of})" for kind, of in _NAMES.items()), re.ASCII)

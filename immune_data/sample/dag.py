@@ -495,14 +495,14 @@ def _incident(
     counts = dict.fromkeys(SEVERITIES, 0)
     highlights = []
     if sweeps:
-        counts["HIGH"] += 1
+        counts["HIGH"] += sweeps.count
         target = "many hosts"
         highlights.append((0, sweeps.start, sweeps.end, sweeps.count, 1, target, sweeps.port))
     for kind, found in by_kind.items():
-        counts[KINDS[kind].severity] += len(found)
         sample = found[int(rng.random() * len(found))]
         start, end = min(e.start for e in found), max(e.end for e in found)
         count = sum(e.count for e in found)
+        counts[KINDS[kind].severity] += count
         highlights.append((kind, start, end, count, len(found), sample.target, sample.port))
     highlights.sort(key=lambda h: _RANK[h[0]])
     incident = Incident(

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,13 @@ def test_a_step_reads_only_what_steps_above_it_make() -> None:
 )
 def test_a_relation_made_by_python_is_named_on_the_second_line(path: Path) -> None:
     read = {name: BY_FUNCTIONS[name] for name in _read(path) & BY_FUNCTIONS.keys()}
-    second = path.read_text(encoding="utf-8").splitlines()[1]
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
     said = {}
-    for part in second.removeprefix("-- reads: ").split("; ") if "-- reads: " in second else ():
-        found = _READS.fullmatch(f"-- reads: {part}")
-        assert found, second
-        said |= dict.fromkeys(found["relations"].split(", "), found["file"])
+    for line in takewhile(lambda line: line.startswith("-- reads: "), lines):
+        for part in line.removeprefix("-- reads: ").split("; "):
+            found = _READS.fullmatch(f"-- reads: {part}")
+            assert found, line
+            said |= dict.fromkeys(found["relations"].split(", "), found["file"])
     assert said == read
 
 
