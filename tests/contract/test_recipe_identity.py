@@ -18,8 +18,8 @@ from immune_data.recipes import Dag, Recipe
 ASKING = {
     "published": "753dbf5d8e29604514971bb5b391ea12079c18ebad582fcd1ca808be64cadf01",
     "risk": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
-    "unified-clean": "a6a988b55fa6cf6a5596a8d74b5eb05a215ff104a03a02b8ca56883fa0142d1e",
-    "unified-edge": "c66a7f3a28b8997cdf177d6a7faa3e8bc4bf143041e2853c86432f4b220b76ff",
+    "unified-clean": "6560279d2ed7df0d8218ab915fa1290762b222a273224e383d65546008b49d83",
+    "unified-edge": "341d84de3bbbda101d0c3450144d6361593e0916c5c6c785c0235eea71d6f84b",
     "unified-v1": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
     "unified-v2": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
     "unified-v3": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",

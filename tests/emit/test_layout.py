@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import groupby, product
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from random_corpus import RandomCorpus
 
 from immune_data import prompts, recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import evidence
+from immune_data.contract.tokens import count
 from immune_data.emit.__main__ import emit
 from immune_data.prompts import TASKS, Message
 
@@ -59,7 +61,7 @@ def test_the_sample_is_clean_and_shares_its_prompts(
     sample_source: Path, sample_out: Callable[[str], Path]
 ) -> None:
     found = test_clean.assert_clean(sample_source, sample_out(RECIPE))
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 2084, "eval": 228}
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 2080, "eval": 240}
     for group in by_incident(found):
         assert len({shared_part(record) for record in group}) == 1
         assert len({record["dag_truncated"] for record in group}) == 1
@@ -88,31 +90,67 @@ def test_random_corpora_are_clean(seed: int, tmp_path: Path) -> None:
     rows(RandomCorpus(seed).write(tmp_path / "source"), tmp_path / "out")
 
 
+def many_kinds(kinds: int) -> str:
+    """Evidence of so many kinds of events, each at eight addresses."""
+    words = ("".join(letters) for letters in product("bdfgklmnprstvz", "aeiou", "lmnrst"))
+    return "\n".join(
+        f"• 10:{number:02} - Event to 10.0.{kind}.{number} [LOW]\n"
+        f"  - A {word} was seen at 10.0.{kind}.{number}. threat level: low."
+        for kind, word in zip(range(kinds), words, strict=False)
+        for number in range(8)
+    )
+
+
 def test_evidence_leaves_each_task_the_longest_allowed_answer(tmp_path: Path) -> None:
-    long = "10:00 - seen 203.0.113.7:8080\n" * 900
-    corpus = Corpus().incident("a", dag=long).incident("b")
+    corpus = Corpus().incident("a", dag=many_kinds(50)).incident("b")
     found = rows(corpus.write(tmp_path / "source"), tmp_path / "out")
-    cut = [record for group in by_incident(found) for record in group if record["dag_truncated"]]
-    assert {record["incident_id"] for record in cut} == {"a"}
+    assert not any(record["dag_truncated"] for group in by_incident(found) for record in group)
     (lengths,) = query(
         tmp_path / "out",
-        "select max(prompt_tokens), count(distinct dag_tokens_shown) from conversations"
-        " where incident_id = 'a'",
+        "select max(prompt_tokens), count(distinct dag_tokens_shown), max(dag_tokens_shown),"
+        " max(dag_tokens) from conversations where incident_id = 'a'",
         RECIPE,
     )
     # A summary may have 400 times 4 characters, which can be 900 tokens, and its end.
-    assert 4096 - 902 - 20 < lengths[0] <= 4096 - 902
+    assert lengths[0] <= 4096 - 902
     assert lengths[1] == 1
+    assert lengths[2] < lengths[3]  # fewer values
+    shown = max(
+        values
+        for values in range(1, 9)
+        if count(evidence.condense(many_kinds(50), values)) == lengths[2]
+    )
+    more = count(evidence.condense(many_kinds(50), shown + 1))
+    assert lengths[0] + more - lengths[2] > 4096 - 902
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, "unified-clean"])
+def test_evidence_that_cannot_be_condensed_further_is_refused_whole(
+    recipe: str, tmp_path: Path
+) -> None:
+    corpus = Corpus().incident("a", dag=many_kinds(300)).incident("b").incident("c")
+    emit(corpus.write(tmp_path / "source"), tmp_path / "out", recipes.load(recipe))
+    found = query(
+        tmp_path / "out",
+        "select distinct incident_id, rule, effect from cleaning",
+        recipe,
+    )
+    assert found == [("a", "evidence_too_long", "refused")]
+    held = query(tmp_path / "out", "select distinct incident_id from conversations", recipe)
+    assert sorted(held) == [("b",), ("c",)]
 
 
 def test_an_answer_longer_than_its_room_is_whole_and_its_incident_alike(tmp_path: Path) -> None:
     rare = "Events. " + "\U000103a0" * 1500 + "."  # 3,000 tokens in 1,509 characters
-    long = "10:00 - seen 203.0.113.7:8080\n" * 900
-    corpus = Corpus().incident("a", dag=long, answers={"gpt-4o": {"summary": rare}}).incident("b")
+    corpus = (
+        Corpus()
+        .incident("a", dag=many_kinds(14), answers={"gpt-4o": {"summary": rare}})
+        .incident("b")
+    )
     found = rows(corpus.write(tmp_path / "source"), tmp_path / "out")
     group = next(group for group in by_incident(found) if group[0]["incident_id"] == "a")
     assert [record["task"] for record in group] == list(TASKS)
-    assert group[0]["tokens"] > 4000
+    assert 3500 < group[0]["tokens"] <= 4096
     assert len(set(map(shared_part, group))) == 1
 
 
@@ -136,7 +174,7 @@ def test_the_shipped_prompts_share_everything_but_the_task() -> None:
     }
     ((_, head),) = heads
     assert head.endswith("\nTHE EVIDENCE")
-    assert all(f"<{name}>" in head for name in prompts.FACTS)
+    assert not any(f"<{name}>" in head for name in prompts.FACTS)  # the evidence states them
     documented = prompts.load(SHIPPED)
     for task, (_, user) in texts.items():
         asked = user.content.partition("\n\nTask: ")[2]
