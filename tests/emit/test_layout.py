@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby, product
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import test_clean
-from corpus import Corpus, facts, query
+from corpus import Corpus, facts, many_kinds, query
 from random_corpus import RandomCorpus
 
 from immune_data import prompts, recipes
@@ -88,17 +88,6 @@ def test_the_real_set_is_clean(real_source: Path, real_out: Callable[[str], Path
 @pytest.mark.parametrize("seed", range(200, 204))
 def test_random_corpora_are_clean(seed: int, tmp_path: Path) -> None:
     rows(RandomCorpus(seed).write(tmp_path / "source"), tmp_path / "out")
-
-
-def many_kinds(kinds: int) -> str:
-    """Evidence of so many kinds of events, each at eight addresses."""
-    words = ("".join(letters) for letters in product("bdfgklmnprstvz", "aeiou", "lmnrst"))
-    return "\n".join(
-        f"• 10:{number:02} - Event to 10.0.{kind}.{number} [LOW]\n"
-        f"  - A {word} was seen at 10.0.{kind}.{number}. threat level: low."
-        for kind, word in zip(range(kinds), words, strict=False)
-        for number in range(8)
-    )
 
 
 def test_evidence_leaves_each_task_the_longest_allowed_answer(tmp_path: Path) -> None:

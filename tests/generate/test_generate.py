@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from corpus import query
+from conftest import REPOSITORY
+from corpus import many_kinds, query
 from edge import incident, random_gguf
 
 from immune_data.common.errors import ImmuneError
@@ -37,6 +38,10 @@ from immune_train.qwen_tokenizer import tokenizer
 from immune_train.score import __main__ as score
 
 FACT = '{"incident_id": "a", "dag_analysis": "x", %s}'
+# unified-clean and unified-edge with the evidence's lines, as many as fit.
+CLEAN_LINES, EDGE_LINES = (
+    str(REPOSITORY / "benchmarks" / f"{name}-lines.toml") for name in ("clean", "edge")
+)
 SHORT = ("--max-tokens", "140", "--threads", "1")
 
 
@@ -143,12 +148,12 @@ def test_control_tokens_in_the_evidence_stay_text() -> None:
 
 @pytest.mark.parametrize("context", [1500, 2048, 4096])
 def test_evidence_is_cut_to_leave_room(context: int) -> None:
-    for recipe in ("unified-clean", "unified-v2", "published", "unified-edge"):
+    for recipe in (CLEAN_LINES, "unified-v2", "published", EDGE_LINES):
         questions = Asker(recipe, context).questions(asked(recipe, lines=900), TASKS)
         for question in questions:
             used = len(question.ids) + question.room
             assert used <= context
-            if recipe not in ("unified-edge",):
+            if recipe != EDGE_LINES:
                 assert question.dag_tokens_shown == 3500 or used > context - 60
             said = 3500 if recipe in ("unified-v2", "published") else question.dag_tokens_shown
             marker = f"[truncated: showing first ~{said} tokens of full DAG]"
@@ -156,6 +161,24 @@ def test_evidence_is_cut_to_leave_room(context: int) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["unified-clean", "unified-edge"])
+def test_condensed_evidence_names_fewer_values_to_leave_room(recipe: str) -> None:
+    whole = asked(recipe, dag_analysis=many_kinds(24))
+    kinds = {line.split()[2] for line in whole.dag_analysis.split("\n") if line.startswith("  -")}
+    assert len(kinds) == 24
+    shown: dict[int, list[int]] = {}
+    for context in (2900, 3300, 4096):
+        for question in Asker(recipe, context).questions(whole, TASKS):
+            assert len(question.ids) + question.room <= context
+            prompt = question.messages[-1].content
+            assert all(f" A {kind} was seen at " in prompt for kind in kinds)
+            assert prompt.count("8 events [LOW]") == 24
+            shown.setdefault(context, []).append(question.dag_tokens_shown)
+    assert max(shown[2900]) < max(shown[4096])
+    with pytest.raises(ImmuneError, match="even with each kind of event once"):
+        Asker(recipe, 1500).questions(whole, TASKS)
+
+
+@pytest.mark.parametrize("recipe", [CLEAN_LINES, EDGE_LINES])
 def test_one_endless_line_does_not_hide_the_events_after_it(recipe: str) -> None:
     whole = incident(lines=40)["dag_analysis"]
     endless = "• 09:59 - Scan of ports " + ", ".join(map(str, range(20_000))) + " [HIGH]\n"
@@ -170,7 +193,7 @@ def test_one_endless_line_does_not_hide_the_events_after_it(recipe: str) -> None
         assert len(question.ids) + question.room <= 4096
 
 
-@pytest.mark.parametrize("recipe", ["unified-clean", "unified-edge", "unified-v2", "published"])
+@pytest.mark.parametrize("recipe", [CLEAN_LINES, EDGE_LINES, "unified-v2", "published"])
 def test_nothing_shown_is_refused_and_not_assessed(recipe: str) -> None:
     """With too small a context, however much of the header would fit."""
     whole, refused = asked(recipe, lines=900), 0
@@ -186,11 +209,11 @@ def test_nothing_shown_is_refused_and_not_assessed(recipe: str) -> None:
 
 
 def test_evidence_first_shares_nearly_all() -> None:
-    edge = Asker("unified-edge").questions(asked("unified-edge", lines=900), TASKS)
+    edge = Asker(EDGE_LINES).questions(asked(EDGE_LINES, lines=900), TASKS)
     assert len({question.dag_tokens_shown for question in edge}) == 1
     for one, other in pairwise(edge):
         assert shared(one.ids, other.ids) > 0.94 * len(other.ids)
-    (alone,) = Asker("unified-edge").questions(asked("unified-edge", lines=900), ["risk"])
+    (alone,) = Asker(EDGE_LINES).questions(asked(EDGE_LINES, lines=900), ["risk"])
     assert alone.ids == edge[2].ids
 
 

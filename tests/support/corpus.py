@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,14 @@ def digests(folder: Path) -> dict[str, str]:
 
 def facts(**given: str) -> dict[str, str]:
     return {name: f"<{name}>" for name in prompts.FACTS} | given
+
+
+def many_kinds(kinds: int) -> str:
+    """Evidence of so many kinds of events, each at eight addresses."""
+    words = ("".join(letters) for letters in product("bdfgklmnprstvz", "aeiou", "lmnrst"))
+    return "\n".join(
+        f"• 10:{number:02} - Event to 10.0.{kind}.{number} [LOW]\n"
+        f"  - A {word} was seen at 10.0.{kind}.{number}. threat level: low."
+        for kind, word in zip(range(kinds), words, strict=False)
+        for number in range(8)
+    )
