@@ -111,11 +111,7 @@ class Conversations:
         """As much of the DAG as a limit lets show; lines that are cut end in one that says so."""
         if self.dag_values:
             forms = (self._condensed(dag, number) for number in range(self.dag_values, 0, -1))
-            shown = None
-            for shown in forms:
-                if shown.tokens <= limit:
-                    break
-            return shown
+            return next((form for form in forms if form.tokens <= limit), self.least(dag))
         if self.within_context:
             shown = excerpt(dag.text, limit, self.dag_marker)
         else:
