@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from immune_data.prompts import TASKS
 from immune_train.score.metrics import METRICS, Score
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SUFFIXES = (".svg", ".png")
@@ -24,23 +26,10 @@ _INK, _MUTED, _GRID = "#1d2630", "#55606d", "#d5dbe1"
 
 def draw(scores: list[Score], models: Sequence[str]) -> Figure:
     """The shares, and the lengths, of every model: a point and its interval each."""
-    mpl = plotting.library()
-    from matplotlib.figure import Figure
-
     of = {metric.name: metric for metric in METRICS}
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(
-            {
-                "font.family": ["DejaVu Sans"],
-                "font.size": 8,
-                "text.color": _INK,
-                "axes.edgecolor": _GRID,
-                "axes.labelcolor": _MUTED,
-                "xtick.color": _MUTED,
-                "ytick.color": _INK,
-            }
-        )
+    with styled():
+        from matplotlib.figure import Figure
+
         shares = [
             [one for one in scores if one.task == task and of[one.metric].is_share]
             for task in TASKS
@@ -54,27 +43,59 @@ def draw(scores: list[Score], models: Sequence[str]) -> Figure:
         for task, row, some in zip(TASKS, grid, shares, strict=True):
             lengths = [one for one in scores if one.task == task and one.metric == "tokens"]
             for axes, shown in zip(row, (some, lengths), strict=True):
-                _panel(axes, shown, models, {name: metric.title for name, metric in of.items()})
+                panel(axes, shown, models, {name: metric.title for name, metric in of.items()})
             row[0].set_xlim(-0.02, 1.02)
             row[0].xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-            row[0].set_title(task, loc="left", fontsize=9, fontweight="bold", color=_INK)
+            title(row[0], task)
             row[1].set_xlim(left=0)
             row[1].set_yticks([])
         grid[2][0].set_xlabel("share of answers, with Wilson's 95 % interval")
         grid[2][1].set_xlabel("mean tokens, 95 % bootstrap")
-        handles, labels = grid[0][0].get_legend_handles_labels()
-        named = dict(zip(labels, handles, strict=True))
-        figure.legend(
-            named.values(),
-            named.keys(),
-            loc="outside upper left",
-            ncols=min(4, len(models)),
-            frameon=False,
-        )
+        legend(figure, grid[0][0], len(models))
     return figure
 
 
-def _panel(axes, scores: list[Score], models: Sequence[str], titles: dict[str, str]) -> None:
+@contextmanager
+def styled() -> Iterator[None]:
+    """Matplotlib with our letters and colours, whatever its user has set."""
+    mpl = plotting.library()
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(
+            {
+                "font.family": ["DejaVu Sans"],
+                "font.size": 8,
+                "text.color": _INK,
+                "axes.edgecolor": _GRID,
+                "axes.labelcolor": _MUTED,
+                "xtick.color": _MUTED,
+                "ytick.color": _INK,
+            }
+        )
+        yield
+
+
+def title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=9, fontweight="bold", color=_INK)
+
+
+def legend(figure: Figure, axes: Axes, models: int) -> None:
+    """Which model has which colour and shape, above all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    named = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        named.values(),
+        named.keys(),
+        loc="outside upper left",
+        ncols=min(4, models),
+        frameon=False,
+    )
+
+
+def panel(
+    axes: Axes, scores: list[Score], models: Sequence[str], titles: Mapping[str, str]
+) -> None:
+    """A point and its interval for each score, in a row for each metric."""
     names = list(dict.fromkeys(one.metric for one in scores))
     step = 0.8 / max(1, len(models))
     for one in scores:

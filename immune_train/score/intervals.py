@@ -1,7 +1,8 @@
 """Intervals at 95 %: what was counted or measured in, the lowest and the highest likely value out.
 
 Shares have Wilson's interval (Wilson 1927; Brown, Cai and DasGupta 2001 recommend it for samples as
-small as ours), means a percentile bootstrap (Efron and Tibshirani 1993) with a fixed seed.
+small as ours), means a percentile bootstrap (Efron and Tibshirani 1993) with a fixed seed. What
+comes in groups that are alike within is resampled by whole groups.
 """
 
 from __future__ import annotations
@@ -38,4 +39,34 @@ def bootstrap(values: Sequence[float]) -> tuple[float, float]:
     of = np.sort(np.asarray(values, dtype=float))
     drawn = np.random.default_rng(_SEED).integers(len(of), size=(_RESAMPLED, len(of)))
     low, high = np.percentile(of[drawn].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def of_groups(totals: Sequence[float], numbers: Sequence[float]) -> tuple[float, float]:
+    """The bootstrap interval of a mean whose members are drawn by whole groups.
+
+    Each group is given by the total of its members, and by how many they are.
+    """
+    return _percentiles(_resampled(totals, numbers))
+
+
+def of_difference(
+    totals: Sequence[float],
+    numbers: Sequence[float],
+    other_totals: Sequence[float],
+    other_numbers: Sequence[float],
+) -> tuple[float, float]:
+    """The same of the difference of two means over the same groups, drawn together."""
+    return _percentiles(_resampled(totals, numbers) - _resampled(other_totals, other_numbers))
+
+
+def _resampled(totals: Sequence[float], numbers: Sequence[float]) -> np.ndarray:
+    """The mean in each resample of the groups; not a number where none of them has a member."""
+    drawn = np.random.default_rng(_SEED).integers(len(totals), size=(_RESAMPLED, len(totals)))
+    sums, members = (np.asarray(of, dtype=float)[drawn].sum(axis=1) for of in (totals, numbers))
+    return np.divide(sums, members, out=np.full(_RESAMPLED, np.nan), where=members > 0)
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)

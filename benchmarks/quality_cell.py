@@ -1,0 +1,277 @@
+"""One cell of `quality.py`: a prepared recipe, a seed and a base in; what their model does out.
+
+The model is trained by `immune_train.sft` as anyone would, and measured as it is deployed: base
+and adapter added up, in 16 bits. Out, for every held-out record: the loss of its reference answer
+and the model's own greedy answer.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import quality_held
+
+from immune_data.common import digests, files
+from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract.record import Record
+from immune_data.contract.vocabulary import END, END_OF_TEXT
+from immune_train.data.dataset import read_records
+
+FOLDER = "cells"
+
+_ENDS = (END, END_OF_TEXT)
+
+# Tokens of a batch of questions, answers included; what does not fit a GPU is asked in halves.
+_AT_ONCE = {"cuda": 1 << 20, "cpu": 1 << 14}
+
+# What every recipe is trained with, so that those with known faults can be compared: they say at
+# each run what they cut and leak, and it acts on no other. Merging is not needed here.
+_ALWAYS = ("allow_leak=true", "overflow=truncate", "merge=false")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all cells of a table share."""
+
+    model: str
+    config: str
+    settings: tuple[str, ...]
+    limit: int  # tokens of an answer, after which it counts as never ending
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What became of one held-out record."""
+
+    incident_id: str
+    task: str
+    loss: float  # the sum over the tokens of the reference answer
+    tokens: int
+    answer: str
+    finish: str  # `stop`, or `length` where the answer had not ended at the limit
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """`cells/RECIPE-SEED.json`: a result, and the sha256 of all that it depends on."""
+
+    recipe: str
+    seed: int
+    depends: dict[str, Any]
+    hardware: str
+    records: int
+    train_tokens: int  # of an epoch, as trained on
+    supervised_tokens: int
+    steps: int
+    best_step: int
+    seconds: float  # of the whole of `immune_train.sft`, loading included, without a merge
+    measured_seconds: float
+    measured: list[Measured]
+
+
+def path(output: Path, recipe: str, seed: int) -> Path:
+    return output / FOLDER / f"{recipe}-{seed}.json"
+
+
+def read(output: Path, recipe: str, seed: int) -> Cell | None:
+    """A cell that is there; None where there is none that can be read."""
+    try:
+        return msgspec.json.decode(path(output, recipe, seed).read_bytes(), type=Cell)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def of_files(output: Path, recipe: str) -> dict[str, str]:
+    """What of a cell's dependencies lies in the output folder."""
+    folder = output / quality_held.FOLDER / recipe
+    names = (*quality_held.SPLITS, quality_held.RECORDS)
+    return {name: digests.sha256(folder / name) for name in names}
+
+
+def of_setting(setting: Setting) -> dict[str, Any]:
+    """What of a cell's dependencies all cells of a table share."""
+    from immune_train import configs
+
+    return {
+        "model": _weights(setting.model),
+        "config": {setting.config: digests.digest(configs.read(setting.config)[0])},
+        "settings": list(setting.settings),
+        "limit": setting.limit,
+    }
+
+
+def _weights(model: str) -> str:
+    """What tells a base: the files in its folder, or its name on the Hub."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    names = sorted(
+        path.name for path in folder.iterdir() if path.suffix in (".json", ".safetensors")
+    )
+    return digests.digest({name: digests.sha256(folder / name) for name in names})
+
+
+def make(output: Path, recipe: str, seed: int, setting: Setting, depends: dict[str, Any]) -> Cell:
+    """Train and measure, and write the cell, whole.
+
+    Raises:
+        ImmuneError: training is refused or fails.
+    """
+    from immune_train.artifacts import run, summary
+
+    folder = output / "runs" / f"{recipe}-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    began = time.monotonic()
+    _train(output / quality_held.FOLDER / recipe, folder, recipe, seed, setting)
+    seconds = time.monotonic() - began
+    trained = summary.read(folder / run.SUMMARY)
+    of_train = trained.preflight["train"]
+    measured = _measure(folder, held(output, recipe), setting.limit)
+    made = Cell(
+        recipe=recipe,
+        seed=seed,
+        depends=depends,
+        hardware=trained.hardware or "",
+        records=of_train["records"],
+        train_tokens=of_train["tokens"],
+        supervised_tokens=of_train["supervised_tokens"],
+        steps=trained.steps or 0,
+        best_step=trained.best_step or 0,
+        seconds=round(seconds, 1),
+        measured_seconds=round(time.monotonic() - began - seconds, 1),
+        measured=measured,
+    )
+    with files.replacing(path(output, recipe, seed)) as beside:
+        beside.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
+    shutil.rmtree(folder)
+    return made
+
+
+def held(output: Path, recipe: str) -> list[Record]:
+    """The held-out records of a recipe."""
+    return read_records(output / quality_held.FOLDER / recipe / quality_held.RECORDS)
+
+
+def _train(dataset: Path, folder: Path, recipe: str, seed: int, setting: Setting) -> None:
+    from immune_train.sft import __main__ as sft
+
+    arguments = [
+        *("--config", setting.config, "--model", setting.model, "--backend", "trl"),
+        *("--dataset", str(dataset), "--recipe", recipe, "--output", str(folder)),
+        *_ALWAYS,
+        *setting.settings,
+        f"seed={seed}",
+    ]
+    if code := sft.command(sft.parser().parse_args(arguments)):
+        raise CheckFailed(f"training {recipe} with seed {seed} was stopped (exit code {code})")
+
+
+def _measure(folder: Path, records: Sequence[Record], limit: int) -> list[Measured]:
+    """The losses and answers of the model in a run's folder."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from immune_train import configs, merge
+    from immune_train.artifacts import run
+    from immune_train.data.labels import Renderer
+
+    settings = configs.load(str(folder / run.CONFIG))
+    tokenizer = AutoTokenizer.from_pretrained(folder / run.ADAPTER)
+    model = merge.merged(
+        settings.model_name_or_path, folder / run.ADAPTER, revision=settings.model_revision
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device, torch.bfloat16).eval()
+    rows = list(Renderer(tokenizer).rows(records))
+    losses = [_loss(model, row) for row in rows]
+    answers = answer(model, [row.input_ids[: row.answer] for row in rows], limit)
+    return [
+        Measured(
+            incident_id=row.incident_id,
+            task=row.task,
+            loss=loss,
+            tokens=row.supervised,
+            answer=tokenizer.decode(ids),
+            finish="stop" if ended else "length",
+        )
+        for row, loss, (ids, ended) in zip(rows, losses, answers, strict=True)
+    ]
+
+
+def _loss(model: Any, row: Any) -> float:
+    """The loss of an answer: a sum over its tokens."""
+    import torch
+
+    from immune_train.sft.trainer import answer_loss
+
+    inputs = {"input_ids": [row.input_ids], "labels": [row.labels]}
+    with torch.no_grad():
+        given = {name: torch.tensor(ids, device=model.device) for name, ids in inputs.items()}
+        return answer_loss(model, given, items=1).item()
+
+
+def answer(
+    model: Any, prompts: Sequence[list[int]], limit: int, at_once: int | None = None
+) -> list[tuple[list[int], bool]]:
+    """The greedy answer to each prompt, without its end, and whether it ended within `limit`."""
+    at_once = at_once or _AT_ONCE[model.device.type]
+    found: dict[int, tuple[list[int], bool]] = {}
+    for batch in _batches([len(prompt) + limit for prompt in prompts], at_once):
+        answers = _answer_batch(model, [prompts[i] for i in batch], limit)
+        found |= dict(zip(batch, answers, strict=True))
+    return [found[i] for i in range(len(prompts))]
+
+
+def _batches(lengths: Sequence[int], at_once: int) -> Iterator[list[int]]:
+    """The places of lengths in batches of at most so many tokens, padding included."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > at_once:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _answer_batch(model: Any, prompts: list[list[int]], limit: int) -> list[tuple[list[int], bool]]:
+    import torch
+
+    try:
+        return _generated(model, prompts, limit)
+    except torch.OutOfMemoryError:
+        if len(prompts) == 1:
+            raise ImmuneError("the device has too little memory for one question") from None
+    torch.cuda.empty_cache()
+    half = len(prompts) // 2
+    parts = (prompts[:half], prompts[half:])
+    return [one for part in parts for one in _answer_batch(model, part, limit)]
+
+
+def _generated(model: Any, prompts: list[list[int]], limit: int) -> list[tuple[list[int], bool]]:
+    import torch
+    from transformers import GenerationConfig
+
+    # In place of the base's own, whose penalties and filters would act on what is not said here.
+    model.generation_config = GenerationConfig(
+        do_sample=False, max_new_tokens=limit, eos_token_id=list(_ENDS), pad_token_id=END_OF_TEXT
+    )
+    longest = max(map(len, prompts))
+    padding = [longest - len(prompt) for prompt in prompts]
+    ids = [[END_OF_TEXT] * n + prompt for n, prompt in zip(padding, prompts, strict=True)]
+    mask = [[0] * n + [1] * (longest - n) for n in padding]
+    with torch.no_grad():
+        said = model.generate(
+            torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+        )
+    return [_until_end(row) for row in said[:, longest:].tolist()]
+
+
+def _until_end(ids: list[int]) -> tuple[list[int], bool]:
+    end = next((i for i, token in enumerate(ids) if token in _ENDS), None)
+    return (ids, False) if end is None else (ids[:end], True)
