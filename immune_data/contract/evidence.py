@@ -175,6 +175,12 @@ class Evidence:
         """The condensed form, with at most `values` values in a slot."""
         return "\n".join((*self.before, *self.bullets(values), *self.after))
 
+    def below_header(self, values: int) -> str:
+        """The condensed form without what stands before its events; all of it if it has none."""
+        if not self.groups:
+            return self.text(values)
+        return "\n".join((*self.bullets(values), *self.after))
+
     def bullets(self, values: int) -> list[str]:
         """One line per group: the gravest severity first, then by time, then by text."""
         rows = sorted(

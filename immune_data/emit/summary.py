@@ -50,7 +50,7 @@ def show(folder: Path, content: Manifest, *, current: bool) -> None:
 
 def lacks(content: Manifest) -> str | None:
     """Which side of a dataset has no record, and why; None if both have some."""
-    lacking = [side for side in content.counts.sides if not side.records]
+    lacking = [side for side in content.counts.sides if side.reason is not None]
     if not lacking:
         return None
     what = "no record" if len(lacking) == 2 else f"no {lacking[0].split} record"

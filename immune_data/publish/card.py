@@ -284,14 +284,7 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
         f"{length('cause_length')}, a risk of {length('risk_length')}"
         + (", a risk answer that names its level" if settings["risk_level_required"] else "")
         + f". {whose}.",
-        f"**Split.** {settings['eval_share']:.0%} of the passing incidents are `validation`, drawn "
-        f"with the seed {settings['split_seed']}"
-        + (
-            "; incidents of one source address and time window, or of one text of evidence, stay "
-            "on one side."
-            if settings["split_method"] == "groups"
-            else "."
-        ),
+        _split_rule(settings),
         f"**Evidence.** Condensed: every kind of event once, with its severity, its first and last "
         f"time, how many events it stands for, and up to {settings['dag_values']} of the values "
         f"that differ among them, fewer where the conversation would pass "
@@ -316,8 +309,13 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
         rules.append(
             "**Standalone risk dataset.** Cause and risk records in the order of the judge's file, "
             f"winners by its combined ranking, causes of {length('standalone_cause_length')} and "
-            f"risks of {length('standalone_risk_length')}, {settings['standalone_eval_share']:.0%} "
-            f"held out with the seed {settings['standalone_split_seed']}."
+            f"risks of {length('standalone_risk_length')}, "
+            + (
+                "split like the unified one."
+                if settings["split_method"] == "hashed"
+                else f"{settings['standalone_eval_share']:.0%} held out with the seed "
+                f"{settings['standalone_split_seed']}."
+            )
         )
     if settings["dataset"] == "unified" and settings["augmentation"] != "none":
         apart = {
@@ -332,6 +330,20 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
             f"**Copies.** Cause and risk train records stand {settings['cause_risk_copies']} times."
         )
     return rules
+
+
+def _split_rule(settings: dict[str, Any]) -> str:
+    share = f"**Split.** {settings['eval_share']:.0%} of the passing incidents are `validation`"
+    drawn = f"{share}, drawn with the seed {settings['split_seed']}"
+    return {
+        "shuffle": f"{drawn}.",
+        "groups": f"{drawn}; incidents of one source address and time window, or of one text of "
+        "evidence, stay on one side.",
+        "hashed": f"{share} on average: those whose source address and time window hash, with the "
+        f"key `{settings['split_key']}`, into that share of the range, so that incidents that "
+        "are added move none out of it. An incident with the evidence of one on that side is not "
+        "in `train`.",
+    }[settings["split_method"]]
 
 
 def _faults(datasets: Sequence[Dataset], terms: Terms) -> str:

@@ -109,10 +109,11 @@ class Gates(_Section):
 
 
 class Split(_Section):
-    """How passing incidents are divided into eval and train (rule 5)."""
+    """How passing incidents are divided into eval and train (rules 5 and 15)."""
 
-    method: Literal["shuffle", "groups"]
-    eval_share: Share
+    method: Literal["shuffle", "groups", "hashed"]
+    key: Name
+    eval_share: Annotated[float, Meta(ge=0, lt=1)]
     seed: Seed
 
 
@@ -319,13 +320,15 @@ def _complaint(recipe: Recipe) -> str | None:
             length = getattr(getattr(recipe, section), key)
             if length.min > length.max:
                 return f"`{section}.{key}` has a min of {length.min} above its max of {length.max}"
-    marker = recipe.dag.marker
-    if marker != marker.strip() or len(marker.splitlines()) != 1:
-        return "`dag.marker` should be one line without white space around it"
+    for key, text in (("dag.marker", recipe.dag.marker), ("split.key", recipe.split.key)):
+        if text != text.strip() or len(text.splitlines()) != 1:
+            return f"`{key}` should be one line without white space around it"
     if recipe.dag.form == "condensed" and not (
         recipe.answers.cleaned and recipe.dag.within_context
     ):
         return "`dag.form` condensed needs `answers.cleaned` and `dag.within_context` to be true"
+    if recipe.split.eval_share == 0 and recipe.split.method != "hashed":
+        return "`split.eval_share` of 0 needs `split.method` to be hashed"
     if recipe.dag.within_context and recipe.dag.unit != "tokens":
         return "`dag.within_context` needs `dag.unit` to be tokens"
     if not _NAME.fullmatch(recipe.name) or recipe.name in _DUCKDB_NAMES:

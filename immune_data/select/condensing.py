@@ -1,20 +1,24 @@
-"""The relation `condensed`: the evidence of judged incidents as the recipe condenses it (rule 11).
+"""The relations `condensed` and `evidence_digests`: the evidence of judged incidents, condensed.
 
-In: the tables and the recipe's settings. Out: one row per incident and dataset, the text and its
-tokens, in the order of the table. It is empty for a recipe that shows the evidence's lines.
+In: the tables and the recipe's settings. Out: one row per incident and dataset, in the order of
+the table: in `condensed` the text and its tokens (rule 11), and in `evidence_digests` the sha256
+of the text below its header, by which evidence is the same (rule 15). The first is empty for a
+recipe that shows the evidence's lines, the second for one that does not divide by hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from immune_data.common.processes import in_order
-from immune_data.contract.evidence import condense
+from immune_data.contract import evidence
+from immune_data.contract.evidence import Evidence
 from immune_data.contract.tokens import count
 from immune_data.recipes import Recipe
 from immune_data.select import steps
@@ -29,15 +33,27 @@ _CONDENSED = {
     **dict.fromkeys(("incident_id", "dataset", "text"), pl.String),
     "tokens": pl.Int64,
 }
+_DIGESTS = dict.fromkeys(("incident_id", "dataset", "sha256"), pl.String)
+
+# A relation's row on a DAG, but for its key.
+Maker = Callable[[Evidence, int], dict[str, Any]]
 
 
 def write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, pool: Executor | None) -> None:
-    """Make the relation in the current schema."""
-    work = in_order(pool, partial(_condense_all, recipe.dag.values), _batches(connection))
+    """Make both relations in the current schema."""
+    makers: dict[str, Maker] = {}
+    if recipe.dag.form == "condensed":
+        makers["condensed"] = _condensed
+    if recipe.split.method == "hashed":
+        makers["evidence_digests"] = _digest
+    work = in_order(pool, partial(_rows, makers, recipe.dag.values), _batches(connection))
+    schemas = {"condensed": _CONDENSED, "evidence_digests": _DIGESTS}
     with appending(connection) as append:
-        append("condensed", pl.DataFrame(schema=_CONDENSED))
-        for rows in work:
-            append("condensed", pl.DataFrame(rows, schema=_CONDENSED))
+        for relation, schema in schemas.items():
+            append(relation, pl.DataFrame(schema=schema))
+        for made in work:
+            for relation, rows in made.items():
+                append(relation, pl.DataFrame(rows, schema=schemas[relation]))
 
 
 def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, str]]]:
@@ -46,9 +62,23 @@ def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, s
         yield pl.DataFrame(batch).to_dicts()
 
 
-def _condense_all(values: int, dags: list[dict[str, str]]) -> list[dict[str, str | int]]:
-    return [
-        {**dag, "text": text, "tokens": count(text)}
-        for dag in dags
-        for text in [condense(dag["text"], values)]
-    ]
+def _rows(
+    makers: dict[str, Maker], values: int, dags: list[dict[str, str]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each relation that `makers` make, of some DAGs."""
+    made: dict[str, list[dict[str, Any]]] = {relation: [] for relation in makers}
+    for dag in dags:
+        key = {name: dag[name] for name in ("incident_id", "dataset")}
+        condensed = evidence.read(dag["text"])
+        for relation, make in makers.items():
+            made[relation].append(key | make(condensed, values))
+    return made
+
+
+def _condensed(dag: Evidence, values: int) -> dict[str, Any]:
+    text = dag.text(values)
+    return {"text": text, "tokens": count(text)}
+
+
+def _digest(dag: Evidence, values: int) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(dag.below_header(values).encode()).hexdigest()}

@@ -52,7 +52,7 @@ STEPS: tuple[Query | Function, ...] = (
     Query("01_settings.sql"),
     Query("02_pool.sql"),
     Query("03_gate_limits.sql"),
-    Function("immune_data/select/condensing.py", "write", ("condensed",)),
+    Function("immune_data/select/condensing.py", "write", ("condensed", "evidence_digests")),
     Function("immune_data/select/cleaning.py", "write", ("cleaning", "cleaned")),
     Query("04_candidates.sql"),
     Query("05_choices.sql"),

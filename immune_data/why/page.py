@@ -7,7 +7,7 @@ from typing import Any
 
 from immune_data.common.table import aligned, numeric, widths
 from immune_data.common.text import counted, middle_left_out, middle_out, one_line, visible
-from immune_data.why.story import Row
+from immune_data.why.story import Row, order
 
 _HEAD, _TAIL = 20, 8  # lines of a long message
 _LINE = 400  # characters of a long line
@@ -178,15 +178,18 @@ class Page:
         yield from self._heading("split")
         for name, prefix in (("unified", ""), ("standalone", "standalone_")):
             where = split[f"{prefix}split"]
-            place = (
-                "" if where is None else f", place {split[f'{prefix}position']:,} of the shuffle"
-            )
+            position = split[f"{prefix}position"]
+            place = "" if where is None else f", place {position:,} of {order(split)}"
             yield f"  {name:<13} {where or 'not in it'}{place}"
         yield (
             f"  {'group':<13} {counted(split['group_incidents'], 'incident')}: "
             f"{split['group_in_train']:,} in train, {split['group_in_eval']:,} in eval; "
             f"named after {one_line(split['group_id'])}"
         )
+        if split["digest"] is not None:
+            twin = split["same_in_eval"]
+            out = "" if twin is None else f", but out: the evidence of {one_line(twin)} in eval"
+            yield f"  {'hash':<13} {split['digest'][:13]}: {split['side']}{out}"
         appended = "appends it to train" if split["risk_only"] else "does not append it"
         yield f"  {'augmentation':<13} {split['augmentation']}: {appended}"
 

@@ -112,6 +112,11 @@ def _before_the_pool(story: Row) -> str | None:
     return None if "summary" in judged else "no summary verdict"
 
 
+def order(split: Row) -> str:
+    """The order in which a split has places."""
+    return "the shuffle" if split["digest"] is None else "the hashes"
+
+
 def _outcome(story: Row, emitted: list[Row], dataset: str, before: str | None) -> str:
     if before is not None:
         return f"lost before the gates: {before}"
@@ -123,8 +128,10 @@ def _outcome(story: Row, emitted: list[Row], dataset: str, before: str | None) -
         value = "nothing" if gate["value"] is None else gate["value"]
         return f"lost at gate {gate['gate']}: {value} where the limit is {gate['limit']}"
     split = story["split"]
+    if split["same_in_eval"] is not None:
+        return f"left out of train: the evidence of {split['same_in_eval']}, which is in eval"
     prefix = "" if dataset == "unified" else "standalone_"
-    place = f"{split[f'{prefix}split']}, place {split[f'{prefix}position']:,} of the shuffle"
+    place = f"{split[f'{prefix}split']}, place {split[f'{prefix}position']:,} of {order(split)}"
     if emitted:
         return f"{place}; {counted(len(emitted), 'record')} emitted"
     if dataset == "standalone" and split["dataset"] == "unified":

@@ -18,6 +18,7 @@ select
     recipe.gates.risk_length.unit as risk_length_unit,
     recipe.gates.risk_level as risk_level_required,
     recipe.split.method as split_method,
+    recipe.split.key as split_key,
     recipe.split.eval_share,
     recipe.split.seed as split_seed,
     recipe.risk.cause_length.min as standalone_cause_length_min,
@@ -26,7 +27,10 @@ select
     recipe.risk.risk_length.min as standalone_risk_length_min,
     recipe.risk.risk_length.max as standalone_risk_length_max,
     recipe.risk.risk_length.unit as standalone_risk_length_unit,
-    recipe.risk.eval_share as standalone_eval_share,
+    -- By hash an incident has one side, whichever dataset it is in.
+    if(
+        recipe.split.method = 'hashed', recipe.split.eval_share, recipe.risk.eval_share
+    ) as standalone_eval_share,
     recipe.risk.seed as standalone_split_seed,
     recipe.dag.form as dag_form,
     recipe.dag.values as dag_values,

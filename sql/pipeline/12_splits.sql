@@ -3,6 +3,8 @@
 -- `shuffle` is Python's `random.Random(seed).shuffle` of as many incidents.
 -- By groups, the shuffled incidents are walked: one not yet placed brings its whole group to eval,
 -- until eval holds its number.
+-- By hash, the order is that of the groups' digests, each group has its side, and a train incident
+-- with the evidence of one in eval is left out (rule 15).
 with passing as (
     select
         incident_id,
@@ -23,6 +25,7 @@ shuffled as (
     inner join shuffle on passing.ordinal = shuffle.ordinal
     inner join groups on passing.incident_id = groups.incident_id
     cross join settings
+    where settings.split_method <> 'hashed'
 ),
 
 units as (
@@ -45,6 +48,16 @@ placed_before as (
     from units
 ),
 
+hashed as (
+    select
+        passing.incident_id,
+        groups.digest,
+        groups.side
+    from passing
+    inner join groups on passing.incident_id = groups.incident_id
+    where groups.side is not null and groups.same_in_eval is null
+),
+
 splits as (
     select
         shuffled.incident_id,
@@ -52,6 +65,12 @@ splits as (
         if(placed_before.incidents < shuffled.eval_incidents, 'eval', 'train') as split
     from shuffled
     inner join placed_before on shuffled.unit = placed_before.unit
+    union all
+    select
+        incident_id,
+        row_number() over (order by digest, incident_id) as position,
+        side as split
+    from hashed
 )
 
 select * from splits

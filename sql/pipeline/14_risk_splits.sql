@@ -2,7 +2,8 @@
 -- reads: permutation, made by immune_data/select/orders.py
 -- It holds the incident's winner, its place in the permuted order, and its split (rule 8).
 -- `permutation` is the order that scikit-learn's `train_test_split` draws for as many incidents:
--- eval first, then train.
+-- eval first, then train. By hash, order and sides are those of `groups`, and a train incident with
+-- the evidence of one in eval is left out (rule 15).
 with passing as (
     select
         incident_id,
@@ -13,6 +14,19 @@ with passing as (
         count(*) over () as incidents
     from risk_gates
     where passed
+),
+
+hashed as (
+    select
+        passing.incident_id,
+        passing.model,
+        passing.cause_score,
+        passing.risk_score,
+        groups.digest,
+        groups.side
+    from passing
+    inner join groups on passing.incident_id = groups.incident_id
+    where groups.side is not null and groups.same_in_eval is null
 ),
 
 risk_splits as (
@@ -31,6 +45,16 @@ risk_splits as (
     from passing
     inner join permutation on passing.ordinal = permutation.ordinal
     cross join settings
+    where settings.split_method <> 'hashed'
+    union all
+    select
+        incident_id,
+        model,
+        cause_score,
+        risk_score,
+        row_number() over (order by digest, incident_id) as position,
+        side as split
+    from hashed
 )
 
 select * from risk_splits

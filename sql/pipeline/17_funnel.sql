@@ -103,6 +103,15 @@ steps as (
     where dataset = 'unified'
     union all
     select
+        64 as place,
+        'unified' as dataset,
+        'evidence apart from eval' as step,
+        (select count(*) from splits) as incidents,
+        'the evidence of an eval incident' as why
+    from settings
+    where split_method = 'hashed'
+    union all
+    select
         70 as place,
         'standalone' as dataset,
         'risk judged' as step,
@@ -118,6 +127,15 @@ steps as (
         'standalone winner fails ' || gate as why
     from past_gates
     where dataset = 'standalone'
+    union all
+    select
+        86 as place,
+        'standalone' as dataset,
+        'risk evidence apart from eval' as step,
+        (select count(*) from risk_splits) as incidents,
+        'the evidence of an eval incident' as why
+    from settings
+    where split_method = 'hashed'
     union all
     select
         88 as place,

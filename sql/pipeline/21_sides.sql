@@ -1,7 +1,7 @@
 -- sides: one row per side of the split, train and eval: the passing incidents that are on it, its
 -- records (train's with what augmentation appends), its share of the passing incidents beside the
 -- one that the recipe asks for, whether that is less than half of it or more than twice as much,
--- and where it has no record the reason: null where it has some.
+-- and where it has no record the reason: null where it has some, or none is asked for.
 with placed as (
     select
         splits.incident_id,
@@ -87,7 +87,7 @@ losses as (
         funnel.lost > 0
         and funnel.records is null
         and funnel.step <> 'risk train split'
-        and starts_with(funnel.step, 'risk gate ') = (settings.dataset = 'risk')
+        and starts_with(funnel.step, 'risk ') = (settings.dataset = 'risk')
 ),
 
 sides as (
@@ -101,7 +101,7 @@ sides as (
             share < counted.share_asked / 2 or share > counted.share_asked * 2, false
         ) as uneven,
         case
-            when emitted.records is not null then null
+            when emitted.records is not null or counted.share_asked = 0 then null
             when passing.incidents = 0 and losses.at_steps is null
                 then if(
                     settings.dataset = 'risk',
@@ -122,6 +122,12 @@ sides as (
                     passing.incidents,
                     largest_group.incidents,
                     largest_group.group_id
+                )
+            when settings.split_method = 'hashed'
+                then format(
+                    'the hash of source IP and time window puts every passing incident ({}) on the '
+                    'other side, and of few incidents another `split.key` may not',
+                    passing.incidents
                 )
             else format('every passing incident ({}) is on the other side', passing.incidents)
         end as reason

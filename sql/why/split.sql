@@ -1,5 +1,6 @@
--- split: one row: the split and place of the incident in either dataset, its group, and whether
--- augmentation appends it to train.
+-- split: one row: the split and place of the incident in either dataset, its group, whether
+-- augmentation appends it to train, and where the recipe divides by hash, the side that the hash
+-- gives and the incident of eval whose evidence keeps this one out of train.
 with grouped as (
     select
         groups.incident_id,
@@ -23,6 +24,9 @@ select
     splits.split,
     splits.position,
     groups.group_id,
+    groups.digest,
+    groups.side,
+    groups.same_in_eval,
     of_group.incidents as group_incidents,
     of_group.in_train as group_in_train,
     of_group.in_eval as group_in_eval,

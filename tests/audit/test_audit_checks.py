@@ -56,7 +56,7 @@ def clean_corpus() -> Corpus:
     """16 incidents without a fault, and balanced."""
     corpus = Corpus()
     for i in range(16):
-        address = f"10.0.{i}.7"
+        address = f"10.0.{i}.70"  # the hash puts 0 and 1, one of either category, into eval
         name = f"{NAMES[i % 8]} {NAMES[i // 8 + 3]}"
         order = [*MODELS[i % 4 :], *MODELS[: i % 4]]
         corpus.incident(
@@ -181,7 +181,7 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         "insert into conversations select * replace ('train' as split, 1000 as line) "
         "from conversations where incident_id = '{e}' and task = 'cause'",
         found=("{e}",),
-        also=("unaccounted",),
+        also=("other_eval_in_train", "unaccounted"),  # it is of the standalone split's eval too
     ),
     "event_total": [
         Plant(changed("Events: 15", "Events: 16", "summary")),
@@ -202,6 +202,11 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         "update main.dags set text = (select replace(text, '10.0.', '10.1.') from main.dags "
         "where incident_id = '{e}') where incident_id = '{t}'",
         found=("{e}",),
+    ),
+    "normal_missing_in_eval": Plant(
+        "update main.incidents set category = 'Malware' "
+        "where incident_id in (select incident_id from splits where split = 'eval')",
+        found=(None,),
     ),
     "not_emitted": Plant(
         "delete from conversations where incident_id = '{t}' and task = 'risk'; "
@@ -339,9 +344,6 @@ def clean_out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) ->
     def make(folder: Path) -> None:
         source = clean_corpus().write(folder / "source")
         emit.emit(source, folder / "out", recipes.load(RECIPE))
-        # The standalone split, which is drawn and not used, shares incidents with train.
-        with duckdb.connect(str(folder / "out" / "immune.duckdb")) as connection:
-            connection.execute(f"delete from \"{RECIPE}\".risk_splits where split = 'eval'")
 
     return shared_folder("audit-clean", make) / "out"
 

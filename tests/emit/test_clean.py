@@ -6,7 +6,6 @@ the context and its answer whole; no dirt in an answer, and none below its gate.
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
 import re
@@ -15,12 +14,12 @@ import subprocess
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus import CAUSE_RISK, SUMMARIES, Corpus, dag, query
+from corpus import CAUSE_RISK, SUMMARIES, Corpus, query, source_rows
 from random_corpus import RandomCorpus
 from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS, tokenizer
 
@@ -54,44 +53,25 @@ def records(out: Path) -> Records:
     }
 
 
-def rows(source: Path, name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a dataset, first of each incident, those without a usable id left out."""
-    plain, packed = source / name, source / f"{name}.gz"
-    data = gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
-    content = json.loads(data.decode("utf-8-sig"))
-    yield from content["incidents"] if isinstance(content, dict) else content
-
-
-def kinship(source: Path) -> Callable[[str], str]:
-    """An incident's group: a name shared by all that share source IP and time window, or a DAG."""
-    parent: dict[Any, Any] = {}
-
-    def find(node: Any) -> Any:
-        while parent.setdefault(node, node) != node:
-            node = parent[node]
-        return node
-
+def assert_nothing_leaked(source: Path, emitted: Records) -> None:
+    """No incident, source IP and time window, or text of evidence is on both sides."""
     facts: dict[str, dict[str, Any]] = defaultdict(dict)
     for name in (SUMMARIES, CAUSE_RISK):  # the later one's facts stand where it has them
-        for row in rows(source, name):
-            incident = row["incident_id"]
-            for key in ("source_ip", "timewindow"):
-                if row.get(key) is not None:
-                    facts[incident][key] = row[key]
-            text = row.get("dag_analysis")
-            if text and not text.isspace():
-                parent[find(("incident", incident))] = find(("dag", text))
-    for incident, known in facts.items():
-        if len(known) == 2:
-            window = ("window", known["source_ip"], known["timewindow"])
-            parent[find(("incident", incident))] = find(window)
-    return lambda incident: find(("incident", incident))
-
-
-def assert_nothing_leaked(source: Path, emitted: Records) -> None:
-    group = kinship(source)
-    train, held_out = ({group(row["incident_id"]) for row in emitted[s]} for s in emitted)
-    assert not train & held_out
+        for row in source_rows(source, name):
+            for key in ("source_ip", "timewindow", "dag_analysis"):
+                value = row.get(key)
+                if value is not None and not (key == "dag_analysis" and not value.strip()):
+                    facts[row["incident_id"]][key] = value
+    sides = []
+    for of_side in emitted.values():
+        incidents = {row["incident_id"] for row in of_side}
+        found: set[Any] = set(incidents)
+        for known in map(facts.__getitem__, incidents):
+            if {"source_ip", "timewindow"} <= known.keys():
+                found.add((known["source_ip"], known["timewindow"]))
+            found.add(("dag", known["dag_analysis"]))
+        sides.append(found)
+    assert not set.intersection(*sides)
 
 
 def assert_no_token_as_text(emitted: Records) -> None:
@@ -214,43 +194,6 @@ def test_hostile_evidence_and_answers_stay_exact(tmp_path: Path) -> None:
 
 def dagless(incident: str) -> str:
     return f"Risk of {incident}: High. " + "the host may be lost " * 20
-
-
-def test_groups_are_whole_and_eval_takes_no_more_than_it_must(tmp_path: Path) -> None:
-    corpus = Corpus()
-    for i in range(40):
-        window = {"source_ip": f"10.0.0.{i // 4}", "timewindow": "1"}
-        corpus.incident(f"i{i:02}", facts=window)
-    source = corpus.write(tmp_path / "source")
-    found = records(emitted(source, tmp_path / "out"))
-    assert_nothing_leaked(source, found)
-    assert len({row["incident_id"] for row in found["eval"]}) == 4
-
-
-def test_a_shared_dag_joins_groups_through_others(tmp_path: Path) -> None:
-    """Each incident shares a DAG with the next: all are of one group, so all are eval."""
-    corpus = Corpus()
-    for i in range(12):
-        corpus.incident(
-            f"i{i:02}",
-            facts={"source_ip": f"10.0.0.{i}"},
-            dag=dag(f"chain {i // 2}"),
-            summary_dag=dag(f"link {(i + 1) // 2}", "summaries"),
-        )
-    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
-    assert len(query(out, "select distinct group_id from groups", RECIPE)) == 1
-    assert query(out, "select distinct split from splits", RECIPE) == [("eval",)]
-
-
-def test_incidents_without_a_window_are_no_group(tmp_path: Path) -> None:
-    corpus = Corpus()
-    for i in range(20):
-        corpus.incident(
-            f"i{i:02}", facts={"source_ip": None if i % 2 else "10.0.0.1", "timewindow": None}
-        )
-    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
-    assert len(query(out, "select distinct group_id from groups", RECIPE)) == 20
-    assert query(out, "select count(*) from splits where split = 'eval'", RECIPE) == [(2,)]
 
 
 def test_the_next_best_stands_in_and_cause_and_risk_move_together(tmp_path: Path) -> None:

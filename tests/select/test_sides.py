@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from corpus import Corpus, manifest, query, records
+from corpus import Corpus, manifest, records
+from hashed import windows
 from random_corpus import RandomCorpus
 
 from immune_data.audit import __main__ as audit
@@ -16,14 +17,13 @@ from immune_data.emit import __main__ as emit
 Refused = Callable[..., str]
 
 WEAK = {"gpt-4o": 3, "gpt-4o-mini": 2}
-ONE_WINDOW = {"source_ip": "10.0.0.1", "timewindow": "7"}
 IDS = [f"i{number:02}" for number in range(12)]
 
 
-def apart(corpus: Corpus, ids: list[str]) -> Corpus:
+def apart(corpus: Corpus, ids: list[str], of: list[dict[str, str]]) -> Corpus:
     """Incidents of a window each."""
-    for name in ids:
-        corpus.incident(name, facts={"source_ip": "10.0.0.2", "timewindow": name})
+    for name, window in zip(ids, of, strict=True):
+        corpus.incident(name, facts=window)
     return corpus
 
 
@@ -46,8 +46,12 @@ def one_incident() -> Corpus:
     return Corpus().incident("a")
 
 
-def one_group() -> Corpus:
-    return Corpus().incidents(IDS, facts=ONE_WINDOW)
+def one_window() -> Corpus:
+    return Corpus().incidents(IDS, facts=windows("eval", 1)[0])
+
+
+def of_train() -> Corpus:
+    return apart(Corpus(), IDS, windows("train", 12))
 
 
 def no_winning_answer() -> Corpus:
@@ -69,9 +73,13 @@ CASES = {
         "no train record: every passing incident (1) is on the other side"
     ),
     ("risk", one_incident): "no train record: every passing incident (1) is on the other side",
-    ("unified-clean", one_group): (
-        "no train record: every passing incident (12) is on the other side: 12 of the group "
-        "named after i00, which stays on one side"
+    ("unified-clean", one_window): (
+        "no train record: the hash of source IP and time window puts every passing incident (12) "
+        "on the other side, and of few incidents another `split.key` may not"
+    ),
+    ("unified-clean", of_train): (
+        "no eval record: the hash of source IP and time window puts every passing incident (12) "
+        "on the other side, and of few incidents another `split.key` may not"
     ),
     ("unified-v1", no_winning_answer): (
         "no record: each of its incidents (11) has a winner without an answer, or no evidence"
@@ -132,28 +140,39 @@ def test_no_side_is_empty_without_a_word(tmp_path: Path) -> None:
     assert 0 in codes
 
 
-@pytest.mark.parametrize(("together", "warned"), [(1, False), (2, False), (5, True), (10, True)])
+GROUPS = """\
+description = "x"
+extends = "unified-clean"
+[split]
+method = "groups"
+"""
+
+
+def test_a_group_that_takes_everything_is_named(tmp_path: Path, refused: Refused) -> None:
+    recipe = tmp_path / "grouped.toml"
+    recipe.write_text(GROUPS)
+    source = one_window().write(tmp_path / "source")
+    said = refused(
+        emit.main, "--source", source, "--data", tmp_path / "out", "--recipe", recipe, code=1
+    )
+    assert (
+        "grouped has no train record: every passing incident (12) is on the other side: 12 of "
+        "the group named after i00, which stays on one side;" in said
+    )
+
+
+@pytest.mark.parametrize(("held_out", "warned"), [(1, False), (2, False), (5, True), (10, True)])
 def test_a_share_far_from_the_one_asked_for_is_a_warning(
-    together: int, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    held_out: int, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The group that the shuffle reaches first brings all its incidents to eval."""
     names = [f"i{number:02}" for number in range(20)]
-    corpus = apart(Corpus(), names)
-    source = corpus.write(tmp_path / "source")
-    out = tmp_path / "out"
-    arguments = ["--recipe", "unified-clean", "--data", str(out)]
+    of = windows("eval", held_out) + windows("train", 20 - held_out)
+    source = apart(Corpus(), names, of).write(tmp_path / "source")
+    arguments = ["--recipe", "unified-clean", "--data", str(tmp_path / "out")]
     assert emit.main([*arguments, "--source", str(source)]) == 0
-    [(first,)] = query(out, "select incident_id from splits where position = 1", "unified-clean")
-    others = [name for name in names if name != first]
-    corpus = Corpus().incidents([first, *others[: together - 1]], facts=ONE_WINDOW)
-    source = apart(corpus, others[together - 1 :]).write(tmp_path / "grouped")
-    capsys.readouterr()
-    out = tmp_path / "grouped-out"
-    arguments = ["--recipe", "unified-clean", "--data", str(out)]
-    assert emit.main([*arguments, "--source", str(source)]) == 0
-    share = max(2, together) / 20
     warning = (
-        f"warning: eval is {share:.0%} of the passing incidents, where the recipe asks for 10%"
+        f"warning: eval is {held_out / 20:.0%} of the passing incidents, where the recipe asks "
+        "for 10%"
     )
     assert (warning in capsys.readouterr().out) is warned
     assert audit.main(["uneven_sides", "empty_side", "--json", *arguments]) == 0

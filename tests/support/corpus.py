@@ -240,6 +240,14 @@ def manifest(out: Path, recipe: str = "unified-v2") -> dict[str, Any]:
     return json.loads((out / "sft" / recipe / "manifest.json").read_text(encoding="utf-8"))
 
 
+def source_rows(source: Path, name: str) -> list[Any]:
+    """The rows of a source file, as they lie in it."""
+    plain, packed = source / name, source / f"{name}.gz"
+    data = gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
+    content = json.loads(data.decode("utf-8-sig"))
+    return content["incidents"] if isinstance(content, dict) else content
+
+
 def table(out: Path, name: str) -> list[dict[str, Any]]:
     """The rows of one of the normalised tables."""
     import polars as pl

@@ -59,7 +59,7 @@ def out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
         source = corpus().write(folder / "source")
         for recipe in ("unified-v2", "unified-clean", "unified-v3", "risk"):
             command = ["--source", str(source), "--data", str(folder / "out"), "--recipe", recipe]
-            # All incidents are of one window, which a split by groups puts on one side.
+            # All incidents are of one window, which a split by hash puts on one side.
             assert emit.main(command) == (recipe == "unified-clean")
 
     return shared_folder("why-out", make) / "out"
