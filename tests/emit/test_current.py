@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from corpus import Corpus
+from hashed import windows
 
 import immune_data
 from immune_data.emit import __main__ as emit
@@ -65,10 +66,10 @@ EDITED = {
 
 
 def several() -> Corpus:
-    """Six incidents, each in a time window of its own, so that none shares another's side."""
+    """Six incidents, each in a time window of its own, on both sides."""
     corpus = Corpus()
-    for name in "abcdef":
-        corpus.incident(name, facts={"timewindow": name})
+    for name, window in zip("abcdef", windows("train", 4) + windows("eval", 2), strict=True):
+        corpus.incident(name, facts=window)
     return corpus
 
 
