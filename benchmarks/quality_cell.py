@@ -184,8 +184,8 @@ def _measure(folder: Path, records: Sequence[Record], limit: int) -> list[Measur
     model = merge.merged(
         settings.model_name_or_path, folder / run.ADAPTER, revision=settings.model_revision
     )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device, torch.bfloat16).eval()
+    model = model.to(torch.bfloat16).eval()  # as a merged model is written
+    model = model.to("cuda") if torch.cuda.is_available() else model.float()
     rows = list(Renderer(tokenizer).rows(records))
     losses = [_loss(model, row) for row in rows]
     answers = answer(model, [row.input_ids[: row.answer] for row in rows], limit)
