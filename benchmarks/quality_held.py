@@ -137,7 +137,8 @@ def _emit(source: Path, data: Path, recipe: Recipe, to: Path, report: Report) ->
     """Emit a source, and copy the dataset with what vouches for it."""
     from immune_data.emit.__main__ import emit
 
-    made = emit(source, data, recipe, report=report).folder
+    # The folder is ours alone: what was made of another source has no use in it.
+    made = emit(source, data, recipe, replace=True, report=report).folder
     to.mkdir(parents=True, exist_ok=True)
     for name in (*SPLITS, incidents.NAME, manifest.NAME):
         shutil.copyfile(made / name, to / name)
@@ -147,7 +148,7 @@ def _references(source: Path, data: Path, recipe: Recipe, report: Report) -> lis
     """The records of both sides: the recipe's split of a source that is held out whole is moot."""
     from immune_data.emit.__main__ import emit
 
-    made = emit(source, data, recipe, report=report).folder
+    made = emit(source, data, recipe, replace=True, report=report).folder
     found = {}
     for path in (made / name for name in SPLITS):
         for record in read_records(path) if path.stat().st_size else ():

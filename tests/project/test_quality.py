@@ -34,9 +34,9 @@ END, END_OF_TEXT = 151_645, 151_643
 # Preparing
 
 
-def sources(folder: Path, held: Corpus) -> tuple[str, ...]:
+def sources(folder: Path, held: Corpus, trained: int = 12) -> tuple[str, ...]:
     train = Corpus()
-    for number in range(12):
+    for number in range(trained):
         train.incident(f"t{number:02}", facts={"source_ip": f"10.0.0.{number}"})
     train.write(folder / "train")
     held.write(folder / "held")
@@ -112,6 +112,20 @@ def test_a_held_out_incident_or_group_that_is_trained_on_is_refused(
     )
     assert said.startswith(f"1 held-out incidents (first: {incident}) are in the source to train")
     assert not (tmp_path / "out" / "prepared" / "held.json").exists()
+
+
+def test_sources_that_changed_are_prepared_again(tmp_path: Path) -> None:
+    asked = []
+    for trained, incidents in ((12, "ab"), (13, "a")):
+        held = Corpus()
+        for number, incident in enumerate(incidents):
+            held.incident(incident, facts={"source_ip": f"10.1.0.{number}"})
+        arguments = ["--prepare", "--reference", "unified-v2", "--output", str(tmp_path / "out")]
+        arguments += [*sources(tmp_path, held, trained), "--recipes", "unified-v2", LINES]
+        assert quality.main(arguments) == 0
+        assert quality_held.read(tmp_path / "out").shared_records == 3 * trained
+        asked.append([one["incident_id"] for one in records(tmp_path / "out", "clean-lines")])
+    assert asked == [["a"] * 3 + ["b"] * 3, ["a"] * 3]
 
 
 # Pooling
