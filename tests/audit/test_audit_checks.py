@@ -262,6 +262,10 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         "where incident_id = '{e}') where incident_id = '{t}'",
         found=("{e}",),
     ),
+    "same_evidence_in_train": Plant(
+        "update evidence_digests set sha256 = 'x' where incident_id in ('{t}', '{e}')",
+        found=("{e}",),
+    ),
     "same_window_in_train": Plant(
         "update main.incidents set source_ip = '10.9.9.9', timewindow = '9' "
         "where incident_id in ('{e}', '{t}')",

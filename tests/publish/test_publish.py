@@ -327,6 +327,8 @@ def test_the_numbers_of_the_card_are_counted(written: Path, emitted: Path) -> No
     [(limit, score)] = query(emitted, "select dag_limit, summary_score_min from settings")
     assert f"At most {limit:,} tokens" in text
     assert f"summary score of at least {score:g}" in text
+    assert "drawn with the seed 42." in text  # unified-v2
+    assert "hash, with the key `immune`, into that share" in text  # unified-clean
 
 
 def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> None:
