@@ -1,4 +1,4 @@
-"""Condensed evidence (rule 11): a DAG text in, the same events said once for each kind out.
+"""Condensed evidence (rule 11): the events of a DAG, or blocks of them, said once for each kind.
 
 A DAG lists events by target, so that one scan takes a thousand lines that differ in an address.
 Here events are grouped by severity and kind, where the kind is the text with its names and
@@ -15,7 +15,7 @@ with fewer values after more is condensing with fewer. In it, `{{` and `}}` are 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -111,6 +111,13 @@ class Kind:
         seam = f"{self.literals[-1]} | {other.literals[0]}"
         return Kind((*self.literals[:-1], seam, *other.literals[1:]), (*self.kinds, *other.kinds))
 
+    def __str__(self) -> str:
+        """The text with the kind of each slot in its place: `Connecting to IP: {address}`."""
+        slots = [f"{{{kind}}}" for kind in self.kinds]
+        return "".join(
+            part for pair in zip(self.literals, [*slots, ""], strict=True) for part in pair
+        )
+
     def is_port(self, i: int) -> bool:
         """Whether slot `i` holds ports, as the words around it say."""
         before, after = self.literals[i : i + 2]
@@ -184,7 +191,7 @@ class Evidence:
     def bullets(self, values: int) -> list[str]:
         """One line per group: the gravest severity first, then by time, then by text."""
         rows = sorted(
-            (_gravity(group.severity), group.first, group.last, group.text(values), group.events)
+            (gravity(group.severity), group.first, group.last, group.text(values), group.events)
             for group in self.groups
         )
         return [
@@ -201,62 +208,82 @@ class Evidence:
         return times[0] if first == last else "-".join(times)
 
 
-@dataclass
-class _Block:
-    """The lines of a bullet, in the lab's form or condensed."""
+@dataclass(frozen=True)
+class Block:
+    """Events of one severity and target, as a DAG lists them: with distinct texts.
 
-    bullet: re.Match[str]
-    details: list[str]
+    `first` and `last` are in minutes from the window's start, and `hidden` counts further texts.
+    Where there is no target, or none is known, it is None.
+    """
 
-    def group(self, start: int) -> Group:
-        if self.bullet.re is _GROUP:
-            first, last, events, severity, text = self.bullet.groups()
-            kinds, hidden = [], _HIDDEN.search(text)
-            kinds.append(_kind(text[: hidden.start()] if hidden else text, _IN_GROUP))
-            more = int(hidden[1]) if hidden else 0
-        else:
-            first, last, events, target, severity = self.bullet.groups()
-            matches = [_MORE.fullmatch(line) for line in self.details]
-            more = sum(int(match[1]) for match in matches if match)
-            texts = sorted(
-                _DETAIL.fullmatch(line)[1]
-                for line, match in zip(self.details, matches, strict=True)
-                if not match
-            )
-            kinds = _kinds(target, [_without_level(text, severity) for text in texts])
-        kind, slots = kinds[0]
-        for other, further in kinds[1:]:
+    severity: str
+    target: str | None
+    texts: Iterable[str]
+    events: int
+    first: int
+    last: int
+    hidden: int = 0
+
+    def group(self) -> Group:
+        """The block as one group: the kinds of its texts, one after the other."""
+        texts = [_without_level(text, self.severity) for text in sorted(self.texts)]
+        (kind, slots), *more = _kinds(self.target, texts)
+        for other, further in more:
             kind, slots = kind + other, [*slots, *further]
-        minutes = [(_minutes(time) - start) % _DAY for time in (first, last or first)]
-        return Group(severity, kind, int(events or 1), min(minutes), max(minutes), slots, more)
+        return Group(self.severity, kind, self.events, self.first, self.last, slots, self.hidden)
+
+
+def gathered(before: list[str], groups: Iterable[Group], after: list[str], start: int) -> Evidence:
+    """The evidence of groups of events, those of one severity and kind made one."""
+    held: dict[tuple[str, Kind], Group] = {}
+    # Sorted, so that the order of the blocks, which is chance, does not show.
+    for group in sorted(groups, key=_appearance):
+        first = held.setdefault((group.severity, group.kind), group)
+        if first is not group:
+            first.add(group)
+    return Evidence(before, list(held.values()), after, start)
 
 
 def read(dag: str) -> Evidence:
     """The events of a DAG, in the lab's form or condensed, by severity and kind."""
     before: list[str] = []
     after: list[str] = []
-    blocks: list[_Block] = []
+    bullets: list[tuple[re.Match[str], list[str]]] = []  # each with its details
     start, is_open = 0, False
     for line in dag.split("\n"):
         if bullet := _BULLET.fullmatch(line) or _GROUP.fullmatch(line):
-            blocks.append(_Block(bullet, []))
+            bullets.append((bullet, []))
             is_open = bullet.re is _BULLET
         elif is_open and _DETAIL.fullmatch(line):
-            blocks[-1].details.append(line)
-        elif blocks:
+            bullets[-1][1].append(line)
+        elif bullets:
             is_open = is_open and line != ""
             after.append(line)
         else:
             if timeline := _TIMELINE.fullmatch(line):
                 start = _minutes(timeline[1])
-            before.append(_LEVEL.sub(lambda level: without_noise(level[0]), line))
-    # Sorted, so that the order of the blocks, which is chance, does not show.
-    groups: dict[tuple[str, Kind], Group] = {}
-    for group in sorted((block.group(start) for block in blocks), key=_appearance):
-        held = groups.setdefault((group.severity, group.kind), group)
-        if held is not group:
-            held.add(group)
-    return Evidence(before, list(groups.values()), after, start)
+            before.append(without_noise_in(line))
+    return gathered(before, (_group(*bullet, start) for bullet in bullets), after, start)
+
+
+def _group(bullet: re.Match[str], details: list[str], start: int) -> Group:
+    """The group of a bullet, in the lab's form or condensed."""
+    times = bullet[1], bullet[2] or bullet[1]
+    first, last = sorted((_minutes(time) - start) % _DAY for time in times)
+    if bullet.re is _GROUP:
+        _, _, events, severity, text = bullet.groups()
+        hidden = _HIDDEN.search(text)
+        kind, slots = _kind(text[: hidden.start()] if hidden else text, _IN_GROUP)
+        more = int(hidden[1]) if hidden else 0
+        return Group(severity, kind, int(events), first, last, slots, more)
+    _, _, events, target, severity = bullet.groups()
+    texts, more = [], 0
+    for line in details:
+        if mentioned := _MORE.fullmatch(line):
+            more += int(mentioned[1])
+        else:
+            texts.append(_DETAIL.fullmatch(line)[1])
+    return Block(severity, target, texts, int(events or 1), first, last, more).group()
 
 
 def _appearance(group: Group) -> tuple[object, ...]:
@@ -274,18 +301,30 @@ def without_noise(number: str) -> str:
     return f"{digits}0" if digits.endswith(".") else digits
 
 
-def _gravity(severity: str) -> tuple[int, str]:
+def without_noise_in(line: str) -> str:
+    """A line of the header, its threat level without noise."""
+    return _LEVEL.sub(lambda level: without_noise(level[0]), line)
+
+
+def gravity(severity: str) -> tuple[int, str]:
+    """What severities are sorted by: the gravest first, those that are not known last."""
     known = severity in SEVERITIES
     return SEVERITIES.index(severity) if known else len(SEVERITIES), severity
 
 
 def _without_level(text: str, severity: str) -> str:
     """A text without its last words where they repeat the severity of its bullet."""
-    return text.removesuffix(f" threat level: {severity.lower()}.").rstrip(" ")
+    level = f"hreat level: {severity.lower()}."  # from Slips 1.1.20 on with a capital letter
+    return text.removesuffix(f" t{level}").removesuffix(f" T{level}").rstrip(" ")
 
 
-def _kinds(target: str, texts: list[str]) -> list[tuple[Kind, list[Slot]]]:
-    """The kinds of a bullet's texts, in order, each once with the values of all its texts.
+def kind(text: str, severity: str) -> Kind:
+    """The kind of an event's text."""
+    return _kind(_without_level(text, severity), _IN_DETAIL)[0]
+
+
+def _kinds(target: str | None, texts: list[str]) -> list[tuple[Kind, list[Slot]]]:
+    """The kinds of a block's texts, in order, each once with the values of all its texts.
 
     The target is named in the texts, as a rule; where it is not, it goes before the first one.
     """
@@ -293,11 +332,7 @@ def _kinds(target: str, texts: list[str]) -> list[tuple[Kind, list[Slot]]]:
     named = {value for _, slots in read for slot in slots for value in slot.values}
     if not texts:
         return [_kind(f"to {target}", _IN_DETAIL)]
-    _, aims = _kind(target, _IN_DETAIL)
-    is_named = all(aim.values.keys() <= named for aim in aims) and (
-        aims or any(target in text for text in texts)
-    )
-    if not is_named:
+    if target is not None and not _names(texts, named, target):
         read = [_kind(f"to {target}: {text}", _IN_DETAIL) for text in texts]
     kinds: dict[Kind, list[Slot]] = {}
     for kind, slots in read:
@@ -305,6 +340,14 @@ def _kinds(target: str, texts: list[str]) -> list[tuple[Kind, list[Slot]]]:
             if slot is not further:
                 slot.add(further)
     return sorted(kinds.items(), key=lambda pair: (pair[0].literals, pair[0].kinds))
+
+
+def _names(texts: list[str], named: set[str], target: str) -> bool:
+    """Whether texts that name these values name the target."""
+    _, aims = _kind(target, _IN_DETAIL)
+    return all(aim.values.keys() <= named for aim in aims) and (
+        bool(aims) or any(target in text for text in texts)
+    )
 
 
 def _kind(text: str, tokens: re.Pattern[str]) -> tuple[Kind, list[Slot]]:

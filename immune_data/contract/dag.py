@@ -1,0 +1,201 @@
+"""The evidence of an incident: its events in, in any order, a DAG text out.
+
+The text is condensed (rule 11), or has the form that the lab's parser writes, which the documents
+call `dag_analysis`. What the network said stands in it as one visible line and never as a line of
+its own, so that no text can change what the lines around it say. The same events give the same
+text, in whichever order they come.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+from immune_data.common.text import visible
+from immune_data.contract import evidence
+
+CONDENSED, DOCUMENTED = "condensed", "documented"
+FORMS = (CONDENSED, DOCUMENTED)
+UNKNOWN = "unknown"  # the severity of events that do not say theirs
+
+_VALUES = 8  # that a condensed text names at one place
+_DETAILS = 3  # texts that the lab's form shows of a block
+_DAY = 24 * 60  # minutes
+_RULE = "=" * 60
+
+_BREAKS = re.compile(r"[ \t]*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+[ \t]*")
+_LEVEL = re.compile(r"Threat level: (?=[a-z]+\.\Z)")
+# What the lab's form would take for a number of events, or of texts.
+_AMBIGUOUS = re.compile(r".* \(x\d+\)|\.\.\. and \d+ more variations", re.ASCII)
+
+
+class Facts(NamedTuple):
+    """An incident as its header says it; the window's limits as `YYYY-MM-DD HH:MM:SS`, if known.
+
+    `start` is the minute at which the window starts, counted like those of the events.
+    """
+
+    incident_id: str
+    host: str
+    window: int | None
+    timeline: str | None
+    threat_level: float | None
+    start: int | None
+
+
+class Event(NamedTuple):
+    """An event of an incident.
+
+    `place` is its place among the incident's events, `time` decides which texts are shown first,
+    and `minute` is that of `time`, by the clock of the incident's window.
+    """
+
+    severity: str | None
+    threat_level: str | None
+    victim: str | None
+    hostname: str | None
+    port: int | None
+    text: str
+    place: int
+    time: int
+    minute: int
+
+
+@dataclass
+class _Block:
+    """Events of one severity and target."""
+
+    severity: str
+    target: str | None
+    place: int
+    first: int
+    last: int
+    events: int = 0
+    texts: dict[str, list[int]] = field(default_factory=dict)  # first time, number
+
+    def add(self, event: Event, text: str) -> None:
+        self.events += 1
+        self.place = min(self.place, event.place)
+        self.first = min(self.first, event.minute)
+        self.last = max(self.last, event.minute)
+        seen = self.texts.setdefault(text, [event.time, 0])
+        seen[0] = min(seen[0], event.time)
+        seen[1] += 1
+
+
+class Dag:
+    """An incident's evidence on its way to a text of `form`."""
+
+    def __init__(self, form: str) -> None:
+        self._documented = form == DOCUMENTED
+        self._blocks: dict[tuple[str, str, bool], _Block] = {}
+
+    def add(self, event: Event, kind: str) -> None:
+        """Add an event, whose `kind` is what `kind_of` says."""
+        # IDMEFv2 has no severity above High, and so has the lab's form; the level has.
+        severity = (event.severity if self._documented else event.threat_level) or UNKNOWN
+        text = line(event.text)
+        target = self._target(event)
+        if target is None and self._documented:
+            target = text.split(" ", 1)[0]
+        key = severity, target or kind, target is None
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._blocks[key] = _Block(
+                severity.upper(), target, event.place, event.minute, event.minute
+            )
+        block.add(event, text)
+
+    def _target(self, event: Event) -> str | None:
+        """What was aimed at: `192.0.2.1:443 (www.example.com)`, with what of it is known."""
+        target = event.victim or event.hostname
+        if target is None:
+            return None
+        if event.port is not None:
+            target = f"[{target}]:{event.port}" if ":" in target else f"{target}:{event.port}"
+        if event.victim and event.hostname and not self._documented:
+            target = f"{target} ({event.hostname})"
+        return line(target) or None
+
+    def text(self, facts: Facts) -> str:
+        """The text, whose header says `facts`."""
+        blocks = list(self._blocks.values())
+        if not blocks:
+            return f"Incident {facts.incident_id}: No associated events found"
+        counts: Counter[str] = Counter()
+        for block in blocks:
+            counts[block.severity] += block.events
+        before, after = _header(facts, counts.total()), _footer(counts)
+        if self._documented:
+            blocks.sort(key=lambda block: (evidence.gravity(block.severity), block.place))
+            bullets = [line for block in blocks for line in _bullet(block)]
+            return "\n".join((*before, *bullets, *after))
+        start = min(block.first for block in blocks) if facts.start is None else facts.start
+        groups = (
+            evidence.Block(
+                block.severity,
+                block.target,
+                block.texts,
+                block.events,
+                block.first - start,
+                block.last - start,
+            ).group()
+            for block in blocks
+        )
+        before = [evidence.without_noise_in(line) for line in before]
+        return evidence.gathered(before, groups, after, start % _DAY).text(_VALUES)
+
+
+def kind_of(text: str, threat_level: str | None) -> str:
+    """The kind of an event's text: its names and numbers replaced by what they are."""
+    return str(evidence.kind(line(text), threat_level or UNKNOWN))
+
+
+def line(text: str) -> str:
+    """A text as one line, all of it visible."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
+    return visible(_BREAKS.sub(" ", text)).strip()
+
+
+def _header(facts: Facts, events: int) -> list[str]:
+    level = ""
+    if facts.threat_level is not None:  # 1e-05 is no number of the header
+        level = f"Threat Level: {Decimal(str(facts.threat_level)):f} | "
+    return [
+        _RULE,
+        f"Incident: {facts.incident_id}",
+        f"Source IP: {facts.host}"
+        + ("" if facts.window is None else f" | Timewindow: {facts.window}"),
+        *([f"Timeline: {facts.timeline}"] if facts.timeline else []),
+        f"{level}Events: {events}",
+        "",
+    ]
+
+
+def _footer(counts: Counter[str]) -> list[str]:
+    ordered = sorted(counts, key=evidence.gravity)
+    breakdown = ", ".join(f"{severity.capitalize()}: {counts[severity]}" for severity in ordered)
+    return [
+        "",
+        f"Total Evidence: {counts.total()} events",
+        f"Severity breakdown: {breakdown}",
+    ]
+
+
+def _bullet(block: _Block) -> list[str]:
+    times = [f"{at % _DAY // 60:02}:{at % 60:02}" for at in (block.first, block.last)]
+    span = times[0] if block.first == block.last else "-".join(times)
+    said = "Event" if block.events == 1 else f"{block.events} events"
+    lines = [f"• {span} - {said} to {block.target} [{block.severity}]"]
+    texts = sorted(block.texts.items(), key=lambda seen: (seen[1][0], seen[0]))
+    for text, (_, number) in texts[:_DETAILS]:
+        text = _LEVEL.sub("threat level: ", text)
+        counted = f" (x{number})" if number > 1 or _AMBIGUOUS.fullmatch(text) else ""
+        lines.append(f"  - {text}{counted}")
+    if len(texts) > _DETAILS:
+        lines.append(f"  - ... and {len(texts) - _DETAILS} more variations")
+    return lines
