@@ -3,7 +3,7 @@
 # make train-tiny  set up, train a tiny model on the sample's answers, on the CPU, in minutes
 # make edge-tiny   the same, then take it to GGUF, answer, score, publish to a Hub on loopback, run
 # make bench  set up, time our chain against a plain script (SCALES="1 10 100")
-# make campaigns  set up, kill a hundred runs and read ten thousand broken sources
+# make campaigns  set up, kill a hundred runs, read ten thousand broken sources and alert files
 
 PYTHON ?= python3
 SOURCE ?= data/source
@@ -33,7 +33,7 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/sqlfluff lint --processes 2 sql
+	$(BIN)/sqlfluff lint --processes 2 sql immune_data/slips/sql
 
 train-tiny: .venv/.installed-train
 	$(MAKE) emit RECIPE=unified-clean
@@ -52,7 +52,8 @@ bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/bench.py --scales $(SCALES)
 
 campaigns: .venv/.installed-dev
-	$(BIN)/python -m pytest -n 2 tests/end_to_end/test_safety.py --kills 100 --broken 10000 --seed $(SEED)
+	$(BIN)/python -m pytest -n 2 tests/end_to_end/test_safety.py \
+		tests/slips/test_mutated_alerts.py --kills 100 --broken 10000 --seed $(SEED)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

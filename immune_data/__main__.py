@@ -9,6 +9,7 @@ from immune_data.common import cli
 
 VERBS = {
     "sample": "write the synthetic sample corpus",
+    "slips": "incidents of the alerts that Slips wrote",
     "emit": "the whole way from source files to SFT JSONL",
     "audit": "ask a dataset for its faults, by SQL",
     "why": "one incident's way through every step",

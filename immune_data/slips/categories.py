@@ -1,0 +1,34 @@
+"""Whether a capture is of malware: a TOML file that people write in, a category by capture out."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from immune_data.common import textfile
+from immune_data.common.errors import ImmuneError
+from immune_data.slips.alert_files import AlertFile
+
+CATEGORIES = ("Malware", "Normal")
+
+
+def of_captures(file: Path, files: Iterable[AlertFile]) -> Mapping[str | None, str]:
+    """The category of each capture.
+
+    Raises:
+        ImmuneError: the file is no TOML of that, or lacks the capture of one of `files`.
+    """
+    try:
+        found = tomllib.loads(textfile.read(file))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ImmuneError(f"{file} is not TOML: {error}") from None
+    for capture, category in found.items():
+        if category not in CATEGORIES:
+            raise ImmuneError(f"{file}: {capture} is neither {' nor '.join(CATEGORIES)}")
+    for one in files:
+        if one.capture not in found:
+            raise ImmuneError(
+                f"{file} does not say what {one.capture} is, the capture of {one.name}"
+            )
+    return found

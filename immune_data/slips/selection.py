@@ -1,0 +1,40 @@
+"""Which incidents are wanted: what the command was asked, for `sql/5_chosen.sql`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+_EPOCH = datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """All incidents, but for what is said here."""
+
+    since: datetime | None = None
+    sample: int | None = None
+    seed: int = 0
+    per_capture: int | None = None
+    per_host: int | None = None
+    tiers: tuple[int, ...] = ()
+
+    @property
+    def narrows(self) -> bool:
+        return any((self.since, self.sample, self.per_capture, self.per_host, self.tiers))
+
+    def settings(self) -> dict[str, Any]:
+        """The row of `settings`."""
+        since = self.since
+        if since is not None:
+            offset = since.utcoffset() or timedelta()
+            since = (since.replace(tzinfo=None) - _EPOCH - offset) // timedelta(microseconds=1)
+        return {
+            "since": since,
+            "sample": self.sample,
+            "seed": self.seed,
+            "per_capture": self.per_capture,
+            "per_host": self.per_host,
+            "tiers": self.tiers,
+        }
