@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from immune_data.common import cli, files
 from immune_data.common.errors import ImmuneError
-from immune_data.sample import answers, plan
+from immune_data.sample import alerts, answers, plan
 from immune_data.sample import dag as sample_dag
 from immune_data.sample.dag import Incident
 from immune_data.sample.plan import Forms, Verdict
@@ -382,13 +382,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--scale", type=_natural, default=1, help="how many times as many incidents (default: 1)"
     )
+    parser.add_argument(
+        "--dialect",
+        choices=alerts.DIALECTS,
+        type=alerts.dialect,
+        help="instead of the source files, write the alerts of this dialect that the incidents are "
+        "made of",
+    )
     parser.add_argument("--force", action="store_true", help="replace a sample corpus in --output")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     return cli.run(parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> int:
-    written = write(args.output, seed=args.seed, scale=args.scale, force=args.force)
+    wanted = {"seed": args.seed, "scale": args.scale, "force": args.force}
+    if args.dialect:
+        written = [Written(alerts.NAME, *alerts.write(args.output, args.dialect, **wanted))]
+    else:
+        written = write(args.output, **wanted)
     if args.json:
         print(json.dumps([asdict(file) for file in written], indent=2))
     else:
