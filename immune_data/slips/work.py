@@ -128,7 +128,7 @@ class Work:
         category: str | None,
     ) -> None:
         self._n += 1
-        digest = blake2b(line.content or b"", digest_size=16).digest()
+        digest = blake2b((line.content or b"").strip(), digest_size=16).digest()
         head = self._n, file, line.number, digest, alert.dialect
         if isinstance(alert, alerts.Event):
             # Only IDEA0 is linked by host and window.

@@ -22,7 +22,7 @@ from slips_alerts import DIALECTS, IDEA0, IDMEF_2D, IDMEF_203, Event, Incident, 
 
 from immune_data.contract import evidence
 from immune_data.slips import __main__ as slips
-from immune_data.slips import alert_files, work
+from immune_data.slips import alert_files, sql, work
 from immune_data.slips.build import build
 from immune_data.slips.selection import Selection
 
@@ -92,6 +92,12 @@ def traffic(rng: random.Random) -> tuple[list[Event], list[Incident]]:
 
 
 # Linking
+
+
+@pytest.mark.parametrize("relation", list(sql.relations()), ids=lambda relation: relation[0])
+def test_a_relation_says_its_grain(relation: tuple[str, str]) -> None:
+    name, query = relation
+    assert query.startswith(f"-- {name}: one row per ")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -479,6 +485,41 @@ def test_blank_lines_and_windows_line_ends_say_nothing(tmp_path: Path) -> None:
     file.write_bytes(b"\r\n\n " + json.dumps(Event(1).line(IDMEF_203)).encode() + b"\r\n\n")
     found = made(tmp_path, file)
     assert (found.events.height, found.rejects) == (1, [])
+
+
+def test_another_line_end_is_no_other_content(tmp_path: Path) -> None:
+    line = json.dumps(Event(1).line(IDMEF_203))
+    found = made(tmp_path, write(tmp_path / "a.json", [line, f"{line}\r", f" {line}"]))
+    assert (found.events.height, found.rejects) == (1, [])
+
+
+# A process begins with the peak of the one that started it: a small one, here.
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    peaks = []
+    for name, incidents in (("few", 10), ("many", 400)):
+        rows, n = [], 0
+        for i in range(incidents):
+            own = range(n + 1, n + 61)
+            n = own.stop
+            texts = (f"Scan {one} of 10.{one % 256}.0.1 " + "x" * 300 for one in own)
+            rows += [
+                Event(one, text, window=i).line(IDMEF_203)
+                for one, text in zip(own, texts, strict=True)
+            ]
+            rows.append(Incident(n, own, window=i).line(IDMEF_203))
+        file = write(tmp_path / f"{name}.json", rows)
+        command = [sys.executable, "-m", "immune_data.slips", file, "--output", tmp_path / "o.json"]
+        asked = [sys.executable, "-c", PEAK, *command]
+        done = subprocess.run(asked, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        peaks.append(int(done.stdout.splitlines()[-1]))
+    assert peaks[1] < 1.3 * peaks[0]
 
 
 def test_a_line_without_end_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
