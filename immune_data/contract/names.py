@@ -1,7 +1,8 @@
 """The names in evidence and answers: a text in lower case in, the addresses, ports … in it out.
 
 An expression means the same to Python and to DuckDB (RE2): it looks neither ahead nor behind, and
-says which white space it means. SQL files that look for names repeat it letter for letter.
+says which white space it means. Where it has a group, that is the name. SQL files that look for
+names repeat it letter for letter.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ PATTERNS = {
         rf"{_IPV4}/\d{{1,2}}\b"
         r"|\b(?:[0-9a-f]{1,4}:){1,7}(?:[0-9a-f]{1,4}|:[0-9a-f]{0,4})(?::[0-9a-f]{1,4})*/\d{1,3}\b"
     ),
-    # One port, or several in a list: the numbers in what is found.
+    # One port, or a list of several: the numbers in the group of what is found. They stand after
+    # the word, or after an address, whose place condensed evidence may fill with braces.
     "port": (
-        rf"\bports?(?:\(s\))?:?{_SPACE}+\d{{1,5}}"
-        rf"(?:(?:{_SPACE}*,{_SPACE}*(?:and{_SPACE}+|or{_SPACE}+)?"
-        rf"|{_SPACE}+(?:and|or){_SPACE}+|{_SPACE}*/{_SPACE}*)\d{{1,5}}\b)*\b"
-        r"|\b\d{1,5}/(?:tcp|udp)\b"
+        rf"(?:\bports?(?:\(s\)| numbers?)?:?{_SPACE}*|\.\d{{1,3}}:|\}}:)[\[{{'\x22]*"
+        rf"(\d{{1,5}}(?:(?:'?{_SPACE}*,{_SPACE}*'?(?:and{_SPACE}+|or{_SPACE}+)?"
+        rf"|{_SPACE}+(?:and|or){_SPACE}+|{_SPACE}*/{_SPACE}*)\d{{1,5}}\b)*)\b"
     ),
+    "port_of_protocol": r"\b(\d{1,5})/(?:tcp|udp)\b",
     "domain": (
         r"\b(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+(?:com|net|org|info|biz|io|co|ai"
         r"|app|dev|cloud|online|site|xyz|top|club|shop|tech|live|ru|cn|de|uk|fr|nl|eu"
@@ -40,20 +42,25 @@ PATTERNS = {
     "hash": r"\b(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})\b",
     "list_id": r"\bsbl\d+\b",
     "severity_tag": r"\[(?:critical|high|medium|low|info)\]",
-    "event_total": rf"\b{EVENT_TOTAL}[\t *_]*:[\t *_]*\d+(?:,\d{{3}})*",
+    "event_total": rf"(?:\b{EVENT_TOTAL}|\|[\t *_]*events)[\t *_]*:[\t *_]*(\d+(?:,\d{{3}})*)",
 }
 NUMBER = r"\d+"
+
+KINDS = tuple(kind for kind in PATTERNS if kind != "port_of_protocol")
 
 _COMPILED = {kind: re.compile(pattern, re.ASCII) for kind, pattern in PATTERNS.items()}
 _NUMBER = re.compile(NUMBER, re.ASCII)
 
 
 def found(kind: str, text: str) -> set[str]:
-    """What a text in lower case names of a kind; of ports, their numbers."""
-    matches = {match[0] for match in _COMPILED[kind].finditer(text)}
-    return numbers(" ".join(matches)) if kind == "port" else matches
+    """What a text in lower case names of a kind; of ports and totals, their numbers."""
+    if kind == "port":
+        matches = _matches("port", text) | _matches("port_of_protocol", text)
+        return set(_NUMBER.findall(" ".join(matches)))
+    matches = _matches(kind, text)
+    return {total.replace(",", "") for total in matches} if kind == "event_total" else matches
 
 
-def numbers(text: str) -> set[str]:
-    """The whole numbers in a text, as they are written."""
-    return set(_NUMBER.findall(text))
+def _matches(kind: str, text: str) -> set[str]:
+    """The group of each match where the pattern has one, else the whole match."""
+    return set(_COMPILED[kind].findall(text))

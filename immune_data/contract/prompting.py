@@ -17,6 +17,7 @@ from typing import Any
 from immune_data import prompts
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import chat, control_tokens, evidence
+from immune_data.contract.grounding import named
 from immune_data.contract.tokens import count, cut, excerpt
 from immune_data.prompts import TASKS, Message, Prompt
 from immune_data.recipes import Length, Recipe
@@ -148,11 +149,14 @@ class Conversations:
         In the layout `evidence-first` all tasks show the same, as much as leaves each the room of
         the longest answer that the recipe allows, whichever tasks are asked for and however long
         their answers are: so an incident's prompts are the same in training and after it. Only
-        beside an answer that is longer still, all show less.
+        beside an answer that is longer still, all show less. Condensed evidence does not look at
+        the answer at all: it leaves the room of the longest one in every layout.
         """
         limited = self.limited(dag)
         if context is None:
             return [limited] * len(answers)
+        if self.dag_values:
+            answers = [(task, self.room[task]) for task, _ in answers]
         if self.layout == "evidence-first":
             room = dict(self.room)
             for task, tokens in answers:
@@ -223,11 +227,20 @@ def load(recipe: Recipe) -> Conversations:
     """The conversations of a recipe, its prompts read.
 
     Raises:
-        ImmuneError: the prompts are not as they should be, or the recipe neutralises control
-            tokens and its own prompts or marker hold one.
+        ImmuneError: the prompts are not as they should be; or the recipe neutralises control
+            tokens and its own prompts or marker hold one; or it demands grounded answers and its
+            own prompts name something that evidence could name.
     """
     layout = recipe.records.prompt_layout
     loaded = prompts.load(recipe.prompts_folder, layout)
+    if recipe.answers.grounded:
+        for task, prompt in loaded.items():
+            for kind, values in named("\n".join(text for _, text in prompt.templates)).items():
+                raise ImmuneError(
+                    f"recipe {recipe.name} demands grounded answers, but the prompt of task {task} "
+                    f"names the {kind.replace('_', ' ')} {min(values)}, which an answer could copy "
+                    "from there: take it out of the prompt"
+                )
     if recipe.answers.cleaned:
         own = {f"the prompt of task {task}": prompt.templates for task, prompt in loaded.items()}
         own["its dag_marker"] = (("", recipe.dag_marker),)

@@ -250,7 +250,7 @@ class _Build:
         self, hidden: Path, tables_inputs: TablesInputs | None, held: Held | None
     ) -> Manifest:
         from immune_data.emit import records
-        from immune_data.select import cleaning, condensing, pipeline
+        from immune_data.select import asking, cleaning, condensing, pipeline
 
         renderer = records.renderer(self.recipe)
         tables = self.tables
@@ -288,7 +288,7 @@ class _Build:
 
                 def clean_answers(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("cleaning answers")
-                    cleaning.write(at, renderer.refusal, pool)
+                    cleaning.write(at, asking.load(self.recipe), pool)
 
                 def write_records(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("rendering records")

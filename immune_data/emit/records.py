@@ -66,30 +66,6 @@ class Renderer:
     asking: Conversations
     context: int | None  # the tokens a whole conversation must fit, if it must
 
-    def refusal(self, task: str, incident: dict[str, Any], answer: Counted) -> str | None:
-        """Why the answer cannot be whole in the context, however little evidence is shown.
-
-        `too_long` where it is the answer's length; `evidence_too_long` where even the least of
-        its incident's condensed evidence leaves no room, or passes the recipe's limit.
-        """
-        if self.context is None:
-            return None
-        facts = self.asking.facts(incident)
-        if not self._fits(task, facts, self.asking.nothing, answer):
-            return "too_long"
-        if incident["condensed"] is None:
-            return None
-        dag = self.asking.evidence(incident["condensed"])
-        if self._fits(task, facts, self.asking.limited(dag), answer):
-            return None
-        least = self.asking.least(dag)
-        fits = least.tokens <= self.asking.dag_limit and self._fits(task, facts, least, answer)
-        return None if fits else "evidence_too_long"
-
-    def _fits(self, task: str, facts: dict[str, str], shown: Counted, answer: Counted) -> bool:
-        messages = self._messages(task, facts, shown, answer)
-        return _measure(messages, shown, answer).total <= self.context
-
     def render(self, file: Path, records: pa.RecordBatch) -> Rendered:
         """Records, whose texts lie in a file, as lines of JSON by split and as rows."""
         lines: dict[str, list[bytes]] = {split: [] for split in SPLITS}

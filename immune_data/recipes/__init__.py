@@ -90,9 +90,23 @@ class Length(_Section):
 
 
 class Answers(_Section):
-    """Whether answers are cleaned, and control tokens neutralised wherever they stand as text."""
+    """What is demanded of answers.
+
+    `cleaned`: by named rules, and control tokens neutralised wherever they stand as text;
+    `grounded`: they name nothing that the evidence shown lacks; `derived_lines`: the closing lines
+    of summaries are the evidence's own (rule 14).
+    """
 
     cleaned: bool
+    grounded: bool
+    derived_lines: bool
+
+
+class Choice(_Section):
+    """Whose risk answer is used: the cause winner's (rule 3), or that of the best risk's own model
+    (rule 12)."""
+
+    risk: Literal["cause_winner", "own"]
 
 
 class Gates(_Section):
@@ -163,6 +177,7 @@ class Recipe(_Section):
     sources: Sources
     models: dict[Name, Model]
     answers: Answers
+    choice: Choice
     gates: Gates
     split: Split
     risk: Risk
@@ -327,8 +342,16 @@ def _complaint(recipe: Recipe) -> str | None:
         recipe.answers.cleaned and recipe.dag.within_context
     ):
         return "`dag.form` condensed needs `answers.cleaned` and `dag.within_context` to be true"
+<<<<<<< HEAD
     if recipe.split.eval_share == 0 and recipe.split.method != "hashed":
         return "`split.eval_share` of 0 needs `split.method` to be hashed"
+=======
+    for key in ("grounded", "derived_lines"):
+        if getattr(recipe.answers, key) and recipe.dag.form != "condensed":
+            return f"`answers.{key}` needs `dag.form` to be condensed"
+    if recipe.choice.risk == "own" and recipe.gates.look_at != "winner":
+        return "`choice.risk` own needs `gates.look_at` to be winner"
+>>>>>>> d1c2a3f (Grounded answers: an answer names nothing that its prompt does not show; closing lines are the evidence's own; risk has a winner of its own)
     if recipe.dag.within_context and recipe.dag.unit != "tokens":
         return "`dag.within_context` needs `dag.unit` to be tokens"
     if not _NAME.fullmatch(recipe.name) or recipe.name in _DUCKDB_NAMES:

@@ -19,7 +19,9 @@ from immune_data.contract.prompting import Counted
 from immune_data.contract.tokens import count
 from immune_data.read.measures import lengths
 from immune_data.select import steps
+from immune_data.select.asking import Asking, Question, Refusal
 from immune_data.select.cleaning_rules import clean
+from immune_data.select.closing_lines import with_closing_lines
 from immune_data.select.relations import appending
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
 _ANSWERS = 512
 
-_CLEANING = dict.fromkeys(("incident_id", "task", "model", "rule", "effect"), pl.String)
+_CLEANING = dict.fromkeys(
+    ("incident_id", "task", "model", "rule", "effect", "detail"), pl.String
+)
 _CLEANED = {
     **dict.fromkeys(("incident_id", "task", "model", "text"), pl.String),
     **dict.fromkeys(("tokens", "chars", "words"), pl.Int64),
@@ -35,13 +39,9 @@ _CLEANED = {
 }
 
 
-# The rule by which an answer of a task and incident is not whole in the context, if it must be.
-Refusal = Callable[[str, dict[str, Any], Counted], str | None]
-
-
-def write(connection: duckdb.DuckDBPyConnection, refusal: Refusal, pool: Executor | None) -> None:
+def write(connection: duckdb.DuckDBPyConnection, asking: Asking, pool: Executor | None) -> None:
     """Make both relations in the current schema."""
-    work = in_order(pool, partial(_clean_all, refusal), _batches(connection))
+    work = in_order(pool, partial(_clean_all, asking), _batches(connection))
     rules = [pl.DataFrame(schema=_CLEANING)]
     with appending(connection) as append:
         append("cleaned", pl.DataFrame(schema=_CLEANED))
@@ -61,21 +61,33 @@ def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, A
 
 
 def _clean_all(
-    refusal: Refusal, responses: list[dict[str, Any]]
+    asking: Asking, responses: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rules: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
+    questions: dict[tuple[str, str], Question] = {}
     for response in responses:
         key = {name: response[name] for name in ("incident_id", "task", "model")}
         task = response["task"]
+        if (asked := (key["incident_id"], task)) not in questions:
+            questions[asked] = asking.question(task, response)
+        question = questions[asked]
         cleaned = clean(response["text"], task)
-        tokens = count(cleaned.text) if cleaned.changed_by else response["tokens"]
-        answer = Counted(cleaned.text, tokens)
-        refused_by = cleaned.refused_by or refusal(task, response, answer)
-        rules += [{**key, "rule": rule, "effect": "changed"} for rule in cleaned.changed_by]
-        if refused_by is not None:
-            rules.append({**key, "rule": refused_by, "effect": "refused"})
-        elif cleaned.changed_by:
-            measures = lengths(task, cleaned.text)
-            answers.append({**key, "text": cleaned.text, "tokens": tokens, **measures})
+        text, changed_by, refusal = cleaned.text, list(cleaned.changed_by), None
+        if cleaned.refused_by is not None:
+            refusal = Refusal(cleaned.refused_by)
+        else:
+            if asking.derived_lines and task == "summary" and question.shown is not None:
+                text = with_closing_lines(text, question.shown.text)
+                changed_by += ["closing_lines"] if text != cleaned.text else []
+            tokens = count(text) if changed_by else response["tokens"]
+            refusal = question.refusal(Counted(text, tokens))
+        rules += [{**key, "rule": rule, "effect": "changed"} for rule in changed_by]
+        if refusal is not None:
+            rules.append(
+                {**key, "rule": refusal.rule, "effect": "refused", "detail": refusal.detail}
+            )
+        elif changed_by:
+            measures = lengths(task, text)
+            answers.append({**key, "text": text, "tokens": tokens, **measures})
     return rules, answers

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from immune_data.contract import answer_fields
+from immune_data.contract.grounding import named, ungrounded
 from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS
 from immune_train.score.answers import Case
-from immune_train.score.grounding import named, ungrounded
 from immune_train.score.intervals import bootstrap, wilson
 
 REFERENCE = "reference"
@@ -124,7 +124,7 @@ def _grounded(case: Case) -> float | None:
 
 def _lacking(case: Case) -> dict[str, list[str]] | None:
     """What an answer names without its evidence; None where it names nothing that could be."""
-    if not any(named(case.answer).values()):
+    if not named(case.answer):
         return None
     return ungrounded(case.answer, "\n".join(case.shown))
 

@@ -2,15 +2,17 @@
 -- The model whose answer is used leads by one point or less, which is within a judge's mood.
 with used as (
     select distinct
-        incident_id,
-        model,
+        sft_records.incident_id,
+        sft_records.model,
         case
-            when task = 'summary' then 'summary'
-            when origin = 'unified' then 'cause'
+            when sft_records.task = 'summary' then 'summary'
+            when settings.choice_risk = 'own' then sft_records.task
+            when sft_records.origin = 'unified' then 'cause'
             else 'cause and risk'
         end as decided_on
     from sft_records
-    where task in ('summary', 'cause')
+    cross join settings
+    where sft_records.task in ('summary', 'cause') or settings.choice_risk = 'own'
 )
 
 select

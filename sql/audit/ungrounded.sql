@@ -1,7 +1,9 @@
 -- severity: warn
 -- reads: conversations, made by immune_data/emit/records.py
--- A record's answer names an IP address, a port or a domain that is not in what the model was
--- shown; `in_full_dag` tells whether the DAG holds it beyond the cut.
+-- A record's answer names what the model was not shown: an IP address, a network, a port, a domain,
+-- a MAC address, a hash, an identifier of a list, a severity in brackets or a total of events
+-- (rule 14). A range does not show the numbers in it, nor a network its addresses. `in_full_dag`
+-- tells whether the DAG holds the name where it is not shown.
 with answers as (
     select
         split,
@@ -17,39 +19,77 @@ named as (
         split,
         line,
         messages,
-        list_distinct(
-            regexp_extract_all(
-                answer,
-                '\b\d{1,3}(?:\.\d{1,3}){3}\b|\b(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}\b'
-                || '|\b(?:[0-9a-f]{1,4}:){1,7}:(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*)?'
-            )
+        regexp_extract_all(
+            answer,
+            '\b\d{1,3}(?:\.\d{1,3}){3}\b|\b(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}\b'
+            || '|\b(?:[0-9a-f]{1,4}:){1,7}:(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*)?'
         ) as addresses,
-        list_distinct(
-            regexp_extract_all(
+        regexp_extract_all(
+            answer,
+            '\b\d{1,3}(?:\.\d{1,3}){3}/\d{1,2}\b|\b(?:[0-9a-f]{1,4}:){1,7}(?:[0-9a-f]{1,4}'
+            || '|:[0-9a-f]{0,4})(?::[0-9a-f]{1,4})*/\d{1,3}\b'
+        ) as networks,
+        regexp_extract_all(
+            array_to_string(
+                list_concat(
+                    regexp_extract_all(
+                        answer,
+                        '(?:\bports?(?:\(s\)| numbers?)?:?[\t\n\f\r ]*|\.\d{1,3}:'
+                        || '|\}:)[\[{''\x22]*(\d{1,5}(?:(?:''?[\t\n\f\r ]*,[\t\n\f\r ]*''?(?:a'
+                        || 'nd[\t\n\f\r ]+|or[\t\n\f\r ]+)?|[\t\n\f\r ]+(?:and'
+                        || '|or)[\t\n\f\r ]+|[\t\n\f\r ]*/[\t\n\f\r ]*)\d{1,5}\b)*)\b',
+                        1
+                    ),
+                    regexp_extract_all(
+                        answer,
+                        '\b(\d{1,5})/(?:tcp|udp)\b',
+                        1
+                    )
+                ),
+                ' '
+            ),
+            '\d+'
+        ) as ports,
+        regexp_extract_all(
+            answer,
+            '\b(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+(?:com|net|org|info|biz|io|co'
+            || '|ai|app|dev|cloud|online|site|xyz|top|club|shop|tech|live|ru|cn|de|uk|fr|nl'
+            || '|eu|us|br|it|jp|kr|es|pl|cz|sk|se|no|fi|ch|at|be|ca|au|ir|ua|tr|tk|ml|ga|cf'
+            || '|gq|pw|cc|tv|me|ws|su|to|edu|gov|mil|int|arpa|local|lan|internal|test|example'
+            || '|onion)\b'
+        ) as domains,
+        regexp_extract_all(
+            answer,
+            '\b[0-9a-f]{2}(?:(?::[0-9a-f]{2}){5}|(?:-[0-9a-f]{2}){5})\b'
+        ) as macs,
+        regexp_extract_all(
+            answer,
+            '\b(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})\b'
+        ) as digests,
+        regexp_extract_all(
+            answer,
+            '\bsbl\d+\b'
+        ) as list_ids,
+        regexp_extract_all(
+            answer,
+            '\[(?:critical|high|medium|low|info)\]'
+        ) as severity_tags,
+        regexp_extract_all(
+            replace(
                 array_to_string(
                     regexp_extract_all(
                         answer,
-                        '\bports?(?:\(s\))?:?[\t\n\f\r ]+\d{1,5}'
-                        || '(?:(?:[\t\n\f\r ]*,[\t\n\f\r ]*(?:and[\t\n\f\r ]+|or[\t\n\f\r ]+)?'
-                        || '|[\t\n\f\r ]+(?:and|or)[\t\n\f\r ]+|[\t\n\f\r ]*/[\t\n\f\r ]*)'
-                        || '\d{1,5}\b)*\b'
-                        || '|\b\d{1,5}/(?:tcp|udp)\b'
+                        '(?:\btotal (?:evidence|events)'
+                        || '|\|[\t *_]*events)[\t *_]*:[\t *_]*(\d+(?:,\d{3})*)',
+                        1
                     ),
                     ' '
                 ),
-                '\d+'
-            )
-        ) as ports,
-        list_distinct(
-            regexp_extract_all(
-                answer,
-                '\b(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+(?:com|net|org|info|biz|io|co|ai'
-                || '|app|dev|cloud|online|site|xyz|top|club|shop|tech|live|ru|cn|de|uk|fr|nl|eu'
-                || '|us|br|it|jp|kr|es|pl|cz|sk|se|no|fi|ch|at|be|ca|au|ir|ua|tr|tk|ml|ga|cf|gq'
-                || '|pw|cc|tv|me|ws|su|to'
-                || '|edu|gov|mil|int|arpa|local|lan|internal|test|example|onion)\b'
-            )
-        ) as domains
+                ',',
+                ''
+            ),
+            '\d+'
+        ) as event_totals
     from answers
 ),
 
@@ -59,21 +99,47 @@ shown as (
         split,
         line,
         addresses,
+        networks,
         ports,
         domains,
-        lower(replace(messages[:-2]::varchar, 'İ', 'i̇')) as shown
+        macs,
+        digests,
+        list_ids,
+        severity_tags,
+        event_totals,
+        lower(
+            replace(
+                array_to_string(list_transform(messages[:-2], turn -> turn.content), chr(10)),
+                'İ',
+                'i̇'
+            )
+        ) as shown
     from named
-    where len(addresses) + len(ports) + len(domains) > 0
+    where
+        len(addresses)
+        + len(networks)
+        + len(ports)
+        + len(domains)
+        + len(macs)
+        + len(digests)
+        + len(list_ids)
+        + len(severity_tags)
+        + len(event_totals) > 0
 ),
 
-compared as (
+held as (
     select
         split,
         line,
         addresses,
+        networks,
         ports,
         domains,
-        shown,
+        macs,
+        digests,
+        list_ids,
+        severity_tags,
+        event_totals,
         case
             when len(addresses) > 0
                 then regexp_extract_all(
@@ -81,18 +147,99 @@ compared as (
                     '\b\d{1,3}(?:\.\d{1,3}){3}\b|\b(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}\b'
                     || '|\b(?:[0-9a-f]{1,4}:){1,7}:(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*)?'
                 )
-        end as shown_addresses,
+        end as addresses_shown,
+        case
+            when len(networks) > 0
+                then regexp_extract_all(
+                    shown,
+                    '\b\d{1,3}(?:\.\d{1,3}){3}/\d{1,2}\b'
+                    || '|\b(?:[0-9a-f]{1,4}:){1,7}(?:[0-9a-f]{1,4}'
+                    || '|:[0-9a-f]{0,4})(?::[0-9a-f]{1,4})*/\d{1,3}\b'
+                )
+        end as networks_shown,
+        case
+            when len(ports) > 0
+                then regexp_extract_all(
+                    array_to_string(
+                        list_concat(
+                            regexp_extract_all(
+                                shown,
+                                '(?:\bports?(?:\(s\)| numbers?)?:?[\t\n\f\r ]*|\.\d{1,3}:'
+                                || '|\}:)[\[{''\x22]*(\d{1,5}(?:(?:''?[\t\n\f\r ]*,[\t\n\f\r ]'
+                                || '*''?(?:and[\t\n\f\r ]+|or[\t\n\f\r ]+)?'
+                                || '|[\t\n\f\r ]+(?:and|or)[\t\n\f\r ]+'
+                                || '|[\t\n\f\r ]*/[\t\n\f\r ]*)\d{1,5}\b)*)\b',
+                                1
+                            ),
+                            regexp_extract_all(
+                                shown,
+                                '\b(\d{1,5})/(?:tcp|udp)\b',
+                                1
+                            )
+                        ),
+                        ' '
+                    ),
+                    '\d+'
+                )
+        end as ports_shown,
         case
             when len(domains) > 0
                 then regexp_extract_all(
                     shown,
-                    '\b(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+(?:com|net|org|info|biz|io|co'
-                    || '|ai|app|dev|cloud|online|site|xyz|top|club|shop|tech|live|ru|cn|de|uk|fr'
-                    || '|nl|eu|us|br|it|jp|kr|es|pl|cz|sk|se|no|fi|ch|at|be|ca|au|ir|ua|tr|tk|ml'
-                    || '|ga|cf|gq|pw|cc|tv|me|ws|su|to'
-                    || '|edu|gov|mil|int|arpa|local|lan|internal|test|example|onion)\b'
+                    '\b(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+(?:com|net|org|info'
+                    || '|biz|io|co|ai|app|dev|cloud|online|site|xyz|top|club|shop|tech|live'
+                    || '|ru|cn|de|uk|fr|nl|eu|us|br|it|jp|kr|es|pl|cz|sk|se|no|fi|ch|at|be|ca'
+                    || '|au|ir|ua|tr|tk|ml|ga|cf|gq|pw|cc|tv|me|ws|su|to|edu|gov|mil|int|arpa'
+                    || '|local|lan|internal|test|example|onion)\b'
                 )
-        end as shown_domains
+        end as domains_shown,
+        case
+            when len(macs) > 0
+                then regexp_extract_all(
+                    shown,
+                    '\b[0-9a-f]{2}(?:(?::[0-9a-f]{2}){5}|(?:-[0-9a-f]{2}){5})\b'
+                )
+        end as macs_shown,
+        case
+            when len(digests) > 0
+                then regexp_extract_all(
+                    shown,
+                    '\b(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})\b'
+                )
+        end as digests_shown,
+        case
+            when len(list_ids) > 0
+                then regexp_extract_all(
+                    shown,
+                    '\bsbl\d+\b'
+                )
+        end as list_ids_shown,
+        case
+            when len(severity_tags) > 0
+                then regexp_extract_all(
+                    shown,
+                    '\[(?:critical|high|medium|low|info)\]'
+                )
+        end as severity_tags_shown,
+        case
+            when len(event_totals) > 0
+                then regexp_extract_all(
+                    replace(
+                        array_to_string(
+                            regexp_extract_all(
+                                shown,
+                                '(?:\btotal (?:evidence|events)'
+                                || '|\|[\t *_]*events)[\t *_]*:[\t *_]*(\d+(?:,\d{3})*)',
+                                1
+                            ),
+                            ' '
+                        ),
+                        ',',
+                        ''
+                    ),
+                    '\d+'
+                )
+        end as event_totals_shown
     from shown
 ),
 
@@ -102,22 +249,52 @@ ungrounded as (
         line,
         list_concat(
             [
-                { 'kind': 'address', 'value': found }
-                for found in addresses
-                if not list_contains(shown_addresses, found)
+                { 'kind': 'address', 'value': name }
+                for name in list_distinct(addresses)
+                if not list_contains(addresses_shown, name)
             ],
             [
-                { 'kind': 'port', 'value': found }
-                for found in ports
-                if not regexp_matches(shown, '(?:^|\D)' || found || '(?:$|\D)')
+                { 'kind': 'network', 'value': name }
+                for name in list_distinct(networks)
+                if not list_contains(networks_shown, name)
             ],
             [
-                { 'kind': 'domain', 'value': found }
-                for found in domains
-                if not list_contains(shown_domains, found)
+                { 'kind': 'port', 'value': name }
+                for name in list_distinct(ports)
+                if not list_contains(ports_shown, name)
+            ],
+            [
+                { 'kind': 'domain', 'value': name }
+                for name in list_distinct(domains)
+                if not list_contains(domains_shown, name)
+            ],
+            [
+                { 'kind': 'mac', 'value': name }
+                for name in list_distinct(macs)
+                if not list_contains(macs_shown, name)
+            ],
+            [
+                { 'kind': 'hash', 'value': name }
+                for name in list_distinct(digests)
+                if not list_contains(digests_shown, name)
+            ],
+            [
+                { 'kind': 'list_id', 'value': name }
+                for name in list_distinct(list_ids)
+                if not list_contains(list_ids_shown, name)
+            ],
+            [
+                { 'kind': 'severity_tag', 'value': name }
+                for name in list_distinct(severity_tags)
+                if not list_contains(severity_tags_shown, name)
+            ],
+            [
+                { 'kind': 'event_total', 'value': name }
+                for name in list_distinct(event_totals)
+                if not list_contains(event_totals_shown, name)
             ]
         ) as findings
-    from compared
+    from held
 ),
 
 findings as (

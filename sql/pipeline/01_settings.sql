@@ -3,6 +3,9 @@
 select
     recipe.name as recipe,
     recipe.answers.cleaned as answers_cleaned,
+    recipe.answers.grounded as answers_grounded,
+    recipe.answers.derived_lines as answers_derived_lines,
+    recipe.choice.risk as choice_risk,
     recipe.gates.look_at as gates_look_at,
     recipe.gates.summary_score_min,
     recipe.gates.cause_total_min,

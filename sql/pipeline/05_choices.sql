@@ -1,39 +1,61 @@
--- choices: one row per pool incident and task that decides: the model chosen for the summary, and
--- the one chosen on the cause, whose risk answer comes along. It is the winner (rule 3); where the
--- recipe's gates look at the winner, the next best that passes stands in for one that does not.
-with offers as (
+-- choices: one row per pool incident and task that decides: the model whose answer is used. Summary
+-- and cause decide; risk too where it has a winner of its own (rule 12), else the model chosen on
+-- the cause gives the risk answer. It is the winner (rule 3); where the recipe's gates look at the
+-- winner, the next best that passes all of them stands in for one that does not (rule 13).
+-- `passed_over` lists those, best first, each with the first reason; all of them failed where the
+-- winner is chosen all the same, and its incident fails a gate.
+with failures as (
     select
         candidates.incident_id,
         candidates.task,
         candidates.model,
         candidates.place,
-        candidates.answered
-        and candidates.miss = 0
-        and candidates.score >= settings.summary_score_min as passes
+        case
+            when candidates.refused_by is not null
+                then format('{} refused by {}', candidates.task, candidates.refused_by)
+            when not candidates.answered then 'no ' || candidates.task
+            when
+                candidates.score < case candidates.task
+                    when 'summary' then settings.summary_score_min
+                    when 'cause' then settings.cause_total_min
+                    when 'risk' then settings.risk_total_min
+                end
+                then format('{} scores {:g}', candidates.task, candidates.score)
+            when candidates.miss > 0
+                then format('{} has length {}', candidates.task, candidates.length)
+            when
+                candidates.task = 'risk'
+                and candidates.risk_level is null
+                and settings.risk_level_required
+                then 'risk names no level'
+        end as failure
     from candidates
     cross join settings
-    where candidates.task = 'summary' and candidates.place is not null
+    where candidates.place is not null
+),
+
+offers as (
+    select failures.*
+    from failures
+    cross join settings
+    where failures.task = 'summary' or settings.choice_risk = 'own'
     union all
     select
         causes.incident_id,
         causes.task,
         causes.model,
         causes.place,
-        causes.answered
-        and causes.miss = 0
-        and causes.score >= settings.cause_total_min
-        and coalesce(
-            risks.answered and risks.miss = 0 and risks.score >= settings.risk_total_min, false
-        )
-        and (risks.risk_level is not null or not settings.risk_level_required) as passes
-    from candidates as causes
-    left join candidates as risks
+        coalesce(
+            causes.failure, if(risks.model is null, 'risk was not judged', risks.failure)
+        ) as failure
+    from failures as causes
+    left join failures as risks
         on
             causes.incident_id = risks.incident_id
             and causes.model = risks.model
             and risks.task = 'risk'
     cross join settings
-    where causes.task = 'cause' and causes.place is not null
+    where causes.task = 'cause' and settings.choice_risk = 'cause_winner'
 ),
 
 choices as (
@@ -41,18 +63,32 @@ choices as (
         offers.incident_id,
         offers.task,
         arg_min(
-            offers.model,
+            { 'model': offers.model, 'place': offers.place, 'failure': offers.failure },
             {
-                'passed_over': settings.gates_look_at = 'winner' and not offers.passes,
+                'fails': settings.gates_look_at = 'winner' and offers.failure is not null,
                 'place': offers.place
             }
-        ) as model,
-        arg_min(offers.model, offers.place) as winner
+        ) as chosen,
+        arg_min(offers.model, offers.place) as winner,
+        list(
+            { 'model': offers.model, 'place': offers.place, 'failure': offers.failure }
+            order by offers.place
+        ) filter (where offers.failure is not null) as failed
     from offers
     inner join pool on offers.incident_id = pool.incident_id
     cross join settings
     group by offers.incident_id, offers.task
 )
 
-select * from choices
-order by incident_id, task
+select
+    choices.incident_id,
+    choices.task,
+    choices.chosen.model,
+    choices.winner,
+    [
+        { 'model': one.model, 'failure': one.failure }
+        for one in coalesce(choices.failed, [])
+        if one.place < choices.chosen.place or choices.chosen.failure is not null
+    ] as passed_over
+from choices
+order by choices.incident_id, choices.task

@@ -1,17 +1,21 @@
 -- leads: one row per incident, score that decides and model that has it: by how much it leads.
 -- The runner-up is the best of the others: `lead` is less than nothing for a model that is not the
 -- best, and null where no other was judged. The unified dataset decides by the summary's score and
--- by the cause's; the standalone one on cause and risk as one, by the sum. `place` is as in
--- `candidates`: equal scores stand in the order of the judge's.
+-- by the cause's; the standalone one on cause and risk as one, by the sum. Where risk has a winner
+-- of its own, both decide by the scores of each task. `place` is as in `candidates`: equal scores
+-- stand in the order of the judge's.
 with scored as (
     select
-        incident_id,
-        task as decided_on,
-        model,
-        place,
-        score
+        candidates.incident_id,
+        candidates.task as decided_on,
+        candidates.model,
+        candidates.place,
+        candidates.score
     from candidates
-    where place is not null and task in ('summary', 'cause')
+    cross join settings
+    where
+        candidates.place is not null
+        and (candidates.task in ('summary', 'cause') or settings.choice_risk = 'own')
     union all
     select
         causes.incident_id,

@@ -1,7 +1,8 @@
 -- best_responses: one row per pool incident and task: the model whose answer is used, its own score
 -- on the task, the best of the others, and by how much it led that one on the score it was chosen
--- by (less than nothing where a better one was passed over). The model chosen on the cause gives
--- the risk answer too, so a risk row's runner-up and lead are those of the cause.
+-- by (less than nothing where a better one was passed over). Unless risk has a winner of its own,
+-- the model chosen on the cause gives the risk answer too, and a risk row's runner-up and lead are
+-- those of the cause.
 with chosen as (
     select
         choices.incident_id,
@@ -16,8 +17,13 @@ with chosen as (
             choices.incident_id = leads.incident_id
             and choices.task = leads.decided_on
             and choices.model = leads.model
+    cross join settings
     cross join unnest(
-        if(choices.task = 'cause', ['cause', 'risk'], [choices.task])
+        if(
+            choices.task = 'cause' and settings.choice_risk = 'cause_winner',
+            ['cause', 'risk'],
+            [choices.task]
+        )
     ) as tasks (task)
 ),
 

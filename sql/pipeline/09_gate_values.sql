@@ -4,17 +4,22 @@
 -- the best score, the length that comes closest to the bounds, the gravest level; `used_…` are
 -- those of the answer that is used, since another one may have passed for it. In the standalone
 -- dataset there are such rows for each `model` that may win: the judge's first in rank, or where
--- the recipe's gates look at the winner, any that has a rank; null where there is none.
+-- the recipe's gates look at the winner, any that has a rank, or where risk has a winner of its
+-- own, any that was judged; null where there is none.
 with looked_at as (
     select
         candidates.*,
         list_position(['Critical', 'High', 'Medium', 'Low'], candidates.risk_level) as gravity
     from candidates
+    cross join settings
     inner join choices
         on
             candidates.incident_id = choices.incident_id
-            and if(candidates.task = 'summary', 'summary', 'cause') = choices.task
-    cross join settings
+            and choices.task = if(
+                candidates.task = 'risk' and settings.choice_risk = 'cause_winner',
+                'cause',
+                candidates.task
+            )
     where settings.gates_look_at = 'any' or candidates.model = choices.model
 ),
 
@@ -37,19 +42,21 @@ used as (
 ),
 
 offers as (
-    select
+    select distinct
         risk_pool.incident_id,
-        causes.model
+        judged.model
     from risk_pool
     cross join settings
-    left join candidates as causes
+    left join candidates as judged
         on
-            risk_pool.incident_id = causes.incident_id
-            and causes.task = 'cause'
-            and (
-                causes.rank = 1
-                or (settings.gates_look_at = 'winner' and causes.rank is not null)
-            )
+            risk_pool.incident_id = judged.incident_id
+            and case
+                when settings.choice_risk = 'own'
+                    then judged.task in ('cause', 'risk') and judged.place is not null
+                when settings.gates_look_at = 'winner'
+                    then judged.task = 'cause' and judged.rank is not null
+                else judged.task = 'cause' and judged.rank = 1
+            end
 ),
 
 measured as (

@@ -1,13 +1,14 @@
 -- risk_splits: one row per incident that passes the standalone gates.
 -- reads: permutation, made by immune_data/select/orders.py
--- It holds the incident's winner, its place in the permuted order, and its split (rule 8).
+-- It holds the incident's winners, its place in the permuted order, and its split (rule 8).
 -- `permutation` is the order that scikit-learn's `train_test_split` draws for as many incidents:
 -- eval first, then train. By hash, order and sides are those of `groups`, and a train incident with
 -- the evidence of one in eval is left out (rule 15).
 with passing as (
     select
         incident_id,
-        model,
+        cause_model,
+        risk_model,
         cause_score,
         risk_score,
         row_number() over (order by ordinal) as ordinal,
@@ -32,7 +33,8 @@ hashed as (
 risk_splits as (
     select
         passing.incident_id,
-        passing.model,
+        passing.cause_model,
+        passing.risk_model,
         passing.cause_score,
         passing.risk_score,
         permutation.position,

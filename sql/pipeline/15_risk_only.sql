@@ -23,7 +23,8 @@ held_out as (
 risk_only as (
     select
         risk_splits.incident_id,
-        risk_splits.model,
+        risk_splits.cause_model,
+        risk_splits.risk_model,
         risk_splits.cause_score,
         risk_splits.risk_score,
         risk_splits.position

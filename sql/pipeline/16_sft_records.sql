@@ -37,7 +37,8 @@ standalone as (
         risk_splits.split,
         risk_splits.position,
         risk_splits.incident_id,
-        risk_splits.model,
+        risk_splits.cause_model,
+        risk_splits.risk_model,
         risk_splits.cause_score,
         risk_splits.risk_score
     from risk_splits
@@ -48,7 +49,8 @@ standalone as (
         'train' as split,
         risk_only.position,
         risk_only.incident_id,
-        risk_only.model,
+        risk_only.cause_model,
+        risk_only.risk_model,
         risk_only.cause_score,
         risk_only.risk_score
     from risk_only
@@ -60,7 +62,7 @@ cause_and_risk as (
         position,
         incident_id,
         'cause' as task,
-        model,
+        cause_model as model,
         cause_score as score,
         'risk_only' as origin
     from standalone
@@ -70,7 +72,7 @@ cause_and_risk as (
         position,
         incident_id,
         'risk' as task,
-        model,
+        risk_model as model,
         risk_score as score,
         'risk_only' as origin
     from standalone

@@ -7,9 +7,9 @@ select
     count(*) as incidents
 from leads
 inner join pool on leads.incident_id = pool.incident_id
-where leads.decided_on in ('summary', 'cause') and leads.place = 1
+where leads.decided_on <> 'cause and risk' and leads.place = 1
 group by leads.decided_on, leads.model, leads.lead
 order by
-    list_position(['summary', 'cause'], leads.decided_on) asc,
+    list_position(['summary', 'cause', 'risk'], leads.decided_on) asc,
     leads.model asc,
     leads.lead asc

@@ -5,14 +5,16 @@
 with verdicts as (
     select
         'unified' as dataset,
-        null as model,
+        null as cause_model,
+        null as risk_model,
         verdict
     from gates
     where incident_id = getvariable('incident')
     union all
     select
         'standalone' as dataset,
-        model,
+        cause_model,
+        risk_model,
         verdict
     from risk_gates
     where incident_id = getvariable('incident')
@@ -24,14 +26,15 @@ told as (
         verdicts.verdict,
         gate_limits.measure
     from gate_values
-    inner join verdicts
-        on
-            gate_values.dataset = verdicts.dataset
-            and gate_values.model is not distinct from verdicts.model
     inner join gate_limits
         on
             gate_values.dataset = gate_limits.dataset
             and gate_values.gate = gate_limits.gate
+    inner join verdicts
+        on
+            gate_values.dataset = verdicts.dataset
+            and gate_values.model is not distinct from
+            if(gate_limits.task = 'risk', verdicts.risk_model, verdicts.cause_model)
     where gate_values.incident_id = getvariable('incident') and gate_values.required
 )
 

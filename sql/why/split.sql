@@ -32,7 +32,6 @@ select
     of_group.in_eval as group_in_eval,
     risk_splits.split as standalone_split,
     risk_splits.position as standalone_position,
-    risk_splits.model as standalone_model,
     risk_only.incident_id is not null as risk_only,
     settings.dataset,
     settings.augmentation

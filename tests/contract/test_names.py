@@ -20,10 +20,11 @@ from immune_data.contract import names
 ROOT = Path(__file__).parents[2]
 
 # The SQL files that look for names, and which of them.
-LOOKING = {"audit/ungrounded.sql": {"address", "port", "domain"}}
+LOOKING = {"audit/ungrounded.sql": set(names.PATTERNS)}
 
 # What only a pattern of names has.
 _NAMELY = (r"\d{1,3}(?:\.", "[0-9a-f]{1,4}", "|com|", "com|net", "tcp|udp", "sbl", "[0-9a-f]{2}")
+_NAMELY += (r"\[(?:critical", "total (?:evidence", "[0-9a-f]{64}", r"\bports?(?:")
 
 _CHAIN = re.compile(r"'(?:[^']|'')*'(?:\s*\|\|\s*'(?:[^']|'')*')*")
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
@@ -56,12 +57,12 @@ def assert_same(connection: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> 
     counts = {}
     for kind, pattern in names.PATTERNS.items():
         by_duckdb = connection.execute(
-            "select regexp_extract_all(text, $pattern) "
+            "select regexp_extract_all(text, $pattern, $group) "
             "from (select unnest($texts::varchar[]) as text)",
-            {"pattern": pattern, "texts": texts},
+            {"pattern": pattern, "texts": texts, "group": re.compile(pattern).groups},
         ).fetchall()
         compiled = re.compile(pattern, re.ASCII)
-        by_python = [([match[0] for match in compiled.finditer(text)],) for text in texts]
+        by_python = [(compiled.findall(text),) for text in texts]
         assert by_duckdb == by_python, kind
         counts[kind] = sum(len(found) for (found,) in by_python)
     return counts
@@ -111,12 +112,15 @@ def test_python_and_duckdb_find_the_same_in_any_texts(
         ("network", "10.0.0.1 1/2", 0),
         ("port", "ports 80, 443 and 8080; 53/udp, port: 22", 5),
         ("port", "portable 80", 0),
+        ("port", "to {10.0.0.1, 10.0.0.2, … 9 in all}:{80, 443, … 12 in all}", 2),
+        ("port", "port {22, 23}/tcp, ports ['8080', '8081'] of 10.0.0.1:53 at 10:15", 5),
         ("domain", "dns.example.com and x.local, but v1.2 and file.txt", 2),
         ("mac", "8c:ac:57:a3:8e:d4 or 8c-ac-57-a3-8e-d5, not 8c:ac:57", 2),
         ("hash", f"{'a' * 32} {'b' * 40} {'c' * 64} {'d' * 33}", 3),
         ("list_id", "sbl262364, on the sbl list", 1),
         ("severity_tag", "• 10:00 scan [high], [info] but [unknown]", 2),
         ("event_total", "**total evidence:** 1,500 events\ntotal events: 3; total: 5", 2),
+        ("event_total", "threat level: 15.2 | events: 12\nno events: 7", 1),
     ],
 )
 def test_what_is_found(kind: str, text: str, expected: int) -> None:

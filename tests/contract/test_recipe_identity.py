@@ -18,8 +18,8 @@ from immune_data.recipes import Dag, Recipe
 ASKING = {
     "published": "753dbf5d8e29604514971bb5b391ea12079c18ebad582fcd1ca808be64cadf01",
     "risk": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
-    "unified-clean": "6560279d2ed7df0d8218ab915fa1290762b222a273224e383d65546008b49d83",
-    "unified-edge": "341d84de3bbbda101d0c3450144d6361593e0916c5c6c785c0235eea71d6f84b",
+    "unified-clean": "5173433707cdf016ce341954128266a6a28ecd68af0a03e81abdac1d05a2e5f1",
+    "unified-edge": "f79057c32fdc69d6d622d2b36c2c2f7d47c4e0d9a68d062a79de39d2baeac11d",
     "unified-v1": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
     "unified-v2": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",
     "unified-v3": "cfa5058bc98b0fb132b054369a8cb5a05320265eb420ec0379a553e04562a2d1",

@@ -16,7 +16,7 @@ import pytest
 
 from immune_data.audit import checks
 from immune_data.select import cleaning_rules
-from immune_train.score import grounding
+from immune_data.contract import grounding
 
 LETTERS = [chr(i) for i in range(sys.maxunicode + 1) if chr(i).isalpha()]
 

@@ -14,7 +14,7 @@ from corpus import query
 
 from immune_data.contract import answer_fields
 from immune_train.score import __main__ as score
-from immune_train.score import grounding, intervals, metrics, table
+from immune_train.score import intervals, metrics, table
 
 AUDIT = Path(__file__).parents[2] / "sql" / "audit"
 RECIPE = "unified-v2"

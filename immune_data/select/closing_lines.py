@@ -1,0 +1,58 @@
+"""The closing lines of a summary (rule 14): the evidence's own, which a summary is asked to copy.
+
+In: a summary and the evidence it was written about. Out: the summary that ends in the two lines
+with which the evidence states its totals, whatever it said of them itself, and wherever.
+"""
+
+from __future__ import annotations
+
+import re
+
+from immune_data.contract.names import EVENT_TOTAL
+
+_OF_EVIDENCE = (
+    re.compile(r"^Total Evidence: \d{1,18} events$", re.ASCII | re.MULTILINE),
+    re.compile(r"^Severity breakdown: \w+: \d{1,18}(?:, \w+: \d{1,18})*$", re.ASCII | re.MULTILINE),
+)
+
+_MARKS = r"[ \t*_#>•-]*"
+_BREAKDOWN = r"(?:total |overall )?severity breakdown"
+_CLOSING = re.compile(rf"{_MARKS}(?:{EVENT_TOTAL}|{_BREAKDOWN})\b[^\n]*", re.IGNORECASE)
+# Over the events, "Total Events" is a fact of the header.
+_CLOSING_ANYWHERE = re.compile(rf"{_MARKS}(?:total evidence|{_BREAKDOWN})\b[^\n]*", re.IGNORECASE)
+_BULLET = re.compile(r"[ \t]*(?:[•*-]|\d+[.)])[ \t]")
+_OPENS_LIST = re.compile(rf"{_MARKS}{_BREAKDOWN}\b[^\n\d]*", re.IGNORECASE)
+# A line of nothing but severities with their numbers, as they stand below a breakdown's heading.
+_COUNTS = re.compile(
+    rf"{_MARKS}(?:\[?\b(?:critical|high|medium|low|info)\b\]?[\s*_:=(–-]*\d[\d,]*"
+    r"(?: events?)?[\s*_),;.\]]*)+",
+    re.IGNORECASE,
+)
+
+
+def closing_lines(evidence: str) -> tuple[str, ...]:
+    """The lines in which evidence states its totals, those that it has; the last of several."""
+    found = (list(line.finditer(evidence)) for line in _OF_EVIDENCE)
+    return tuple(matches[-1][0] for matches in found if matches)
+
+
+def with_closing_lines(summary: str, evidence: str) -> str:
+    """The summary with the evidence's closing lines at its end, instead of its own.
+
+    Where the evidence lacks one of them the summary stays as it is.
+    """
+    closing = closing_lines(evidence)
+    if len(closing) < len(_OF_EVIDENCE):
+        return summary
+    kept: list[str] = []
+    in_list = has_events = False
+    for line in summary.split("\n"):
+        has_events = has_events or _BULLET.match(line) is not None
+        if (_CLOSING if has_events else _CLOSING_ANYWHERE).fullmatch(line):
+            in_list = _OPENS_LIST.fullmatch(line) is not None
+        elif in_list and (_COUNTS.fullmatch(line) or not line.strip()):
+            continue
+        else:
+            in_list = False
+            kept.append(line)
+    return "\n".join(["\n".join(kept).rstrip(), "", *closing]).lstrip("\n")
