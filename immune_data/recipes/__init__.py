@@ -342,16 +342,13 @@ def _complaint(recipe: Recipe) -> str | None:
         recipe.answers.cleaned and recipe.dag.within_context
     ):
         return "`dag.form` condensed needs `answers.cleaned` and `dag.within_context` to be true"
-<<<<<<< HEAD
     if recipe.split.eval_share == 0 and recipe.split.method != "hashed":
         return "`split.eval_share` of 0 needs `split.method` to be hashed"
-=======
     for key in ("grounded", "derived_lines"):
         if getattr(recipe.answers, key) and recipe.dag.form != "condensed":
             return f"`answers.{key}` needs `dag.form` to be condensed"
     if recipe.choice.risk == "own" and recipe.gates.look_at != "winner":
         return "`choice.risk` own needs `gates.look_at` to be winner"
->>>>>>> d1c2a3f (Grounded answers: an answer names nothing that its prompt does not show; closing lines are the evidence's own; risk has a winner of its own)
     if recipe.dag.within_context and recipe.dag.unit != "tokens":
         return "`dag.within_context` needs `dag.unit` to be tokens"
     if not _NAME.fullmatch(recipe.name) or recipe.name in _DUCKDB_NAMES:

@@ -7,7 +7,7 @@ the measures that `responses` has. Both are empty for a recipe that takes answer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 _ANSWERS = 512
 
-_CLEANING = dict.fromkeys(
-    ("incident_id", "task", "model", "rule", "effect", "detail"), pl.String
-)
+_CLEANING = dict.fromkeys(("incident_id", "task", "model", "rule", "effect", "detail"), pl.String)
 _CLEANED = {
     **dict.fromkeys(("incident_id", "task", "model", "text"), pl.String),
     **dict.fromkeys(("tokens", "chars", "words"), pl.Int64),

@@ -109,7 +109,7 @@ shown as (
         event_totals,
         lower(
             replace(
-                array_to_string(list_transform(messages[:-2], turn -> turn.content), chr(10)),
+                array_to_string([turn.content for turn in messages[:-2]], chr(10)),
                 'İ',
                 'i̇'
             )

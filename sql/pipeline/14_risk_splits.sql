@@ -20,7 +20,8 @@ with passing as (
 hashed as (
     select
         passing.incident_id,
-        passing.model,
+        passing.cause_model,
+        passing.risk_model,
         passing.cause_score,
         passing.risk_score,
         groups.digest,
@@ -51,7 +52,8 @@ risk_splits as (
     union all
     select
         incident_id,
-        model,
+        cause_model,
+        risk_model,
         cause_score,
         risk_score,
         row_number() over (order by digest, incident_id) as position,

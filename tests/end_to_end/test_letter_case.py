@@ -15,8 +15,8 @@ import polars as pl
 import pytest
 
 from immune_data.audit import checks
-from immune_data.select import cleaning_rules
 from immune_data.contract import grounding
+from immune_data.select import cleaning_rules
 
 LETTERS = [chr(i) for i in range(sys.maxunicode + 1) if chr(i).isalpha()]
 
