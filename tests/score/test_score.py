@@ -12,7 +12,7 @@ import pytest
 from answers import CAUSE, RISK, SUMMARY
 from corpus import query
 
-from immune_data.contract import answer_fields
+from immune_data.contract import answer_fields, grounding
 from immune_train.score import __main__ as score
 from immune_train.score import intervals, metrics, table
 
