@@ -51,7 +51,9 @@ _NAMES = {
 }
 _NAME = re.compile("|".join(f"(?P<{kind}>{of})" for kind, of in _NAMES.items()), re.ASCII)
 _QUOTED = r"'[^\s'\"{},…]+'"
-_ALONE = r"(?<!\w)(?<!\d\.)(?:%s)(?!\w)(?!\.\d)"
+# What begins like none of them is passed over at once: most words of a text.
+_BEGINS = r"(?=[A-Za-z_]{0,63}[0-9.:\[{-]|[0-9a-f]{32})"
+_ALONE = rf"(?<!\w)(?<!\d\.){_BEGINS}(?:%s)(?!\w)(?!\.\d)"
 _IN_DETAIL = re.compile(
     r"[{}]|" + _ALONE % rf"(?P<list>\[{_QUOTED}(?:, ?{_QUOTED})*\])|{_NAME.pattern}", re.ASCII
 )
