@@ -22,9 +22,8 @@ from typing import Any, BinaryIO
 
 from immune_data.common import cli, files
 from immune_data.common.errors import ImmuneError
-from immune_data.sample import alerts, answers, plan
-from immune_data.sample import dag as sample_dag
-from immune_data.sample.dag import Incident
+from immune_data.sample import alerts, answers, incidents, plan
+from immune_data.sample.incidents import Incident
 from immune_data.sample.plan import Forms, Verdict
 
 SUMMARIES = "summarization_dataset_v4.json"
@@ -172,7 +171,7 @@ def _write_block(sources: dict[str, _File], seed: int, number: int) -> None:
     block = plan.plan_block(seed, number)
     # Judges repeat what an incident is; their files have other orders than the datasets.
     known: dict[str, Incident] = {}
-    for incident in sample_dag.incidents(seed, block):
+    for incident in incidents.incidents(seed, block):
         role = incident.role
         rng = plan.stream(seed, role.incident_id, "answers")
         forms = plan.forms(seed, role)

@@ -12,16 +12,15 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from immune_data.common import files
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.alerts import DIALECTS, IDEA0, IDMEF_2D, IDMEF_203
-from immune_data.sample import dag as sample_dag
-from immune_data.sample import plan
-from immune_data.sample.dag import Incident
+from immune_data.sample import incidents, plan
+from immune_data.sample.incidents import Incident
 
 NAME = "alerts.json"
 _MARK = "immune sample corpus"  # who wrote the alerts; Slips would say its own name
@@ -34,7 +33,9 @@ _MORE = re.compile(r"  - \.\.\. and \d+ more variations", re.ASCII)
 _DETAIL = re.compile(r"  - (.+?)(?: \(x(\d+)\))?", re.ASCII)
 _TARGET = re.compile(r"((?:\d{1,3}\.){3}\d{1,3}|\S+\.\S+?)(?::(\d+))?", re.ASCII)
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}", re.ASCII)
+_IPV6 = re.compile(r"2001:db8::[0-9a-f]+", re.ASCII)  # of the addresses that hosts contact
 _NUMBER = re.compile(r"(?<![\d.:])\d+(?![\d.:])", re.ASCII)
+_DAY = 24 * 60  # minutes
 # When Slips ran, which is all that IDEA0 says.
 _RAN = datetime.fromisoformat("2026-10-02T12:00:00+00:00")
 
@@ -78,7 +79,7 @@ def write(out: Path, dialect: str, *, seed: int, scale: int, force: bool) -> tup
         staged = hidden / NAME
         with staged.open("w", encoding="utf-8") as written:
             for block in range(scale):
-                for incident in sample_dag.incidents(seed, plan.plan_block(seed, block)):
+                for incident in incidents.incidents(seed, plan.plan_block(seed, block)):
                     number += 1
                     for line in lines(incident, dialect, seed, number):
                         written.write(json.dumps(line) + "\n")
@@ -117,16 +118,22 @@ def _events(incident: Incident, seed: int) -> Iterator[_Event]:
     rng = plan.stream(seed, incident.role.incident_id, "alerts")
     start, _ = _limits(incident)
     for bullet, texts in _blocks(incident.risk_dag):
-        first = int(bullet[1]) * 60 + int(bullet[2])
-        last = first if bullet[3] is None else int(bullet[3]) * 60 + int(bullet[4])
+        times = [int(bullet[1]) * 60 + int(bullet[2])]
+        if bullet[3]:
+            times.append(int(bullet[3]) * 60 + int(bullet[4]))
+        # From the window's start on, which is not the clock's order where it goes over midnight.
+        minutes = [(time - start.hour * 60 - start.minute) % _DAY for time in times]
+        first, last = min(minutes), max(minutes)
         total, target, severity = int(bullet[5] or 1), bullet[6], bullet[7]
         for i, text in enumerate(_texts(texts, total)):
             minute = first + (last - first) * i // max(1, total - 1)
             second = start.second + (60 - start.second) * rng.random()
-            midnight = start.replace(hour=0, minute=0, second=0)
+            if minute == 60:  # the window's last
+                second *= start.second / 60
+            at = start.replace(second=0) + timedelta(minutes=minute)
             yield _Event(
                 event_id=str(uuid.UUID(int=rng.getrandbits(128), version=4)),
-                time=midnight + timedelta(minutes=minute, microseconds=int(second * 1_000_000)),
+                time=at + timedelta(microseconds=int(second * 1_000_000)),
                 level=severity.lower(),
                 text=text,
                 target=target,
@@ -166,12 +173,15 @@ def _texts(shown: list[tuple[str, int]], total: int) -> Iterator[str]:
 
 
 def _limits(incident: Incident) -> tuple[datetime, datetime]:
-    start, _, end = incident.timeline.partition(" to ")
-    return datetime.fromisoformat(f"{start}+00:00"), datetime.fromisoformat(f"{end}+00:00")
+    start = incident.window.began.replace(tzinfo=UTC)
+    return start, start + timedelta(hours=1)
 
 
 def _aimed(event: _Event) -> dict[str, Any]:
     """The target as IDMEFv2 has it; none where the DAG has only the text's first word."""
+    if (address := _IPV6.search(event.text)) and event.target.startswith(address[0]):
+        port = event.target[len(address[0]) + 1 :]
+        return {"IP": address[0], **({"Port": [int(port)]} if port else {})}
     found = _TARGET.fullmatch(event.target)
     if found is None or event.text.split(" ", 1)[0] == event.target:
         return {}
@@ -227,15 +237,19 @@ def _idmef_alert(
             {
                 "accumulated_threat_level": incident.threat_level,
                 "timewindow": int(incident.timewindow),
-                "EndTime": end.isoformat(),
+                **({} if incident.window.is_open else {"EndTime": end.isoformat()}),
             }
         ),
     }
 
 
+def _version(address: str) -> str:
+    return "IP6" if ":" in address else "IP4"
+
+
 def _idea0(incident: Incident, event: _Event, written: datetime) -> dict[str, Any]:
     target = _aimed(event)
-    ends = {"IP4": target.get("IP"), "Hostname": target.get("Hostname")}
+    ends = {_version(target.get("IP", "")): target.get("IP"), "Hostname": target.get("Hostname")}
     aimed = {key: [value] for key, value in ends.items() if value}
     if "Port" in target:
         aimed["Port"] = target["Port"]
@@ -246,7 +260,7 @@ def _idea0(incident: Incident, event: _Event, written: datetime) -> dict[str, An
         "EventTime": written.isoformat(),
         "Category": ["Anomaly.Traffic"],
         "Confidence": 0.8,
-        "Source": [{"IP4": [incident.source_ip]}],
+        "Source": [{_version(incident.source_ip): [incident.source_ip]}],
         **({"Target": [aimed]} if aimed else {}),
         "Attach": [{"Content": event.text, "ContentType": "text/plain"}],
         "Node": [{"Name": _MARK}],
@@ -265,7 +279,7 @@ def _idea0_alert(incident: Incident, written: datetime) -> dict[str, Any]:
         "EventTime": written.isoformat(),
         "Category": "Alert",
         "Confidence": 1.0,
-        "Source": [{"IP4": [incident.source_ip]}],
+        "Source": [{_version(incident.source_ip): [incident.source_ip]}],
         "Attach": [
             {"Content": f"{said} {incident.timewindow}.", "ContentType": "text/plain"},
         ],

@@ -14,8 +14,16 @@ from __future__ import annotations
 import math
 import random
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from immune_data.sample import kinds
+
+# What an answer may name though its evidence does not, and what else only a summary gets wrong.
+UNSHOWN = ("address", "network", "port", "domain", "mac", "hash", "list_id", "time")
+SUMMARY_FAULTS = ("severity", "event_total", "breakdown", "rules", "noise")
+# A model whose risk level is the same whatever the evidence says.
+CONSTANT_LEVEL = {"qwen2.5-1.5b": "Medium"}
 MODELS = ("gpt-4o", "gpt-4o-mini", "qwen2.5-1.5b", "qwen2.5-3b")
 TASKS = ("summary", "cause", "risk")
 
@@ -76,7 +84,19 @@ CASES = (
     *("three_models",) * 8,
 )
 CONTROL_CASE = "control_token"
+# Faults planted in the winner's answer to one task, where the next best answer is good; each for
+# so many incidents. What they are is in faults.py.
+PLANTED = {
+    "summary": (*UNSHOWN, *SUMMARY_FAULTS) * 3,
+    "cause": UNSHOWN * 2,
+    "risk": (*("address", "port", "domain", "time") * 2, *("contradicted",) * 4, *("mild",) * 3),
+}
+# Evidence that the lab's parser can write and no public incident shows; and, among the incidents
+# that nobody judged, one without events.
+ODD_EVIDENCE = ("start_time", "critical", "unknown", *kinds.ODD_TARGETS) * 2
 
+# The share of a model's answers, among those on which nothing depends, that have some fault.
+_SLOPPINESS = {"gpt-4o": 0.01, "gpt-4o-mini": 0.02, "qwen2.5-3b": 0.12, "qwen2.5-1.5b": 0.24}
 _SUMMARY_QUALITY = ((7.4, 1.1), (7.0, 1.2), (3.2, 1.4), (4.8, 1.5))
 _CAUSE_QUALITY = ((22.0, 3.0), (20.0, 3.5), (12.0, 4.0), (13.0, 4.0))
 _RISK_QUALITY = ((21.0, 3.5), (20.0, 3.5), (12.0, 4.5), (14.0, 4.0))
@@ -96,10 +116,34 @@ class Role:
     case: str = ""
     flaw: str = ""
     run: int = 0
+    evidence: str = ""
 
     @property
     def judged(self) -> bool:
         return self.part != "summary_only"
+
+    @property
+    def planted(self) -> tuple[str, str] | None:
+        """The task whose winning answer has a fault, and the fault."""
+        kind, _, fault = self.case.partition(":")
+        task, _, fault = fault.partition(":")
+        return (task, fault) if kind == "planted" else None
+
+    @property
+    def category(self) -> str:
+        """The category that it has to be of, if the part says so."""
+        return {"contradicted": "Normal", "mild": "Malware"}.get((self.planted or ("", ""))[1], "")
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A fault in one answer of one incident, put there for the audit to find."""
+
+    incident_id: str
+    task: str
+    model: str
+    fault: str
+    wins: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +179,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How an answer is written: `natural`, or some `shape` with a `size`."""
+    """How an answer is written: `natural`, or some `shape` with a `size`; and a fault in it."""
 
     shape: str
     size: int = 0
+    fault: str = ""
 
 
 NATURAL = Form("natural")
@@ -166,12 +211,13 @@ def plan_block(seed: int, number: int) -> Block:
         raise AssertionError("two incidents of a block drew the same id")
     parts = _parts(ids, rng)
     specials = _specials(parts, rng)
+    odd = _odd_evidence(parts, specials, stream(seed, number, "odd evidence"))
     judged = [i for i, part in enumerate(parts) if part not in ("no_summary", "summary_only")]
     rng.shuffle(judged)
     first, second = judged[:FIRST_RUN], judged[FIRST_RUN:]
     runs = dict.fromkeys(first, 1) | dict.fromkeys(second, 2)
     roles = tuple(
-        Role(ids[i], part, *specials.get(i, ("", "")), run=runs.get(i, 0))
+        Role(ids[i], part, *specials.get(i, ("", "")), runs.get(i, 0), odd.get(i, ""))
         for i, part in enumerate(parts)
     )
     return Block(number, roles, tuple(first), tuple(second), tuple(_risk_run(roles, rng)))
@@ -208,7 +254,8 @@ def _specials(parts: list[str], rng: random.Random) -> dict[int, tuple[str, str]
     special |= {i: ("", flaw) for i, flaw in zip(flawed, flaws, strict=True)}
     special[train[-1]] = (CONTROL_CASE, "")
     sound = train[flawed_train:-1] + held_out[flawed_eval:]
-    special |= zip(rng.sample(sound, len(CASES)), ((case, "") for case in CASES), strict=True)
+    cases = (*CASES, *(f"planted:{task}:{fault}" for task in TASKS for fault in PLANTED[task]))
+    special |= zip(rng.sample(sound, len(cases)), ((case, "") for case in cases), strict=True)
 
     failed = iter(members("failed"))
     for case, count, let_through in FAILED_CASES:
@@ -218,6 +265,16 @@ def _specials(parts: list[str], rng: random.Random) -> dict[int, tuple[str, str]
     unseen = members("no_summary")[PASS_STANDALONE["no_summary"] :]
     special |= {i: ("", rng.choice(FLAWS)) for i in unseen}
     return special
+
+
+def _odd_evidence(
+    parts: list[str], specials: dict[int, tuple[str, str]], rng: random.Random
+) -> dict[int, str]:
+    """What is odd about the evidence of a few incidents that are not special otherwise."""
+    plain = [i for i, part in enumerate(parts) if part == "train" and i not in specials]
+    unjudged = [i for i, part in enumerate(parts) if part == "summary_only"]
+    odd = dict(zip(rng.sample(plain, len(ODD_EVIDENCE)), ODD_EVIDENCE, strict=True))
+    return odd | dict.fromkeys(rng.sample(unjudged, 2), "no_events")
 
 
 def _passes_standalone(role: Role) -> bool:
@@ -318,10 +375,19 @@ def _summary_scores(role: Role, rng: random.Random) -> list[float]:
         _cap(scores, rng.choice((3, 4)), 4)
     elif max(scores) < 4:
         scores[rng.randrange(2)] = 5
+    if role.planted:
+        first, second = _leaders(role)
+        scores = [min(score, 6) for score in scores]
+        scores[first], scores[second] = rng.choice((9, 10)), rng.choice((7, 8))
     if role.case == "tie_summary":
         first, second = sorted(range(4), key=scores.__getitem__)[-2:]
         scores[first] = scores[second]
     return scores
+
+
+def _leaders(role: Role) -> tuple[int, int]:
+    """The models whose answers are best and second best where the best one has a fault."""
+    return ((0, 1), (1, 0), (0, 3), (1, 3))[int(role.incident_id[0], 16) % 4]
 
 
 def _totals(role: Role, rng: random.Random) -> tuple[list[float], list[float], list[int]]:
@@ -354,6 +420,11 @@ def _totals(role: Role, rng: random.Random) -> tuple[list[float], list[float], l
             fix((14, rng.randint(23, 26)), (rng.randint(9, 13), rng.randint(10, 20)), (13, 20))
         case "risk_10":
             fix((rng.randint(23, 26), 10), (rng.randint(14, 20), rng.randint(4, 9)), (20, 9))
+        case _ if role.planted:
+            first, second = _leaders(role)
+            cause, risk = ([min(total, 18) for total in totals] for totals in (cause, risk))
+            cause[first], risk[first] = rng.randint(25, 28), rng.randint(24, 27)
+            cause[second], risk[second] = rng.randint(20, 23), rng.randint(20, 22)
         case _ if role.case == CONTROL_CASE:
             small = MODELS.index("qwen2.5-1.5b")
             cause = [min(total, 18) for total in cause]
@@ -405,11 +476,42 @@ def forms(seed: int, role: Role) -> Forms:
     _odd_winner(answers, summary_winner, rng)
     _set_bounds(made, role, first, others, rng)
     _set_flaw(made, role, first, rng)
+    _plant(made, role)
     if role.case == CONTROL_CASE:
         answers["cause", winner] = Form("control")
     if judged.dropped:
         made.summary_entries[judged.dropped] = made.risk_entries[judged.dropped] = "absent"
     return made
+
+
+def planted(seed: int, block: Block) -> Iterator[Planted]:
+    """Every fault in the block's answers, in id order: by plan in the best, by chance in others.
+
+    An answer of a `CONSTANT_LEVEL` model is not one of them, nor is one that is broken as a whole.
+    """
+    for role in block.roles:
+        made = forms(seed, role)
+        for (task, model), form in made.answers.items():
+            entries = made.summary_entries if task == "summary" else made.risk_entries
+            kept = ("", "bare") if task == "summary" else ("",)
+            written = entries.get(model, "") in kept and (role.judged or task == "summary")
+            if form.fault and written and role.evidence != "no_events":
+                wins = role.planted == (task, form.fault) and model == MODELS[_leaders(role)[0]]
+                yield Planted(role.incident_id, task, model, form.fault, wins)
+
+
+def _plant(made: Forms, role: Role) -> None:
+    """A fault in the best answer to one task, and whole answers to all by the next best."""
+    if not role.planted:
+        return
+    fault_task, fault = role.planted
+    first, second = (MODELS[m] for m in _leaders(role))
+    for task in TASKS:
+        made.answers[task, first] = Form("natural", fault=fault if task == fault_task else "")
+        made.answers[task, second] = NATURAL
+    for model in (first, second):
+        made.summary_entries.pop(model, None)
+        made.risk_entries.pop(model, None)
 
 
 def _sprinkle(made: Forms, kept: dict[str, set[str]], rng: random.Random) -> None:
@@ -433,6 +535,11 @@ def _sprinkle(made: Forms, kept: dict[str, set[str]], rng: random.Random) -> Non
                 answers[task, model] = Form("bullets", rng.randint(12, 22))
             elif chance > 0.985:
                 answers[task, model] = Form("cut", rng.randint(140, 420))
+            elif chance > 0.985 - _SLOPPINESS[model]:
+                faults = (*UNSHOWN, *SUMMARY_FAULTS) if task == "summary" else UNSHOWN
+                if "qwen" in model and task != "risk":
+                    faults = (*faults, *("loose",) * 6)
+                answers[task, model] = Form("natural", fault=rng.choice(faults))
         if model not in kept["summary"] and rng.random() < 0.05:
             made.summary_entries[model] = rng.choice(("absent", "null", "empty", "bare"))
         if model not in kept["cause"] and rng.random() < 0.05:
@@ -470,7 +577,7 @@ def _set_bounds(made: Forms, role: Role, first: str, others: list[str], rng: ran
             return rng.choice((4 * low - 1, 4 * low - 4, 4 * low - 30))
 
         def long(high: int = high) -> int:
-            return rng.choice((4 * high + 4, 4 * high + 7, 4 * high + rng.randint(20, 300)))
+            return rng.choice((4 * high + 4, 4 * high + 7, 4 * high + rng.randint(10, 40)))
 
         lone = rng.choice(others)
         match role.case:

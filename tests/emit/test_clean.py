@@ -126,7 +126,7 @@ def assert_clean(source: Path, out: Path) -> Records:
 
 def test_the_sample_is_clean(sample_source: Path, sample_out: Callable[[str], Path]) -> None:
     found = assert_clean(sample_source, sample_out(RECIPE))
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 2080, "eval": 234}
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 2103, "eval": 213}
 
 
 def test_the_real_set_is_clean_and_loses_little(

@@ -61,7 +61,7 @@ def test_the_sample_is_clean_and_shares_its_prompts(
     sample_source: Path, sample_out: Callable[[str], Path]
 ) -> None:
     found = test_clean.assert_clean(sample_source, sample_out(RECIPE))
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 2080, "eval": 234}
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 2103, "eval": 213}
     for group in by_incident(found):
         assert len({shared_part(record) for record in group}) == 1
         assert len({record["dag_truncated"] for record in group}) == 1

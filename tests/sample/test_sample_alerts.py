@@ -16,8 +16,8 @@ from slips_alerts import DIALECTS, IDEA0, write
 from immune_data.emit import __main__ as emit
 from immune_data.sample import __main__ as sample
 from immune_data.sample import alerts, plan
-from immune_data.sample import dag as sample_dag
-from immune_data.sample.dag import Incident
+from immune_data.sample import incidents as sample_incidents
+from immune_data.sample.incidents import Incident
 from immune_data.slips import __main__ as slips
 
 
@@ -25,7 +25,7 @@ from immune_data.slips import __main__ as slips
 def incidents() -> list[Incident]:
     """Some incidents of the corpus, windows whole, of few events."""
     found: list[Incident] = []
-    every = sample_dag.incidents(0, plan.plan_block(0, 0))
+    every = sample_incidents.incidents(0, plan.plan_block(0, 0))
     for _, window in itertools.groupby(every, lambda one: (one.source_ip, one.timewindow)):
         members = list(window)
         if max(one.event_count for one in members) < 150:
@@ -102,7 +102,7 @@ def test_the_command_writes_alerts_that_say_they_are_synthetic(
     refused: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sample_dag, "incidents", lambda seed, block: iter(incidents[:3]))
+    monkeypatch.setattr(sample_incidents, "incidents", lambda seed, block: iter(incidents[:3]))
     words = ["--output", str(tmp_path), "--dialect", "2.d.v03"]
     assert sample.main(words) == 0
     first = (tmp_path / "alerts.json").read_bytes()
