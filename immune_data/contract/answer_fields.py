@@ -153,14 +153,15 @@ def _summary(text: str) -> dict[str, Any]:
         fields["threat_level"] = float(fields["threat_level"])
     assessment = _ASSESSMENT.search(text)
     events = _items(text[: assessment.start()] if assessment else text, listed=True)
-    breakdowns = (_counts(match["counts"]) for match in _BREAKDOWN.finditer(text))
-    total = _TOTAL.search(text)
+    # Of several, the last: they close a summary.
+    breakdowns = [_counts(match["counts"]) for match in _BREAKDOWN.finditer(text)]
+    totals = [match["value"] for match in _TOTAL.finditer(text)]
     return {
         **fields,
         "events": _number(fields["events"]),
         "key_events": [_event(bullet) for bullet in events] or None,
-        "total_evidence": _number(total and total["value"]),
-        "severity_breakdown": next((counts for counts in breakdowns if counts), None),
+        "total_evidence": _number(totals[-1] if totals else None),
+        "severity_breakdown": next((counts for counts in reversed(breakdowns) if counts), None),
     }
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "eval")
 _KEYS = polars_schema()
+_SEVERITIES = [severity.lower() for severity in answer_fields.SEVERITIES]
 CONVERSATIONS = {
     "split": pl.String(),
     "line": pl.Int64(),
@@ -45,6 +46,7 @@ CONVERSATIONS = {
     "answer_lacks": pl.List(pl.String),
     "answer_events": pl.Int64,
     "answer_total_evidence": pl.Int64,
+    "answer_severities": pl.Struct(dict.fromkeys(_SEVERITIES, pl.Int64)),
     "messages": _KEYS["messages"],
 }
 
@@ -127,6 +129,7 @@ class Renderer:
                     "answer_lacks": list(parts.missing),
                     "answer_events": parts.fields.get("events"),
                     "answer_total_evidence": parts.fields.get("total_evidence"),
+                    "answer_severities": parts.fields.get("severity_breakdown"),
                     "messages": [{"role": m.role, "content": m.content} for m in messages],
                 },
             )

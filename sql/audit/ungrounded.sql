@@ -96,35 +96,35 @@ named as (
 -- What was shown is long: it is read where the answer names something, and for that kind alone.
 shown as (
     select
-        split,
-        line,
-        addresses,
-        networks,
-        ports,
-        domains,
-        macs,
-        digests,
-        list_ids,
-        severity_tags,
-        event_totals,
+        named.split,
+        named.line,
+        named.addresses,
+        named.networks,
+        named.ports,
+        named.domains,
+        named.macs,
+        named.digests,
+        named.list_ids,
+        named.severity_tags,
+        named.event_totals,
         lower(
             replace(
-                array_to_string([turn.content for turn in messages[:-2]], chr(10)),
+                array_to_string([turn.content for turn in named.messages[:-2]], chr(10)),
                 'İ',
                 'i̇'
             )
         ) as shown
     from named
     where
-        len(addresses)
-        + len(networks)
-        + len(ports)
-        + len(domains)
-        + len(macs)
-        + len(digests)
-        + len(list_ids)
-        + len(severity_tags)
-        + len(event_totals) > 0
+        len(named.addresses)
+        + len(named.networks)
+        + len(named.ports)
+        + len(named.domains)
+        + len(named.macs)
+        + len(named.digests)
+        + len(named.list_ids)
+        + len(named.severity_tags)
+        + len(named.event_totals) > 0
 ),
 
 held as (

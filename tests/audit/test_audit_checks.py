@@ -21,7 +21,7 @@ from immune_data.select.cleaning_rules import CHANGES, REFUSALS
 from immune_data.select.database import reading
 
 RECIPE = "unified-clean"
-LEVELS = ("Critical", "High", "Medium", "Low")
+LEVELS = ("Critical", "Medium", "High", "Low")  # in turn, of a Malware and a Normal incident
 NAMES = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "haven")
 
 
@@ -33,7 +33,7 @@ def answers(number: int, address: str) -> dict[str, str]:
             f"Timeline: a to b\nThreat Level: 12.5 | Events: 15\n\n"
             f"• 10:15 - A scan of port 443/TCP by {address}, of which little more is known [HIGH]\n"
             f"• 10:20 - A beacon to site{number}.example.org that repeats itself evenly [LOW]\n\n"
-            "Total Evidence: 15 events\nSeverity breakdown: High: 1, Low: 1"
+            "Total Evidence: 15 events\nSeverity breakdown: High: 14, Low: 1"
         ),
         "cause": (
             "**Possible Causes:**\n\n**1. Malicious Activity:**\n• A bot that looks for other "
@@ -67,16 +67,21 @@ def clean_corpus() -> Corpus:
             answers=dict.fromkeys(MODELS, answers(i, address)),
             dag="\n".join(
                 [
-                    f"Incident of {name} at {address}, Events: 15",
-                    *(f"• 10:{15 + n} - {name} {word} at port 443" for n, word in enumerate(NAMES)),
-                    f"  - {name} beacon to site{i}.example.org",
+                    f"Incident of {name} at {address} | Events: 15",
+                    *(
+                        f"• 10:{15 + n} - {name} {word} at port 443 [HIGH]"
+                        for n, word in enumerate(NAMES)
+                    ),
+                    f"• 23:50-00:10 - {name} beacon to site{i}.example.org [LOW]",
+                    "Total Evidence: 15 events",
+                    "Severity breakdown: High: 14, Low: 1",
                 ]
             ),
             facts={
                 "category": ("Malware", "Normal")[i % 2],
                 "source_ip": address,
                 "timewindow": str(i),
-                "timeline": "a to b",
+                "timeline": "2024-01-01 10:00:40 to 2024-01-01 11:00:40",
             },
         )
     return corpus
@@ -152,8 +157,28 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         )
         for task, score in (("summary", 3.9), ("cause", 13), ("risk", 9), ("risk", "null"))
     ],
+    "category_contradicted": [
+        Plant(
+            f"update main.incidents set category = '{category}' where incident_id = '{{t}}'; "
+            f"update main.responses set risk_level = '{level}' where incident_id = '{{t}}'"
+        )
+        for category, level in (("Normal", "High"), ("Normal", "Critical"), ("Malware", "Low"))
+    ],
+    "closing_lines": [
+        Plant(changed("High: 14, Low: 1", new, "summary"))
+        for new in ("High: 13, Low: 1", "High: 14", "Low: 14, High: 1", "High: 14, Low: 1, Info: 2")
+    ]
+    + [
+        Plant(changed("Total Evidence: 15", "Total Evidence: 51", "summary"), also=("event_total",))
+    ],
     "code_fence": [Plant(said("chr(10) || '```'")), Plant(said("'``` {}'", "risk"))],
     "code_fence_in_responses": Plant(in_responses("'```'")),
+    "constant_level": Plant(
+        "update main.responses set risk_level = 'Medium' where incident_id in "
+        "(select incident_id from splits where split = 'train' order by incident_id limit 10)",
+        found=(None,),
+        also=("balance",),  # which looks at the same levels
+    ),
     "control_token": [Plant(said(f"'{token}'", "cause")) for token in ADDED_TOKENS],
     "control_token_in_responses": [Plant(in_responses(f"'{token}'")) for token in ADDED_TOKENS],
     "dag_cut": Plant(
@@ -184,7 +209,7 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         also=("other_eval_in_train", "unaccounted"),  # it is of the standalone split's eval too
     ),
     "event_total": [
-        Plant(changed("Events: 15", "Events: 16", "summary")),
+        Plant(changed("Events: 15", "Events: 16", "summary"), also=("ungrounded",)),
         Plant(changed("Total Evidence: 15", "**Total Evidence:** 1,500", "summary")),
     ],
     "held_out_in_train": Plant(
@@ -297,6 +322,13 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         "update leads set lead = 0, runner_up_score = score "
         "where incident_id = '{t}' and decided_on = 'summary' and place = 1"
     ),
+    "time_not_in_evidence": [
+        Plant(changed("10:15 - A", new, "summary"))
+        for new in (
+            *("10:14 - A", "10:14-10:15 - A", "10:15–10:30 - A", "10:15 - A (up to 10:30:59)."),
+            *("23:49 - A", "00:11 - A", "**12:00:** A", "10:15 - At 11:01, a"),
+        )
+    ],
     "total_is_not_sum": Plant(
         "update main.judgements set evidence_grounding = 5, cause_specificity = 5, "
         "alternative_hypotheses = score - 11 where incident_id = '{t}' and task = 'cause' "
@@ -327,11 +359,21 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         "update sides set share = 0.3, uneven = true where split = 'eval'", found=(None,)
     ),
     "ungrounded": [
-        Plant(said("' It met 203.0.113.9 too.'")),
-        Plant(said("' It met fe80::1:2 too.'")),
-        Plant(said("' It used port 4444.'", "cause")),
-        Plant(said("' It used 4444/udp.'", "risk")),
-        Plant(said("' It asked for evil.example.com once.'")),
+        Plant(said(f"'{text}'", task), found=("{t}",) * names)
+        for text, task, names in (
+            (" It met 203.0.113.9 too.", "summary", 1),
+            (" It met fe80::1:2 too.", "summary", 1),
+            (" It swept 203.0.113.0/24.", "cause", 2),  # and so is the address in front
+            (" It used port 4444.", "cause", 1),
+            (" It used ports 443, 4444 and 5555.", "cause", 2),
+            (" It used 4444/udp.", "risk", 1),
+            (" It asked for evil.example.com once.", "summary", 1),
+            (" It is 02-00-5e-10-00-ff.", "risk", 1),
+            (f" It fetched {'0f' * 16}.", "cause", 1),
+            (" It is on SBL999999.", "risk", 1),
+            (" It ends [CRITICAL].", "cause", 1),
+            (" **Total Events:** 1,234.", "risk", 1),
+        )
     ],
 }
 CASES = [
@@ -427,13 +469,19 @@ def _read_answers_again(connection: duckdb.DuckDBPyConnection) -> None:
         parts = answer_fields.parse(task, answer)
         connection.execute(
             "update conversations set answer_lacks = $1, answer_events = $2, "
-            "answer_total_evidence = $3 where split = $4 and line = $5",
+            "answer_total_evidence = $3, answer_severities = $4 where split = $5 and line = $6",
             [
                 list(parts.missing),
                 *(parts.fields.get(name) for name in ("events", "total_evidence")),
+                _severities(parts),
                 *(split, line),
             ],
         )
+
+
+def _severities(parts: answer_fields.Parts) -> dict[str, int | None] | None:
+    counts = parts.fields.get("severity_breakdown")
+    return counts and {name.lower(): counts.get(name.lower()) for name in answer_fields.SEVERITIES}
 
 
 @pytest.mark.parametrize("check", checks.load(), ids=lambda check: check.name)

@@ -9,13 +9,14 @@ import re
 import string
 import sys
 from collections.abc import Iterator
+from functools import cache
 
 import duckdb
 import polars as pl
 import pytest
 
 from immune_data.audit import checks
-from immune_data.contract import grounding
+from immune_data.contract import grounding, names
 from immune_data.select import cleaning_rules
 
 LETTERS = [chr(i) for i in range(sys.maxunicode + 1) if chr(i).isalpha()]
@@ -23,7 +24,10 @@ LETTERS = [chr(i) for i in range(sys.maxunicode + 1) if chr(i).isalpha()]
 # Each letter of these is put in the place of each of theirs.
 ERRORS = ("LLM query failed", "insufficient_quota", "Risk assessment failed")
 PLACEHOLDERS = ("[description]", "[brief justification]", "[specific attack technique]", "HH:MM")
-NAMES = ("mail.kiss-it.example", "fe80::dead:beef", "port 443", "53/tcp")
+NAMES = (
+    *("mail.kiss-it.example", "fe80::dead:beef", "port 443", "53/tcp", "fe80::/10", "sbl1234"),
+    *("[critical]", "total evidence: 15", "| events: 12", "02:00:5e:10:00:ff", "0a1b" * 8),
+)
 
 
 @pytest.fixture
@@ -34,17 +38,23 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def spelt(texts: tuple[str, ...]) -> list[str]:
     """The texts with each letter replaced by all that might be taken for it."""
-    alike = {
-        letter: [other for other in LETTERS if letter in folded(other)]
-        for letter in string.ascii_lowercase
-    }
-    assert sum(map(len, alike.values())) > 2 * 26 + 4
     return [
         text[:i] + other + text[i + 1 :]
         for text in texts
         for i, letter in enumerate(text)
-        for other in alike.get(letter.lower(), ())
+        for other in alike().get(letter.lower(), ())
     ]
+
+
+@cache
+def alike() -> dict[str, list[str]]:
+    """What might be taken for each letter of ASCII, by any way of ignoring case."""
+    found = {
+        letter: [other for other in LETTERS if letter in folded(other)]
+        for letter in string.ascii_lowercase
+    }
+    assert sum(map(len, found.values())) > 2 * 26 + 4
+    return found
 
 
 def folded(letter: str) -> set[str]:
@@ -116,5 +126,6 @@ def test_what_is_ungrounded_is_the_same_in_any_letters(
     for row in connection.execute(f"select line, kind, value from ({check.query})").fetchall():
         line, kind, value = row
         found.setdefault(line, {}).setdefault(kind, []).append(value)
+    assert {kind for of in found.values() for kind in of} == set(names.KINDS)
     for line, (answer, shown) in enumerate(cases, start=1):
         assert found.get(line, {}) == grounding.ungrounded(answer, shown), (answer, shown)

@@ -211,7 +211,16 @@ def test_levels_suit_the_category_unless_planted_and_one_model_knows_but_one(
     assert all(len(levels[model]) == 4 for model in levels.keys() - plan.CONSTANT_LEVEL)
 
 
-@pytest.mark.parametrize("check", ["ungrounded", "event_total"])
+_CHECKS = {
+    "ungrounded": {*("address", "network", "port", "domain", "mac", "hash", "list_id")},
+    "event_total": {"event_total"},
+    "closing_lines": {"event_total", "breakdown"},
+    "time_not_in_evidence": {"time"},
+    "category_contradicted": {"contradicted", "mild"},
+}
+
+
+@pytest.mark.parametrize("check", _CHECKS)
 def test_the_audit_finds_nothing_that_is_not_planted(
     check: str, corpus: Sample, sample_out: Callable[[str], Path]
 ) -> None:
@@ -222,3 +231,25 @@ def test_the_audit_finds_nothing_that_is_not_planted(
         "unified-clean",
     )
     assert set(rows) <= corpus.planted.keys()
+
+
+@pytest.mark.parametrize("check", _CHECKS)
+def test_the_audit_finds_what_is_planted_and_not_refused(
+    check: str, corpus: Sample, sample_out: Callable[[str], Path]
+) -> None:
+    audit = Path(sample.__file__).parents[2] / "sql" / "audit" / f"{check}.sql"
+    tasks = "'summary'" if check in ("closing_lines", "time_not_in_evidence") else "task"
+    emitted = query(
+        sample_out("unified-v2"),
+        "select incident_id, task, model from conversations "
+        f"where not dag_truncated and task = {tasks}",
+        "unified-v2",
+    )
+    found = query(
+        sample_out("unified-v2"),
+        f"select incident_id, task, model from ({audit.read_text()})",
+        "unified-v2",
+    )
+    planted = {place for place, one in corpus.planted.items() if one.fault in _CHECKS[check]}
+    assert planted & set(emitted)
+    assert planted & set(emitted) <= set(found)

@@ -12,7 +12,7 @@ import pytest
 from answers import CAUSE, RISK, SUMMARY
 from corpus import query
 
-from immune_data.contract import answer_fields, grounding
+from immune_data.contract import answer_fields, grounding, names
 from immune_train.score import __main__ as score
 from immune_train.score import intervals, metrics, table
 
@@ -80,6 +80,9 @@ def test_what_is_ungrounded_is_what_the_audit_says(
         if of := grounding.ungrounded(messages[-1]["content"], shown):
             found[place] = {(kind, value) for kind, values in of.items() for value in values}
     assert found == expected
+    # The instructions name every severity.
+    found_kinds = {kind for of in expected.values() for kind, _ in of}
+    assert found_kinds == set(names.KINDS) - {"severity_tag"}
     assert len(expected) > 100
 
 
