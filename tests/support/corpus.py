@@ -46,7 +46,7 @@ RISK_TOTALS = {"gpt-4o": 26, "gpt-4o-mini": 23, "qwen2.5-3b": 17, "qwen2.5-1.5b"
 
 # Within 50-400, 50-600 and 30-300 both in characters // 4 and in words; only risks name a level.
 _ANSWERS = {
-    "summary": ("Summary of {} by {}.", "• 10:15 - a scan of many ports [INFO]", 60),
+    "summary": ("Summary of {} by {}.", "• 10:15 - a scan of many ports", 60),
     "cause": ("Causes of {} by {}.", "a beacon to a host that nobody knows", 80),
     "risk": ("Risk of {} by {}: High.", "the host may be lost", 40),
 }
