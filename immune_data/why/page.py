@@ -139,8 +139,8 @@ class Page:
             gates = [gate for gate in story["gates"] if gate["dataset"] == dataset]
             if not gates:
                 continue
-            model = gates[0]["model"]
-            of = f" of the standalone dataset, on {model or 'no model ranked first'}"
+            models = list(dict.fromkeys(gate["model"] for gate in gates if gate["model"]))
+            of = f" of the standalone dataset, on {' and '.join(models) or 'no model ranked first'}"
             yield from self._heading("gates" + (of if dataset == "standalone" else ""))
             yield from self._table(
                 ("gate", "value", "limit", "result"),
@@ -170,6 +170,9 @@ class Page:
                 for choice in story["choices"]
             ),
         )
+        for choice in story["choices"]:
+            for reason in choice["passed_over"]:
+                yield f"  {choice['task']} passed over, {one_line(reason, 240)}"
 
     def _split(self, story: Row) -> Iterator[str]:
         split = story["split"]
@@ -296,13 +299,13 @@ def _result(gate: Row) -> str:
 
 def _lead(choice: Row) -> list[Any]:
     """By how much, and over whom; a risk answer was not chosen by a score of its own."""
-    return ["", ""] if choice["task"] == "risk" else [choice["lead"], choice["runner_up"]]
+    return [choice["lead"], choice["runner_up"]] if choice["decides"] else ["", ""]
 
 
 def _remark(choice: Row) -> str:
     if not choice["answered"]:
         return "it has no answer that can be used"
-    if choice["task"] == "risk":
+    if not choice["decides"]:
         return "comes with the cause"
     if choice["model"] != choice["winner"]:
         return f"stands in for the winner, {choice['winner']}"

@@ -136,7 +136,7 @@ def test_the_real_set_is_clean_and_loses_little(
     assert_clean(real_source, out)
     gates = query(out, "select passed, verdict from gates", RECIPE)
     assert len(gates) == 39
-    assert sum(passed for passed, _ in gates) >= 36
+    assert sum(passed for passed, _ in gates) >= 34
     assert all(verdict for passed, verdict in gates if not passed)
 
 
@@ -196,7 +196,7 @@ def dagless(incident: str) -> str:
     return f"Risk of {incident}: High. " + "the host may be lost " * 20
 
 
-def test_the_next_best_stands_in_and_cause_and_risk_move_together(tmp_path: Path) -> None:
+def test_the_next_best_stands_in_for_each_task_by_itself(tmp_path: Path) -> None:
     dirty = {
         "summary": "Incident a: LLM query failed - Error code: 429",
         "risk": ("HH:MM High. " * 20).rstrip(),
@@ -206,7 +206,7 @@ def test_the_next_best_stands_in_and_cause_and_risk_move_together(tmp_path: Path
     best = query(out, "select incident_id, task, model, winner from best_responses", RECIPE)
     assert {(i, task): (model, winner) for i, task, model, winner in best} == {
         ("a", "summary"): ("gpt-4o-mini", "gpt-4o"),
-        ("a", "cause"): ("gpt-4o-mini", "gpt-4o"),
+        ("a", "cause"): ("gpt-4o", "gpt-4o"),
         ("a", "risk"): ("gpt-4o-mini", "gpt-4o"),
         ("b", "summary"): ("gpt-4o", "gpt-4o"),
         ("b", "cause"): ("gpt-4o", "gpt-4o"),
