@@ -251,15 +251,15 @@ def test_a_stand_in_must_itself_reach_the_score(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("risk", "chosen", "verdict"),
     [
-        ({"gpt-4o": 10, "gpt-4o-mini": 30}, "gpt-4o", None),
+        ({"gpt-4o": 10, "gpt-4o-mini": 30}, "gpt-4o-mini", None),  # its own score, not the cause's
         ({"gpt-4o": 9, "gpt-4o-mini": 10}, "gpt-4o-mini", None),
         ({"gpt-4o": 9.5, "qwen2.5-3b": 30}, "qwen2.5-3b", None),
         ({"gpt-4o-mini": 29}, "gpt-4o-mini", None),  # the winner's risk answer was not judged
-        # The only risk answers that reach the gate are of models whose causes do not.
-        ({"gpt-4o": 9, "gpt-4o-mini": 9, "qwen2.5-1.5b": 30}, "gpt-4o", "risk_score"),
+        # The model's cause does not reach its gate: its risk answer does.
+        ({"gpt-4o": 9, "gpt-4o-mini": 9, "qwen2.5-1.5b": 30}, "qwen2.5-1.5b", None),
         (
             {"gpt-4o": 9, "gpt-4o-mini": 9, "qwen2.5-3b": 9, "qwen2.5-1.5b": 9.9},
-            "gpt-4o",
+            "qwen2.5-1.5b",
             "risk_score",
         ),
     ],

@@ -31,7 +31,7 @@ def house(tmp_path: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "immune_data", ignore=ignored)
     shutil.copytree(SQL, tmp_path / "sql")
-    shutil.copytree(PACKAGE / "prompts", tmp_path / "prompts", ignore=ignored)
+    shutil.copytree(PACKAGE / "prompts" / "condensed", tmp_path / "prompts", ignore=ignored)
     (tmp_path / "mine.toml").write_text(RECIPE)
     several().write(tmp_path / "source")
     return tmp_path

@@ -129,18 +129,20 @@ def test_evidence_that_cannot_be_condensed_further_is_refused_whole(
     assert sorted(held) == [("b",), ("c",)]
 
 
-def test_an_answer_longer_than_its_room_is_whole_and_its_incident_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kinds", "model"), [(1, "gpt-4o"), (14, "gpt-4o-mini")])
+def test_a_long_answer_is_whole_or_passed_over_and_never_shortens_the_evidence(
+    kinds: int, model: str, tmp_path: Path
+) -> None:
     rare = "Events. " + "\U000103a0" * 1500 + "."  # 3,000 tokens in 1,509 characters
-    corpus = (
-        Corpus()
-        .incident("a", dag=many_kinds(14), answers={"gpt-4o": {"summary": rare}})
-        .incident("b")
-    )
+    dag = many_kinds(kinds)
+    corpus = Corpus().incident("a", dag=dag, answers={"gpt-4o": {"summary": rare}}).incident("b")
     found = rows(corpus.write(tmp_path / "source"), tmp_path / "out")
     group = next(group for group in by_incident(found) if group[0]["incident_id"] == "a")
     assert [record["task"] for record in group] == list(TASKS)
-    assert 3500 < group[0]["tokens"] <= 4096
+    assert group[0]["model"] == model
+    assert (3500 < group[0]["tokens"] <= 4096) == (model == "gpt-4o")
     assert len(set(map(shared_part, group))) == 1
+    assert evidence.condense(dag, 8) in shared_part(group[0])[1]
 
 
 # Prompts

@@ -237,8 +237,10 @@ def test_copies_of_a_record_are_one_reference(
 def test_an_answer_that_names_nothing_is_not_grounded(
     files: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reference, *_ = files
-    records = [json.loads(line) for line in reference.read_text().splitlines()]
+    records = [json.loads(line) for line in files[0].read_text().splitlines()]
+    for one in records:
+        one["messages"][0]["content"] += "\nseen at port 1500"
+    reference = write(tmp_path / "reference.jsonl", records)
     said = {"a": "At 1.2.3.4.", "b": "At port 1500.", "c": "Nothing."}
     rows = [answered(one, said.get(one["incident_id"], "")) for one in records]
     some, numbers = write(tmp_path / "some.jsonl", rows), tmp_path / "some.json"

@@ -359,7 +359,7 @@ def test_readmes_block_runs_in_the_command_line_of_duckdb(beside: Path) -> None:
     # The same things asked of our DuckDB.
     [(lost,)] = query(beside / "data", "select count(*) from conversations where tokens > 4096")
     assert len(re.findall(r"^[0-9a-f-]{36},(?:summary|cause|risk),\d+$", done.stdout, re.M)) == lost
-    assert lost == 95
+    assert lost == 81
 
 
 def test_every_file_of_sql_runs_in_the_command_line_of_duckdb(beside: Path) -> None:

@@ -305,7 +305,7 @@ def test_a_train_incident_with_an_eval_incidents_evidence_is_left_out(
     [
         '[records]\ndataset = "risk"\naugmentation = "none"\n',
         '[records]\naugmentation = "not_in_train"\n',
-        '[dag]\nform = "lines"\n',
+        '[dag]\nform = "lines"\n[answers]\ngrounded = false\nderived_lines = false\n',
     ],
     ids=["standalone", "not_in_train", "lines"],
 )

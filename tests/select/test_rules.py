@@ -893,7 +893,11 @@ def test_a_verdict_is_the_first_gate_that_is_failed(
 ) -> None:
     out = sample_out(recipe)
     for dataset, relation in (("unified", "gates"), ("standalone", "risk_gates")):
-        model = "null" if dataset == "unified" else "risk_gates.model"
+        model = (
+            "null"
+            if dataset == "unified"
+            else "if(gate_values.gate like 'risk%', risk_gates.risk_model, risk_gates.cause_model)"
+        )
         rows = query(
             out,
             f"""select {relation}.verdict, {relation}.passed, gate_values.gate, gate_values.passed

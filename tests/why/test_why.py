@@ -170,19 +170,20 @@ def test_the_first_failed_gate_and_the_later_ones_are_told_apart(say: Say) -> No
 
 def test_a_gate_that_another_answer_passed_is_not_said_to_be_passed(say: Say, tell: Tell) -> None:
     """By the documents any model's answer will do; what is used may be below the gate."""
-    for incident, gate, value, used in (
-        ("low-risk", "risk_score", "23", "5"),
-        ("wordy", "summary_length", "[0-9]+", "600"),
+    for incident, gate, value, used, choice in (
+        # Each task has its own winner there, so that the other answer is the winner.
+        ("low-risk", "risk_score", "23", "5", r"risk +gpt-4o-mini +23"),
+        ("wordy", "summary_length", "[0-9]+", "600", "stands in for the winner, gpt-4o"),
     ):
         said = re.search(rf"^  {gate} .*$", say(incident), re.MULTILINE)[0]
         ending = f"another answer passes; the one used has {used}"
         assert re.fullmatch(rf"  {gate} +{value} +.* {ending}", said), said
         [told] = [row for row in tell(incident)["gates"] if row["gate"] == gate][:1]
         assert (told["passes"], told["used"], told["used_passes"]) == (True, used, False)
-        # Where the gates look at what is used, the next best stands in and passes by itself.
+        # Where the gates look at what is used, another answer is used and passes by itself.
         cleaned = say(incident, "--recipe", "unified-clean")
         assert re.search(rf"^  {gate} +{value} .* passes$", cleaned, re.MULTILINE)
-        assert "stands in for the winner, gpt-4o" in cleaned
+        assert re.search(choice, cleaned)
         gates = tell(incident, "--recipe", "unified-clean")["gates"]
         assert all(row["used_passes"] for row in gates if row["dataset"] == "unified")
 
