@@ -70,12 +70,12 @@ class Question:
         return "\n".join(message.content for message in messages)
 
     @cached_property
-    def _is_too_long(self) -> bool:
-        """Whether even the least of the evidence passes its limit, or what the context holds."""
-        conversations = self.asking.conversations
-        return self.shown.tokens > conversations.dag_limit or not self._fits(
-            self.shown, conversations.room[self.task]
+    def _evidence_is_too_long(self) -> bool:
+        """Whether no answer can stand behind what is shown, however short it is."""
+        reason = self.asking.conversations.too_long(
+            self.task, self._facts, self.shown, self.asking.context
         )
+        return reason is not None
 
     def refusal(self, answer: Counted) -> Refusal | None:
         """Why the answer cannot stand behind the prompt.
@@ -93,7 +93,7 @@ class Question:
             return Refusal("too_long")
         if self.shown is None:
             return None
-        if self._is_too_long:
+        if self._evidence_is_too_long:
             return Refusal("evidence_too_long")
         if not self._fits(self.shown, tokens):
             return Refusal("too_long")
