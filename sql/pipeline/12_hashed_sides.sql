@@ -1,7 +1,7 @@
 -- hashed_sides: one row per incident where the recipe divides by hash, else none (rule 15).
 -- reads: evidence_digests, made by immune_data/select/condensing.py
--- The `digest` of source IP and time window decides the `side`; an incident on the side of train
--- whose evidence is that of judged ones on the side of eval has the first of these in `same_in_eval`.
+-- The `digest` of source IP and time window decides the `side`. An incident on the side of train
+-- whose evidence is that of judged ones on the side of eval has the first in `same_in_eval`.
 with hashed as (
     select
         incidents.incident_id,
