@@ -218,7 +218,8 @@ class Store:
                 "order by at desc limit 1",
                 question.key,
             ).fetchone()
-        return Rejected(*row, is_open=True) if row else Rejected("not_asked", "", is_open=True)
+        reason, detail = row or ("not_asked", "")
+        return Rejected(reason, detail, is_open=True)
 
     def is_open(self, question: Question) -> bool:
         """Whether a question is still to be asked."""

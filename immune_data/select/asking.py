@@ -66,15 +66,17 @@ class Question:
     @cached_property
     def _text(self) -> str:
         """All that the prompt says."""
+        assert self.shown is not None
         messages = self.asking.conversations.messages(self.task, self._facts, self.shown.text)
         return "\n".join(message.content for message in messages)
 
     @cached_property
     def _evidence_is_too_long(self) -> bool:
         """Whether no answer can stand behind what is shown, however short it is."""
-        reason = self.asking.conversations.too_long(
-            self.task, self._facts, self.shown, self.asking.context
-        )
+        context = self.asking.context
+        assert self.shown is not None
+        assert context is not None
+        reason = self.asking.conversations.too_long(self.task, self._facts, self.shown, context)
         return reason is not None
 
     def refusal(self, answer: Counted) -> Refusal | None:
@@ -104,7 +106,8 @@ class Question:
 
     def _fits(self, shown: Counted, answer: int) -> bool:
         prompt = self.asking.conversations.prompt_tokens(self.task, self._facts, shown)
-        return prompt + answer <= self.asking.context
+        context = self.asking.context
+        return context is None or prompt + answer <= context
 
 
 def load(recipe: Recipe) -> Asking:
