@@ -18,6 +18,14 @@ SEED ?= 7
 # A machine with a GPU takes the torch it has: make train-tiny TORCH=
 TORCH ?= --constraint constraints.txt
 
+# Of llama.cpp we load the library alone. Its programs, its server and what reads images are three
+# quarters of the time in which pip builds llama-cpp-python. Who has CMAKE_ARGS of their own, for
+# instance -DGGML_CUDA=on, keeps those.
+CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF \
+	-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_CURL=OFF
+export CMAKE_ARGS
+
 .PHONY: emit test lint train-tiny edge-tiny bench campaigns
 
 emit: .venv/.installed
@@ -33,6 +41,7 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --processes 2 sql immune_data/slips/sql
 
 train-tiny: .venv/.installed-train

@@ -176,7 +176,8 @@ def _sentence(error: duckdb.Error, query: str, connection: duckdb.DuckDBPyConnec
     import duckdb
 
     message, position = _said(error)
-    if position is None and isinstance(error, duckdb.BinderException | duckdb.CatalogException):
+    unbound = isinstance(error, duckdb.BinderException | duckdb.CatalogException)
+    if position is None and unbound and connection is not None:
         # The relation that is bound has forgotten the place; the text, bound again, has it.
         prefix = "explain "
         try:
@@ -200,9 +201,9 @@ def _said(error: duckdb.Error) -> tuple[str, int | None]:
         message, found = text.partition(": ")[2] or text, {}
     candidates = re.sub(r"\n\s*Candidate functions:.*", "", message, flags=re.DOTALL)
     lines = [line.strip() for line in candidates.split("\n\nLINE ")[0].splitlines()]
-    position = found.get("position")
+    position = str(found.get("position"))
     message = " ".join(filter(None, lines))
-    return message, int(position) if str(position).isdigit() else None
+    return message, int(position) if position.isdigit() else None
 
 
 def _rows(relation: duckdb.DuckDBPyRelation, expression: str) -> Iterator[Row]:

@@ -107,7 +107,7 @@ def rows(
 
     query = f"from {_ROWS}" if limit is None else f"from {_ROWS} limit {limit:d}"
     with _materialised(connection, check):
-        return pl.from_arrow(connection.sql(query).to_arrow_table())
+        return pl.DataFrame(connection.sql(query).to_arrow_table())
 
 
 def _read(path: Path) -> Check:
@@ -117,7 +117,7 @@ def _read(path: Path) -> Check:
         if not line.startswith("--"):
             break
         comment.append(line.removeprefix("--").strip())
-    values = dict(match.groups() for match in map(_DIRECTIVE.fullmatch, comment) if match)
+    values = {match[1]: match[2] for match in map(_DIRECTIVE.fullmatch, comment) if match}
     sentence = " ".join(line for line in comment if line and not _DIRECTIVE.fullmatch(line))
     severity = values.get("severity")
     if severity not in SEVERITIES:

@@ -149,9 +149,9 @@ def compared(first: Path, second: Path) -> Iterator[Difference]:
     Raises:
         ImmuneError: a folder does not hold an emitted dataset.
     """
-    with duck.spill() as folder:
-        database = f"{folder}/difference.duckdb" if folder else ":memory:"
-        with duck.connect(database, spill=folder) as connection:
+    with duck.spill() as spill:
+        database = f"{spill}/difference.duckdb" if spill else ":memory:"
+        with duck.connect(database, spill=spill) as connection:
             for side, folder in (("a", first), ("b", second)):
                 for number, split in enumerate(("train", "eval")):
                     _read(connection, side, split, folder / f"{split}.jsonl", append=number > 0)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import immune_data
 from immune_data.common import signals, streams
@@ -30,7 +30,13 @@ class _Gone(argparse.Action):
     def __init__(self, option_strings: Sequence[str], dest: str, **settings: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs="?", **settings)
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
         parser.error(f"{option_string} is called {self.const} now")
 
 
@@ -53,13 +59,16 @@ class Parser(argparse.ArgumentParser):
         for option, now in options.items():
             self.add_argument(f"--{option}", action=_Gone, const=now, help=argparse.SUPPRESS)
 
-    def parse_args(self, args=None, namespace=None):
+    # `Namespace` in, `Namespace` out: the library's overloads for other classes are not ours.
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
         positional = self._get_positional_actions()
         if any(action.nargs in ("*", "+") for action in positional):
             return self.parse_intermixed_args(args, namespace)
         return super().parse_args(args, namespace)
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise ImmuneError(f"{message}; see `{self.prog} --help`")
 
 

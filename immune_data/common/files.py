@@ -112,13 +112,12 @@ def staging(folder: Path) -> Iterator[Path]:
         with signals.unfinished(hidden):
             yield hidden
     except Exception as error:
-        number = getattr(error, "errno", None)
         if is_full(error):
             where = getattr(error, "filename", None) or folder  # not every disk is ours
             raise ImmuneError(
                 f"the disk of {where} is full: make room and run again; nothing was changed"
             ) from None
-        if number in _REFUSED:
+        if isinstance(error, OSError) and error.errno in _REFUSED:
             raise ImmuneError(
                 f"cannot write {error.filename or folder}: {error.strerror}"
             ) from None

@@ -131,16 +131,18 @@ class _Worker:
         self._process.join()
 
 
+def _follow(parent: int) -> None:
+    """End with the process that wants our work."""
+    wait([parent])
+    os._exit(1)
+
+
 def _serve(connection: Connection) -> None:
     """Run calls until there are no more, or the process that wants them is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    assert parent is not None, "a worker is started by a process"
+    threading.Thread(target=_follow, args=[parent.sentinel], daemon=True).start()
     with streams.patient():
         while True:
             try:
@@ -195,8 +197,9 @@ def workers(processes: int, begin: Callable[[], None] | None = None) -> Iterator
             yield None
             return
         pool = _Pool(found)
-        for _ in found if begin else ():  # It takes them a while to start.
-            pool.submit(begin)
+        if begin is not None:  # it takes them a while to start
+            for _ in found:
+                pool.submit(begin)
         try:
             yield pool
         except BaseException:

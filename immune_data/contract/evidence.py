@@ -283,8 +283,8 @@ def _group(bullet: re.Match[str], details: list[str], start: int) -> Group:
     for line in details:
         if mentioned := _MORE.fullmatch(line):
             more += int(mentioned[1])
-        else:
-            texts.append(_DETAIL.fullmatch(line)[1])
+        elif detail := _DETAIL.fullmatch(line):
+            texts.append(detail[1])
     return Block(severity, target, texts, int(events or 1), first, last, more).group()
 
 
@@ -391,7 +391,8 @@ def _braced(text: str) -> tuple[str, Slot]:
 def _slot(items: list[str]) -> tuple[str, Slot]:
     """The kind of what a list quotes or braces hold, and its values."""
     bare = [item.strip("'") for item in items]
-    kinds = {name.lastgroup if (name := _NAME.fullmatch(item)) else _WORD for item in bare}
+    names = (_NAME.fullmatch(item) for item in bare)
+    kinds = {(name and name.lastgroup) or _WORD for name in names}
     return kinds.pop() if len(kinds) == 1 else _WORD, Slot(dict.fromkeys(bare))
 
 

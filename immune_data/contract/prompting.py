@@ -183,27 +183,44 @@ class Conversations:
                 shown = self._cut(dag, limit)
         return shown
 
+    def too_long(
+        self, task: str, facts: dict[str, str], shown: Counted, context: int
+    ) -> str | None:
+        """Why what is shown of the evidence is too long for its place; None where it is not.
+
+        Its place is what the recipe's limit allows, and what the context holds beside the rest of
+        the prompt and the longest allowed answer. Lines are cut to the limit, so that only
+        condensed evidence can pass it.
+        """
+        least = "with each kind of event once" if self.dag_values else "without evidence"
+        if self.dag_values and shown.tokens > self.dag_limit:
+            return (
+                f"the evidence takes {shown.tokens:,} tokens even {least}, and the recipe's limit "
+                f"is {self.dag_limit:,}: shorten the evidence or raise the limit"
+            )
+        needed = self.prompt_tokens(task, facts, shown) + self.room[task]
+        if needed > context:
+            return (
+                f"the prompt of task {task} and its answer take {needed} tokens even {least}, and "
+                f"the context holds {context}: shorten the incident's facts or raise the context"
+            )
+        return None
+
     def asked(
         self, facts: dict[str, str], dag: Counted, context: int, tasks: Iterable[str]
     ) -> dict[str, Counted]:
         """What of the DAG to show for each task where answers are not known yet.
 
         Raises:
-            ImmuneError: a prompt and the longest answer to it do not fit the context even where
-                nothing of the DAG is shown.
+            ImmuneError: the least of the evidence that may be shown is too long for its place, or
+                none of its events would be shown.
         """
         answers = [(task, self.room[task]) for task in tasks]
         by_answer = self.shown(facts, dag, context, answers)
         shown = {task: part for (task, _), part in zip(answers, by_answer, strict=True)}
         for task, part in shown.items():
-            needed = self.prompt_tokens(task, facts, part) + self.room[task]
-            if needed > context:
-                least = "with each kind of event once" if self.dag_values else "without evidence"
-                raise ImmuneError(
-                    f"the prompt of task {task} and its answer take {needed} tokens even {least}, "
-                    f"and the context holds {context}: shorten the incident's facts or raise the "
-                    "context"
-                )
+            if (reason := self.too_long(task, facts, part, context)) is not None:
+                raise ImmuneError(reason)
             if self.is_cut(dag, part) and _shows_nothing(part.text):
                 raise ImmuneError(
                     f"no event of the evidence's {dag.tokens:,} tokens fits the context of "

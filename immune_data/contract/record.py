@@ -96,7 +96,8 @@ def _columns(
                 return plain[int]
         raise TypeError(f"a record cannot hold {of}")
 
-    def fields(of: inspect.StructType) -> dict[str, Any]:
+    def fields(of: inspect.Type) -> dict[str, Any]:
+        assert isinstance(of, inspect.StructType)
         return {field.name: made(field.type) for field in of.fields}
 
     return fields(inspect.type_info(Record))

@@ -15,8 +15,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
+from typing import TYPE_CHECKING
 
 from immune_data.contract.vocabulary import FIRST_ADDED
+
+if TYPE_CHECKING:
+    import tiktoken
 
 # After a "\n", a new segment starts unless what follows is only white space up to the next line
 # end. No pre-token of Qwen2's pattern crosses such a point: the only alternatives that can run
@@ -42,7 +46,7 @@ _CHARACTERS = 16
 
 
 @cache
-def encoding():
+def encoding() -> tiktoken.Encoding:
     """The tiktoken encoding `qwen2.5`."""
     import tiktoken
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "eval")
 _KEYS = polars_schema()
 _SEVERITIES = [severity.lower() for severity in answer_fields.SEVERITIES]
-CONVERSATIONS = {
+CONVERSATIONS: dict[str, pl.DataType | type[pl.DataType]] = {
     "split": pl.String(),
     "line": pl.Int64(),
     **{key: _KEYS[key] for key in ("incident_id", "task", "model", "origin", "tokens")},

@@ -36,13 +36,13 @@ def show(folder: Path, content: Manifest, *, current: bool) -> None:
         what = "rows" if row.scope == "row" else "entries"
         print(f"rejected: {row.rejects} {what} of {row.file}: {row.reason}")
     for side in counts.sides:
-        if side.split == "eval" and side.uneven:
+        if side.split == "eval" and side.uneven and side.share is not None:
             print(
                 f"warning: eval is {100 * side.share:.3g}% of the passing incidents, where the "
                 f"recipe asks for {100 * side.share_asked:.3g}%"
             )
-    for row in counts.warnings:
-        print(_warning(row, context))
+    for warning in counts.warnings:
+        print(_warning(warning, context))
     if counts.warnings:
         print(f'every one of them: `from "{content.recipe}".warnings` in the database')
     print(f"{folder} is current: nothing to do" if current else f"wrote {folder}")
@@ -50,11 +50,14 @@ def show(folder: Path, content: Manifest, *, current: bool) -> None:
 
 def lacks(content: Manifest) -> str | None:
     """Which side of a dataset has no record, and why; None if both have some."""
-    lacking = [side for side in content.counts.sides if side.reason is not None]
+    lacking = [
+        (side.split, side.reason) for side in content.counts.sides if side.reason is not None
+    ]
     if not lacking:
         return None
-    what = "no record" if len(lacking) == 2 else f"no {lacking[0].split} record"
-    return f"{content.recipe} has {what}: {one_line(lacking[0].reason, 400)}"
+    split, reason = lacking[0]
+    what = "no record" if len(lacking) == 2 else f"no {split} record"
+    return f"{content.recipe} has {what}: {one_line(reason, 400)}"
 
 
 def _warning(row: Warnings, context: int) -> str:

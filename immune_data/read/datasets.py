@@ -85,7 +85,7 @@ class DatasetReader:
         """(task, model, text) of what the models answered."""
         for i, model in enumerate(self._fields.values()):
             for task, text in _answers(getattr(row, f"model_{i}"), self._role):
-                if _says_something(text):
+                if text is not None and _says_something(text):
                     yield task, model, text
 
     def _undeclared(self, value: dict[str, Any]) -> list[str]:
@@ -107,10 +107,10 @@ def _facts(row: Any) -> dict[str, Any]:
 
 
 def _says_something(text: str | None) -> bool:
-    return bool(text) and not text.isspace()
+    return text is not None and text != "" and not text.isspace()
 
 
-def _row_type(role: str, models: dict[str, Model]) -> type[_Dataset]:
+def _row_type(role: str, models: dict[str, Model]) -> type[Struct]:
     """`_Dataset` with one field a model: an answer object, or the real data's other forms."""
     answer = (_SummaryAnswer if role == "summaries" else _CauseRiskAnswer) | str | None
     names = [f"model_{i}" for i in range(len(models))]

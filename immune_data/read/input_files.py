@@ -28,17 +28,13 @@ def input_files(folder: Path, recipe: Recipe) -> list[InputFile]:
     """
     declared = recipe.sources
     files = [
-        InputFile(name, role, find(folder, name))
+        InputFile(name, role, required(folder, name))
         for name, role in (
             (declared.summaries, "summaries"),
             (declared.cause_risk, "cause_risk"),
         )
     ]
-    found = {
-        run.file: path
-        for run in declared.judge_runs
-        if (path := find(folder, run.file, optional=True))
-    }
+    found = {run.file: path for run in declared.judge_runs if (path := find(folder, run.file))}
     replaced = {}
     for run in declared.judge_runs:
         if run.file not in found:
@@ -53,18 +49,30 @@ def input_files(folder: Path, recipe: Recipe) -> list[InputFile]:
         if run.file in found:
             files.append(InputFile(run.file, f"{run.judges} judge", found[run.file], run))
         elif not run.optional and run.file not in replaced:
-            find(folder, run.file)
+            required(folder, run.file)
     for kind in ("summary", "cause_risk"):
         if not any(file.run and file.run.judges == kind for file in files):
             raise ImmuneError(f"{folder} holds no file of a {kind} judge")
     return files
 
 
-def find(folder: Path, name: str, *, optional: bool = False) -> Path | None:
-    """The path of source file `name` in `folder`, plain or as `name.gz`; None if optional.
+def required(folder: Path, name: str) -> Path:
+    """The path of source file `name` in `folder`, plain or as `name.gz`.
 
     Raises:
         ImmuneError: the folder or the file is missing, or both forms of the file are there.
+    """
+    path = find(folder, name)
+    if path is None:
+        raise ImmuneError(f"source file {name} (or {name}.gz) is missing from {folder}")
+    return path
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """The path of source file `name` in `folder`, plain or as `name.gz`; None if there is none.
+
+    Raises:
+        ImmuneError: the folder is missing, or both forms of the file are there.
     """
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
@@ -79,8 +87,6 @@ def find(folder: Path, name: str, *, optional: bool = False) -> Path | None:
         found = sorted(path for path in _listed(folder) if textfile.composed(path.name) in forms)
     if len(found) == 2:
         raise ImmuneError(f"both {found[0]} and {found[1]} exist: remove one of them")
-    if not found and not optional:
-        raise ImmuneError(f"source file {name} (or {name}.gz) is missing from {folder}")
     return found[0] if found else None
 
 

@@ -12,7 +12,7 @@ from immune_data.common import textfile
 from immune_data.read.input_files import InputFile
 from immune_data.read.rows import Rejected, Taken, converted, undeclared
 from immune_data.read.sources import Record
-from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, Recipe
+from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, JudgeRun, Recipe
 
 _SUB_SCORES = {
     "summary": (),
@@ -55,10 +55,12 @@ class _CauseRiskVerdict(Struct):
 class JudgeReader:
     """Takes the rows of one judge run, which are of `known` incidents."""
 
-    def __init__(self, file: InputFile, recipe: Recipe, known: Container[str]) -> None:
+    def __init__(
+        self, file: InputFile, run: JudgeRun, recipe: Recipe, known: Container[str]
+    ) -> None:
         self._file = file.name
-        self._tasks = file.run.tasks
-        self._row_type = _SummaryVerdict if file.run.judges == "summary" else _CauseRiskVerdict
+        self._tasks = run.tasks
+        self._row_type = _SummaryVerdict if run.judges == "summary" else _CauseRiskVerdict
         self._known = known
         self._spellings = {
             spelling: name for name, model in recipe.models.items() for spelling in model.spellings

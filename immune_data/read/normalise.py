@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 
 def normalise(
-    source: Path, recipe: Recipe, folder: Path, pool: Executor | None, report=lambda line: None
+    source: Path,
+    recipe: Recipe,
+    folder: Path,
+    pool: Executor | None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, str]:
     """Read the recipe's sources and write all tables into `folder`.
 
@@ -95,26 +99,27 @@ class _Reading:
         report(f"reading {file.path}")
         source = Source(file.path)
         seen: set[str] = set()
-        totals = {"file": file.name, "role": file.role, "rows_rejected": 0}
+        rejected = 0
+        totals: dict[str, Any] = {"file": file.name, "role": file.role}
         self.files.append(totals)
         runs = self._runs(file)
         self._judge_runs += runs.values()
         reader = (
             DatasetReader(file, self._recipe)
             if file.run is None
-            else JudgeReader(file, self._recipe, self._incidents)
+            else JudgeReader(file, file.run, self._recipe, self._incidents)
         )
         for record in source:
             incident_id = _incident_id(record.value)
             try:
-                _accept(record, incident_id, seen)
-                taken = reader.take(record, incident_id)
+                accepted = _accepted(record, incident_id, seen)
+                taken = reader.take(record, accepted)
             except Rejected as reject:
-                totals["rows_rejected"] += 1
+                rejected += 1
                 self._batch.reject(file.name, record, incident_id, reject, "row")
             else:
-                seen.add(incident_id)
-                self._keep(file, record, incident_id, taken)
+                seen.add(accepted)
+                self._keep(file, record, accepted, taken)
                 for task in taken.judged:
                     runs[task]["incidents"] += 1
             yield source.share
@@ -123,6 +128,7 @@ class _Reading:
             "bytes": source.bytes,
             "synthetic": source.synthetic,
             "rows_read": source.rows,
+            "rows_rejected": rejected,
         }
 
     def _runs(self, file: InputFile) -> dict[str, dict[str, Any]]:
@@ -183,7 +189,12 @@ def _incident_id(value: dict[str, Any]) -> str | None:
     return incident_id if isinstance(incident_id, str) and incident_id.strip() else None
 
 
-def _accept(record: Record, incident_id: str | None, taken: set[str]) -> None:
+def _accepted(record: Record, incident_id: str | None, taken: set[str]) -> str:
+    """The incident of a row that can be read.
+
+    Raises:
+        Rejected: it cannot be.
+    """
     if record.repeated_key is not None:
         raise Rejected("repeated_key", f"one of its objects holds {record.repeated_key!r} twice")
     if incident_id is None:
@@ -193,3 +204,4 @@ def _accept(record: Record, incident_id: str | None, taken: set[str]) -> None:
         raise Rejected("no_incident_id", "incident_id is missing or empty")
     if incident_id in taken:
         raise Rejected("duplicate_incident", "an earlier row of this file has this incident_id")
+    return incident_id

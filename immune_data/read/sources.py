@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from immune_data.common.errors import ImmuneError
 from immune_data.read.json_values import Cursor
@@ -96,7 +96,9 @@ class Source:
 
     def _text(self) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")()
-        stream = gzip.GzipFile(fileobj=self) if self.path.suffix == ".gz" else self
+        stream: Source | gzip.GzipFile = self
+        if self.path.suffix == ".gz":  # reads on and on, and asks for nothing else
+            stream = gzip.GzipFile(fileobj=cast(BinaryIO, self))
         decoded = 0
         while True:
             try:

@@ -50,7 +50,7 @@ class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class JudgeRun(_Section):
+class JudgeRun(_Section, frozen=True):
     """A file of one judge's verdicts, on summaries or on causes and risks."""
 
     file: Name
@@ -65,7 +65,7 @@ class JudgeRun(_Section):
         return ("summary",) if self.judges == "summary" else ("cause", "risk")
 
 
-class Sources(_Section):
+class Sources(_Section, frozen=True):
     """The source files by role; judge runs in order of precedence."""
 
     summaries: Name
@@ -73,7 +73,7 @@ class Sources(_Section):
     judge_runs: tuple[JudgeRun, ...]
 
 
-class Model(_Section):
+class Model(_Section, frozen=True):
     """The fields that hold a model's answers, and the spellings judges use for it."""
 
     summaries: Name
@@ -81,7 +81,7 @@ class Model(_Section):
     spellings: tuple[Name, ...]
 
 
-class Length(_Section):
+class Length(_Section, frozen=True):
     """Inclusive bounds of an answer's length, with the unit they are counted in."""
 
     min: Count
@@ -89,7 +89,7 @@ class Length(_Section):
     unit: Literal["chars4", "words", "tokens"]
 
 
-class Answers(_Section):
+class Answers(_Section, frozen=True):
     """What is demanded of answers.
 
     `cleaned`: by named rules, and control tokens neutralised wherever they stand as text;
@@ -102,14 +102,14 @@ class Answers(_Section):
     derived_lines: bool
 
 
-class Choice(_Section):
+class Choice(_Section, frozen=True):
     """Whose risk answer is used: the cause winner's (rule 3), or that of the best risk's own model
     (rule 12)."""
 
     risk: Literal["cause_winner", "own"]
 
 
-class Gates(_Section):
+class Gates(_Section, frozen=True):
     """What an incident must pass to be in the unified dataset (rule 4)."""
 
     look_at: Literal["any", "winner"]
@@ -122,7 +122,7 @@ class Gates(_Section):
     risk_level: bool
 
 
-class Split(_Section):
+class Split(_Section, frozen=True):
     """How passing incidents are divided into eval and train (rules 5 and 15)."""
 
     method: Literal["shuffle", "groups", "hashed"]
@@ -131,7 +131,7 @@ class Split(_Section):
     seed: Seed
 
 
-class Risk(_Section):
+class Risk(_Section, frozen=True):
     """The standalone cause and risk dataset (rule 8)."""
 
     cause_length: Length
@@ -140,7 +140,7 @@ class Risk(_Section):
     seed: Seed
 
 
-class Dag(_Section):
+class Dag(_Section, frozen=True):
     """How a record shows the evidence: its lines up to a limit (rule 7), or condensed (rule 11)."""
 
     form: Literal["lines", "condensed"]
@@ -151,7 +151,7 @@ class Dag(_Section):
     within_context: bool
 
 
-class Records(_Section):
+class Records(_Section, frozen=True):
     """Which records are emitted (rules 6 and 9)."""
 
     dataset: Literal["unified", "risk"]
@@ -161,13 +161,13 @@ class Records(_Section):
     prompt_layout: Literal["documented", "evidence-first"]
 
 
-class Audit(_Section):
+class Audit(_Section, frozen=True):
     """What `audit` holds the dataset against."""
 
     dag_resemblance: Annotated[float, Meta(gt=0, le=1)]
 
 
-class Recipe(_Section):
+class Recipe(_Section, frozen=True):
     """Everything that decides what is emitted, beside the sources themselves."""
 
     name: Name
@@ -245,7 +245,7 @@ def load(name_or_path: str) -> Recipe:
 
 def _locate(name_or_path: str, beside: Path) -> Path:
     if name_or_path.endswith(".toml") and "\0" not in name_or_path:
-        path = beside / os.path.expanduser(name_or_path)  # noqa: PTH111 (of any name)
+        path: Path | None = beside / os.path.expanduser(name_or_path)  # noqa: PTH111 (of any name)
     else:
         path = SHIPPED / f"{name_or_path}.toml" if name_or_path in names() else None
     if path is None or not path.is_file():
@@ -314,8 +314,9 @@ def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         below = base.get(key)
-        both = isinstance(value, dict) and isinstance(below, dict)
-        merged[key] = _overlay(below, value) if both else value
+        if isinstance(value, dict) and isinstance(below, dict):
+            value = _overlay(below, value)
+        merged[key] = value
     return merged
 
 

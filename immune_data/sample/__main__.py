@@ -343,8 +343,9 @@ def _scored(total: float, parts: Sequence[str], rng: random.Random) -> dict[str,
     for left, part in reversed(list(enumerate(parts))):
         even = rest // (left + 1)
         share = rest if left == 0 else even + rng.choice((-1, 0, 0, 1))
-        scored[part] = max(0, rest - 10 * left, min(10, rest, share))
-        rest -= scored[part]
+        score = max(0, rest - 10 * left, min(10, rest, share))
+        scored[part] = score
+        rest -= score
     if parts and rng.random() < 0.03:
         del scored[rng.choice(list(scored))]
     scored["total"] = float(total) if rng.random() < 0.01 else total

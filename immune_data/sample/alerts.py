@@ -149,8 +149,8 @@ def _blocks(dag: str) -> Iterator[tuple[re.Match[str], list[tuple[str, int]]]]:
             if bullet:
                 yield bullet, texts
             bullet, texts = found, []
-        elif bullet and line.startswith("  - ") and not _MORE.fullmatch(line):
-            text, times = _DETAIL.fullmatch(line).groups()
+        elif bullet and not _MORE.fullmatch(line) and (detail := _DETAIL.fullmatch(line)):
+            text, times = detail.groups()
             texts.append((text, int(times or 1)))
     if bullet:
         yield bullet, texts

@@ -36,7 +36,6 @@ _LEVELS = {
     "Normal": (*("Low",) * 3, "Medium"),
 }
 _WORD = re.compile(r"\S+")
-_UNFINISHED = re.compile(r"\S*\Z")
 
 _Writer = Callable[[Incident, str, str, random.Random], str]
 
@@ -327,7 +326,7 @@ def _of_characters(text: str, size: int, rng: random.Random) -> str:
     while len(text) < size:
         text = _lengthened(text, rng)
     kept = text[:size]
-    unfinished = _UNFINISHED.search(kept)[0]
+    unfinished = re.split(r"\s", kept)[-1]
     if not unfinished.isalpha() and not text[size : size + 1].isspace():
         kept = kept[: size - len(unfinished)]  # no half of an address or number is left
     kept = kept.rstrip()

@@ -126,8 +126,8 @@ def bullet_text(bullet: Bullet, window: Window, rng: random.Random) -> str:
         shown[1:] = rng.sample(shown[1:], min(len(shown), _SHOWN) - 1)
         rng.shuffle(shown)
     for detail in shown:
-        times = f" (x{detail.events})" if detail.events > 1 else ""
-        lines.append(f"  - {detail.text}{times}")
+        repeated = f" (x{detail.events})" if detail.events > 1 else ""
+        lines.append(f"  - {detail.text}{repeated}")
     more = len(bullet.details) + bullet.hidden - len(shown)
     if more:
         lines.append(f"  - ... and {more} more variations")

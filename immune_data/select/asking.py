@@ -66,16 +66,18 @@ class Question:
     @cached_property
     def _text(self) -> str:
         """All that the prompt says."""
+        assert self.shown is not None
         messages = self.asking.conversations.messages(self.task, self._facts, self.shown.text)
         return "\n".join(message.content for message in messages)
 
     @cached_property
-    def _is_too_long(self) -> bool:
-        """Whether even the least of the evidence passes its limit, or what the context holds."""
-        conversations = self.asking.conversations
-        return self.shown.tokens > conversations.dag_limit or not self._fits(
-            self.shown, conversations.room[self.task]
-        )
+    def _evidence_is_too_long(self) -> bool:
+        """Whether no answer can stand behind what is shown, however short it is."""
+        context = self.asking.context
+        assert self.shown is not None
+        assert context is not None
+        reason = self.asking.conversations.too_long(self.task, self._facts, self.shown, context)
+        return reason is not None
 
     def refusal(self, answer: Counted) -> Refusal | None:
         """Why the answer cannot stand behind the prompt.
@@ -93,7 +95,7 @@ class Question:
             return Refusal("too_long")
         if self.shown is None:
             return None
-        if self._is_too_long:
+        if self._evidence_is_too_long:
             return Refusal("evidence_too_long")
         if not self._fits(self.shown, tokens):
             return Refusal("too_long")
@@ -104,7 +106,8 @@ class Question:
 
     def _fits(self, shown: Counted, answer: int) -> bool:
         prompt = self.asking.conversations.prompt_tokens(self.task, self._facts, shown)
-        return prompt + answer <= self.asking.context
+        context = self.asking.context
+        return context is None or prompt + answer <= context
 
 
 def load(recipe: Recipe) -> Asking:

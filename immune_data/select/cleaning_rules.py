@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from immune_data.contract import control_tokens, names
+from immune_data.contract import control_tokens, error_text, names
 from immune_data.contract.evidence import without_noise
 
 _LINE_ENDS = re.compile(r"\r\n?")
@@ -47,12 +47,6 @@ _PART_OF_AN_ANSWER = re.compile(
     re.IGNORECASE,
 )
 
-_ERROR = re.compile(
-    r"LLM query failed"
-    r"|\A\W*(?:[\w-]+ ){0,3}(?:query|analysis|assessment|summary|summarization) failed\b"
-    r"|Error code: \d{3}\b|insufficient_quota|<title>\s*[45]\d\d ",
-    re.IGNORECASE,
-)
 _PLACEHOLDER = re.compile(
     r"\bHH:MM\b|YOUR[ _]ASSESSED|\[\s*(?:your )?clear (?:and concise )?(?:grouped )?summary"
     r"|\[your clear|\[specific attack technique|\[brief justification\]|\[description\]"
@@ -139,7 +133,7 @@ def _is_empty(text: str, task: str) -> bool:
 
 
 def _is_error_text(text: str, task: str) -> bool:
-    return _ERROR.search(text) is not None
+    return error_text.is_error_text(text)
 
 
 def _echoes_placeholder(text: str, task: str) -> bool:

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
 _DAGS = 64
 
-_CONDENSED = {
+_CONDENSED: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("incident_id", "dataset", "text"), pl.String),
     "tokens": pl.Int64,
 }
-_DIGESTS = dict.fromkeys(("incident_id", "dataset", "sha256"), pl.String)
+_DIGESTS: dict[str, type[pl.DataType]] = dict.fromkeys(
+    ("incident_id", "dataset", "sha256"), pl.String
+)
 
 # A relation's row on a DAG, but for its key.
 Maker = Callable[[Evidence, int], dict[str, Any]]

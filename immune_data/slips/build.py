@@ -49,10 +49,10 @@ def build(
     found = alert_files.find(paths, capture_from)
     by_capture = _categories(category, categories, found)
     target = files.target(output)
-    made = [target.with_suffix(suffix) for suffix in (".events.parquet", ".rejects.jsonl")]
-    for file in (target, *made):
-        if files.target(file) in {files.target(one.path) for one in found}:
-            raise ImmuneError(f"{file} is one of the files to read: name another one to write")
+    events, rejects = (target.with_suffix(end) for end in (".events.parquet", ".rejects.jsonl"))
+    for written in (target, events, rejects):
+        if files.target(written) in {files.target(one.path) for one in found}:
+            raise ImmuneError(f"{written} is one of the files to read: name another one to write")
     folder = target.parent
     with files.locked(folder), files.staging(folder) as hidden, work.opened(hidden) as database:
         with cli.progress() as say:
@@ -67,11 +67,12 @@ def build(
             incidents.write(database, staged[0], staged[1], form)
             _write_rejects(database, staged[2])
         # The incidents come last: where they are, the others are.
-        for at, final in zip(reversed(staged), (*reversed(made), target), strict=True):
+        for at, final in zip(reversed(staged), (rejects, events, target), strict=True):
             files.move(at, final)
         return Made(
             output,
-            *(output.with_name(beside.name) for beside in made),
+            output.with_name(events.name),
+            output.with_name(rejects.name),
             accounts=database.dictionaries("from accounts order by file"),
             reasons=database.dictionaries(
                 "select file, reason, count(*) as lines from rejects group by all order by all"

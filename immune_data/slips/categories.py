@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from immune_data.common import textfile
@@ -13,19 +13,20 @@ from immune_data.slips.alert_files import AlertFile
 CATEGORIES = ("Malware", "Normal")
 
 
-def of_captures(file: Path, files: Iterable[AlertFile]) -> Mapping[str | None, str]:
+def of_captures(file: Path, files: Iterable[AlertFile]) -> dict[str | None, str]:
     """The category of each capture.
 
     Raises:
         ImmuneError: the file is no TOML of that, or lacks the capture of one of `files`.
     """
     try:
-        found = tomllib.loads(textfile.read(file))
+        categories = tomllib.loads(textfile.read(file))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ImmuneError(f"{file} is not TOML: {error}") from None
-    for capture, category in found.items():
+    for capture, category in categories.items():
         if category not in CATEGORIES:
             raise ImmuneError(f"{file}: {capture} is neither {' nor '.join(CATEGORIES)}")
+    found: dict[str | None, str] = dict(categories.items())
     for one in files:
         if one.capture not in found:
             raise ImmuneError(

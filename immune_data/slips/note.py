@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import PurePath
 
 from immune_data.common.table import show as show_table
@@ -70,10 +69,10 @@ def _within(files: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 def _tier(tier: int, tiers: Sequence[int]) -> str:
     """The numbers of events of a tier."""
-    limits = [-1, *tiers, None]
-    low, high = list(pairwise(limits))[tier]
-    if low == -1 and high is None:
+    if not tiers:
         return "all"
-    if low == -1:
-        return f"to {high:,}"
-    return f"over {low:,}" if high is None else f"{low + 1:,} to {high:,}"
+    if tier == 0:
+        return f"to {tiers[0]:,}"
+    if tier == len(tiers):
+        return f"over {tiers[-1]:,}"
+    return f"{tiers[tier - 1] + 1:,} to {tiers[tier]:,}"

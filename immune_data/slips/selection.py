@@ -26,10 +26,11 @@ class Selection:
 
     def settings(self) -> dict[str, Any]:
         """The row of `settings`."""
-        since = self.since
-        if since is not None:
-            offset = since.utcoffset() or timedelta()
-            since = (since.replace(tzinfo=None) - _EPOCH - offset) // timedelta(microseconds=1)
+        since = None
+        if self.since is not None:
+            offset = self.since.utcoffset() or timedelta()
+            passed = self.since.replace(tzinfo=None) - _EPOCH - offset
+            since = passed // timedelta(microseconds=1)
         return {
             "since": since,
             "sample": self.sample,

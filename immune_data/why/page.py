@@ -58,10 +58,8 @@ class Page:
     def _read(self, story: Row) -> Iterator[str]:
         yield from self._heading("read")
         if story["read"]:
-            columns = ("file", "role", "row")
-            yield from self._table(
-                columns, ([row[key] for key in columns] for row in story["read"])
-            )
+            keys: tuple[str, ...] = ("file", "role", "row")
+            yield from self._table(keys, ([row[key] for key in keys] for row in story["read"]))
         if story["rejects"]:
             columns = ("rejected from", "row", "scope", "reason", "detail")
             keys = ("file", "row", "scope", "reason", "detail")

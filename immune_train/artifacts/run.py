@@ -206,9 +206,9 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 def write_json(folder: Path, name: str, content: dict[str, Any] | Summary | Trained) -> Path:
     """Write a JSON file of the run whole."""
-    if not isinstance(content, dict):
-        content = msgspec.to_builtins(content, enc_hook=float)  # NumPy's numbers
-    return write(folder, name, _json(content))
+    if isinstance(content, dict):
+        return write(folder, name, _json(content))
+    return write(folder, name, _json(msgspec.to_builtins(content, enc_hook=float)))  # NumPy's
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:

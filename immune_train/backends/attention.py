@@ -60,7 +60,15 @@ class _Flash(torch.autograd.Function):
     """PyTorch's bundled flash kernels; its own `varlen_attn` takes no grouped heads before 2.12."""
 
     @staticmethod
-    def forward(ctx, query, key, value, borders, longest, scale):
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        borders: Tensor,
+        longest: int,
+        scale: float | None,
+    ) -> Tensor:
         out, sums, seed, unused, _ = torch.ops.aten._flash_attention_forward(
             query, key, value, borders, borders, longest, longest, 0.0, True, False, scale=scale
         )
@@ -69,7 +77,7 @@ class _Flash(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, borders, out, sums, seed, unused = ctx.saved_tensors
         gradients = torch.ops.aten._flash_attention_backward(
             gradient.contiguous(),
@@ -84,14 +92,11 @@ def _one_by_one(
     query: Tensor, key: Tensor, value: Tensor, borders: Tensor, scale: float | None
 ) -> Tensor:
     groups = query.shape[1] // key.shape[1]
-    heads_first = [
-        query.transpose(0, 1)[None],
-        key.transpose(0, 1).repeat_interleave(groups, dim=0)[None],
-        value.transpose(0, 1).repeat_interleave(groups, dim=0)[None],
-    ]
+    q = query.transpose(0, 1)[None]
+    k, v = (one.transpose(0, 1).repeat_interleave(groups, dim=0)[None] for one in (key, value))
     parts = [
         scaled_dot_product_attention(
-            *(tensor[:, :, start:end] for tensor in heads_first), is_causal=True, scale=scale
+            q[:, :, start:end], k[:, :, start:end], v[:, :, start:end], is_causal=True, scale=scale
         )
         for start, end in pairwise(borders.tolist())
     ]
@@ -118,12 +123,15 @@ def _attention(
         )
     if dropout or len(query) != 1:
         raise NotImplementedError("packed attention is for one row without dropout of attention")
-    row = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    out = varlen(*row, cu_seq_lens_q, None, max_length_q, scale=scaling)
+    assert max_length_q is not None, "borders come with the length of the longest conversation"
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    out = varlen(q, k, v, cu_seq_lens_q, None, max_length_q, scale=scaling)
     return out[None], None
 
 
-def _mask(*, attention_mask: Tensor | None = None, q_length: int, kv_length: int, **kwargs: Any):
+def _mask(
+    *, attention_mask: Tensor | None = None, q_length: int, kv_length: int, **kwargs: Any
+) -> Tensor | None:
     """No mask for rows without padding: those that are packed bring their borders instead."""
     if attention_mask is None and q_length == kv_length:
         return None

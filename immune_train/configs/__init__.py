@@ -13,11 +13,14 @@ from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
 from immune_data.common.errors import ImmuneError
+
+if TYPE_CHECKING:
+    from trl import SFTConfig, TrlParser
 
 FOLDER = Path(__file__).parent
 
@@ -129,7 +132,7 @@ class Config:
             )
         return found
 
-    def trainer_arguments(self, output: Path, **changes: Any):
+    def trainer_arguments(self, output: Path, **changes: Any) -> SFTConfig:
         """The `SFTConfig` of a run that writes its checkpoints to `output`.
 
         With packing the trainer's batch is all conversations of a step, which the collator packs.
@@ -300,7 +303,7 @@ def _find(name: str, beside: Path | None = None) -> Path:
 class _UniqueKeys(yaml.SafeLoader):
     """YAML as everyone reads it, but a key given twice is an error and 2e-5 is a number."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -327,11 +330,11 @@ def _yaml(text: str, where: str) -> Any:
         raise ImmuneError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
 
 
-def _parser():
+def _parser() -> TrlParser:
     from trl import ModelConfig, TrlParser
 
     class Parser(TrlParser):
-        def error(self, message: str) -> None:
+        def error(self, message: str) -> NoReturn:
             raise ImmuneError(f"a setting has a value that it cannot have: {message}")
 
     return Parser((RunArguments, _sft_config(), ModelConfig), allow_abbrev=False, add_help=False)

@@ -89,7 +89,8 @@ def from_files(train: Path, eval: Path) -> Dataset:
         manifests.append(_vouched(path, emitted, content))
         splits.append(_records(path, content))
     made = Dataset(
-        *splits,
+        train=splits[0],
+        eval=splits[1],
         manifest=None,
         origin=f"{train} and {eval}",
         synthetic=any(found is not None and found[0].synthetic for found in manifests),

@@ -24,6 +24,7 @@ from immune_data.contract import chat
 from immune_data.prompts import Message
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
     from immune_data.contract.record import Record
@@ -177,7 +178,7 @@ class _Part:
     is_answer: bool = False
 
 
-def _split_tokenizer(tokenizer: PreTrainedTokenizerBase):
+def _split_tokenizer(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, dict[str, int]]:
     """The tokenizer without its added tokens, and those tokens' ids.
 
     `split_special_tokens` would not do: it still reads added tokens that are not special, such as

@@ -98,7 +98,7 @@ def steps_an_epoch(config: Config, rows: int, number: int) -> int:
     batch = config.step if config.packing else config.per_device_train_batch_size
     turns = 1 if config.packing else config.gradient_accumulation_steps
     if config.dataloader_drop_last:
-        batches = rows // batch // number
+        batches: float = rows // batch // number
     else:
         batches = (rows + blanks(rows, batch, number)) / batch / number
     if not batches:

@@ -96,7 +96,7 @@ def look(config: Config, dataset: Dataset, renderer: Renderer) -> Preflight:
     padding, packs = layout(
         lengths, config.per_device_train_batch_size, config.step, config.capacity
     )
-    by_task = Counter(record.task for record in leaked)
+    by_task: Counter[str] = Counter(record.task for record in leaked)
     counted = {task: by_task[task] for task in TASKS if by_task[task]}
     notes = [*config.warnings(), *_origin_notes(config, dataset), *_leak_notes(counted, dataset)]
     for name, split in (("train", train), ("eval", eval)):

@@ -85,6 +85,8 @@ class LocalModel:
                 f"{path.name} knows positions up to {self.model.trained_context:,}, and a context "
                 f"of {context:,} tokens goes beyond them: lower --context or what is asked for"
             )
+        self._evaluated: list[int] = []
+        self._context: Context
         self._cells = 0
         self._make_room(context)
 
@@ -236,7 +238,7 @@ class LocalModel:
             return
         if self._cells:
             self._context.close()
-        self._evaluated: list[int] = []
+        self._evaluated = []
         self._cells = -(-cells // _BATCH) * _BATCH
         self._context = Context(
             self.model,

@@ -108,7 +108,7 @@ def export(
                 readings[quant] = roundtrip.read(made[quant], chosen, threads, report)
         report("hashing")
         content = _content(name, model, settings, dataset, importance, made, readings)
-        if chosen is not None:
+        if chosen is not None and wanted.eval is not None:
             content["round_trip"] = _round_trip(wanted.eval, len(chosen), sixteen, readings)
         names = [file.name for file in made.values()]
         first = made[quants[0] if quants else SIXTEEN].name

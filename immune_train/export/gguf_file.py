@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from immune_data.common.errors import ImmuneError
 
@@ -177,7 +177,7 @@ def convert(model: Model, name: str, target: Path, trained_on: TrainedOn | None 
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for tensor in model.tensors:
-            writer.write_tensor_data(tensor)
+            writer.write_tensor_data(cast("np.ndarray", tensor))  # what it asks of one, we have
     finally:
         writer.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,12 @@ class Settings:
             Ending(task, limit)
 
 
-def answer(model: LocalModel, question: Question, settings: Settings, say=None) -> Answer:
+def answer(
+    model: LocalModel,
+    question: Question,
+    settings: Settings,
+    say: Callable[[str], None] | None = None,
+) -> Answer:
     """The model's answer to one question."""
     return model.answer(
         question.ids,

@@ -108,8 +108,8 @@ def ask(
     if output is None:
         print(text, end="", flush=True)
     else:
-        with files.replacing(output) as beside:
-            beside.write_text(text, encoding="utf-8")
+        with files.replacing(output) as file:
+            file.write_text(text, encoding="utf-8")
         print(f"wrote {output}")
 
 

@@ -63,7 +63,8 @@ def ask(
         if done:
             report(f"{len(done)} of {len(questions)} answers are there from before")
         report(f"loading {model}")
-        loaded = LocalModel(model, context, threads=threads) if left else None
+        if left:
+            loaded = LocalModel(model, context, threads=threads)
         start = time.monotonic()
         for i, question in enumerate(left, 1):
             row = as_row(loaded, question, answer(loaded, question, settings))

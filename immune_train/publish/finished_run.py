@@ -68,10 +68,8 @@ def read(folder: Path, gguf: Path | None) -> Run:
         folder,
         made,
         _dataset(folder / runs.DATASET),
-        *(
-            _object(folder / name) if (folder / name).is_file() else {}
-            for name in (runs.ENVIRONMENT, SCORES)
-        ),
+        _if_there(folder / runs.ENVIRONMENT),
+        _if_there(folder / SCORES),
         gguf,
         exported,
     )
@@ -110,6 +108,10 @@ def _dataset(path: Path) -> Voucher:
         return msgspec.convert(_object(path), Voucher)
     except msgspec.ValidationError:
         raise ImmuneError(f"{path} cannot be read: it is not as the run wrote it") from None
+
+
+def _if_there(path: Path) -> dict[str, Any]:
+    return _object(path) if path.is_file() else {}
 
 
 def _object(path: Path) -> dict[str, Any]:

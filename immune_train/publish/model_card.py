@@ -109,7 +109,7 @@ def _results(run: Run, dataset: str | None) -> list[EvalResult]:
     """The losses and scores as the Hub's own metadata."""
     from huggingface_hub import EvalResult
 
-    where = {
+    where: dict[str, Any] = {
         "task_type": "text-generation",
         "dataset_type": dataset or "immune",
         "dataset_name": f"{run.summary.recipe or 'unknown recipe'}, eval split",
@@ -169,9 +169,12 @@ def _evaluation(run: Run) -> str:
         return ""
     before = _losses(run, "baseline")
     columns = ["task", "eval loss", *(["before training"] if before else [])]
-    rows = [
-        ["all" if key == "loss" else key, f"{value:.4f}"]
-        + ([f"{before[key]:.4f}" if key in before else None] if before else [])
+    rows: list[list[str | None]] = [
+        [
+            "all" if key == "loss" else key,
+            f"{value:.4f}",
+            *([f"{before[key]:.4f}" if key in before else None] if before else []),
+        ]
         for key, value in losses.items()
     ]
     step, steps = run.summary.best_step, run.summary.steps

@@ -10,9 +10,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from immune_data.common import cli, files
 from immune_data.common.errors import ImmuneError
+
+if TYPE_CHECKING:
+    from transformers import Qwen2Config
 
 # `tiny` has rows of 256, the least that llama.cpp's k-quants can take.
 SIZES = {
@@ -25,7 +29,7 @@ _REACH = 1_250  # hidden size times gain at which logits of 25 are in reach
 VOCABULARY = 151_936  # rows of the embedding, a few more than there are tokens
 
 
-def config(size: str, **changes):
+def config(size: str, **changes: Any) -> Qwen2Config:
     """The `Qwen2Config` of a size in `SIZES`."""
     from transformers import Qwen2Config
 
@@ -50,7 +54,9 @@ def config(size: str, **changes):
     )
 
 
-def write(folder: Path, size: str, *, seed: int = 0, dtype: str = "bfloat16", **changes) -> Path:
+def write(
+    folder: Path, size: str, *, seed: int = 0, dtype: str = "bfloat16", **changes: Any
+) -> Path:
     """Write the model and its tokenizer; `changes` are further fields of `Qwen2Config`.
 
     Raises:

@@ -99,7 +99,7 @@ def panel(
     names = list(dict.fromkeys(one.metric for one in scores))
     step = 0.8 / max(1, len(models))
     for one in scores:
-        if one.value is None:
+        if one.value is None or one.low is None or one.high is None:
             continue
         i = models.index(one.model)
         y = names.index(one.metric) + (i - (len(models) - 1) / 2) * step

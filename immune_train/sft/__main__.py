@@ -172,9 +172,10 @@ def _preflight(settings: Config, backend: str, dataset: Dataset, tokenizer: Any)
     from immune_train.sft import rehearsal
 
     seen = preflight.look(settings, dataset, Renderer(tokenizer))
-    seen = replace(seen, plan=plan.make(settings, len(seen.train.rows), backend, outline(settings)))
+    steps = plan.make(settings, len(seen.train.rows), backend, outline(settings))
+    seen = replace(seen, plan=steps)
     preflight.show(seen, settings)
-    rehearsal.rehearse(settings, seen.plan)
+    rehearsal.rehearse(settings, steps)
     return seen
 
 
@@ -287,6 +288,7 @@ def _summary(
     from immune_train.artifacts.summary import Summary
     from immune_train.sft import progress, trainer
 
+    assert seen.plan is not None, "it was made before training"
     step = int(kept.name.split("-")[1])
     counts = seen.train.counts()["by_task"]
     on_hub = settings.dataset and not Path(settings.dataset).is_dir()

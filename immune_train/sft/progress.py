@@ -26,13 +26,15 @@ def record(folder: Path) -> Any:
     from transformers import TrainerCallback
 
     class Record(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.is_world_process_zero:
                 done = state.global_step
                 before = [line for line in run.metrics(folder) if line["step"] <= done and done]
                 run.write(folder, run.METRICS, "".join(map(_line, before)))
 
-        def on_log(self, args, state, control, logs=None, **kwargs):
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
+        ) -> None:
             kept = _kept(logs or {})
             if state.is_world_process_zero and kept:
                 with (folder / run.METRICS).open("a", encoding="utf-8") as file:
@@ -51,10 +53,12 @@ def show() -> Any:
         return "  ".join(said)
 
     class Lines(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self._began, self._first = time.monotonic(), state.global_step
 
-        def on_log(self, args, state, control, logs=None, **kwargs):
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
+        ) -> None:
             if state.is_world_process_zero and _kept(logs or {}):
                 done = state.global_step - self._first
                 ahead = state.max_steps - state.global_step
@@ -65,7 +69,9 @@ def show() -> Any:
                 print(line(state, logs) + left, file=sys.stderr)
 
     class Bar(ProgressCallback):
-        def on_log(self, args, state, control, logs=None, **kwargs):
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
+        ) -> None:
             if self.training_bar is not None and _kept(logs or {}):
                 self.training_bar.write(line(state, logs), file=sys.stderr)
 
@@ -80,7 +86,7 @@ def at_the_end() -> Any:
     from transformers import TrainerCallback
 
     class AtTheEnd(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step >= state.max_steps:
                 control.should_evaluate |= args.eval_strategy != "no"
                 control.should_save = True
@@ -105,7 +111,7 @@ class Stop:
         stop = self
 
         class Stopping(TrainerCallback):
-            def on_step_end(self, args, state, control, **kwargs):
+            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if stop._asked_of_any(args.device):
                     control.should_save = control.should_training_stop = True
 

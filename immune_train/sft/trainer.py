@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ from immune_train.data.packing import MICRO_BATCHES, Packing, Padding, best_fit_
 _RUNNING = "immune running loss"  # a key of the trainer's saved state
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from immune_train.configs import Config
     from immune_train.data.labels import Row
 
@@ -80,7 +82,7 @@ def _epochs(order: Order) -> Any:
     from transformers import TrainerCallback
 
     class Epochs(TrainerCallback):
-        def on_epoch_begin(self, args, state, control, **kwargs):
+        def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             order.set_epoch(int(state.epoch or 0))
 
     return Epochs()
@@ -95,7 +97,7 @@ def _guard(trainer: Any) -> Any:
     from transformers import TrainerCallback
 
     class Guard(TrainerCallback):
-        def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             trainer.refuse_step()
 
     return Guard()
@@ -113,6 +115,8 @@ def _class() -> type:
     from trl import SFTTrainer
 
     class Trainer(SFTTrainer):
+        control: Any
+
         def setup(self, config: Config, pad_token: int, order: Order) -> None:
             self._config = config
             self._order = order
@@ -122,13 +126,15 @@ def _class() -> type:
             self.model_accepts_loss_kwargs = True
             self._running: tuple[Any, int] | None = None
 
-        def _send_telemetry(self):
+        def _send_telemetry(self) -> None:
             """Nobody is told of a run: TRL would say which trainer and model it is of."""
 
-        def _get_train_sampler(self, train_dataset=None):
+        def _get_train_sampler(self, train_dataset: Any = None) -> Order:
             return self._order
 
-        def training_step(self, model, inputs, num_items_in_batch=None):
+        def training_step(
+            self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+        ) -> Tensor:
             batches = inputs.get(MICRO_BATCHES, [inputs])
             losses = []
             for number, one in enumerate(batches, 1):
@@ -143,12 +149,13 @@ def _class() -> type:
             self._running = self._running[0] + loss, self._running[1]
             return loss
 
-        def refuse_step(self):
+        def refuse_step(self) -> None:
             """Stop before a step whose loss, or gradient, is not finite.
 
             Raises:
                 NotFinite: it is not, in any process.
             """
+            assert self._running is not None, "a step has a loss"
             loss = self._running[0]
             gradients = [weight.grad for weight in self.model.parameters() if weight.requires_grad]
             norm = torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
@@ -165,12 +172,12 @@ def _class() -> type:
         # The losses of the steps since the last one that was logged, and which one that was: they
         # go into the checkpoint, so that a resumed run logs what an uninterrupted one does.
 
-        def _at_checkpoint(self, loss):
+        def _at_checkpoint(self, loss: Tensor) -> tuple[Tensor, int]:
             kept = self.state.stateful_callbacks.get(_RUNNING)
             total, since = kept or (0.0, self.state.global_step)
             return torch.zeros_like(loss) + total, since
 
-        def log(self, logs, *rest, **more):
+        def log(self, logs: dict[str, float], *rest: Any, **more: Any) -> None:
             if "loss" in logs and self._running is not None:
                 total, since = self._running
                 steps = max(1, self.state.global_step - since)
@@ -178,7 +185,7 @@ def _class() -> type:
                 self._running = torch.zeros_like(total), self.state.global_step
             super().log(logs, *rest, **more)
 
-        def _save_checkpoint(self, *rest, **more):
+        def _save_checkpoint(self, *rest: Any, **more: Any) -> None:
             for weight in self.model.parameters():
                 if weight.requires_grad and not weight.isfinite().all():
                     step = self.state.global_step
@@ -202,7 +209,13 @@ def _class() -> type:
             if self.args.should_save:
                 files.follow_umask(folder)
 
-        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: dict[str, Any],
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> Any:
             on_cpu = self.args.device.type == "cpu"
             alone = self.accelerator.num_processes == 1
             if return_outputs or (alone and not on_cpu):
@@ -220,7 +233,9 @@ def _class() -> type:
             several = num_items_in_batch is not None and self.args.average_tokens_across_devices
             return loss * self.accelerator.num_processes if several else loss
 
-        def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        def evaluate(
+            self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+        ) -> dict[str, float]:
             """The mean loss of a token of each task and of all: `eval_loss`, `eval_risk_loss`, …"""
             examples = list(self.eval_dataset if eval_dataset is None else eval_dataset)
             tasks = sorted({example["task"] for example in examples})
@@ -285,8 +300,7 @@ def train_loss(state: Mapping[str, Any]) -> float:
     return (total + running) / max(1, state["global_step"])
 
 
-def _mean(totals) -> float:
-    totals = list(totals)
+def _mean(totals: Collection[tuple[float, int]]) -> float:
     return sum(loss for loss, _ in totals) / max(1, sum(number for _, number in totals))
 
 

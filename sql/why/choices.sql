@@ -1,6 +1,6 @@
--- choices: one row per task: the model whose answer is used, the winner by score, and by how much
--- the used one led the best of the others on the score it was chosen by.
+-- choices: one row per task: the model whose answer is used, and the winner by score.
 -- reads: cleaning, made by immune_data/select/cleaning.py
+-- `lead` is by how much the used one led the best of the others on the score it was chosen by;
 -- `decides` is whether the task chose by a score of its own; `passed_over` says why better answers
 -- were not used, best first.
 with failures as (

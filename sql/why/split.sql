@@ -24,9 +24,9 @@ select
     splits.split,
     splits.position,
     groups.group_id,
-    groups.digest,
-    groups.side,
-    groups.same_in_eval,
+    hashed_sides.digest,
+    hashed_sides.side,
+    hashed_sides.same_in_eval,
     of_group.incidents as group_incidents,
     of_group.in_train as group_in_train,
     of_group.in_eval as group_in_eval,
@@ -38,6 +38,7 @@ select
 from groups
 inner join of_group on groups.group_id = of_group.group_id
 cross join settings
+left join hashed_sides on groups.incident_id = hashed_sides.incident_id
 left join splits on groups.incident_id = splits.incident_id
 left join risk_splits on groups.incident_id = risk_splits.incident_id
 left join risk_only on groups.incident_id = risk_only.incident_id

@@ -84,6 +84,8 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
         "immune_data/prompts/risk.user.txt",
         "immune_data/contract/vocabulary/LICENSE",
         "immune_train/__init__.py",
+        "immune_data/py.typed",
+        "immune_train/py.typed",
     } <= names
     assert any(
         name.startswith("immune_data/contract/vocabulary/") and "tiktoken" in name for name in names

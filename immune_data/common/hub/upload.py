@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import immune_data
@@ -217,6 +217,7 @@ class _Repo:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         head = self._info().sha
+        assert head is not None, "the Hub names the commit of what it was asked for"
         remote = self._files(head)
         changed = self._changed(remote)
         gone = [name for name in remote if name not in self._local]
@@ -279,13 +280,14 @@ class _Repo:
                     raise
             if not problem.passing or pause is None or problem.pause > LONGEST_PAUSE:
                 raise ImmuneError(f"{problem.sentence}; nothing was published in part")
-            pause = max(pause, problem.pause)
-            self._report(f"trying again in {pause:.0f} s")
-            time.sleep(pause)
+            seconds = max(pause, problem.pause)
+            self._report(f"trying again in {seconds:.0f} s")
+            time.sleep(seconds)
         raise AssertionError("the last pause is none")
 
     def _info(self) -> DatasetInfo | ModelInfo:
-        return self._api.repo_info(self._id, repo_type=self._kind)
+        found = self._api.repo_info(self._id, repo_type=self._kind)
+        return cast("DatasetInfo | ModelInfo", found)
 
     def _files(self, revision: str) -> dict[str, RepoFile]:
         from huggingface_hub.hf_api import RepoFile

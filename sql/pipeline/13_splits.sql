@@ -3,8 +3,8 @@
 -- `shuffle` is Python's `random.Random(seed).shuffle` of as many incidents.
 -- By groups, the shuffled incidents are walked: one not yet placed brings its whole group to eval,
 -- until eval holds its number.
--- By hash, the order is that of the groups' digests, each group has its side, and a train incident
--- with the evidence of one in eval is left out (rule 15).
+-- By hash, order and sides are those of `hashed_sides`, and a train incident with the evidence of
+-- one in eval is left out (rule 15).
 with passing as (
     select
         incident_id,
@@ -51,11 +51,11 @@ placed_before as (
 hashed as (
     select
         passing.incident_id,
-        groups.digest,
-        groups.side
+        hashed_sides.digest,
+        hashed_sides.side
     from passing
-    inner join groups on passing.incident_id = groups.incident_id
-    where groups.side is not null and groups.same_in_eval is null
+    inner join hashed_sides on passing.incident_id = hashed_sides.incident_id
+    where hashed_sides.same_in_eval is null
 ),
 
 splits as (

@@ -2,8 +2,8 @@
 -- reads: permutation, made by immune_data/select/orders.py
 -- It holds the incident's winners, its place in the permuted order, and its split (rule 8).
 -- `permutation` is the order that scikit-learn's `train_test_split` draws for as many incidents:
--- eval first, then train. By hash, order and sides are those of `groups`, and a train incident with
--- the evidence of one in eval is left out (rule 15).
+-- eval first, then train. By hash, order and sides are those of `hashed_sides`, and a train
+-- incident with the evidence of one in eval is left out (rule 15).
 with passing as (
     select
         incident_id,
@@ -24,11 +24,11 @@ hashed as (
         passing.risk_model,
         passing.cause_score,
         passing.risk_score,
-        groups.digest,
-        groups.side
+        hashed_sides.digest,
+        hashed_sides.side
     from passing
-    inner join groups on passing.incident_id = groups.incident_id
-    where groups.side is not null and groups.same_in_eval is null
+    inner join hashed_sides on passing.incident_id = hashed_sides.incident_id
+    where hashed_sides.same_in_eval is null
 ),
 
 risk_splits as (

@@ -45,7 +45,7 @@ reasons as (
             when judged.incident_id is null then 'no cause and risk verdict'
             when pool.incident_id is null then 'no summary verdict'
             when gates.verdict is not null then 'fails ' || gates.verdict
-            when groups.same_in_eval is not null then 'the evidence of an eval incident'
+            when hashed_sides.same_in_eval is not null then 'the evidence of an eval incident'
             when complete.incident_id is null then 'a winner without an answer'
             else 'no evidence'
         end as unified,
@@ -54,14 +54,14 @@ reasons as (
             when not owed.in_cause_risk then 'missing from the cause and risk dataset'
             when risk_gates.incident_id is null then 'no cause and risk verdict'
             when not risk_gates.passed then 'standalone winner fails ' || risk_gates.verdict
-            when groups.same_in_eval is not null then 'the evidence of an eval incident'
+            when hashed_sides.same_in_eval is not null then 'the evidence of an eval incident'
             else 'no evidence'
         end as standalone
     from owed
     left join judged on owed.incident_id = judged.incident_id
     left join pool on owed.incident_id = pool.incident_id
     left join gates on owed.incident_id = gates.incident_id
-    left join groups on owed.incident_id = groups.incident_id
+    left join hashed_sides on owed.incident_id = hashed_sides.incident_id
     left join complete on owed.incident_id = complete.incident_id
     left join risk_gates on owed.incident_id = risk_gates.incident_id
 )

@@ -1,0 +1,397 @@
+"""The store: every reply and every failure, written before anything is made of it.
+
+One SQLite file, readable by its owner alone, which is never published: it holds prompts and replies
+as they were, endpoints and times. A request whose reply is in it is not sent again. Stores of
+several machines are put together by `merge`.
+
+A run that is about to ask marks what it asks as its own, so that two runs on one store ask nothing
+twice and never wait for each other. The mark counts for as long as the run lives: it holds a lock
+on a file beside the store, which ends with its process however that ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from immune_data.ask.replies import Failure, Reply, Usage
+from immune_data.ask.request import Key, Question
+from immune_data.common import files
+from immune_data.common.errors import ImmuneError
+
+DEFAULT = Path("data/asked.sqlite")
+MOST_REPLIES = 3  # to one key, of which none can be used: then there is no answer
+
+_APPLICATION, _VERSION = 0x696D6D75, 1  # "immu"
+_PATIENCE = 60.0  # seconds that a write waits for another run's, which takes milliseconds
+_NO_LOCKS = ("locking protocol", "disk i/o error", "unable to open database file")
+
+_SCHEMA = """
+create table requests (
+    sha256 text primary key,
+    model text not null,
+    body text not null
+) without rowid;
+create table replies (
+    id text primary key,
+    request text not null references requests,
+    repeat integer not null,
+    attempt integer not null,
+    endpoint text not null,
+    at text not null,
+    seconds real not null,
+    cost real,
+    model text not null,
+    text text not null,
+    finish text,
+    prompt_tokens integer,
+    answer_tokens integer,
+    cached_tokens integer
+) without rowid;
+create index replies_by_key on replies (request, repeat);
+create table failures (
+    id text primary key,
+    request text not null references requests,
+    repeat integer not null,
+    attempt integer not null,
+    endpoint text not null,
+    at text not null,
+    seconds real not null,
+    cost real,
+    reason text not null,
+    detail text not null,
+    status integer
+) without rowid;
+create index failures_by_key on failures (request, repeat);
+create table claims (
+    request text not null,
+    repeat integer not null,
+    run text not null,
+    primary key (request, repeat)
+) without rowid;
+"""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """There is no answer to a question; `is_open` says that the next run will ask again."""
+
+    reason: str
+    detail: str
+    is_open: bool
+
+
+class Store:
+    """An open store; `with` closes it. `has_locks` says whether several runs may use it at once.
+
+    Raises:
+        ImmuneError: it cannot be opened, or is something else.
+    """
+
+    def __init__(self, path: Path, *, make: bool = True) -> None:
+        self.path = path
+        self.has_locks = True
+        self._run: str | None = None
+        self._held: int | None = None
+        if path.is_dir():
+            raise ImmuneError(f"{path} is a folder: name a file")
+        if not path.exists():
+            if not make:
+                raise ImmuneError(f"there is no store {path}: name it with --store")
+            self._make()
+        if os.access(path, os.W_OK) and path.stat().st_mode & 0o077:
+            with suppress(OSError):
+                path.chmod(0o600)
+        with self._said():
+            self._database = self._open()
+
+    def _make(self) -> None:
+        """An empty file that only its owner can read; SQLite makes those beside it alike."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise ImmuneError(f"cannot write {self.path}: {error.strerror}") from None
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._ready(self._connected("rw"))
+        except sqlite3.OperationalError as error:
+            if not any(text in str(error).lower() for text in _NO_LOCKS):
+                raise
+        database = self._ready(self._connected("rw", vfs="unix-none"))
+        self._without_locks()
+        return database
+
+    def _without_locks(self) -> None:
+        if self.has_locks:
+            print(
+                f"the file system of {self.path} knows no locks: see that no other run uses it",
+                file=sys.stderr,
+            )
+        self.has_locks = False
+
+    def _connected(self, mode: str, **options: str) -> sqlite3.Connection:
+        asked = "&".join(f"{name}={value}" for name, value in {"mode": mode, **options}.items())
+        return sqlite3.connect(
+            f"file:{quote(str(self.path.absolute()))}?{asked}",
+            uri=True,
+            timeout=_PATIENCE,
+            isolation_level=None,
+        )
+
+    def _ready(self, database: sqlite3.Connection) -> sqlite3.Connection:
+        try:
+            database.execute("pragma journal_mode = wal").fetchall()  # or what there is
+            with _transaction(database):
+                (application,) = database.execute("pragma application_id").fetchone()
+                (version,) = database.execute("pragma user_version").fetchone()
+                (tables,) = database.execute("select count(*) from sqlite_schema").fetchone()
+                if tables and application != _APPLICATION:
+                    raise ImmuneError(f"{self.path} is another program's database: name another")
+                if tables and version != _VERSION:
+                    raise ImmuneError(
+                        f"{self.path} was written by another version of immune (format {version}): "
+                        "use that one, or name another store"
+                    )
+                if not tables:
+                    for statement in _SCHEMA.split(";"):
+                        database.execute(statement)
+                    database.execute(f"pragma application_id = {_APPLICATION}")
+                    database.execute(f"pragma user_version = {_VERSION}")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._run is not None:
+            with suppress(sqlite3.Error):
+                self._database.execute("delete from claims where run = ?", [self._run])
+            self._run_file(self._run).unlink(missing_ok=True)
+        if self._held is not None:
+            os.close(self._held)
+        with suppress(sqlite3.Error):
+            self._database.close()
+
+    # What is known
+
+    def replies(self, key: Key) -> list[Reply]:
+        """All replies to a key, the smallest digest first."""
+        with self._said():
+            rows = self._database.execute(
+                "select text, finish, model, prompt_tokens, answer_tokens, cached_tokens "
+                "from replies where request = ? and repeat = ?",
+                key,
+            ).fetchall()
+        found = (Reply(text, finish, model, Usage(*usage)) for text, finish, model, *usage in rows)
+        return sorted(found, key=lambda reply: reply.digest)
+
+    def outcome(self, question: Question) -> Reply | Rejected:
+        """The answer to a question, or why there is none."""
+        replies = self.replies(question.key)
+        problems = [reply.problem or question.problem(reply.text) for reply in replies]
+        for reply, problem in zip(replies, problems, strict=True):
+            if problem is None:
+                return reply
+        if replies:
+            return Rejected(
+                str(problems[0]), replies[0].text[:300], is_open=len(replies) < MOST_REPLIES
+            )
+        with self._said():
+            row = self._database.execute(
+                "select reason, detail from failures where request = ? and repeat = ? "
+                "order by at desc limit 1",
+                question.key,
+            ).fetchone()
+        reason, detail = row or ("not_asked", "")
+        return Rejected(reason, detail, is_open=True)
+
+    def is_open(self, question: Question) -> bool:
+        """Whether a question is still to be asked."""
+        outcome = self.outcome(question)
+        return isinstance(outcome, Rejected) and outcome.is_open
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        with self._said():
+            return self._database.execute(sql, parameters).fetchall()
+
+    # Asking
+
+    def claim(self, questions: Iterable[Question]) -> tuple[list[Question], list[Question]]:
+        """Of some questions, those to ask now and those being asked; the rest is answered.
+
+        What is to be asked is then this run's, until it releases it.
+        """
+        run = self._begun()
+        mine, others = [], []
+        with self._said(), _transaction(self._database):
+            for question in questions:
+                if not self.is_open(question):
+                    continue
+                row = self._database.execute(
+                    "select run from claims where request = ? and repeat = ?", question.key
+                ).fetchone()
+                if row and (row[0] == run or self._lives(row[0])):
+                    others.append(question)
+                    continue
+                self._database.execute(
+                    "insert or replace into claims values (?, ?, ?)", [*question.key, run]
+                )
+                mine.append(question)
+        return mine, others
+
+    def is_claimed(self, question: Question) -> bool:
+        """Whether another run that lives asks a question."""
+        with self._said():
+            row = self._database.execute(
+                "select run from claims where request = ? and repeat = ?", question.key
+            ).fetchone()
+        return bool(row) and row[0] != self._run and self._lives(row[0])
+
+    def release(self, questions: Iterable[Question]) -> None:
+        """Leave questions to whoever wants to ask them."""
+        with self._said(), _transaction(self._database):
+            for question in questions:
+                self._database.execute(
+                    "delete from claims where request = ? and repeat = ? and run = ?",
+                    [*question.key, self._run],
+                )
+
+    def keep(
+        self,
+        question: Question,
+        came: Reply | Failure,
+        *,
+        endpoint: str,
+        seconds: float,
+        cost: float | None,
+    ) -> None:
+        """Write what came of asking a question."""
+        key = question.key
+        now = time.time_ns()
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
+        at += f".{now // 1000 % 10**6:06}Z"
+        with self._said(), _transaction(self._database, durable=True):
+            self._database.execute(
+                "insert or ignore into requests values (?, ?, ?)",
+                [key.request, question.request.model, question.request.canonical],
+            )
+            attempt = 1
+            for table in ("replies", "failures"):
+                (before,) = self._database.execute(
+                    f"select count(*) from {table} where request = ? and repeat = ?", key
+                ).fetchone()
+                attempt += before
+            told: list[Any] = [*key, attempt, endpoint, at, round(seconds, 3), cost]
+            if isinstance(came, Reply):
+                table = "replies"
+                told += [came.model, came.text, came.finish]
+                told += [came.usage.prompt, came.usage.answer, came.usage.cached]
+            else:
+                table = "failures"
+                told += [came.reason, came.detail, came.status]
+            told.insert(0, hashlib.sha256(json.dumps(told).encode()).hexdigest())
+            self._database.execute(
+                f"insert or ignore into {table} values ({', '.join('?' * len(told))})", told
+            )
+
+    def merge(self, other: Path) -> int:
+        """Take what another store holds; how many replies were new.
+
+        Raises:
+            ImmuneError: it is no store.
+        """
+        with Store(other, make=False):  # is it one, and is its log in it
+            pass
+        with self._said():
+            (before,) = self._database.execute("select count(*) from replies").fetchone()
+            self._database.execute("attach ? as other", [str(other.absolute())])
+            try:
+                with _transaction(self._database):
+                    for table in ("requests", "replies", "failures"):
+                        self._database.execute(
+                            f"insert or ignore into main.{table} select * from other.{table}"
+                        )
+            finally:
+                self._database.execute("detach other")
+            (after,) = self._database.execute("select count(*) from replies").fetchone()
+        return int(after - before)
+
+    # Runs
+
+    def _begun(self) -> str:
+        """The name of this run, which lives from here on."""
+        if self._run is None:
+            self._run = uuid.uuid4().hex
+            path = self._run_file(self._run)
+            try:
+                self._held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            except OSError as error:
+                raise ImmuneError(f"cannot write {path}: {error.strerror}") from None
+            if not files.hold(self._held, path):
+                self._without_locks()
+        return self._run
+
+    def _run_file(self, run: str) -> Path:
+        return self.path.with_name(f"{self.path.name}-run-{run}")
+
+    def _lives(self, run: str) -> bool:
+        """Whether a run goes on; without locks there is no other one."""
+        path = self._run_file(run)
+        try:
+            handle = os.open(path, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            files.hold(handle, path)
+        except ImmuneError:
+            return True
+        finally:
+            os.close(handle)
+        path.unlink(missing_ok=True)
+        return False
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """SQLite's errors as sentences."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            said = str(error)
+            if "not a database" in said:
+                raise ImmuneError(f"{self.path} is no store: name another with --store") from None
+            if "full" in said:
+                said = "the disk is full"
+            if "readonly" in said:
+                said = "it is read-only"
+            raise ImmuneError(f"cannot use the store {self.path}: {said}") from None
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection, *, durable: bool = False) -> Iterator[None]:
+    """One transaction, written whole; a `durable` one also stands when the machine loses power."""
+    database.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
+    database.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        with suppress(sqlite3.Error):
+            database.execute("rollback")
+        raise
+    database.execute("commit")
