@@ -17,7 +17,7 @@ from immune_data.publish.datasets import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from immune_data.report.drawing import Drawn
+    from immune_data.common.drawing import Drawn
 
 _TAGS = ["security", "intrusion-detection", "slips", "sft", "lora", "llm-as-a-judge", "provenance"]
 _SYNTHETIC = (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from immune_data.audit.checks import Result
-    from immune_data.report.drawing import Drawn
+    from immune_data.common.drawing import Drawn
 
 AUDIT = "audit.json"
 

@@ -20,7 +20,7 @@ from immune_data.common import cli, files
 from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
-    from immune_data.report.drawing import Drawn
+    from immune_data.common.drawing import Drawn
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from immune_data.common.drawing import INK, KEPT, LOST, MUTED, OTHER, SURFACE, Drawn, draw
 from immune_data.common.text import one_line
 from immune_data.prompts import TASKS
-from immune_data.report.drawing import INK, KEPT, LOST, MUTED, OTHER, SURFACE, Drawn, draw
 from immune_data.report.facts import Facts, Row
 
 if TYPE_CHECKING:

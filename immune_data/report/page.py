@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
+from immune_data.common.drawing import COLOURS, DARK, Drawn
 from immune_data.common.text import counted, middle_left_out, middle_out, one_line
 from immune_data.contract import chat
 from immune_data.prompts import Message
-from immune_data.report.drawing import COLOURS, DARK, Drawn
 from immune_data.report.facts import Facts, Offence
 from immune_data.report.html import Markup, element, joined, shortened, shown, table
 
@@ -37,7 +37,7 @@ def render(facts: Facts, drawn: Sequence[Drawn]) -> str:
     """The page."""
     by_name = {figure.name: figure for figure in drawn}
     name = facts.manifest.recipe
-    style = files("immune_data.report").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("immune_data.common").joinpath("page.css").read_text(encoding="utf-8")
     style += f"@media (prefers-color-scheme: dark){{{DARK}}}\n"
     head = element(
         "head",

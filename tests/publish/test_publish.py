@@ -24,13 +24,13 @@ from corpus import Corpus, digests, query, records
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors, take_for_the_hub
 
 from immune_data.audit import checks
+from immune_data.common.drawing import Drawn
 from immune_data.common.errors import ImmuneError
 from immune_data.common.hub import upload
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
 from immune_data.publish import card
 from immune_data.report import figures
-from immune_data.report.drawing import Drawn
 from immune_data.report.facts import Facts
 
 RECIPES = ("unified-clean", "unified-v2")

@@ -29,10 +29,11 @@ from corpus import (
 )
 
 from immune_data.audit import checks
+from immune_data.common import drawing
 from immune_data.emit import __main__ as emit
 from immune_data.prompts import TASKS
 from immune_data.report import __main__ as report
-from immune_data.report import drawing, html
+from immune_data.report import html
 
 HOSTILE = (
     "</pre></style></svg><script>alert('$x_1^2$')</script>"
