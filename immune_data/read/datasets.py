@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from immune_data.contract.source_file import Record
 from immune_data.read.input_files import InputFile
 from immune_data.read.rows import Rejected, Taken, converted, undeclared
-from immune_data.read.sources import Record
 from immune_data.recipes import Model, Recipe
 
 FACTS = ("category", "source_ip", "timewindow", "timeline", "threat_level", "event_count")

@@ -9,9 +9,9 @@ from typing import Any
 from msgspec import Struct
 
 from immune_data.common import textfile
+from immune_data.contract.source_file import Record
 from immune_data.read.input_files import InputFile
 from immune_data.read.rows import Rejected, Taken, converted, undeclared
-from immune_data.read.sources import Record
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, JudgeRun, Recipe
 
 _SUB_SCORES = {

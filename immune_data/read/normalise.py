@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data.common.processes import behind, in_order
+from immune_data.contract.source_file import Record, Source
 from immune_data.contract.tokens import count
 from immune_data.read.datasets import FACTS, DatasetReader
 from immune_data.read.input_files import InputFile, input_files
 from immune_data.read.judges import JudgeReader
 from immune_data.read.measures import lengths
 from immune_data.read.rows import Batch, Rejected, Taken
-from immune_data.read.sources import Record, Source
 from immune_data.read.tables import Writers, validated
 from immune_data.read.tables import check as check_tables
 from immune_data.recipes import Recipe

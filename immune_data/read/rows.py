@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from immune_data.read.sources import Record
+from immune_data.contract.source_file import Record
 
 _BATCH_CHARS = 1 << 23
 _BATCH_ROWS = 1 << 13

@@ -39,8 +39,8 @@ from hypothesis import strategies as st
 
 from immune_data import recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.contract.source_file import Source
 from immune_data.emit import __main__ as emit
-from immune_data.read.sources import Source
 
 CHUNK = 1 << 20  # source files are read in pieces of this size
 ROWS = json.dumps(Corpus().incidents("abc").rows[CAUSE_RISK])

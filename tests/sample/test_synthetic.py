@@ -15,9 +15,9 @@ import pytest
 from conftest import REPOSITORY
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, digests, manifest, table
 
+from immune_data.contract.source_file import Source
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
-from immune_data.read.sources import Source
 from immune_data.report import __main__ as report
 from immune_data.sample import __main__ as sample
 from immune_train.data import dataset

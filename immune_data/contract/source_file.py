@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from immune_data.common.errors import ImmuneError
-from immune_data.read.json_values import Cursor
+from immune_data.contract.json_values import Cursor
 
 _CHUNK = 1 << 20
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
