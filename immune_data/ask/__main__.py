@@ -19,7 +19,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from immune_data.ask.store import DEFAULT, Store
+from immune_data.ask import sending
+from immune_data.ask.store import Store
 from immune_data.common import cli, streams
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import one_line, visible
@@ -83,24 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "stores", nargs="*", type=Path, metavar="FILE", help="for merge: stores to take in"
     )
-    add_store(parser)
+    sending.add_store(parser)
     parser.add_argument("--model", help="for list: of this model only")
     parser.add_argument(
         "--request", metavar="SHA256", help="for list: of requests that begin so, texts whole"
     )
     parser.add_argument("--json", action="store_true", help="print an array of objects")
     return cli.run(parser, _command, argv)
-
-
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """The option that names a store, in every command that has one."""
-    parser.add_argument(
-        "--store",
-        type=Path,
-        default=DEFAULT,
-        metavar="FILE",
-        help=f"what models were asked and answered (default: {DEFAULT})",
-    )
 
 
 def _command(args: argparse.Namespace) -> None:

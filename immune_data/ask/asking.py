@@ -66,8 +66,7 @@ def run(
     asking = _Asking(groups, endpoints, store, budget, say)
     with _Ending(asking.stop) as ending:
         asyncio.run(asking.all(keys))
-    if ending.received is not None:
-        raise signals.Asked(ending.received)
+    ending.pass_on()
     return asking.report
 
 
@@ -379,6 +378,12 @@ class _Ending:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def pass_on(self) -> None:
+        """End as whoever handled the signal before would have."""
+        if self.received is not None:
+            self._before[self.received](self.received, None)
+            raise signals.Asked(self.received)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

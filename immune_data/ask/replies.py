@@ -64,8 +64,7 @@ class Reply:
     @property
     def digest(self) -> str:
         """One value for the reply: of several to one key, the smallest wins."""
-        told: list[str | int | None] = [self.text, self.finish, self.model]
-        told += [self.usage.prompt, self.usage.answer, self.usage.cached]
+        told = [self.text, self.finish, self.model, self.usage.prompt, self.usage.answer]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     @property

@@ -93,17 +93,22 @@ class Rejected:
 
 
 class Store:
-    """An open store; `with` closes it. `has_locks` says whether several runs may use it at once.
+    """An open store; `with` closes it. Without a path it is in memory, for those who only look.
+
+    `has_locks` says whether several runs may use it at once.
 
     Raises:
         ImmuneError: it cannot be opened, or is something else.
     """
 
-    def __init__(self, path: Path, *, make: bool = True) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, *, make: bool = True) -> None:
+        self.path = path or Path(":memory:")
         self.has_locks = True
         self._run: str | None = None
         self._held: int | None = None
+        if path is None:
+            self._database = self._ready(sqlite3.connect(":memory:", isolation_level=None))
+            return
         if path.is_dir():
             raise ImmuneError(f"{path} is a folder: name a file")
         if not path.exists():

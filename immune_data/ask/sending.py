@@ -1,0 +1,176 @@
+"""From questions to stored replies, as every command that asks models does it.
+
+What would be sent is said first: to whom, how much, and what it costs. It is sent when the user
+agrees, or says so beforehand where nobody can be asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from immune_data.ask import asking, plan
+from immune_data.ask.asking import Group, Report
+from immune_data.ask.endpoints import Endpoint, Keys
+from immune_data.ask.plan import Plan
+from immune_data.ask.store import DEFAULT, Store
+from immune_data.common import cli
+from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.common.text import counted, one_line
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """The option that names a store, in every command that has one."""
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=DEFAULT,
+        metavar="FILE",
+        help=f"what models were asked and answered (default: {DEFAULT})",
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that asks models."""
+    parser.add_argument(
+        "--endpoints", type=Path, required=True, metavar="FILE", help="a TOML file of servers"
+    )
+    add_store(parser)
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="ask about one of N parts of the incidents and write nothing but the store: merge"
+        " the parts' stores and run without it",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be sent, to whom, and what it costs; send nothing",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="send without asking first; needed off a terminal"
+    )
+    parser.add_argument(
+        "--budget",
+        type=_money,
+        metavar="SUM",
+        help="stop before this run costs more, in the unit of the endpoints' prices",
+    )
+
+
+def check_budget(endpoints: Sequence[Endpoint], budget: float | None) -> None:
+    """See that what is spent can be known.
+
+    Raises:
+        ImmuneError: there is a budget, and an endpoint without prices.
+    """
+    for endpoint in endpoints:
+        if budget is not None and not endpoint.is_priced:
+            raise ImmuneError(
+                f"--budget needs to know what is spent: give {endpoint.name} a price_in and a "
+                "price_out, 0 if it costs nothing"
+            )
+
+
+def planned(
+    groups: Callable[[str], Iterator[Group]], endpoints: Sequence[Endpoint], store: Store
+) -> Plan:
+    """What is to be asked; `groups` gives the questions to a model, as often as it is called."""
+    everything = chain.from_iterable(
+        chain.from_iterable(groups(model)) for model in plan.by_model(endpoints)
+    )
+    with cli.progress() as say:
+        say("counting what is to be asked")
+        return plan.plan(everything, endpoints, store)
+
+
+def send(
+    made: Plan,
+    groups: Callable[[str], Iterator[Group]],
+    endpoints: Sequence[Endpoint],
+    store: Store,
+    *,
+    yes: bool,
+    budget: float | None,
+) -> Report:
+    """Ask what is to be asked, once the user agrees; nothing at all if there is nothing.
+
+    Raises:
+        ImmuneError: the user does not agree, a key is missing, or nobody answered anything.
+    """
+    models = {one.model for one in made.models if one.requests}
+    if not models:
+        return Report()
+    working = [endpoint for endpoint in endpoints if endpoint.model in models]
+    keys = Keys(working)
+    if not yes:
+        _confirm(made)
+    with cli.progress() as say:
+        say(f"asking {', '.join(sorted({endpoint.name for endpoint in working}))}")
+        report = asking.run(
+            {model: groups(model) for model in sorted(models)},
+            working,
+            keys,
+            store,
+            budget=budget,
+            say=say,
+        )
+    for name, why in report.out.items():
+        print(one_line(f"gave up {name}: {why}"), file=sys.stderr)
+    if report.out and not report.answered:
+        name, why = next(iter(report.out.items()))
+        raise ImmuneError(f"nobody answered; {name}: {why}")
+    return report
+
+
+def _confirm(made: Plan) -> None:
+    to = " and ".join(made.hosts)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ImmuneError(
+            f"{counted(made.requests, 'request')} would be sent to {to}: look with --dry-run, and "
+            "send with --yes"
+        )
+    print(one_line(f"Send {counted(made.requests, 'request')} to {to}? [y/N] "), end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ImmuneError("nothing was sent")
+
+
+def refuse_unfinished(report: Report, still_open: int) -> None:
+    """See that everything is answered, or never will be.
+
+    Raises:
+        CheckFailed: something is left for the next run.
+    """
+    if not still_open:
+        return
+    left = counted(still_open, "answer") + (" is" if still_open == 1 else " are")
+    if report.over_budget:
+        raise CheckFailed(f"the budget is used up and {left} still to come: run again to go on")
+    if report.held == still_open:
+        raise CheckFailed(f"{left} still to come, which another run asks for: run again after it")
+    raise CheckFailed(f"{left} still to come, for what failed: run again")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, of = text.partition("/")
+    if not slash:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no part: write it like 1/3")
+    shard = cli.positive(number), cli.positive(of)
+    if shard[0] > shard[1]:
+        raise argparse.ArgumentTypeError(f"there is no part {number} of {of}")
+    return shard
+
+
+def _money(text: str) -> float:
+    try:
+        sum_ = float(text)
+    except ValueError:
+        sum_ = -1.0
+    if not math.isfinite(sum_) or sum_ < 0:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no sum of money")
+    return sum_

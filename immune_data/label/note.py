@@ -1,0 +1,78 @@
+"""The closing note of a labelling, and what it would take, for a reader or as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from immune_data.ask import plan
+from immune_data.ask.asking import Report
+from immune_data.ask.plan import Plan
+from immune_data.common.table import show as show_table
+from immune_data.common.text import counted, one_line
+from immune_data.label import dataset_files
+from immune_data.label.dataset_files import Written
+from immune_data.prompts import TASKS
+
+
+def show_plan(made: Plan, *, as_json: bool) -> None:
+    """Print what would be asked."""
+    if as_json:
+        print(json.dumps(plan.as_dictionary(made), indent=2))
+    else:
+        plan.say(made)
+
+
+def show_shard(
+    report: Report, left: int, store: Path, shard: tuple[int, int], *, as_json: bool
+) -> None:
+    """Print what became of a part."""
+    if as_json:
+        print(json.dumps({"asked": asdict(report), "still_open": left}, indent=2))
+        return
+    _say_sent(report)
+    print(one_line(f"part {shard[0]} of {shard[1]} is in {store}: merge the parts with `ask`"))
+
+
+def show(report: Report, written: Written, folder: Path, *, as_json: bool) -> None:
+    """Print what was written."""
+    reasons = list(dataset_files.reasons(written))
+    if as_json:
+        answers = [
+            {"model": model, "task": task, "answers": number}
+            for (model, task), number in sorted(written.answers.items())
+        ]
+        rejects = [
+            {"model": model, "task": task, "reason": reason, "rejects": number}
+            for model, task, reason, number in reasons
+        ]
+        content: dict[str, object] = {
+            "asked": asdict(report),
+            "answers": answers,
+            "rejects": rejects,
+        }
+        content |= {"rejected_rows": dict(written.rows), "still_open": written.open}
+        print(json.dumps({**content, "output": str(folder)}, indent=2))
+        return
+    models = sorted({model for model, _ in written.answers})
+    if models:
+        show_table(
+            "answers",
+            ["model", *TASKS],
+            [[model, *(written.answers[model, task] for task in TASKS)] for model in models],
+        )
+    if reasons:
+        show_table("no answer", ["model", "task", "reason", "answers"], reasons)
+    if written.rows:
+        show_table("rows of no use", ["reason", "rows"], sorted(written.rows.items()))
+    _say_sent(report)
+    print(one_line(f"wrote {folder}"))
+
+
+def _say_sent(report: Report) -> None:
+    cost = f", for {report.cost:,.4f}" if report.cost else ""
+    failed = sum(report.failures.values())
+    why = ", ".join(f"{number:,} {reason}" for reason, number in sorted(report.failures.items()))
+    said = f"sent {counted(report.sent, 'request')}{cost}: {counted(report.answered, 'answer')}"
+    print(one_line(said + (f" and {counted(failed, 'failure')} ({why})" if failed else "")))

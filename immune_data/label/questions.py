@@ -1,0 +1,164 @@
+"""What models are asked of an incident: a recipe and incidents in, questions out.
+
+A prompt is the recipe's own, with the evidence that the recipe shows: teacher and student see the
+same. Only what the teacher needs to be safe is added. Its evidence stands between lines that name a
+nonce, a sentence says what they mean, and control tokens of every common chat template are
+neutralised, not Qwen2.5's alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
+
+from immune_data.ask import hostile
+from immune_data.ask.endpoints import Endpoint
+from immune_data.ask.request import Question, Request
+from immune_data.common.errors import ImmuneError
+from immune_data.contract import prompting
+from immune_data.label.incidents import Incident
+from immune_data.prompts import TASKS, Message
+from immune_data.recipes import Recipe
+
+_ROOM = 2  # an answer may be so many times as long as the recipe allows before it is cut
+_PREPARED = 4096  # incidents whose prompts are remembered
+_REASONING = re.compile(r"</?think(?:ing)?>")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What asks for a task's answer, and the nonce in it."""
+
+    messages: tuple[Message, ...]
+    nonce: str
+
+
+class Labeller:
+    """Questions as a recipe puts them.
+
+    Raises:
+        ImmuneError: the recipe's prompts cannot be used.
+    """
+
+    def __init__(self, recipe: Recipe, *, temperature: float, max_tokens: int | None) -> None:
+        self.recipe = recipe
+        self._conversations = prompting.load(recipe)
+        self._context = recipe.records.max_sequence_tokens if recipe.dag.within_context else None
+        self._temperature = temperature
+        self._max_tokens = max_tokens
+        self._prompts = lru_cache(_PREPARED)(self._made)
+
+    @property
+    def asking_sha256(self) -> str:
+        return self._conversations.sha256
+
+    def groups(self, incidents: Iterable[Incident], model: str) -> Iterator[list[Question]]:
+        """The questions to a model about each incident; they share their evidence."""
+        for incident in incidents:
+            if asked := [one for one in self.questions(incident, model).values() if one]:
+                yield asked
+
+    def questions(self, incident: Incident, model: str) -> dict[str, Question | None]:
+        """By task, the question to a model; None where the evidence cannot be shown."""
+        return {
+            task: None if prompt is None else self._question(incident, task, model, prompt)
+            for task, prompt in self._prompts(incident).items()
+        }
+
+    def _question(self, incident: Incident, task: str, model: str, prompt: Prompt) -> Question:
+        parameters: dict[str, float | int] = {
+            "max_tokens": self._max_tokens or _ROOM * self._conversations.room[task],
+            "temperature": self._temperature,
+        }
+
+        def problem(text: str) -> str | None:
+            if prompt.nonce in text:
+                return "repeats_markers"
+            return "reasoning" if _REASONING.search(text) else None
+
+        return Question(Request(model, prompt.messages, parameters), incident.incident_id, problem)
+
+    def _made(self, incident: Incident) -> dict[str, Prompt | None]:
+        conversations = self._conversations
+        facts = conversations.facts(incident.facts)
+        dag = conversations.evidence(incident.dag_analysis or "")
+        made: dict[str, Prompt | None] = {}
+        for task in TASKS:
+            if self._context is None:
+                shown = conversations.limited(dag)
+            else:
+                try:
+                    shown = conversations.asked(facts, dag, self._context, [task])[task]
+                except ImmuneError:
+                    made[task] = None
+                    continue
+            made[task] = self._prompt(task, facts, shown.text)
+        return made
+
+    def _prompt(self, task: str, facts: dict[str, str], shown: str) -> Prompt:
+        nonce = hostile.nonce(*facts.values(), shown)
+        messages = self._conversations.messages(
+            task,
+            {name: hostile.neutral(fact) for name, fact in facts.items()},
+            hostile.fenced(hostile.neutral(shown), nonce),
+        )
+        return Prompt(tuple(_guarded(messages, nonce)), nonce)
+
+
+def _guarded(messages: Sequence[Message], nonce: str) -> Iterator[Message]:
+    """The messages, in front of whose first user message it is said what is data.
+
+    A system message says it, where the recipe has one: not every template knows that role.
+    """
+    first, *rest = messages
+    guard = hostile.guard(nonce)
+    said = (
+        f"{first.content}\n\n{guard}" if first.role == "system" else f"{guard}\n\n{first.content}"
+    )
+    yield Message(first.role, said)
+    yield from rest
+
+
+def of_recipe(endpoints: Sequence[Endpoint], recipe: Recipe) -> list[Endpoint]:
+    """The endpoints, each model by the recipe's own name for it.
+
+    Raises:
+        ImmuneError: the recipe declares no such model.
+    """
+    names = {
+        name: model
+        for model, declared in recipe.models.items()
+        for name in (*declared.spellings, model)
+    }
+    for endpoint in endpoints:
+        if endpoint.model not in names:
+            raise ImmuneError(
+                f"recipe {recipe.name} declares no model {endpoint.model}: name one of "
+                f"{', '.join(recipe.models)}, or add it to the [models] of a recipe of your own"
+            )
+    return [
+        msgspec.structs.replace(
+            endpoint,
+            model=names[endpoint.model],
+            served_as=endpoint.served_as or endpoint.model,
+        )
+        for endpoint in endpoints
+    ]
+
+
+def of_shard(incidents: Iterable[Incident], shard: tuple[int, int] | None) -> list[Incident]:
+    """The incidents of shard i of n, counted from 1: an incident's id decides which it is in."""
+    if shard is None:
+        return list(incidents)
+    number, of = shard
+    return [
+        incident
+        for incident in incidents
+        if int(hashlib.sha256(incident.incident_id.encode()).hexdigest()[:13], 16) % of
+        == number - 1
+    ]
