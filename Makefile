@@ -3,7 +3,8 @@
 # make train-tiny  set up, train a tiny model on the sample's answers, on the CPU, in minutes
 # make edge-tiny   the same, then take it to GGUF, answer, score, publish to a Hub on loopback, run
 # make bench  set up, time our chain against a plain script (SCALES="1 10 100")
-# make campaigns  set up, kill two hundred runs, read ten thousand broken sources and alert files
+# make campaigns  set up, kill two hundred runs, read ten thousand broken sources and alert files,
+#                 have ten thousand answers written by random weights
 
 PYTHON ?= python3
 SOURCE ?= data/source
@@ -64,7 +65,8 @@ campaigns: .venv/.installed-dev
 	$(BIN)/python -m pytest -n 2 tests/end_to_end/test_safety.py \
 		tests/slips/test_mutated_alerts.py \
 		tests/label/test_label.py::test_a_kill_at_any_moment_loses_nothing_that_is_stored \
-		--kills 100 --broken 10000 --seed $(SEED)
+		tests/edge/test_grounded.py::test_the_law \
+		--kills 100 --broken 10000 --pairs 10000 --seed $(SEED)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -208,6 +208,7 @@ def _emit(source: Path, out: Path, recipe: str) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=5, help="killed runs (a campaign: 100)")
     parser.addoption("--broken", type=int, default=200, help="broken sources (a campaign: 10000)")
+    parser.addoption("--pairs", type=int, default=40, help="answers of a random model (10000)")
     parser.addoption("--seed", type=int, default=7, help="of the campaigns")
 
 

@@ -64,3 +64,21 @@ def found(kind: str, text: str) -> set[str]:
 def _matches(kind: str, text: str) -> set[str]:
     """The group of each match where the pattern has one, else the whole match."""
     return set(_COMPILED[kind].findall(text))
+
+
+def places(kind: str, text: str) -> list[tuple[int, str]]:
+    """Where a text in lower case names something of a kind, and what: all that `found` finds."""
+    if kind != "port":
+        matches = _COMPILED[kind].finditer(text)
+        spans = [
+            (match.start(match.lastindex or 0), match[match.lastindex or 0]) for match in matches
+        ]
+        if kind == "event_total":
+            return [(start, total.replace(",", "")) for start, total in spans]
+        return spans
+    lists = (match for of in ("port", "port_of_protocol") for match in _COMPILED[of].finditer(text))
+    return [
+        (number.start(), number[0])
+        for match in lists
+        for number in _NUMBER.finditer(text, *match.span(1))
+    ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import codecs
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from immune_data.common.errors import ImmuneError
@@ -47,11 +47,22 @@ class Text:
         """The text as it would be with one more token."""
         return _decoded(self._data + token_bytes(token))
 
+    def final_after(self, token: int) -> str:
+        """The same, were it the end: of a character that is not whole yet a mark stands there."""
+        return (self._data + token_bytes(token)).decode(errors="replace")
+
     def split(self, length: int) -> tuple[int, str]:
         """How many tokens lie within the first `length` characters, and what of these is left."""
         size = len(self.whole[:length].encode())
         kept = bisect_right(self._ends, size)
         return kept, self._data[self._ends[kept - 1] if kept else 0 : size].decode()
+
+    def tokens_within(self, length: int) -> int:
+        """How many tokens lie within the first `length` characters, whatever bytes these are of."""
+        kept = len(self._ends)
+        while kept and len(_decoded(self._data[: self._ends[kept - 1]])) > length:
+            kept -= 1
+        return kept
 
     def cut(self, kept: int) -> None:
         """Keep only the first tokens."""
@@ -63,12 +74,18 @@ class Text:
 class Ending:
     """Sees to it that an answer to `task` is whole within `limit` tokens, `<|im_end|>` included.
 
+    Args:
+        may_stand: whether an answer may begin so where it is cut; by default it may anywhere.
+
     Raises:
         ImmuneError: there is not room enough for a short answer.
     """
 
-    def __init__(self, task: str, limit: int) -> None:
+    def __init__(
+        self, task: str, limit: int, may_stand: Callable[[str], bool] | None = None
+    ) -> None:
         self._task, self._limit = task, limit
+        self._may_stand = may_stand
         whole = self._rest("")
         needed = _tokens(whole.text) + 1
         self._sentence = min(_SENTENCE, (limit - needed) // whole.texts)
@@ -117,6 +134,12 @@ class Ending:
         self._from = self._looked = self._good = until + len(mark)
         return kept, forced if rest.text else [*forced, END]
 
+    def went_back(self, length: int) -> None:
+        """The text was cut to its first `length` characters."""
+        self._looked = min(self._looked, length)
+        if self._good > length:
+            self._good = self._looked = min(self._from, length)
+
     def _look(self, text: Text) -> None:
         start = max(self._looked - _OVERLAP, self._from)
         for end in grammar.sentence_ends(text.whole, start):
@@ -137,7 +160,9 @@ class Ending:
             return False
         kept, left = text.split(length)
         needed = kept + _tokens(left + mark + rest.text) + 1
-        return needed + self._sentence * rest.texts <= self._limit
+        if needed + self._sentence * rest.texts > self._limit:
+            return False
+        return self._may_stand is None or self._may_stand(text.whole[:length] + mark + rest.fixed)
 
     def _rest(self, text: str) -> grammar.Rest:
         rest = grammar.rest(self._task, text)

@@ -8,7 +8,7 @@ in the same order gives the same answer.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,15 @@ from immune_data.common import processes
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.tokens import text_ids
 from immune_data.contract.vocabulary import END, START
+from immune_train.edge import grammar as grammars
 from immune_train.edge.ending import Ending
+from immune_train.edge.grounded import Shown
 from immune_train.edge.llama_cpp_api import Context, Model
 from immune_train.edge.sampling import Chooser
 from immune_train.edge.writing import Answer, Prompt, Writing
 
 _BATCH = 512
+Row = tuple[int, int, int, bool]  # a token, its position, its sequence, and if logits are wanted
 # Tokenised by the model and by us when a model is loaded: were they different, so would be all.
 _PROBE = "Source IP: 10.0.0.7 | Timewindow: 12\n• 10:15-10:20 - it's a scan of 3,890 ports [HIGH]\n"
 
@@ -96,6 +99,7 @@ class LocalModel:
         limit: int,
         *,
         grammar: str | None = None,
+        shown: Shown | None = None,
         temperature: float = 0.0,
         seed: int = 0,
         exactly: bool = False,
@@ -105,24 +109,22 @@ class LocalModel:
 
         Args:
             grammar: the task whose grammar the answer must follow.
+            shown: the names that the answer may hold; None if it may hold any.
             exactly: go on to `limit` tokens whether or not the model would stop, to time it.
             say: is given each piece of the answer's text as soon as it is there.
 
         Raises:
             ImmuneError: the prompt fills the context, or leaves less than the grammar needs.
         """
-        prompt = Prompt(ids, limit, grammar)
+        prompt = Prompt(ids, limit, grammar, shown)
         writing = self._begin(prompt, temperature, seed, exactly=exactly, say=say)
         start = time.perf_counter()
         writing.evaluated = self._evaluate(list(ids))
         writing.take(self._context.logits(self._last))
         first = time.perf_counter()
         while writing.goes_on:
-            step = self._next(writing, 0)
-            del self._evaluated[writing.place :]
-            self._context.decode([step])
-            self._evaluated.append(writing.last)
-            writing.take(self._context.logits(0))
+            self._write([writing])
+        self._evaluated = writing.read
         return writing.answer(first - start, time.perf_counter() - first)
 
     def answers(
@@ -148,6 +150,7 @@ class LocalModel:
                 self.answer(
                     *(prompt.ids, prompt.limit),
                     grammar=prompt.grammar,
+                    shown=prompt.shown,
                     temperature=temperature,
                     seed=seed,
                     exactly=exactly,
@@ -177,36 +180,50 @@ class LocalModel:
 
     def _read_ends(self, writings: Sequence[Writing], begin: int) -> None:
         """Evaluate what each prompt has of its own, and choose the first token of each answer."""
-        rest = [
+        rest: list[Row] = [
             (token, at, sequence, at == len(writing.prompt.ids) - 1)
             for sequence, writing in enumerate(writings)
             for at, token in enumerate(writing.prompt.ids)
             if at >= begin
         ]
-        for start in range(0, len(rest), _BATCH):
-            part = rest[start : start + _BATCH]
-            self._context.decode(part)
-            for i, (_, _, sequence, last) in enumerate(part):
-                writings[sequence].evaluated += 1
-                if last:
-                    writings[sequence].take(self._context.logits(i))
+        for writing in writings:
+            writing.evaluated += len(writing.prompt.ids) - begin
+        for row, sequence in self._decoded(rest):
+            writings[sequence].take(self._context.logits(row))
 
     def _write_on(self, writings: Sequence[Writing]) -> list[float]:
-        """Write all answers to their ends, a token of each at a time; the seconds of each."""
+        """Write all answers to their ends, a step of each at a time; the seconds of each."""
         took = [0.0] * len(writings)
         start = time.perf_counter()
         while going := [i for i, writing in enumerate(writings) if writing.goes_on]:
-            self._context.decode([self._next(writings[i], i) for i in going])
-            for row, i in enumerate(going):
-                writings[i].take(self._context.logits(row))
+            self._write(writings)
+            for i in going:
                 took[i] = time.perf_counter() - start
         return took
 
-    def _next(self, writing: Writing, sequence: int) -> tuple[int, int, int, bool]:
-        """The last token of an answer, to be evaluated; what it went back behind is dropped."""
-        if writing.went_back:
-            self._context.drop(sequence, writing.place)
-        return writing.last, writing.place, sequence, True
+    def _write(self, writings: Sequence[Writing]) -> None:
+        """Evaluate what is pending of each answer, each in its own sequence, and go on with it."""
+        rows: list[Row] = []
+        for sequence, writing in enumerate(writings):
+            if not writing.goes_on:
+                continue
+            if writing.went_back:
+                self._context.drop(sequence, writing.place)
+            last = len(writing.pending) - 1
+            rows += [
+                (token, writing.place + i, sequence, i == last)
+                for i, token in enumerate(writing.pending)
+            ]
+        for row, sequence in self._decoded(rows):
+            writings[sequence].take(self._context.logits(row))
+
+    def _decoded(self, rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
+        """Evaluate rows; the place in its batch and the sequence of each whose logits are wanted,
+        which are there until the next one is asked for."""
+        for start in range(0, len(rows), _BATCH):
+            part = rows[start : start + _BATCH]
+            self._context.decode(part)
+            yield from ((i, row[2]) for i, row in enumerate(part) if row[3])
 
     def forget(self) -> None:
         """Drop what was evaluated, so that the next prompt shares nothing with it."""
@@ -228,8 +245,10 @@ class LocalModel:
                 "raise --context"
             )
         random = np.random.default_rng(seed)
-        choose = Chooser(self.model, prompt.grammar, temperature, random, never_end=exactly)
-        ending = Ending(prompt.grammar, limit) if prompt.grammar else None
+        task, shown = prompt.grammar, prompt.shown
+        gbnf = grammars.gbnf(task) if task else None
+        choose = Chooser(self.model, gbnf, temperature, random, never_end=exactly)
+        ending = Ending(task, limit, shown and shown.is_whole_throughout) if task else None
         return Writing(prompt, limit, choose, ending, say)
 
     def _make_room(self, cells: int) -> None:

@@ -36,6 +36,11 @@ class Question:
     dag_tokens: int | None = None
     dag_tokens_shown: int | None = None
 
+    @property
+    def shown(self) -> str:
+        """All that the prompt says."""
+        return "\n".join(message.content for message in self.messages)
+
 
 class Asker:
     """Questions as one recipe puts them.
@@ -47,6 +52,7 @@ class Asker:
     def __init__(self, recipe: str = DEFAULT_RECIPE, context: int | None = None) -> None:
         found = recipes.load(recipe)
         self.recipe = found.name
+        self.grounded = found.answers.grounded  # whether what is learned from names what is shown
         self.context = context or found.records.max_sequence_tokens
         self._conversations = prompting.load(found)
         self.asking_sha256 = self._conversations.sha256

@@ -1,15 +1,17 @@
-"""How a token is chosen: logits in, one token out, as a grammar and a temperature have it."""
+"""How a token is chosen: logits in, tokens out, the likeliest first, as a grammar and a temperature
+have it."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import numpy as np
 
 from immune_data.common.errors import ImmuneError
+from immune_data.contract.tokens import token_bytes
 from immune_data.contract.vocabulary import ADDED_TOKENS, END, END_OF_TEXT, FIRST_ADDED
-from immune_train.edge import grammar
 from immune_train.edge.llama_cpp_api import Model
 
 # An answer is text: of the added tokens only those that end it are ever written.
@@ -19,29 +21,43 @@ NEVER_WRITTEN = tuple(
     if token not in (END, END_OF_TEXT)
 )
 
-# A grammar is asked about the likeliest tokens first, and about all only where it refuses these.
+# The likeliest tokens are looked at first, and all only where none of these will do.
 _LIKELIEST = 64
 
 
 class Chooser:
-    """The next token: logits in, one token out."""
+    """The next token: logits in, the tokens that may follow out, the likeliest first.
+
+    Args:
+        gbnf: the grammar that the answer must follow.
+    """
 
     def __init__(
         self,
         model: Model,
-        task: str | None,
+        gbnf: str | None,
         temperature: float,
         random: np.random.Generator,
         *,
         never_end: bool,
     ) -> None:
-        self._model, self._task = model, task
+        self._model, self._gbnf = model, gbnf
         self._temperature = temperature
         self._random = random
         self._never_end = never_end
         self.restart([])
 
-    def __call__(self, logits: np.ndarray) -> int:
+    def __call__(
+        self, logits: np.ndarray, beginnings: Callable[[], set[str] | None] | None = None
+    ) -> Iterator[int]:
+        """The tokens that may come next; none where the grammar lets nothing through.
+
+        With a temperature, each is drawn from those that are left.
+
+        Args:
+            beginnings: says, where none of the likeliest will do, what a token must begin with, in
+                lower case; None if with anything.
+        """
         if self._temperature > 0:
             noise = self._random.gumbel(size=len(logits))
             logits = logits / self._temperature + noise
@@ -53,7 +69,23 @@ class Chooser:
         logits[FIRST_ADDED:] = -np.inf
         if not self._never_end:
             logits[[END, END_OF_TEXT]] = ends
-        return int(logits.argmax()) if self._grammar is None else self._grammar.best(logits)
+        if self._grammar is None:
+            yield int(logits.argmax())  # as a rule all that is asked for
+        likeliest = np.argpartition(logits, -_LIKELIEST)[-_LIKELIEST:]
+        found = self._in_order(likeliest, logits)
+        yield from found if self._grammar is not None else found[1:]
+        begin = beginnings() if beginnings else None
+        others = np.arange(len(logits)) if begin is None else _beginning_with(frozenset(begin))
+        others = self._in_order(np.setdiff1d(others, likeliest, assume_unique=True), logits)
+        yield from others
+        if begin is None and not found and not others:
+            yield END  # the grammar is at its end
+
+    def _in_order(self, tokens: np.ndarray, logits: np.ndarray) -> list[int]:
+        tokens = tokens[logits[tokens] != -np.inf]
+        if self._grammar is not None and len(tokens):
+            tokens = tokens[self._grammar.allowed(tokens)]
+        return tokens[np.argsort(-logits[tokens], kind="stable")].tolist()
 
     def accept(self, token: int) -> None:
         if self._grammar is not None:
@@ -61,10 +93,24 @@ class Chooser:
 
     def restart(self, ids: Sequence[int]) -> None:
         """Begin with these tokens of an answer."""
-        gbnf = grammar.gbnf(self._task) if self._task else None
-        self._grammar = Grammar(self._model, gbnf) if gbnf else None
+        self._grammar = Grammar(self._model, self._gbnf) if self._gbnf else None
         for token in ids:
             self.accept(token)
+
+
+@cache
+def _by_beginning() -> dict[str, np.ndarray]:
+    """The tokens by the ASCII character that they begin with, in lower case."""
+    tokens: dict[str, list[int]] = {}
+    for token in range(FIRST_ADDED):
+        first = token_bytes(token)[:1]
+        if first.isascii():
+            tokens.setdefault(first.decode().lower(), []).append(token)
+    return {first: np.array(of) for first, of in tokens.items()}
+
+
+def _beginning_with(characters: frozenset[str]) -> np.ndarray:
+    return np.concatenate([_by_beginning()[character] for character in sorted(characters)])
 
 
 class Grammar:
@@ -97,16 +143,6 @@ class Grammar:
         array = library.llama_token_data_array(data, len(rows), -1, False)
         library.llama_sampler_apply(self._sampler, ctypes.byref(array))
         return rows["logit"] != -np.inf
-
-    def best(self, logits: np.ndarray) -> int:
-        """The likeliest token that may come next, as if all were asked about."""
-        likeliest = np.argpartition(logits, -_LIKELIEST)[-_LIKELIEST:]
-        for tokens in (likeliest, np.arange(len(logits))):
-            tokens = tokens[logits[tokens] != -np.inf]
-            tokens = tokens[self.allowed(tokens)]
-            if len(tokens):
-                return int(tokens[logits[tokens].argmax()])
-        return END  # the grammar is at its end
 
     def accept(self, token: int) -> None:
         self._library.llama_sampler_accept(self._sampler, token)

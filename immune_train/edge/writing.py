@@ -7,19 +7,53 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from immune_data.contract.tokens import token_bytes
 from immune_data.contract.vocabulary import END, END_OF_TEXT
 from immune_train.edge.ending import Ending, Text
+from immune_train.edge.grounded import Lacking, Shown
 from immune_train.edge.sampling import Chooser
+
+# How often an answer goes back at most to leave a name out, in all and at one place. After that
+# it goes on from where it is.
+_RETREATS, _RETREATS_AT_ONE_PLACE = 16, 2
+_ENDS = (END, END_OF_TEXT)
+_DIGITS = frozenset("0123456789")
+# Kinds that are made of digits where they are left out: the next number would be another one.
+_OF_DIGITS = ("address", "network", "mac", "hash", "port")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to answer: the prompt's tokens, the most tokens of the answer, and the task whose
-    grammar it follows, if it does."""
+    """What to answer: the prompt's tokens, the most tokens of the answer, the task whose grammar
+    it follows, if it does, and the names that it may hold, if not any."""
 
     ids: Sequence[int]
     limit: int
     grammar: str | None = None
+    shown: Shown | None = None
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """Where an answer was kept from a name that its prompt does not show.
+
+    `at` counts the characters before the place, `name` is what the name had come to, and
+    `went_back` says whether what was written of it was taken back.
+    """
+
+    at: int
+    kind: str
+    name: str
+    went_back: bool
+
+
+@dataclass(frozen=True)
+class _Hold:
+    """What must come where a name was kept out: the rest of a name like that one, or else
+    something that does not begin so."""
+
+    name: Lacking | None = None
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -40,6 +74,7 @@ class Answer:
     evaluated_tokens: int
     prefill_seconds: float
     generation_seconds: float
+    interventions: tuple[Intervention, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -50,8 +85,7 @@ class Writing:
     """An answer that is being written: logits in, token by token, until it ends.
 
     Attributes:
-        last: the token that was chosen last.
-        place: its position in the sequence of the prompt and the answer.
+        pending: the tokens that are to be evaluated next; the logits after the last are wanted.
         went_back: whether other tokens were evaluated from `place` on, which no longer count.
     """
 
@@ -64,12 +98,16 @@ class Writing:
         say: Callable[[str], None] | None,
     ) -> None:
         self.prompt, self.limit = prompt, limit
-        self.last, self.evaluated, self.went_back = END, 0, False
+        self.pending: list[int] = []
+        self.evaluated, self.went_back = 0, False
         self._choose, self._ending, self._say = choose, ending, say
         self._ids: list[int] = []
         self._text, self._said = Text(), 0
-        self._forced: list[int] = []
-        self._stopped = False
+        self._forced = 0  # so many tokens at the beginning are not the model's to take back
+        self._stopped = self._is_ended = False
+        self._interventions: list[Intervention] = []
+        self._holds: dict[int, _Hold] = {}  # by the number of tokens before the place
+        self._retreats: list[int] = []
 
     @property
     def tokens(self) -> int:
@@ -77,69 +115,204 @@ class Writing:
 
     @property
     def place(self) -> int:
-        return len(self.prompt.ids) + len(self._ids) - 1
+        """The position of the first pending token in the sequence of prompt and answer."""
+        return len(self.prompt.ids) + len(self._ids) - len(self.pending)
+
+    @property
+    def read(self) -> list[int]:
+        """The tokens of prompt and answer that are evaluated."""
+        return [*self.prompt.ids, *self._ids][: self.place]
 
     @property
     def goes_on(self) -> bool:
         return not self._stopped and self.tokens < self.limit
 
     def take(self, logits: np.ndarray) -> None:
-        """Choose the next token, or go back and end the answer in time."""
-        self.went_back = False
-        if self._forced:
-            token = self._forced.pop(0)
-        else:
-            token = self._choose(logits)
-            if self._ending is not None and token not in (END, END_OF_TEXT):
-                token = self._in_time(token, self._ending)
+        """Choose the next token, or go back, to leave a name out or to end the answer in time."""
+        self.went_back, self.pending = False, []
+        token, *forced = self._next(logits) or [None]
+        if token is None:  # for the logits after what is left
+            self.pending = [self._ids[-1] if self._ids else self.prompt.ids[-1]]
+            return
+        self._add(token)
+        for following in forced:
+            self._add(following)
+        if forced:
+            self._forced = len(self._ids)
+        if not self._stopped:
+            self._say_on(self._text.whole)
+
+    def _add(self, token: int) -> None:
+        if not self.goes_on:
+            return
         self._choose.accept(token)
-        self.last = token
-        self._stopped = token in (END, END_OF_TEXT)
+        self._stopped = self._is_ended = token in _ENDS
         if not self._stopped:
             self._ids.append(token)
             self._text.add(token)
-            self._say_on(self._text.whole)
+            self.pending.append(token)
 
-    def _in_time(self, token: int, ending: Ending) -> int:
-        """`token`, or another one with which the answer comes to its end in its room."""
-        after = self._text.after(token)
-        if ending.fits(after, self.tokens + 1):
-            return token
+    def _cut(self, kept: int) -> None:
+        """Keep only the first tokens."""
+        self.went_back = self.went_back or kept < self.tokens
+        del self._ids[kept:]
+        self._text.cut(kept)
+        self._choose.restart(self._ids)
+        self._holds = {place: hold for place, hold in self._holds.items() if place <= kept}
+
+    # Names
+
+    def _next(self, logits: np.ndarray) -> list[int]:
+        """The next tokens, with which the answer names what is shown; none after going back."""
+        shown = self.prompt.shown
+        tokens = self._choose(logits, self._beginnings if shown is not None else None)
+        if shown is None:
+            return self._in_time(next(tokens))
+        other = first = None  # what names nothing else, and is not what should stand here
+        for token in tokens:
+            fits = self._fits(token, shown)
+            if self._is_held(token, shown):
+                other = token if fits and other is None else other
+            elif fits:
+                return self._in_time(token)
+            elif first is None:
+                first = token
+                if self._goes_back(token, shown):
+                    return []
+        if other is not None:
+            return self._in_time(other)
+        # A grammar does not let the rest of a name through.
+        if self._ending is not None and (close := self._ending.close(self._text)):
+            kept, forced = close
+            self._cut(kept)
+            return forced
+        self._stopped = True
+        return []
+
+    def _fits(self, token: int, shown: Shown) -> bool:
+        if token in _ENDS:
+            return shown.is_whole(self._text.final)
+        return shown.fits(self._text.final_after(token))
+
+    def _is_held(self, token: int, shown: Shown) -> bool:
+        """Whether `token` goes on as what was kept out here did."""
+        hold = self._holds.get(self.tokens)
+        if hold is None:
+            return False
+        if hold.name is None:
+            return _begins(token) in hold.left_out
+        after = self._text.final if token in _ENDS else self._text.final_after(token)
+        return not shown.is_toward(hold.name.kind, after[hold.name.start :])
+
+    def _beginnings(self) -> set[str] | None:
+        """What a token must begin with here, if not with anything."""
+        shown, hold = self.prompt.shown, self._holds.get(self.tokens)
+        if shown is None:
+            return None
+        text = self._text.final
+        if hold is not None and hold.name is not None:
+            return shown.next_in(hold.name.kind, text[hold.name.start :])
+        return shown.next_characters(text)
+
+    def _goes_back(self, token: int, shown: Shown) -> bool:
+        """Keep out the name that `token` would bring; whether what is written of it is taken back.
+
+        What is nearly a name that is shown becomes that one, and others are left out.
+        """
+        text = self._text.final
+        lacking = shown.lacking(text if token in _ENDS else self._text.final_after(token))
+        if lacking is None:
+            return False
+        written = text[lacking.start :]
+        near = shown.near(lacking.kind, written)
+        until = lacking.start + near
+        kept = self._text.tokens_within(until)
+        back = (
+            until < len(text)
+            and lacking.kind != "domain"  # its beginning is a word like others
+            and kept >= self._forced
+            and until >= self._said
+            and len(self._retreats) < _RETREATS
+            and self._retreats.count(kept) < _RETREATS_AT_ONE_PLACE
+        )
+        self._interventions.append(
+            Intervention(lacking.start, lacking.kind, lacking.name, went_back=back)
+        )
+        if back:
+            begins = {_begins(self._ids[kept])}
+            self._cut(kept)
+            self._retreats.append(kept)
+            if self._ending is not None:
+                self._ending.went_back(len(self._text.whole))
+            if near:
+                self._holds[kept] = _Hold(name=lacking)
+            else:
+                before = self._holds.get(kept, _Hold()).left_out
+                digits = _DIGITS if lacking.kind in _OF_DIGITS else frozenset()
+                self._holds[kept] = _Hold(left_out=before | begins | digits)
+        elif near and until == len(text):
+            self._holds[self.tokens] = _Hold(name=lacking)
+        return back
+
+    # The end
+
+    def _in_time(self, token: int) -> list[int]:
+        """`token`, or others with which the answer comes to its end in its room."""
+        ending = self._ending
+        if ending is None or token in _ENDS:
+            return [token]
+        if ending.fits(self._text.after(token), self.tokens + 1):
+            return [token]
         if forced := ending.fixed(self._text.whole):
-            self._forced = forced
-        elif close := ending.close(self._text):
-            kept, self._forced = close
-            self.went_back = kept < self.tokens
-            del self._ids[kept:]
-            self._text.cut(kept)
-            self._choose.restart(self._ids)
-        else:
-            return token
-        return self._forced.pop(0)
+            return forced
+        if close := ending.close(self._text):
+            kept, forced = close
+            self._cut(kept)
+            return forced
+        return [token]
 
     def _say_on(self, text: str) -> None:
-        """Say what will stay: all of it, or under a grammar what will not be gone back behind."""
+        """Say what will stay: what will not be gone back behind."""
         if self._say is None:
             return
         until = len(text)
-        if self._ending is not None and not self._stopped:
-            until = self._ending.settled(self._text)
+        if not self._stopped:
+            if self._ending is not None:
+                until = self._ending.settled(self._text)
+            if self.prompt.shown is not None:  # a name is taken back to its beginning
+                until = min(until, len(text[: _last_word(text)].rstrip()))
         if until > self._said:
             self._say(text[self._said : until])
             self._said = until
 
     def answer(self, prefill_seconds: float, generation_seconds: float) -> Answer:
+        shown = self.prompt.shown
+        if shown is not None and not self._is_ended:  # within a name, perhaps
+            while self._ids and not shown.is_whole(self._text.final):
+                self._ids.pop()
+                self._text.cut(len(self._ids))
         text = self._text.final
-        self._stopped, stopped = True, self._stopped
+        self._stopped = True
         self._say_on(text)
         wound_up = self._ending is not None and self._ending.wound_up
         return Answer(
             text=text,
             ids=tuple(self._ids),
             limit=self.limit,
-            finish="length" if not stopped else "wound_up" if wound_up else "stop",
+            finish="length" if not self._is_ended else "wound_up" if wound_up else "stop",
             prompt_tokens=len(self.prompt.ids),
             evaluated_tokens=self.evaluated,
             prefill_seconds=prefill_seconds,
             generation_seconds=generation_seconds,
+            interventions=tuple(one for one in self._interventions if one.at <= len(text)),
         )
+
+
+def _begins(token: int) -> str:
+    """The first character of a token but for blanks, in lower case."""
+    return token_bytes(token).decode(errors="replace").lstrip()[:1].lower()
+
+
+def _last_word(text: str) -> int:
+    """Where the last word of a text begins."""
+    return max(text.rfind(blank) for blank in " \n\t\r") + 1

@@ -63,6 +63,12 @@ def parser() -> argparse.ArgumentParser:
         help="only let the documented structure through (default: for risk; offered for cause)",
     )
     made.add_argument(
+        "--grounded",
+        action=argparse.BooleanOptionalAction,
+        help="let no address, port, domain … through that the prompt does not show (default: for"
+        " models whose recipe demands it of the answers that are learned from)",
+    )
+    made.add_argument(
         "--side-by-side",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -108,10 +114,13 @@ def command(arguments: argparse.Namespace) -> None:
     from immune_train.generate import incident, records, request
     from immune_train.generate.answers import Settings
 
-    settings = Settings(grammars, arguments.max_tokens, arguments.temperature, arguments.seed)
     # A request can be made for a model that is elsewhere: then this is the name it has there.
     here = None if arguments.request and not (model and model.is_file()) else model
     asker = askers.asker(here, arguments.recipe, arguments.context)
+    settings = Settings(
+        *(grammars, arguments.max_tokens, arguments.temperature, arguments.seed),
+        grounded=asker.grounded if arguments.grounded is None else arguments.grounded,
+    )
     if arguments.request or arguments.eval:
         streams.for_programs()
     with nullcontext() if output else streams.for_reader():

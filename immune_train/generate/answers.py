@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from immune_data.contract import answer_fields
 from immune_train.edge.ending import Ending
+from immune_train.edge.grounded import Shown
 from immune_train.edge.writing import Answer, Prompt
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Settings:
     max_tokens: int | None
     temperature: float
     seed: int
+    grounded: bool
 
     def limit(self, question: Question) -> int:
         return self.max_tokens or question.room
@@ -31,6 +33,10 @@ class Settings:
     def grammar(self, question: Question) -> str | None:
         """The task whose grammar the answer follows, if it does."""
         return question.task if question.task in self.grammars else None
+
+    def shown(self, question: Question) -> Shown | None:
+        """The names that the answer may hold; None if it may hold any."""
+        return Shown(question.shown) if self.grounded else None
 
     def refuse_too_few(self, questions: Iterable[Question]) -> None:
         """Before anything is answered: each task's grammar must have room to end.
@@ -57,6 +63,7 @@ def answer(
         question.ids,
         settings.limit(question),
         grammar=settings.grammar(question),
+        shown=settings.shown(question),
         temperature=settings.temperature,
         seed=settings.seed,
         say=say,
@@ -67,7 +74,10 @@ def answers(
     model: LocalModel, questions: Sequence[Question], settings: Settings, *, beside: bool = True
 ) -> list[Answer]:
     """The model's answers to questions about one incident, side by side where they may be."""
-    prompts = [Prompt(one.ids, settings.limit(one), settings.grammar(one)) for one in questions]
+    prompts = [
+        Prompt(one.ids, settings.limit(one), settings.grammar(one), settings.shown(one))
+        for one in questions
+    ]
     return model.answers(
         prompts, temperature=settings.temperature, seed=settings.seed, beside=beside
     )
@@ -82,6 +92,7 @@ def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, An
         "answer": given.text,
         "fields": answer_fields.parse(question.task, given.text).fields,
         "finish": given.finish,
+        "interventions": [asdict(one) for one in given.interventions],
         "tokens": given.tokens,
         "max_tokens": given.limit,
         "dag_tokens": question.dag_tokens,
@@ -121,6 +132,11 @@ def took(row: dict[str, Any]) -> str:
         f"{row['task']}: {row['evaluated_tokens']:,} of {row['prompt_tokens']:,} prompt tokens"
         f" evaluated in {row['prefill_seconds']:.1f} s, {row['tokens']:,} generated in"
         f" {row['generation_seconds']:.1f} s"
+        + (
+            f"; kept {len(row['interventions'])} times from names not shown"
+            if row["interventions"]
+            else ""
+        )
         + (f"; {why} (raise --max-tokens or --context)" if why else "")
     )
 

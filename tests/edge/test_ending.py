@@ -73,12 +73,12 @@ def write(
     model: Model, task: str, wanted: str, limit: int, say: Callable[[str], None] | None = None
 ) -> Answer:
     """What comes of a model that wants to write `wanted`."""
-    chooser = Chooser(model, task, 0.0, np.random.default_rng(0), never_end=False)
+    chooser = Chooser(model, grammar.gbnf(task), 0.0, np.random.default_rng(0), never_end=False)
     writing = Writing(Prompt([1, 2, 3], limit, task), limit, chooser, Ending(task, limit), say)
     logits = np.random.default_rng(0).random(model.size, dtype=np.float32)
     wanting = Wanting(wanted)
     while writing.goes_on:
-        token = END if writing._forced else wanting.token(writing._text._data)
+        token = wanting.token(writing._text._data)
         usual, logits[token] = logits[token], 2
         writing.take(logits)
         logits[token] = usual
