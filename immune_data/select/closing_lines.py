@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import re
 
+from immune_data.contract.closing_lines import OF_EVIDENCE, closing_lines
 from immune_data.contract.names import EVENT_TOTAL
-
-_OF_EVIDENCE = (
-    re.compile(r"^Total Evidence: \d{1,18} events$", re.ASCII | re.MULTILINE),
-    re.compile(r"^Severity breakdown: \w+: \d{1,18}(?:, \w+: \d{1,18})*$", re.ASCII | re.MULTILINE),
-)
 
 _MARKS = r"[ \t*_#>•-]*"
 _BREAKDOWN = r"(?:total |overall )?severity breakdown"
@@ -30,19 +26,13 @@ _COUNTS = re.compile(
 )
 
 
-def closing_lines(evidence: str) -> tuple[str, ...]:
-    """The lines in which evidence states its totals, those that it has; the last of several."""
-    found = (list(line.finditer(evidence)) for line in _OF_EVIDENCE)
-    return tuple(matches[-1][0] for matches in found if matches)
-
-
 def with_closing_lines(summary: str, evidence: str) -> str:
     """The summary with the evidence's closing lines at its end, instead of its own.
 
     Where the evidence lacks one of them the summary stays as it is.
     """
     closing = closing_lines(evidence)
-    if len(closing) < len(_OF_EVIDENCE):
+    if len(closing) < len(OF_EVIDENCE):
         return summary
     kept: list[str] = []
     in_list = has_events = False

@@ -248,7 +248,7 @@ class LocalModel:
         task, shown = prompt.grammar, prompt.shown
         gbnf = grammars.gbnf(task) if task else None
         choose = Chooser(self.model, gbnf, temperature, random, never_end=exactly)
-        ending = Ending(task, limit, shown and shown.is_whole_throughout) if task else None
+        ending = Ending(task, limit, shown.is_whole_throughout if shown else None) if task else None
         return Writing(prompt, limit, choose, ending, say)
 
     def _make_room(self, cells: int) -> None:

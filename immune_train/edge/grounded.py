@@ -133,6 +133,6 @@ def _alike(one: str, other: str) -> int:
 
 def _tail(text: str) -> tuple[int, str]:
     """Where the end of a text that is not settled begins, and it, in lower case."""
-    size = _TAIL.match(text[::-1]).end()
-    start = len(text) - size
+    found = _TAIL.match(text[::-1])
+    start = len(text) - (found.end() if found else 0)
     return start, text[start:].lower()

@@ -75,8 +75,8 @@ class Chooser:
         found = self._in_order(likeliest, logits)
         yield from found if self._grammar is not None else found[1:]
         begin = beginnings() if beginnings else None
-        others = np.arange(len(logits)) if begin is None else _beginning_with(frozenset(begin))
-        others = self._in_order(np.setdiff1d(others, likeliest, assume_unique=True), logits)
+        every = np.arange(len(logits)) if begin is None else _beginning_with(begin)
+        others = self._in_order(np.setdiff1d(every, likeliest, assume_unique=True), logits)
         yield from others
         if begin is None and not found and not others:
             yield END  # the grammar is at its end
@@ -109,7 +109,7 @@ def _by_beginning() -> dict[str, np.ndarray]:
     return {first: np.array(of) for first, of in tokens.items()}
 
 
-def _beginning_with(characters: frozenset[str]) -> np.ndarray:
+def _beginning_with(characters: set[str]) -> np.ndarray:
     return np.concatenate([_by_beginning()[character] for character in sorted(characters)])
 
 

@@ -130,14 +130,13 @@ class Writing:
     def take(self, logits: np.ndarray) -> None:
         """Choose the next token, or go back, to leave a name out or to end the answer in time."""
         self.went_back, self.pending = False, []
-        token, *forced = self._next(logits) or [None]
-        if token is None:  # for the logits after what is left
+        tokens = self._next(logits)
+        if not tokens:  # for the logits after what is left
             self.pending = [self._ids[-1] if self._ids else self.prompt.ids[-1]]
             return
-        self._add(token)
-        for following in forced:
-            self._add(following)
-        if forced:
+        for token in tokens:
+            self._add(token)
+        if len(tokens) > 1:
             self._forced = len(self._ids)
         if not self._stopped:
             self._say_on(self._text.whole)
