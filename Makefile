@@ -2,6 +2,7 @@
 # make test   set up, run the linters and all tests
 # make train-tiny  set up, train a tiny model on the sample's answers, on the CPU, in minutes
 # make edge-tiny   the same, then take it to GGUF, answer, score, publish to a Hub on loopback, run
+# make docs   set up, write the generated pages and the outputs that README and docs show
 # make bench  set up, time our chain against a plain script (SCALES="1 10 100")
 # make campaigns  set up, kill two hundred runs, read ten thousand broken sources and alert files,
 #                 have ten thousand answers written by random weights
@@ -27,7 +28,7 @@ CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF \
 	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_CURL=OFF
 export CMAKE_ARGS
 
-.PHONY: emit test lint train-tiny edge-tiny bench campaigns
+.PHONY: emit test lint train-tiny edge-tiny docs bench campaigns
 
 emit: .venv/.installed
 	@# Nobody's own folder is made up, nor one that something was emitted from: emit says it is gone.
@@ -57,6 +58,9 @@ train-tiny: .venv/.installed-train
 edge-tiny: .venv/.installed-edge
 	$(MAKE) train-tiny
 	$(BIN)/python tests/support/edge_tiny.py --data $(OUT) --run $(OUT)/models/tiny
+
+docs: .venv/.installed-dev
+	$(BIN)/python docs/regenerate.py
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/bench.py --scales $(SCALES)

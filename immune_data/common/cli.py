@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,7 @@ from immune_data.common import signals, streams
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import one_line
 
+_WIDTH = 100  # of a help text, on any terminal
 _DIGITS = 18
 _THREADS = 512
 
@@ -89,7 +91,7 @@ def parser(module: str, *, summary: str, example: str) -> Parser:
         prog=f"python -m {module}",
         description=summary,
         epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=_WIDTH),
         allow_abbrev=False,
     )
 

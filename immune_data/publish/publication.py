@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from immune_data.common import duck, jsonfile, publishing
 from immune_data.contract import incidents, manifest, record
-from immune_data.publish import card
+from immune_data.publish import card, relations
 from immune_data.publish.datasets import SPLITS, Dataset, Terms
 from immune_data.report import figures
 from immune_data.select.database import reading
@@ -52,7 +52,7 @@ def _fill(
     shutil.copytree(
         out / "tables", folder / "tables", ignore=shutil.ignore_patterns(manifest.NAME, ".*")
     )
-    for part in ("pipeline", "audit"):
+    for part in ("pipeline", "audit", "comments/tables", "comments/relations"):
         files = sorted((sql_folder() / part).glob("*.sql"))
         _copy(files, folder / "sql" / part)
     for dataset in datasets:
@@ -68,6 +68,8 @@ def _fill(
             connection.execute("set threads = 1")  # or the files would tell how many there were
             _export(connection, "main", folder / "tables")
             _export(connection, dataset.name, into / "relations")
+            page = relations.page(connection, dataset.name)
+        (folder / relations.NAME).write_text(page, encoding="utf-8")
         report(f"drawing the figures of {dataset.name}")
         drawn[dataset.name] = figures.drawn(dataset.facts)
         _write_figures(drawn[dataset.name], folder / "figures" / dataset.name)

@@ -5,7 +5,7 @@ Every step of `steps` makes its relations in a schema of the recipe's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,11 @@ from immune_data.select.steps import STEPS, Function, Query
 if TYPE_CHECKING:
     import duckdb
 
-# The comment on each table that a run made: the database may hold somebody else's as well.
+# How the comment ends on each table that a run made: the database may hold somebody else's as well.
 _OURS = "made by immune_data.emit"
+
+# What a run keeps to itself: a place on a disk is nobody else's business.
+_PRIVATE = "emitted"
 
 
 # DuckDB compresses a group of rows when it is complete, threads side by side. Its own size is
@@ -70,21 +73,43 @@ def load_tables(
         "create or replace table main.made_from as select $1 as tables_sha256, $2 as inputs_sha256",
         list(made_from),
     )
-    _sign(connection, "main.made_from")
 
 
-def _sign(connection: duckdb.DuckDBPyConnection, table: str) -> None:
-    connection.execute(f"comment on table {table} is '{_OURS}'")
+def _describe(
+    connection: duckdb.DuckDBPyConnection, schema: str, kind: str, names: Iterable[str]
+) -> None:
+    """Comment on tables of a schema and on their columns, by the files of `sql/comments/KIND`.
+
+    All but `emitted` are signed as well: what is signed may be published.
+    """
+    use(connection, schema)
+    connection.begin()
+    for name in sorted(names):
+        connection.execute(steps.text(f"comments/{kind}/{name}.sql"))
+        if name != _PRIVATE:
+            comment = f"{_comments(connection, schema)[name]} ({_OURS})"
+            connection.execute(f'comment on table "{name}" is {duck.quoted(comment)}')
+    connection.commit()
 
 
-def signed(connection: duckdb.DuckDBPyConnection, schema: str) -> list[str]:
-    """The relations of a schema that a run made, by name."""
-    found = connection.execute(
-        "select table_name from duckdb_tables() "
-        "where database_name = ? and schema_name = ? and comment = ? order by table_name",
-        [CATALOG, schema, _OURS],
-    ).fetchall()
-    return [name for (name,) in found]
+def _comments(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, str | None]:
+    """The tables of a schema by name, with their comments."""
+    return dict(
+        connection.execute(
+            "select table_name, comment from duckdb_tables() "
+            "where database_name = ? and schema_name = ? order by table_name",
+            [CATALOG, schema],
+        ).fetchall()
+    )
+
+
+def signed(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, str]:
+    """The relations of a schema that a run made, by name, each with what its comment says."""
+    return {
+        name: comment.removesuffix(f" ({_OURS})")
+        for name, comment in _comments(connection, schema).items()
+        if comment and comment.removesuffix(")").endswith(_OURS)
+    }
 
 
 def drop(connection: duckdb.DuckDBPyConnection, recipe: str) -> None:
@@ -136,10 +161,12 @@ def run(
                 connection.execute(f'create table "{relation}" as\n{query}')
             case Function():
                 makers[step.makes[0]](connection)
-    for relation in set(_relations(connection, recipe.name)) - theirs:
-        _sign(connection, f'{schema}."{relation}"')
     _note_eval_incidents(connection, recipe)
     _note_emitted(connection, recipe, emitted)
+    described = {path.stem for path in (steps.sql_folder() / "comments" / "tables").iterdir()}
+    _describe(connection, "main", "tables", described & _comments(connection, "main").keys())
+    relations = set(_relations(connection, recipe.name)) - theirs
+    _describe(connection, recipe.name, "relations", relations)
 
 
 def _relations(connection: duckdb.DuckDBPyConnection, schema: str) -> list[str]:
@@ -163,14 +190,10 @@ def _note_eval_incidents(connection: duckdb.DuckDBPyConnection, recipe: Recipe) 
     connection.execute("delete from main.eval_incidents where recipe = ?", [recipe.name])
     query = steps.text("emit/eval_incidents.sql")
     connection.execute(f"insert into main.eval_incidents\n{query}")
-    _sign(connection, "main.eval_incidents")
 
 
 def _note_emitted(connection: duckdb.DuckDBPyConnection, recipe: Recipe, emitted: Emitted) -> None:
-    """Keep `main.emitted`, one row per recipe: by what it was emitted, and its file's place.
-
-    It is not signed: a place is nobody else's business, and what is signed may be published.
-    """
+    """Keep `main.emitted`, one row per recipe: by what it was emitted, and its file's place."""
     connection.execute(
         "create table if not exists main.emitted "
         "(recipe varchar, inputs_sha256 varchar, recipe_sha256 varchar, file varchar)"

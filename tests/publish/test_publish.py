@@ -172,12 +172,14 @@ def test_a_dry_run_writes_everything_and_prints_the_card(
     assert {"README.md", "manifest.json", "audit.json"} <= names
     assert {"unified-clean/manifest.json", "unified-clean/incidents.json"} <= names
     assert len(relations) > 15
-    assert {name for name in names if "/relations/" in name} == relations
+    assert {name for name in names if name.startswith("unified-clean/relations/")} == relations
     assert {name for name in names if name.startswith("tables/")} >= {
         f"tables/{path.name}" for path in (out / "tables").glob("*.parquet")
     }
     assert any(name.startswith("sql/pipeline/") for name in names)
     assert any(name.startswith("sql/audit/") for name in names)
+    assert {"relations.md", "sql/comments/tables/dags.sql"} <= names
+    assert "sql/comments/relations/gates.sql" in names
     sft = out / "sft" / "unified-clean"
     for split, ours in (("train", "train"), ("validation", "eval")):
         published = (folder / "unified-clean" / f"{split}.jsonl").read_bytes()

@@ -1,0 +1,194 @@
+"""Write the pages that are generated, and the outputs that README and docs show.
+
+    python docs/regenerate.py      (or: make docs)
+
+In: the parsers of all commands, and the sample corpus, emitted by the recipes that the pages show.
+Out: `docs/cli.md`, `docs/relations.md`, and in every page the lines below a command of a
+`console` block that shows its output. A block that shows commands alone is left as it is, and so
+is one with other commands than those of `immune_data`: what they print depends on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from textwrap import dedent
+from unittest import mock
+
+from immune_data.common import cli
+
+REPOSITORY = Path(__file__).parents[1]
+RECIPES = ("unified-v2", "unified-clean")
+PACKAGES = ("immune_data", "immune_train")
+
+_BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_OURS = re.compile(r"\$ python -m immune_data")
+_COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*\n", re.MULTILINE)
+
+_CLI = """\
+# Commands
+
+`immune-data VERB` and `python -m immune_data.VERB` are the same command, and so are
+`immune-train VERB` and `python -m immune_train.VERB`. `make docs` writes this page from the
+parsers; `--help` says the same.
+
+Every command also takes `--help` and `--version`.
+
+## What all commands have in common
+
+| exit code | meaning |
+|---:|---|
+| 0 | done |
+| 1 | a check failed |
+| 2 | bad usage or bad input: one sentence says what, where and what to do |
+| 129, 130, 143 | the terminal was closed, Ctrl-C, SIGTERM: temporary files are removed |
+
+- A reader that closes the pipe (`| head`) ends a query. It never stops a command that writes
+  files, and it never changes an exit code.
+- `--json` and `--csv` print UTF-8 on every terminal. Elsewhere a character that the terminal's
+  encoding lacks is printed as an escape.
+- A command uses as many processes and threads as the processors that it may use: affinity
+  (`taskset`, batch systems) and the limits of control groups (containers) count.
+- Neither `/dev/shm` nor a temporary folder is required. File systems without locks work if no two
+  runs write to one folder at the same time.
+- A path is UTF-8 and may contain any character except `?` and `\\`, which DuckDB cannot open.
+"""
+
+
+# Pages
+
+
+def pages() -> list[Path]:
+    """README and the pages of `docs/`."""
+    return [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def relations_page(data: Path) -> str:
+    """The text of `docs/relations.md`, by an artifact folder that holds a recipe."""
+    from immune_data.publish import relations
+    from immune_data.select import database
+
+    with database.reading(data, RECIPES[-1]) as connection:
+        return relations.page(connection, RECIPES[-1])
+
+
+def cli_page() -> str:
+    """The text of `docs/cli.md`."""
+    parts = [_CLI]
+    for package in PACKAGES:
+        verbs: dict[str, str] = import_module(f"{package}.__main__").VERBS
+        listed = [f"| [`{verb}`](#{package}{verb}) | {what} |" for verb, what in verbs.items()]
+        parts += [f"## {package}\n", "| command | what it does |\n|---|---|", *listed, ""]
+        for verb in verbs:
+            parts += [f"### {package}.{verb}\n", *_command(_parser(f"{package}.{verb}"))]
+    return "\n".join(parts)
+
+
+def _parser(module: str) -> argparse.ArgumentParser:
+    with mock.patch.object(cli, "run") as run:
+        cli.module(module).main([])
+    [call] = run.call_args_list
+    return call.args[0]
+
+
+def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield f"{(parser.description or '').strip()}\n"
+    examples = dedent((parser.epilog or "").partition("\n")[2])
+    yield "```console"
+    continued = False
+    for line in examples.strip().splitlines():
+        yield line if continued else f"$ {line}"
+        continued = line.endswith("\\")
+    yield "```\n"
+    yield "| argument | what it says |\n|---|---|"
+    for action in parser._actions:
+        hidden = action.help == argparse.SUPPRESS or action.dest in ("help", "version")
+        if not hidden:
+            yield f"| {_usage(action)} | {_escaped(_help(action))} |"
+    yield ""
+
+
+def _usage(action: argparse.Action) -> str:
+    value = str(action.metavar or action.dest.upper())
+    if action.choices is not None:
+        value = "{" + ",".join(map(str, action.choices)) + "}"
+    several = {"*": f"[{value} …]", "+": f"{value} …", "?": f"[{value}]"}
+    value = "" if action.nargs == 0 else several.get(str(action.nargs), value)
+    names = action.option_strings or [""]
+    return ", ".join(f"`{_escaped(f'{name} {value}'.strip())}`" for name in names)
+
+
+def _help(action: argparse.Action) -> str:
+    text = " ".join((action.help or "").replace("%%", "%").split())
+    return f"{text} (required)" if action.required and action.option_strings else text
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+# Outputs
+
+
+def with_outputs(text: str, folder: Path) -> str:
+    """A page whose console blocks show what their commands print in `folder` now."""
+
+    def block(found: re.Match[str]) -> str:
+        body = found[1]
+        commands = _COMMAND.findall(body)
+        if "".join(commands) == body or not all(map(_OURS.match, commands)):
+            return found[0]
+        return f"```console\n{''.join(map(shown, commands))}```"
+
+    def shown(command: str) -> str:
+        printed = output(command.removeprefix("$ "), folder)
+        return command + "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+
+    return _BLOCK.sub(block, text)
+
+
+def output(command: str, folder: Path) -> str:
+    """What a shell's command line prints in `folder`, by the Python that runs this."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{command.strip()} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout.replace(f"{REPOSITORY}{os.sep}", "")
+
+
+def prepare(folder: Path) -> None:
+    """Make in `folder` what readers have after `make emit`: `data`, with the sample emitted."""
+    commands = ["python -m immune_data.sample --output data/source"]
+    commands += [f"python -m immune_data.emit --recipe {recipe}" for recipe in RECIPES]
+    for command in commands:
+        output(command, folder)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="immune-docs-") as name:
+        folder = Path(name)
+        prepare(folder)
+        docs = REPOSITORY / "docs"
+        (docs / "cli.md").write_text(cli_page(), encoding="utf-8")
+        (docs / "relations.md").write_text(relations_page(folder / "data"), encoding="utf-8")
+        for page in pages():
+            text = page.read_text(encoding="utf-8")
+            page.write_text(with_outputs(text, folder), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
