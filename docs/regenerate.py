@@ -32,6 +32,9 @@ _BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _OURS = re.compile(r"\$ python -m immune_data")
 _COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*\n", re.MULTILINE)
 
+# What would make outputs depend on the terminal that this runs in.
+_TERMINAL = ("COLUMNS", "LINES", "FORCE_COLOR")
+
 _CLI = """\
 # Commands
 
@@ -157,10 +160,11 @@ def with_outputs(text: str, folder: Path) -> str:
 def output(command: str, folder: Path) -> str:
     """What a shell's command line prints in `folder`, by the Python that runs this."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    inherited = {name: value for name, value in os.environ.items() if name not in _TERMINAL}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"},
+        env={**inherited, "PATH": path, "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"},
         capture_output=True,
         text=True,
         check=False,

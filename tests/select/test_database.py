@@ -337,7 +337,7 @@ def client(folder: Path, *arguments: str, typed: str = "") -> subprocess.Complet
 
 @pytest.fixture
 def beside(sample_out: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A folder as README's readers have it: `data` and `sql`."""
+    """A folder as the docs' readers have it: `data` and `sql`."""
     (tmp_path / "data").symlink_to(sample_out("unified-v2"))
     (tmp_path / "sql").symlink_to(steps.sql_folder())
     return tmp_path
@@ -350,9 +350,9 @@ def test_the_command_line_is_older_than_our_duckdb() -> None:
     assert duckdb.__version__.startswith("2.")
 
 
-def test_readmes_block_runs_in_the_command_line_of_duckdb(beside: Path) -> None:
-    readme = (REPOSITORY / "README.md").read_text("utf-8")
-    [block] = re.findall(r"^\$ duckdb (.*)\n((?:D .*\n)+)", readme, re.MULTILINE)
+def test_the_shown_block_runs_in_the_command_line_of_duckdb(beside: Path) -> None:
+    page = (REPOSITORY / "docs" / "querying.md").read_text("utf-8")
+    [block] = re.findall(r"^\$ duckdb (.*)\n((?:D .*\n)+)", page, re.MULTILINE)
     typed = "".join(line.removeprefix("D ") for line in block[1].splitlines(keepends=True))
     done = client(beside, "-csv", "-bail", *block[0].split(), typed=typed)
     assert (done.returncode, done.stderr) == (0, "")
