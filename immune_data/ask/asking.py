@@ -21,7 +21,7 @@ from typing import Any
 from immune_data.ask import plan
 from immune_data.ask.client import Client
 from immune_data.ask.endpoints import Endpoint, Keys
-from immune_data.ask.pace import GIVEN_UP, Pace
+from immune_data.ask.pace import Pace
 from immune_data.ask.replies import Failure, Reply
 from immune_data.ask.request import Key, Question
 from immune_data.ask.store import Store
@@ -284,6 +284,8 @@ class _Asking:
                 seconds=now - began,
                 cost=cost,
             )
+            if not isinstance(came, Failure) or came.reason != "unreachable":
+                server.pace.heard()
             if isinstance(came, Failure):
                 return self._failed(server, question, came, began, now)
             server.pace.succeeded()
@@ -315,7 +317,7 @@ class _Asking:
         if came.is_final:
             self._out(server, why)
         elif server.pace.is_hopeless:
-            self._out(server, f"{GIVEN_UP} failures one after another, the last {why}")
+            self._out(server, f"it failed again and again, last with {why}")
         elif came.retry_after is not None and came.retry_after > _LONGEST_WAIT:
             self._out(server, f"it asks to be left alone for {came.retry_after:,.0f} s")
         return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 
 GIVEN_UP = 20  # failures one after another
+_NOBODY_THERE = 5  # of them, where nothing ever came from the server
 
 _FIRST, _LONGEST = 0.25, 60.0  # seconds of pause after the first failure, and at most
 
@@ -22,6 +23,7 @@ class Pace:
         self._limit = float(most)
         self._slowed_at = float("-inf")
         self._in_a_row = 0
+        self._is_there = False
         self.in_flight = 0
         self.not_before = float("-inf")
 
@@ -32,10 +34,14 @@ class Pace:
 
     @property
     def is_hopeless(self) -> bool:
-        return self._in_a_row >= GIVEN_UP
+        return self._in_a_row >= (GIVEN_UP if self._is_there else _NOBODY_THERE)
 
     def has_room(self, now: float) -> bool:
         return self.in_flight < self.limit and now >= self.not_before
+
+    def heard(self) -> None:
+        """Something came from the server, if only an error."""
+        self._is_there = True
 
     def succeeded(self) -> None:
         self._in_a_row = 0
