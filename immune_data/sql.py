@@ -14,6 +14,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,28 +73,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(arguments: argparse.Namespace) -> None:
     text = _text(arguments.query)
     recipe = recipes.load(arguments.recipe)
-    import duckdb
-
     from immune_data.select.database import reading
 
-    with reading(arguments.data, recipe) as connection:
-        connection.execute("set errors_as_json = true")
-        query = _one_query(connection, text)
-        try:
-            relation = connection.sql(query)
-            if arguments.parquet:
-                _refuse_ours(arguments.parquet, arguments.data)
-                print(f"wrote {_parquet(relation, arguments.parquet):,} rows, {arguments.parquet}")
-                return
-            with streams.for_reader():
-                if arguments.json:
-                    _json(relation)
-                elif arguments.csv:
-                    _csv(relation)
-                else:
-                    _table(relation)
-        except duckdb.Error as error:
-            raise ImmuneError(_sentence(error, query, connection)) from None
+    with reading(arguments.data, recipe) as connection, answered(connection, text) as relation:
+        if arguments.parquet:
+            _refuse_ours(arguments.parquet, arguments.data)
+            print(f"wrote {_parquet(relation, arguments.parquet):,} rows, {arguments.parquet}")
+            return
+        with streams.for_reader():
+            if arguments.json:
+                _json(relation)
+            elif arguments.csv:
+                _csv(relation)
+            else:
+                _table(relation)
+
+
+@contextmanager
+def answered(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[duckdb.DuckDBPyRelation]:
+    """The rows of one query, to be read while the context lasts.
+
+    Raises:
+        ImmuneError: it does not run, is not one query, or would change something.
+    """
+    import duckdb
+
+    connection.execute("set errors_as_json = true")
+    query = _one_query(connection, text)
+    try:
+        yield connection.sql(query)
+    except duckdb.Error as error:
+        raise ImmuneError(_sentence(error, query, connection)) from None
 
 
 def _text(argument: str) -> str:

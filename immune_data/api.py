@@ -1,0 +1,218 @@
+"""The Python API: a folder and a recipe in, what the commands say as Polars frames out.
+
+    from immune_data import Dataset
+
+    dataset = Dataset("data", "unified-clean").emit("data/source")
+    dataset.sql("select verdict, count(*) as incidents from gates group by verdict")
+
+Each method does what the command of its name does, and fails as that one does: with an
+`ImmuneError` whose message is for people. Nothing is kept open between two calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from immune_data import recipes
+from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.common.text import one_line
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+StrPath = str | os.PathLike[str]
+
+_SPLITS = ("train", "eval")
+
+
+class Story(dict[str, Any]):
+    """What `why` tells of an incident, as plain data; `print` shows it as the command does."""
+
+    def __init__(self, recipe: str, parts: dict[str, Any]) -> None:
+        super().__init__(parts)
+        self._recipe = recipe
+
+    def __str__(self) -> str:
+        from immune_data.why.page import Page
+
+        return "\n".join(Page(full=False, colourful=False).lines(self._recipe, self))
+
+
+class Dataset:
+    """What a recipe makes of the sources, in a folder of artifacts.
+
+    Args:
+        data: the folder, as `--data` names it.
+        recipe: a shipped recipe's name, or the path of a `.toml` file.
+
+    Raises:
+        ImmuneError: there is no such recipe, or it is not as it should be.
+    """
+
+    def __init__(self, data: StrPath = "data", recipe: StrPath = recipes.DEFAULT) -> None:
+        self.data = Path(data)
+        self.recipe = recipes.load(os.fspath(recipe))
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.data)!r}, {self.recipe.file or self.recipe.name!r})"
+
+    @property
+    def folder(self) -> Path:
+        """Where `emit` writes the records."""
+        return self.data / "sft" / self.recipe.name
+
+    def emit(
+        self,
+        source: StrPath,
+        *,
+        force: bool = False,
+        replace: bool = False,
+        threads: int | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> Dataset:
+        """Make the dataset of the files in `source`, unless it is there and current.
+
+        Large sources are read by several processes. A script that emits them does so behind the
+        usual guard of its main part, since each process imports it.
+
+        Args:
+            source: the folder of the source files.
+            force: make everything anew.
+            replace: give up what stands in the way, as `--replace` says.
+            threads: at most so many processes and threads; default: one per processor.
+            report: is told each step.
+
+        Raises:
+            ImmuneError: the sources cannot be used, or something would be lost.
+            CheckFailed: train or eval has no record.
+        """
+        from immune_data.emit import build, summary
+
+        emitted = build.emit(
+            Path(source),
+            self.data,
+            self.recipe,
+            force=force,
+            replace=replace,
+            threads=threads,
+            report=report,
+        )
+        if lacks := summary.lacks(emitted.manifest):
+            raise CheckFailed(f"{lacks}; the table `funnel` shows the whole way")
+        return self
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table or one of the recipe's relations, whole.
+
+        Raises:
+            ImmuneError: there is none of that name, or the recipe was not emitted.
+        """
+        with self._connection() as connection:
+            known = _tables(connection, self.recipe.name)
+            if name not in known:
+                near = get_close_matches(name, known, n=3, cutoff=0.5)
+                hint = f"did you mean {' or '.join(near)}" if near else f"use {', '.join(known)}"
+                raise ImmuneError(f"no table {one_line(name, 80) or repr(name)}: {hint}")
+            return connection.table(f'"{name}"').pl()
+
+    def sql(self, query: str | Path) -> pl.DataFrame:
+        """The rows of one query over the tables and the recipe's relations, read-only.
+
+        Args:
+            query: SQL, or the `Path` of a file of it.
+
+        Raises:
+            ImmuneError: it does not run, is not one query, or would change something.
+        """
+        from immune_data import sql
+        from immune_data.common import textfile
+
+        text = textfile.read(query) if isinstance(query, Path) else query
+        with self._connection() as connection, sql.answered(connection, text) as relation:
+            return relation.pl()
+
+    def records(self, split: str = "train") -> pl.DataFrame:
+        """The emitted records of `train` or `eval`, in the order of the file.
+
+        Raises:
+            ImmuneError: they were not emitted, or by something else than this recipe is now.
+            CheckFailed: the file is not the one that was emitted.
+        """
+        import polars as pl
+
+        from immune_data.contract.record import polars_schema
+        from immune_data.emit import inputs
+
+        if split not in _SPLITS:
+            raise ImmuneError(f"no split {one_line(split, 80)!r}: use {' or '.join(_SPLITS)}")
+        inputs.check(self.folder, self.recipe)
+        return pl.read_ndjson(self.folder / f"{split}.jsonl", schema=polars_schema())
+
+    def audit(self, *names: str) -> pl.DataFrame:
+        """What the checks of these names find, or all of them: one row per check, gravest first.
+
+        Raises:
+            ImmuneError: there is no such check, or the recipe was not emitted.
+        """
+        import polars as pl
+
+        from immune_data.audit import checks
+
+        wanted = checks.load(names or None)
+        with self._connection() as connection:
+            return pl.DataFrame(
+                [
+                    {
+                        "check": result.check.name,
+                        "severity": result.check.severity,
+                        "failed": result.failed,
+                        "rows": result.rows,
+                        "first_incident": result.first_incident,
+                        "finds": result.check.sentence,
+                    }
+                    for result in checks.run(connection, wanted)
+                ],
+                schema={
+                    "check": pl.String,
+                    "severity": pl.String,
+                    "failed": pl.Boolean,
+                    "rows": pl.Int64,
+                    "first_incident": pl.String,
+                    "finds": pl.String,
+                },
+            )
+
+    def why(self, incident: str) -> Story:
+        """One incident's way through every step, by its id or the beginning of one.
+
+        Raises:
+            ImmuneError: no incident begins so, or several do.
+        """
+        from immune_data.why.story import find, tell
+
+        with self._connection() as connection:
+            return Story(self.recipe.name, tell(connection, find(connection, incident)))
+
+    @contextmanager
+    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        from immune_data.select.database import reading
+
+        with reading(self.data, self.recipe) as connection:
+            yield connection
+
+
+def _tables(connection: duckdb.DuckDBPyConnection, recipe: str) -> list[str]:
+    """What can be asked by its name alone: the tables, and the recipe's relations."""
+    found = connection.execute(
+        "select distinct table_name from duckdb_tables() "
+        "where database_name = current_database() and schema_name in ('main', ?) "
+        "order by table_name",
+        [recipe],
+    ).fetchall()
+    return [name for (name,) in found]
