@@ -347,7 +347,13 @@ def test_a_kill_at_any_moment_loses_nothing_that_is_stored(
         for _ in range(request.config.getoption("--kills")):
             known, before = stored(folder), len(server.seen)
             process = start(folder, source, file)
-            time.sleep(rng.uniform(0, lasts))
+            if killed and rng.random() < 0.5:  # at any time, or while it asks
+                time.sleep(rng.uniform(0, lasts))
+            else:
+                asks = rng.randint(1, 20)
+                while len(server.seen) < before + asks and process.poll() is None:
+                    time.sleep(0.01)
+                time.sleep(rng.uniform(0, 0.1))
             process.kill()
             process.communicate()
             assert known.isdisjoint(map(asked, server.seen[before:]))

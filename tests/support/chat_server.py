@@ -141,20 +141,19 @@ class ChatServer:
                     chat._counts[seen.key] = before + 1
                     chat._in_flight += 1
                     chat.at_once = max(chat.at_once, chat._in_flight)
-                try:
-                    self._send(chat.script(seen, before))
-                except OSError:
-                    self.close_connection = True
-                finally:
-                    with chat._lock:
-                        chat._in_flight -= 1
-
-            def _send(self, raw: Raw | Hang) -> None:
+                raw = chat.script(seen, before)
+                chat._ended.wait(60 if isinstance(raw, Hang) else raw.seconds)
+                with chat._lock:  # before anybody can know that it is answered
+                    chat._in_flight -= 1
                 if isinstance(raw, Hang):
-                    chat._ended.wait(60)
                     self.close_connection = True
                     return
-                chat._ended.wait(raw.seconds)
+                try:
+                    self._send(raw)
+                except OSError:
+                    self.close_connection = True
+
+            def _send(self, raw: Raw) -> None:
                 self.send_response(raw.status)
                 for name, value in raw.headers.items():
                     self.send_header(name, value)
