@@ -3,9 +3,9 @@
     python docs/regenerate.py      (or: make docs)
 
 In: the parsers of all commands, and the sample corpus, emitted by the recipes that the pages show.
-Out: `docs/cli.md`, `docs/relations.md`, and in every page the lines below a command of a
-`console` block that shows its output. A block that shows commands alone is left as it is, and so
-is one with other commands than those of `immune_data`: what they print depends on the machine.
+Out: `docs/cli.md`, `docs/relations.md`, the figures, and in every page the lines below a command
+of a `console` block that shows its output. A block that shows commands alone is left as it is, and
+so is one with other commands than those of `immune_data`: what they print depends on the machine.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from immune_data.common import cli
 
 REPOSITORY = Path(__file__).parents[1]
 RECIPES = ("unified-v2", "unified-clean")
+FIGURES = ("funnel", "tokens")  # of the report, by the first recipe
 PACKAGES = ("immune_data", "immune_train")
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -174,6 +175,13 @@ def output(command: str, folder: Path) -> str:
     return done.stdout.replace(f"{REPOSITORY}{os.sep}", "")
 
 
+def figures(folder: Path) -> dict[str, str]:
+    """The figures that the pages show, by name, as the report draws them now."""
+    output(f"python -m immune_data.report --recipe {RECIPES[0]}", folder)
+    drawn = folder / "data" / "report" / RECIPES[0] / "figures"
+    return {name: (drawn / f"{name}.svg").read_text(encoding="utf-8") for name in FIGURES}
+
+
 def prepare(folder: Path) -> None:
     """Make in `folder` what readers have after `make emit`: `data`, with the sample emitted."""
     commands = ["python -m immune_data.sample --output data/source"]
@@ -189,6 +197,8 @@ def main() -> None:
         docs = REPOSITORY / "docs"
         (docs / "cli.md").write_text(cli_page(), encoding="utf-8")
         (docs / "relations.md").write_text(relations_page(folder / "data"), encoding="utf-8")
+        for figure, svg in figures(folder).items():
+            (docs / f"{figure}.svg").write_text(svg, encoding="utf-8")
         for page in pages():
             text = page.read_text(encoding="utf-8")
             page.write_text(with_outputs(text, folder), encoding="utf-8")

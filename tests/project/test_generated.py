@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,18 @@ PAGES = [page.relative_to(regenerate.REPOSITORY).as_posix() for page in regenera
 @pytest.mark.parametrize("page", PAGES)
 def test_outputs_that_a_page_shows_are_what_is_printed(page: str, reader: Path) -> None:
     assert regenerate.with_outputs(text(page), reader) == text(page), AGAIN
+
+
+def test_figures_say_what_the_report_says(reader: Path) -> None:
+    """Their words and numbers: lines may differ between versions of matplotlib."""
+    for name, svg in regenerate.figures(reader).items():
+        words = labels(svg)
+        assert len(words) > 10
+        assert words == labels(text(f"docs/{name}.svg")), AGAIN
+
+
+def labels(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]+)</text>", svg)
 
 
 def test_outputs_are_written_below_their_commands_and_nowhere_else(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from immune_data import recipes
 from immune_data.emit import __main__ as emit
 from immune_data.read import datasets, judges
 from immune_data.select import cleaning_rules
+from immune_data.slips import incidents as slips
 
 CITED = re.compile(r"\brules?\s+(\d+)((?:(?:\s*,\s*|\s+(?:and|or|to)\s+)\d+)*)", re.IGNORECASE)
 SUFFIXES = {".py", ".sql", ".toml", ".yaml", ".md", ".txt"}
@@ -182,6 +183,14 @@ def test_every_reason_of_a_reject_is_described() -> None:
     assert len(reasons) > 8
     listed = set(re.findall(r"^\| `(\w+)` \|", page("docs/sources.md"), re.M))
     assert reasons <= listed
+
+
+# Events
+
+
+def test_every_column_of_the_events_is_described() -> None:
+    described = page("docs/slips.md").partition("## Events")[2].partition("```")[0]
+    assert re.findall(r"`(\w+)`(?=[^|\n]*\|[^|\n]*\|$)", described, re.M) == slips._SCHEMA.names
 
 
 # README
