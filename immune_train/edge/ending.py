@@ -72,7 +72,7 @@ class Text:
 
 
 class Ending:
-    """Sees to it that an answer to `task` is whole within `limit` tokens, `<|im_end|>` included.
+    """Sees to it that an answer of a form is whole within `limit` tokens, `<|im_end|>` included.
 
     Args:
         may_stand: whether an answer may begin so where it is cut; by default it may anywhere.
@@ -82,17 +82,20 @@ class Ending:
     """
 
     def __init__(
-        self, task: str, limit: int, may_stand: Callable[[str], bool] | None = None
+        self, form: grammar.Form, limit: int, may_stand: Callable[[str], bool] | None = None
     ) -> None:
-        self._task, self._limit = task, limit
+        self._form, self._limit = form, limit
         self._may_stand = may_stand
         whole = self._rest("")
         needed = _tokens(whole.text) + 1
         self._sentence = min(_SENTENCE, (limit - needed) // whole.texts)
-        if self._sentence < _LEAST:
+        # The first bullet of a summary has room enough however long it is: there is no other end.
+        least = _LEAST if isinstance(form, str) else grammar.BULLET_LONGEST
+        if limit - needed < least * whole.texts:
+            task = form if isinstance(form, str) else "summary"
             raise ImmuneError(
                 f"{limit} tokens are too few for an answer to task {task} under its grammar, which "
-                f"needs {needed + _LEAST * whole.texts}: raise --max-tokens or --context, or give "
+                f"needs {needed + least * whole.texts}: raise --max-tokens or --context, or give "
                 "--no-grammar"
             )
         self.wound_up = False
@@ -103,7 +106,7 @@ class Ending:
 
     def fits(self, text: str, tokens: int) -> bool:
         """Whether an answer that begins with `text`, in so many tokens, can still be ended."""
-        rest = grammar.rest(self._task, text)
+        rest = grammar.rest(self._form, text)
         if rest is None:
             return True
         spare = self._limit - tokens - _tokens(rest.text) - 1
@@ -113,6 +116,22 @@ class Ending:
         """The tokens that must follow `text`, which ends within a heading; none elsewhere."""
         rest = self._rest(text)
         return [] if rest.in_text else text_ids(rest.fixed.rstrip(" "))
+
+    def sure(self, text: str) -> list[int]:
+        """The tokens with which every answer that begins so goes on."""
+        rest = grammar.rest(self._form, text)
+        return text_ids(rest.sure.rstrip(" ")) if rest else []
+
+    def repeated(self, text: Text, token: int) -> tuple[int, list[int]] | None:
+        """Where `token` ends a bullet that is there already: what to keep, and what to write then.
+
+        A list that repeats itself has come to its end.
+        """
+        until = grammar.repeated(self._form, text.after(token))
+        if until is None:
+            return None
+        kept, left = text.split(until)
+        return kept, text_ids(left + self._rest(text.whole[:until]).fixed)
 
     def settled(self, text: Text) -> int:
         """The length of the text that stays, however the answer goes on."""
@@ -155,7 +174,7 @@ class Ending:
 
     def _may_end(self, text: Text, length: int, mark: str = "") -> bool:
         """Whether the text that is being written may end there, and the others have their room."""
-        rest = grammar.rest(self._task, text.whole[:length])
+        rest = grammar.rest(self._form, text.whole[:length])
         if rest is None or not rest.in_text:
             return False
         kept, left = text.split(length)
@@ -165,9 +184,9 @@ class Ending:
         return self._may_stand is None or self._may_stand(text.whole[:length] + mark + rest.fixed)
 
     def _rest(self, text: str) -> grammar.Rest:
-        rest = grammar.rest(self._task, text)
+        rest = grammar.rest(self._form, text)
         if rest is None:
-            raise AssertionError(f"the grammar of {self._task} let this through: {text!r}")
+            raise AssertionError(f"the grammar of {self._form} let this through: {text!r}")
         return rest
 
 

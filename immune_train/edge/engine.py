@@ -98,26 +98,28 @@ class LocalModel:
         ids: Sequence[int],
         limit: int,
         *,
-        grammar: str | None = None,
+        grammar: grammars.Form | None = None,
         shown: Shown | None = None,
         temperature: float = 0.0,
         seed: int = 0,
         exactly: bool = False,
+        spans: bool = True,
         say: Callable[[str], None] | None = None,
     ) -> Answer:
         """The answer to a prompt, at most `limit` tokens of it.
 
         Args:
-            grammar: the task whose grammar the answer must follow.
+            grammar: the form that the answer must have.
             shown: the names that the answer may hold; None if it may hold any.
             exactly: go on to `limit` tokens whether or not the model would stop, to time it.
+            spans: evaluate in one batch what a grammar lets follow alone.
             say: is given each piece of the answer's text as soon as it is there.
 
         Raises:
             ImmuneError: the prompt fills the context, or leaves less than the grammar needs.
         """
         prompt = Prompt(ids, limit, grammar, shown)
-        writing = self._begin(prompt, temperature, seed, exactly=exactly, say=say)
+        writing = self._begin(prompt, temperature, seed, exactly=exactly, spans=spans, say=say)
         start = time.perf_counter()
         writing.evaluated = self._evaluate(list(ids))
         writing.take(self._context.logits(self._last))
@@ -134,11 +136,13 @@ class LocalModel:
         temperature: float = 0.0,
         seed: int = 0,
         exactly: bool = False,
+        spans: bool = True,
         beside: bool = True,
     ) -> list[Answer]:
         """The answers to some prompts, written side by side if these are mostly the same.
 
         Args:
+            spans: evaluate in one batch what a grammar lets follow alone.
             beside: whether they may be; a processor that is slow at few rows at a time is faster
                 one after the other.
 
@@ -154,10 +158,14 @@ class LocalModel:
                     temperature=temperature,
                     seed=seed,
                     exactly=exactly,
+                    spans=spans,
                 )
                 for prompt in prompts
             ]
-        writings = [self._begin(prompt, temperature, seed, exactly=exactly) for prompt in prompts]
+        writings = [
+            self._begin(prompt, temperature, seed, exactly=exactly, spans=spans)
+            for prompt in prompts
+        ]
         begin = _shared_by_all(prompts)
         ends = sum(len(writing.prompt.ids) - begin + writing.limit for writing in writings)
         self._make_room(begin + ends)
@@ -236,6 +244,7 @@ class LocalModel:
         seed: int,
         *,
         exactly: bool,
+        spans: bool,
         say: Callable[[str], None] | None = None,
     ) -> Writing:
         limit = min(prompt.limit, self.context - len(prompt.ids))
@@ -245,11 +254,12 @@ class LocalModel:
                 "raise --context"
             )
         random = np.random.default_rng(seed)
-        task, shown = prompt.grammar, prompt.shown
-        gbnf = grammars.gbnf(task) if task else None
+        form, shown = prompt.grammar, prompt.shown
+        gbnf = grammars.gbnf(form) if form else None
         choose = Chooser(self.model, gbnf, temperature, random, never_end=exactly)
-        ending = Ending(task, limit, shown.is_whole_throughout if shown else None) if task else None
-        return Writing(prompt, limit, choose, ending, say)
+        may_stand = shown.is_whole if shown else None
+        ending = Ending(form, limit, may_stand) if form else None
+        return Writing(prompt, limit, choose, ending, say, spans=spans)
 
     def _make_room(self, cells: int) -> None:
         """Have a context of at least so many tokens; what was evaluated is lost to a larger one."""

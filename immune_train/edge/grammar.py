@@ -10,14 +10,20 @@ time that its room runs out.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from immune_data.common.textfile import composed
+from immune_data.contract import evidence
 from immune_data.contract.answer_fields import LEVELS
+from immune_data.contract.closing_lines import closing_lines
+from immune_data.contract.tokens import text_ids
 
 TASKS = ("risk", "cause")
-"""The tasks that have a grammar."""
+"""The tasks whose grammar is the same for every incident; that of a summary holds its facts."""
 
 BY_DEFAULT = ("risk",)
 """The tasks that use it unless told otherwise."""
@@ -53,9 +59,31 @@ bullet ::= "• " text
 text ::= {first} {character}{{0,{longest}}}
 """
 
+BULLET_LONGEST = 300  # characters of what a bullet of a summary says; the longest known has 200
+_SUMMARY = """\
+root ::= {header} "\\n\\n" bullet ("\\n" bullet){{0,{bullets}}} "\\n\\n" {closing}
+bullet ::= "• " time (("-" | " - " | "–" | ", ") time){{0,31}} " - " text " [" {severity} "]"
+time ::= [0-9] [0-9] ":" [0-9] [0-9] (":" [0-9] [0-9])?
+text ::= {first} {character}{{0,{longest}}}
+"""
 
 # What stands between a level and its reason.
 _BETWEEN = (" - ", " – ", " — ", ": ", ", ", ". ")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the evidence settles of a summary: how it begins and closes, the most bullets, and the
+    severities that they may have, in capitals."""
+
+    header: str
+    closing: str
+    bullets: int
+    severities: tuple[str, ...]
+
+
+Form = str | Summary
+"""Whose grammar: a task in `TASKS`, or one incident's summary."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +93,7 @@ class Rest:
     Attributes:
         text: the shortest text that completes the answer, `_FILLER` standing for each text.
         fixed: how that begins, up to the next level or text, which are the model's to choose.
+        sure: how everything that completes the answer begins.
         texts: how many texts are yet to be begun.
         in_text: whether a text is being written, and may end here.
     """
@@ -73,6 +102,7 @@ class Rest:
     fixed: str
     texts: int
     in_text: bool
+    sure: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,9 +122,41 @@ class _Block:
 _FILLER = "x"
 
 
-def gbnf(task: str) -> str:
-    """The grammar of a task in `TASKS`."""
-    return {"risk": _RISK, "cause": _CAUSE}[task].format(
+_HEADER = re.compile(
+    r"^=+\nIncident: .*\nSource IP: .*\nTimeline: .*\nThreat Level: .*$", re.MULTILINE
+)
+
+
+def summary(prompt: str) -> Summary | None:
+    """The form of a summary of the evidence that a prompt shows; None if that has not its parts."""
+    header, closing = _HEADER.search(prompt), closing_lines(prompt)
+    groups = evidence.read(prompt[header.end() :]).groups if header else []
+    severities = tuple(
+        severity
+        for severity in evidence.SEVERITIES
+        if any(group.severity == severity for group in groups)
+    )
+    if header is None or len(closing) < 2 or not severities:
+        return None
+    lines = composed("\n".join((header[0], *closing))).split("\n")
+    if not all(line.isprintable() for line in lines):
+        return None
+    return Summary("\n".join(lines[:-2]), "\n".join(lines[-2:]), len(groups), severities)
+
+
+def gbnf(form: Form) -> str:
+    """The grammar of a form, as llama.cpp reads it."""
+    if isinstance(form, Summary):
+        return _SUMMARY.format(
+            header=json.dumps(form.header, ensure_ascii=False),
+            closing=json.dumps(form.closing, ensure_ascii=False),
+            bullets=form.bullets - 1,
+            severity=_one_of(form.severities),
+            first=_FIRST,
+            character=_CHARACTER,
+            longest=BULLET_LONGEST - 1,
+        )
+    return {"risk": _RISK, "cause": _CAUSE}[form].format(
         risk=_one_of(_words("risk_level")),
         likelihood=_one_of(_words("likelihood")),
         priority=_one_of(_words("investigation_priority")),
@@ -107,12 +169,14 @@ def gbnf(task: str) -> str:
     )
 
 
-def rest(task: str, answer: str) -> Rest | None:
-    """What `answer`, the beginning of one under the task's grammar, still needs to be one.
+def rest(form: Form, answer: str) -> Rest | None:
+    """What `answer`, the beginning of one under a grammar, still needs to be one.
 
     None for what the grammar does not let through.
     """
-    blocks = _blocks(task)
+    if isinstance(form, Summary):
+        return _rest_of_summary(form, answer)
+    blocks = _blocks(form)
     parts = answer.split("\n\n", len(blocks) - 1)
     number, written = len(parts) - 1, parts[-1]
     block, later = blocks[number], blocks[number + 1 :]
@@ -125,7 +189,8 @@ def rest(task: str, answer: str) -> Rest | None:
         fixed = block.heading if block.heading.startswith(written) else ""
         if len(begun) == 1:
             fixed = begun[0]
-        return _rest(needed, fixed[len(written) :], later, texts=block.has_text)
+        sure = _beginning_of_all(begun)[len(written) :]
+        return _rest(needed, fixed[len(written) :], later, texts=block.has_text, sure=sure)
     text = written[len(opening) :]
     if block.has_text and not text:
         return _rest(_FILLER, "", later, texts=1)
@@ -148,12 +213,78 @@ def _rest(
     texts: int,
     in_text: bool = False,
     begun: str = "",
+    sure: str = "",
 ) -> Rest:
     """`needed` to end the block, then the `later` ones; `begun` of the line ends between."""
     after = "".join(f"\n\n{block.shortest}" for block in later).removeprefix(begun)
     if not needed and later:
         fixed = f"\n\n{later[0].heading}".removeprefix(begun)
-    return Rest(needed + after, fixed, texts + sum(block.has_text for block in later), in_text)
+        if not in_text and not begun:  # a level ends the block; a line end may begin another text
+            sure = "\n\n" + _beginning_of_all(later[0].openings)
+    texts += sum(block.has_text for block in later)
+    return Rest(needed + after, fixed, texts, in_text, sure)
+
+
+def _beginning_of_all(texts: Sequence[str]) -> str:
+    """What all texts begin with."""
+    first, last = min(texts), max(texts)
+    return first[: next((i for i, of in enumerate(first) if last[i] != of), len(first))]
+
+
+def _rest_of_summary(form: Summary, answer: str) -> Rest | None:
+    header, closing = f"{form.header}\n\n", f"\n\n{form.closing}"
+    if not answer.startswith(header):
+        needed = header[len(answer) :] + "• "
+        shortest = f"00:00 - {_FILLER}{_tag(form)}"
+        return (
+            Rest(needed + shortest + closing, needed, 1, in_text=False, sure=needed)
+            if header.startswith(answer)
+            else None
+        )
+    said, ended, close = answer[len(header) :].partition("\n\n")
+    *before, last = said.split("\n")
+    if ended:
+        needed = closing[2 + len(close) :]
+        is_one = closing[2:].startswith(close)
+        return Rest(needed, needed, 0, in_text=False, sure=needed) if is_one else None
+    full = len(before) + 1 >= form.bullets
+    if bullet_of(form).fullmatch(last):
+        return Rest(closing, closing, 0, in_text=True, sure=closing if full else "")
+    if not last and before:
+        return Rest(closing[1:], "", 0, in_text=False)
+    if "• ".startswith(last):
+        mark = "• "[len(last) :]
+        return Rest(f"{mark}00:00 - {_FILLER}{_tag(form)}{closing}", mark, 0, False, mark)
+    return Rest(_tag(form) + closing, "", 0, in_text=False)
+
+
+def _tag(form: Summary) -> str:
+    return f" [{max(form.severities, key=len)}]"
+
+
+@cache
+def bullet_of(form: Summary) -> re.Pattern[str]:
+    """A whole bullet of a summary."""
+    clock = r"\d\d:\d\d(?::\d\d)?"
+    return re.compile(
+        rf"• {clock}(?:(?:-| - |–|, ){clock}){{0,31}} - "
+        rf"{_FIRST}{_CHARACTER}{{0,{BULLET_LONGEST - 1}}} \[(?:{'|'.join(form.severities)})\]",
+        re.ASCII,
+    )
+
+
+def repeated(form: Form, answer: str) -> int | None:
+    """Where a summary's last bullets begin to say what an earlier one says; None if they do not."""
+    if not isinstance(form, Summary):
+        return None
+    at, seen = 0, set[str]()
+    for line in answer.split("\n"):
+        if bullet_of(form).fullmatch(line):
+            if line.lower() in seen:
+                return at - 1
+            seen.add(line.lower())
+        at += len(line) + 1
+    return None
 
 
 @cache
@@ -199,10 +330,25 @@ def sentence_ends(text: str, start: int) -> list[int]:
     return [end for end in ends if not _NO_END.search(text[:end])]
 
 
+# In capitals and in small letters too, as some models that wrote the training data have it.
+_SPELT = (str.capitalize, str.upper, str.lower)
+
+
 def _words(part: str) -> tuple[str, ...]:
-    # In capitals and in small letters too, as some models that wrote the training data have it.
-    spelt = (str.capitalize, str.upper, str.lower)
-    return tuple(spell(level) for level in LEVELS[part] for spell in spelt)
+    return tuple(spell(level) for level in LEVELS[part] for spell in _SPELT)
+
+
+LEVEL_PLACE = "**Risk Level:**"
+"""What an assessment chooses its level after."""
+
+
+@cache
+def level_beginnings() -> dict[str, tuple[int, ...]]:
+    """The tokens with which each level of risk begins at its place."""
+    return {
+        level.capitalize(): tuple({text_ids(f" {spell(level)}")[0] for spell in _SPELT})
+        for level in LEVELS["risk_level"]
+    }
 
 
 def _one_of(texts: tuple[str, ...]) -> str:

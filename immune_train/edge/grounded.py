@@ -62,9 +62,9 @@ class Shown:
             found += [f"{int(total):,}" for total in found if len(total) > 3 and total[0] != "0"]
         return found
 
-    def lacking(self, text: str) -> Lacking | None:
-        """The last name in the text that is not shown, where all before its end fits."""
-        start, tail = _tail(text)
+    def lacking(self, text: str, known: int = 0) -> Lacking | None:
+        """The last name in the text that is not shown, if its first `known` characters fit."""
+        start, tail = _tail(text, known)
         found: Lacking | None = None
         for kind, shown in self.names.items():
             for at, name in names.places(kind, tail):
@@ -72,25 +72,21 @@ class Shown:
                     found = Lacking(kind, name, start + at)
         return found
 
-    def is_whole(self, text: str) -> bool:
-        """Whether an answer that ends so names nothing but what is shown, if all before it fits."""
-        return self._is_whole(_tail(text)[1])
-
-    def is_whole_throughout(self, text: str) -> bool:
-        """The same of a text of which nothing is known."""
-        return self._is_whole(text.lower())
+    def is_whole(self, text: str, known: int = 0) -> bool:
+        """Whether an answer may end so, if its first `known` characters fit."""
+        return self._is_whole(_tail(text, known)[1])
 
     def _is_whole(self, tail: str) -> bool:
         return all(names.found(kind, tail) <= shown for kind, shown in self.names.items())
 
-    def fits(self, text: str) -> bool:
-        """Whether an answer can begin so."""
-        _, tail = _tail(text)
+    def fits(self, text: str, known: int = 0) -> bool:
+        """Whether an answer can begin so, if its first `known` characters fit."""
+        _, tail = _tail(text, known)
         return self._is_whole(tail) or any(self._completing(tail))
 
     def next_characters(self, text: str) -> set[str] | None:
-        """What must come next, in lower case; None if a space can."""
-        _, tail = _tail(text)
+        """What must come next after what fits, in lower case; None if a space can."""
+        _, tail = _tail(text, len(text))
         return None if self._is_whole(tail) else {rest[0] for rest in self._completing(tail)}
 
     def _completing(self, tail: str) -> Iterator[str]:
@@ -131,8 +127,8 @@ def _alike(one: str, other: str) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _tail(text: str) -> tuple[int, str]:
-    """Where the end of a text that is not settled begins, and it, in lower case."""
-    found = _TAIL.match(text[::-1])
-    start = len(text) - (found.end() if found else 0)
+def _tail(text: str, known: int) -> tuple[int, str]:
+    """Where what is not settled of a text begins, of which so much fits, and it, in lower case."""
+    found = _TAIL.match(text[:known][::-1])
+    start = known - (found.end() if found else 0)
     return start, text[start:].lower()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ class Model:
 
     def close(self) -> None:
         self._freed()
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """The tokens that llama.cpp takes for ends of a text; some of them are text, as `</s>`."""
+        is_end = self._library.llama_vocab_is_eog
+        return [token for token in range(self.size) if is_end(self.vocabulary, token)]
 
     @property
     def trained_context(self) -> int:

@@ -4,7 +4,7 @@ have it."""
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -66,6 +66,8 @@ class Chooser:
         # An answer is text: of the added tokens, and of the rows that are no token, only those
         # that end it can be chosen.
         ends = logits[[END, END_OF_TEXT]]
+        if self._grammar is not None:  # it would let all of them through at its end
+            logits[self._model.ends] = -np.inf
         logits[FIRST_ADDED:] = -np.inf
         if not self._never_end:
             logits[[END, END_OF_TEXT]] = ends
@@ -96,6 +98,16 @@ class Chooser:
         self._grammar = Grammar(self._model, self._gbnf) if self._gbnf else None
         for token in ids:
             self.accept(token)
+
+
+def probabilities(logits: np.ndarray, choices: Mapping[str, Sequence[int]]) -> dict[str, float]:
+    """How likely the model holds each of some choices, given by their tokens, if it is one."""
+    highest = max(float(logits[list(tokens)].max()) for tokens in choices.values())
+    weights = {
+        name: float(np.exp(logits[list(tokens)].astype(np.float64) - highest).sum())
+        for name, tokens in choices.items()
+    }
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
 @cache

@@ -10,8 +10,9 @@ import numpy as np
 from immune_data.contract.tokens import token_bytes
 from immune_data.contract.vocabulary import END, END_OF_TEXT
 from immune_train.edge.ending import Ending, Text
+from immune_train.edge.grammar import LEVEL_PLACE, Form, level_beginnings
 from immune_train.edge.grounded import Lacking, Shown
-from immune_train.edge.sampling import Chooser
+from immune_train.edge.sampling import Chooser, probabilities
 
 # How often an answer goes back at most to leave a name out, in all and at one place. After that
 # it goes on from where it is.
@@ -24,12 +25,12 @@ _OF_DIGITS = ("address", "network", "mac", "hash", "port")
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to answer: the prompt's tokens, the most tokens of the answer, the task whose grammar
+    """What to answer: the prompt's tokens, the most tokens of the answer, the form whose grammar
     it follows, if it does, and the names that it may hold, if not any."""
 
     ids: Sequence[int]
     limit: int
-    grammar: str | None = None
+    grammar: Form | None = None
     shown: Shown | None = None
 
 
@@ -63,7 +64,8 @@ class Answer:
     `finish` says why it ends: `stop` (the model ended it), `length` (it was cut off), or
     `wound_up` (its room ran out, and it was brought to the end that its grammar wants). Of answers
     that were written side by side the first one has the seconds in which all prompts were read, and
-    each the seconds from there to its end.
+    each the seconds from there to its end. `levels` are the probabilities of the levels of risk at
+    the place where one was chosen, whatever the temperature; None where there was no such place.
     """
 
     text: str
@@ -75,6 +77,7 @@ class Answer:
     prefill_seconds: float
     generation_seconds: float
     interventions: tuple[Intervention, ...] = ()
+    levels: dict[str, float] | None = None
 
     @property
     def tokens(self) -> int:
@@ -96,16 +99,20 @@ class Writing:
         choose: Chooser,
         ending: Ending | None,
         say: Callable[[str], None] | None,
+        *,
+        spans: bool = True,
     ) -> None:
         self.prompt, self.limit = prompt, limit
         self.pending: list[int] = []
         self.evaluated, self.went_back = 0, False
         self._choose, self._ending, self._say = choose, ending, say
+        self._spans = spans  # whether what is sure to follow is evaluated at once
         self._ids: list[int] = []
         self._text, self._said = Text(), 0
         self._forced = 0  # so many tokens at the beginning are not the model's to take back
         self._stopped = self._is_ended = False
         self._interventions: list[Intervention] = []
+        self._levels: dict[str, float] | None = None
         self._holds: dict[int, _Hold] = {}  # by the number of tokens before the place
         self._retreats: list[int] = []
 
@@ -130,16 +137,28 @@ class Writing:
     def take(self, logits: np.ndarray) -> None:
         """Choose the next token, or go back, to leave a name out or to end the answer in time."""
         self.went_back, self.pending = False, []
-        tokens = self._next(logits)
+        if self._levels is None and self._text.whole.endswith(LEVEL_PLACE):
+            self._levels = probabilities(logits, level_beginnings())
+        tokens = self._sure() if not self._ids else []
+        tokens = tokens or self._next(logits)
         if not tokens:  # for the logits after what is left
             self.pending = [self._ids[-1] if self._ids else self.prompt.ids[-1]]
             return
         for token in tokens:
             self._add(token)
-        if len(tokens) > 1:
+        if sure := self._sure():
+            for token in sure:
+                self._add(token)
+        if sure or len(tokens) > 1:
             self._forced = len(self._ids)
         if not self._stopped:
             self._say_on(self._text.whole)
+
+    def _sure(self) -> list[int]:
+        """What is sure to follow."""
+        if self._ending is None or self._stopped or not self._spans:
+            return []
+        return self._ending.sure(self._text.whole)
 
     def _add(self, token: int) -> None:
         if not self.goes_on:
@@ -189,9 +208,10 @@ class Writing:
         return []
 
     def _fits(self, token: int, shown: Shown) -> bool:
+        known = len(self._text.whole)
         if token in _ENDS:
-            return shown.is_whole(self._text.final)
-        return shown.fits(self._text.final_after(token))
+            return shown.is_whole(self._text.final, known)
+        return shown.fits(self._text.final_after(token), known)
 
     def _is_held(self, token: int, shown: Shown) -> bool:
         """Whether `token` goes on as what was kept out here did."""
@@ -219,7 +239,8 @@ class Writing:
         What is nearly a name that is shown becomes that one, and others are left out.
         """
         text = self._text.final
-        lacking = shown.lacking(text if token in _ENDS else self._text.final_after(token))
+        after = text if token in _ENDS else self._text.final_after(token)
+        lacking = shown.lacking(after, len(self._text.whole))
         if lacking is None:
             return False
         written = text[lacking.start :]
@@ -260,6 +281,13 @@ class Writing:
         ending = self._ending
         if ending is None or token in _ENDS:
             return [token]
+        if close := ending.repeated(self._text, token):
+            kept, forced = close
+            self._interventions.append(
+                Intervention(len(self._text.whole), "bullet", "", went_back=True)
+            )
+            self._cut(kept)
+            return forced
         if ending.fits(self._text.after(token), self.tokens + 1):
             return [token]
         if forced := ending.fixed(self._text.whole):
@@ -304,6 +332,7 @@ class Writing:
             prefill_seconds=prefill_seconds,
             generation_seconds=generation_seconds,
             interventions=tuple(one for one in self._interventions if one.at <= len(text)),
+            levels=self._levels,
         )
 
 

@@ -21,8 +21,16 @@ if TYPE_CHECKING:
 
     from immune_train.export.gguf_file import Tensor
 
-# llama.cpp's number of each type, and how many numbers it packs into one block of a row.
-QUANTS = {"q4_k_m": (15, 256), "q5_k_m": (17, 256), "q6_k": (18, 256), "q8_0": (7, 32)}
+# llama.cpp's number of each type, and how many numbers it packs into one block of a row. It
+# repacks q4_0 and iq4_nl when they are loaded, for the dot products of ARM's processors.
+QUANTS = {
+    "q4_k_m": (15, 256),
+    "q5_k_m": (17, 256),
+    "q6_k": (18, 256),
+    "q8_0": (7, 32),
+    "q4_0": (2, 32),
+    "iq4_nl": (25, 32),
+}
 DEFAULT = ("q4_k_m", "q5_k_m", "q8_0")
 
 _MEMORY = 1 << 29  # bytes of tensors that llama.cpp holds at a time

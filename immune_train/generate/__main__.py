@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--grammar",
         action=argparse.BooleanOptionalAction,
-        help="only let the documented structure through (default: for risk; offered for cause)",
+        help="only let the documented structure through (default: for risk; else offered)",
     )
     made.add_argument(
         "--grounded",
@@ -106,7 +106,7 @@ def command(arguments: argparse.Namespace) -> None:
         raise ImmuneError("--stream prints text as it comes: leave out --json, --eval and --output")
     if task is None and not arguments.eval:
         raise ImmuneError(f"--task is missing: give one of {', '.join((*TASKS, 'all'))}")
-    grammars = _grammars(arguments.grammar, task)
+    grammars = _grammars(arguments.grammar)
     if output:
         files.target(output)  # said before answers are written, not after
 
@@ -150,14 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(parser(), command, argv)
 
 
-def _grammars(wanted: bool | None, task: str | None) -> tuple[str, ...]:
+def _grammars(wanted: bool | None) -> tuple[str, ...]:
     """The tasks whose answers follow their grammar."""
-    if wanted and task == "summary":
-        raise ImmuneError(
-            f"there is no grammar of a summary, only of {' and '.join(grammar.TASKS)}: "
-            "leave out --grammar"
-        )
-    return {None: grammar.BY_DEFAULT, True: grammar.TASKS, False: ()}[wanted]
+    return {None: grammar.BY_DEFAULT, True: TASKS, False: ()}[wanted]
 
 
 def _temperature(text: str) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from immune_data.contract import answer_fields
 from immune_train.edge.ending import Ending
+from immune_train.edge.grammar import Form, summary
 from immune_train.edge.grounded import Shown
 from immune_train.edge.writing import Answer, Prompt
 
@@ -30,9 +31,14 @@ class Settings:
     def limit(self, question: Question) -> int:
         return self.max_tokens or question.room
 
-    def grammar(self, question: Question) -> str | None:
-        """The task whose grammar the answer follows, if it does."""
-        return question.task if question.task in self.grammars else None
+    def grammar(self, question: Question) -> Form | None:
+        """The form whose grammar the answer follows, if it does.
+
+        There is none of the summary of evidence that lacks the header or the totals.
+        """
+        if question.task not in self.grammars:
+            return None
+        return summary(question.shown) if question.task == "summary" else question.task
 
     def shown(self, question: Question) -> Shown | None:
         """The names that the answer may hold; None if it may hold any."""
@@ -44,12 +50,12 @@ class Settings:
         Raises:
             ImmuneError: answers to some task are allowed too few tokens.
         """
-        limits: dict[str, int] = {}
+        limits: dict[Form, int] = {}
         for question in questions:
-            if task := self.grammar(question):
-                limits[task] = min(self.limit(question), limits.get(task, self.limit(question)))
-        for task, limit in limits.items():
-            Ending(task, limit)
+            if form := self.grammar(question):
+                limits[form] = min(self.limit(question), limits.get(form, self.limit(question)))
+        for form, limit in limits.items():
+            Ending(form, limit)
 
 
 def answer(
@@ -91,6 +97,8 @@ def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, An
         "model": model.path.name,
         "answer": given.text,
         "fields": answer_fields.parse(question.task, given.text).fields,
+        "level_probabilities": given.levels
+        and {level: round(chance, 4) for level, chance in given.levels.items()},
         "finish": given.finish,
         "interventions": [asdict(one) for one in given.interventions],
         "tokens": given.tokens,

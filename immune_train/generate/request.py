@@ -79,7 +79,7 @@ def request(question: Question, settings: Settings, model: str | None) -> dict[s
         "logit_bias": {str(token): -100.0 for token in NEVER_WRITTEN},
         "stream": False,
     }
-    if task := settings.grammar(question):
-        Ending(task, settings.limit(question))  # or it would be cut off before it is one
-        said["grammar"] = grammar.gbnf(task)
+    if form := settings.grammar(question):
+        Ending(form, settings.limit(question))  # or it would be cut off before it is one
+        said["grammar"] = grammar.gbnf(form)
     return {"model": model, **said} if model else said

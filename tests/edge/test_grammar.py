@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from answers import CAUSE, RISK
 from corpus import query
@@ -22,8 +24,10 @@ from immune_data.contract.tokens import text_ids
 from immune_data.contract.vocabulary import END
 from immune_data.prompts import Message
 from immune_train.edge import grammar
+from immune_train.edge.ending import Ending
 from immune_train.edge.engine import LocalModel
-from immune_train.edge.sampling import Grammar
+from immune_train.edge.sampling import Chooser, Grammar
+from immune_train.edge.writing import Prompt, Writing
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|\{\d+,\d+\}|[a-z]+|[()|*+?]|\s+')
 
@@ -205,3 +209,22 @@ def test_asking_about_the_likeliest_first_changes_nothing(
 def test_a_grammar_that_cannot_be_read_is_an_error(model: LocalModel) -> None:
     with pytest.raises(ImmuneError, match="cannot read the grammar"):
         Grammar(model.model, "root ::= (")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_the_probability_of_each_level_is_told(model: LocalModel, temperature: float) -> None:
+    likely = {" High": 5.0, " HIGH": 4.0, " Low": 4.5, " Medium": 3.0}
+    numbers = np.random.default_rng(0)
+    choose = Chooser(model.model, grammar.gbnf("risk"), temperature, numbers, never_end=False)
+    writing = Writing(Prompt([1], 200, "risk"), 200, choose, Ending("risk", 200), None)
+    logits = np.full(model.model.size, -30, dtype=np.float32)
+    for text, logit in likely.items():
+        logits[text_ids(text)[0]] = logit
+    while writing.tokens < 12:
+        writing.take(logits)
+    found = writing.answer(0, 0).levels
+    high, low, medium = math.exp(5) + math.exp(4), math.exp(4.5), math.exp(3)
+    every = high + low + medium
+    expected = {"High": high / every, "Low": low / every, "Medium": medium / every}
+    assert found == pytest.approx({"Critical": 0, **expected}, abs=1e-6)
+    assert model.answer([1, 2], 3).levels is None

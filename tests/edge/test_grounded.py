@@ -74,7 +74,7 @@ def write(
     gbnf = grammar.gbnf(task) if task else None
     numbers = np.random.default_rng(seed)
     choose = Chooser(model, gbnf, temperature, numbers, never_end=False)
-    ending = Ending(task, limit, shown and shown.is_whole_throughout) if task else None
+    ending = Ending(task, limit, shown.is_whole if shown else None) if task else None
     writing = Writing(Prompt([1, 2, 3], limit, task, shown), limit, choose, ending, say)
     while writing.goes_on:
         writing.take(logits(writing.read[3:] + writing.pending))
@@ -361,12 +361,23 @@ def test_nothing_else_becomes_a_letter_of_it() -> None:
 @given(texts, texts)
 @example("10.0.0.1", "5")
 def test_a_text_is_read_by_its_end(one: str, other: str) -> None:
-    """Where all before it is shown, its end says whether all is."""
+    """Where what comes before fits, what follows it and is not settled says whether all does."""
     shown = Shown(one)
-    text = f"{one}{other}"
-    if all(shown.is_whole(text[:length]) for length in range(len(text))):
-        assert shown.is_whole(text) == (ungrounded(text, one) == {})
-        assert shown.is_whole(text) == shown.is_whole_throughout(text)
+    text, known = f"{one}{other}", 0
+    for length in range(len(one), len(text) + 1):
+        begun = text[:length]
+        assert shown.is_whole(begun, known) == (ungrounded(begun, one) == {})
+        if not shown.fits(begun, known):
+            break
+        known = length
+
+
+@pytest.mark.parametrize("mark", "é!•\ufffd;")
+def test_what_ends_a_name_does_not_settle_it(mark: str) -> None:
+    begun = "Total Evidence: 150"
+    assert SHOWN.fits(begun)
+    assert not SHOWN.fits(f"{begun}{mark}", len(begun))
+    assert SHOWN.fits(f"{begun}0{mark}", len(begun))
 
 
 @settings(max_examples=60)
@@ -377,12 +388,12 @@ def test_there_is_always_a_way_on(shown_text: str, seed: int) -> None:
     text = ""
     for _ in range(30):
         begun = text + chance.choice((*DANGEROUS, *shown_text.split()[:20]))
-        if shown.fits(begun):
+        if shown.fits(begun, len(text)):
             text = begun
         following = shown.next_characters(text)
         if following is None:
             assert shown.is_whole(text)
-            assert shown.is_whole(f"{text} ")
+            assert shown.is_whole(f"{text} ", len(text))
             assert ungrounded(text, shown_text) == {}
         else:
             assert following

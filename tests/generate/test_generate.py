@@ -22,6 +22,7 @@ from edge import incident, random_gguf
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields, control_tokens
 from immune_data.contract.chat import prompt_ids
+from immune_data.contract.grounding import ungrounded
 from immune_data.contract.incident import Incident, from_dag
 from immune_data.contract.record import Asked
 from immune_data.contract.tokens import count, token_bytes
@@ -70,6 +71,32 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[str, st
     assert generate.main([str(argument) for argument in arguments]) == 0
     said = capsys.readouterr()
     return said.out, said.err
+
+
+# Names
+
+
+def test_what_is_kept_out_is_told(
+    gguf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a model that repeats the last token of its prompt, which here is not shown as a port."""
+    file = tmp_path / "incident.json"
+    file.write_text(json.dumps(incident(6)))
+    given = ("--model", gguf, "--incident", file, "--task", "cause", "--max-tokens", 120, "--json")
+    for more, grounded in ((), True), (("--no-grounded",), False):
+        found, _ = run(capsys, *given, "--temperature", 1.5, *more)
+        (answer,) = json.loads(found)["answers"].values()
+        shown = "\n".join(
+            message.content
+            for question in Asker().questions(asked("unified-clean", **incident(6)), ["cause"])
+            for message in question.messages
+        )
+        assert not grounded or ungrounded(answer["answer"], shown) == {}
+        assert all(set(one) == KEPT_OUT for one in answer["interventions"])
+        assert grounded or answer["interventions"] == []
+
+
+KEPT_OUT = {"at", "kind", "name", "went_back"}
 
 
 # Prompts
@@ -548,7 +575,6 @@ def test_a_file_of_records_is_answered_and_gone_on_with(
             "too few for",
         ),
         (("--task", "risk", "--eval", "FILE"), "line 1 of"),
-        (("--task", "summary", "--incident", "FILE", "--grammar"), "no grammar of a summary"),
         (("--task", "risk", "--incident", "FILE", "--stream", "--json"), "--stream prints"),
         (("--task", "risk", "--incident", "FILE", "--context", "200"), "the context holds 200"),
         (("--task", "risk", "--incident", "FILE", "--recipe", "none"), "no recipe none"),

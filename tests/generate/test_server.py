@@ -125,7 +125,7 @@ def test_the_server_follows_the_grammar_as_generate_does(
     request = printed(capsys, *arguments, "--model", gguf)
     (question,) = Asker().questions(from_json(found, ""), [task])
     monkeypatch.setattr(Ending, "fits", lambda *_: True)
-    expected = model.answer(question.ids, 120, grammar=task)
+    expected = model.answer(question.ids, 120, grammar=task, spans=False)
     answered = sent(server, request)
     text = shown(expected.ids)
     assert answered["choices"][0]["message"]["content"] == text

@@ -22,9 +22,11 @@ def named(text: str) -> Iterator[tuple[str, str]]:
         if f"[{tag}]" in text:
             yield "severity_tag", f"[{tag}]"
     for heading in ("total evidence: ", "total events: "):
-        for rest in text.split(heading)[1:]:
-            number = _leading(rest, DIGITS)
-            if number and rest[len(number) : len(number) + 1] not in {","}:
+        before, *others = text.split(heading)
+        for rest in others:
+            number, stands_alone = _leading(rest, DIGITS), before[-1:] not in LETTERS
+            before = rest
+            if number and stands_alone and rest[len(number) : len(number) + 1] not in {","}:
                 yield "event_total", number
     for heading in (" port ", " ports "):
         for rest in f" {text}".split(heading)[1:]:
