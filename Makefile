@@ -5,6 +5,7 @@
 # make label-tiny  set up, have a tiny model behind a server on loopback label sample incidents, emit
 # make docs   set up, write the generated pages and the outputs that README and docs show
 # make bench  set up, time our chain against a plain script (SCALES="1 10 100")
+# make lowest  run the tests of immune_data on the lowest versions of libraries that it allows
 # make campaigns  set up, kill two hundred runs, read ten thousand broken sources and alert files,
 #                 have ten thousand answers written by random weights
 
@@ -16,6 +17,8 @@ RECIPE ?= unified-v2
 BIN := .venv/bin
 
 SCALES ?= 1 10
+DATA_TESTS ?= api audit common contract emit prompts publish read recipes report sample select \
+	slips sql why
 SEED ?= 7
 
 # A machine with a GPU takes the torch it has: make train-tiny TORCH=
@@ -29,7 +32,7 @@ CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF \
 	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_CURL=OFF
 export CMAKE_ARGS
 
-.PHONY: emit test lint train-tiny edge-tiny label-tiny docs bench campaigns
+.PHONY: emit test lint train-tiny edge-tiny label-tiny docs bench lowest campaigns
 
 emit: .venv/.installed
 	@# Nobody's own folder is made up, nor one that something was emitted from: emit says it is gone.
@@ -70,6 +73,15 @@ docs: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/bench.py --scales $(SCALES)
+
+# Without torch; CI need not run it.
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --upgrade pip
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt \
+		--editable . --group data-tests
+	PATH="$(CURDIR)/.venv-lowest/bin:$$PATH" .venv-lowest/bin/python -m pytest \
+		$(addprefix tests/,$(DATA_TESTS))
 
 campaigns: .venv/.installed-dev
 	$(BIN)/python -m pytest -n 2 tests/end_to_end/test_safety.py \
