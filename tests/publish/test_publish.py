@@ -224,6 +224,13 @@ def test_relations_are_those_of_the_database(written: Path, emitted: Path) -> No
             )
 
 
+def test_the_page_of_relations_describes_what_is_published(written: Path) -> None:
+    page = (written / "relations.md").read_text(encoding="utf-8")
+    files = [*written.glob("tables/*.parquet"), *written.glob("unified-clean/relations/*.parquet")]
+    assert sorted(re.findall(r"^### `(\w+)`$", page, re.M)) == sorted(path.stem for path in files)
+    assert "made by immune_data.emit" not in page
+
+
 def test_the_same_dataset_gives_the_same_bytes(out: Path, written: Path, tmp_path: Path) -> None:
     assert run(out, "--dry-run", "--accept", FAULT, recipes=RECIPES) == 0
     first = digests(folder_of(out))

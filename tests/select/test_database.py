@@ -215,6 +215,25 @@ def test_what_people_keep_stays(
     assert sql.main(["from mine.passing", "--data", str(out), "--json"]) == 0
 
 
+def test_relations_that_an_earlier_version_signed_are_made_anew(source: Path, out: Path) -> None:
+    """It signed them with these words alone."""
+    relations = query(
+        out, "select table_name from duckdb_tables() where schema_name = 'unified-v2'"
+    )
+    with duckdb.connect(str(out / database.NAME)) as connection:
+        for (name,) in relations:
+            connection.execute(
+                f"comment on table \"unified-v2\".{name} is 'made by immune_data.emit'"
+            )
+    keep(out)
+    assert not emitted(source, out, force=True).current
+    comments = dict(
+        query(out, "select table_name, comment from duckdb_tables() where comment is not null")
+    )
+    assert comments["pool"].startswith("One row per incident")
+    assert {"labels", "checked"}.isdisjoint(comments)
+
+
 def test_what_people_keep_is_not_published(
     source: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
