@@ -78,3 +78,8 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
 def markdown_cell(text: str) -> str:
     """A text on one line, its bars harmless."""
     return " ".join(text.replace("|", "\\|").split())
+
+
+def spreadsheet_cell(text: str) -> str:
+    """A text as a cell of CSV that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -18,7 +18,7 @@ from pathlib import Path
 from immune_data.common import cli, files, jsonfile
 from immune_data.common.errors import ImmuneError
 from immune_train.score import figure, intervals
-from immune_train.score.answers import read_answers, read_reference
+from immune_train.score.answers import named, read_answers, read_reference
 from immune_train.score.metrics import REFERENCE, score
 from immune_train.score.table import show
 
@@ -45,9 +45,9 @@ def command(arguments: argparse.Namespace) -> None:
         raise ImmuneError(f"{arguments.figure} should end in {' or '.join(figure.SUFFIXES)}")
     for path in filter(None, (arguments.output, arguments.figure)):
         files.target(path)
-    answers = _named(arguments.answers)
+    answers = named(arguments.answers)
     reference = read_reference(arguments.reference)
-    cases = {name: read_answers(path, reference) for name, path in answers.items()}
+    cases = {name: [*read_answers(path, reference).values()] for name, path in answers.items()}
     for name, of_model in cases.items():
         if lacking := len(reference) - len(of_model):
             print(
@@ -75,22 +75,6 @@ def command(arguments: argparse.Namespace) -> None:
     if arguments.figure:
         figure.save(figure.draw(scores, list(cases)), arguments.figure)
         print(f"wrote {arguments.figure}", file=notes)
-
-
-def _named(given: Sequence[str]) -> dict[str, Path]:
-    """The files of answers by the names that their models are given."""
-    found: dict[str, Path] = {}
-    for one in given:
-        name, equals, path = one.partition("=")
-        if not (name and equals and path):
-            raise ImmuneError(
-                f"{one} should be NAME=FILE, a model's name and its answers; a file to write the "
-                "scores to is given by --output"
-            )
-        if name in (*found, REFERENCE):
-            raise ImmuneError(f"there are two called {name}: name each once")
-        found[name] = Path(path)
-    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:

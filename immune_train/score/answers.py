@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,9 @@ from typing import Any
 from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS
+
+REFERENCE = "reference"  # what the records' own answers are called
+FAILED = "error"  # how an answer ends that there is none of
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,20 @@ class Case:
     shown: tuple[str, ...]
     finish: str | None = None
 
+    @property
+    def failed(self) -> bool:
+        return self.finish == FAILED
 
-def read_reference(path: Path) -> dict[tuple[str, str], Case]:
+
+Cases = dict[tuple[str, str], Case]  # by incident and task
+
+
+def read_reference(path: Path) -> Cases:
     """The records of an emitted file, by incident and task, each answered by its reference.
 
     A record may stand there more than once, as copies do in a train file.
     """
-    cases: dict[tuple[str, str], Case] = {}
+    cases: Cases = {}
     for number, record in _lines(path):
         try:
             *asked, last = record["messages"]
@@ -52,13 +62,18 @@ def read_reference(path: Path) -> dict[tuple[str, str], Case]:
     return cases
 
 
-def read_answers(path: Path, reference: dict[tuple[str, str], Case]) -> list[Case]:
-    """The answers of a file that `generate` wrote, each with the reference to its prompt."""
-    cases = {}
+def read_answers(path: Path, reference: Cases) -> Cases:
+    """The answers of a file that `generate` wrote, each with the reference to its prompt.
+
+    An answer that failed (`finish` is "error") may be null: it is empty then.
+    """
+    cases: Cases = {}
     for number, row in _lines(path):
         try:
             key, text = (row["incident_id"], row["task"]), row["answer"]
             finish = row.get("finish")
+            if text is None and finish == FAILED:
+                text = ""
             if not _texts(*key, text, "" if finish is None else finish):
                 raise TypeError
         except (KeyError, TypeError, AttributeError):
@@ -77,7 +92,27 @@ def read_answers(path: Path, reference: dict[tuple[str, str], Case]) -> list[Cas
         cases[key] = Case(of.task, text, of.reference, of.shown, finish)
     if not cases:
         raise ImmuneError(f"{path} holds no answer")
-    return list(cases.values())
+    return cases
+
+
+def named(given: Sequence[str]) -> dict[str, Path]:
+    """The files of answers by the names that their models are given.
+
+    Raises:
+        ImmuneError: an argument is not NAME=FILE, or a name is given twice.
+    """
+    found: dict[str, Path] = {}
+    for one in given:
+        name, equals, path = one.partition("=")
+        if not (name and equals and path):
+            raise ImmuneError(
+                f"{one} should be NAME=FILE, a model's name and its answers; a file to write the "
+                "scores to is given by --output"
+            )
+        if name in (*found, REFERENCE):
+            raise ImmuneError(f"there are two called {name}: name each once")
+        found[name] = Path(path)
+    return found
 
 
 def _texts(*values: object) -> bool:

@@ -10,10 +10,8 @@ from immune_data.contract import answer_fields
 from immune_data.contract.grounding import named, ungrounded
 from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS
-from immune_train.score.answers import Case
+from immune_train.score.answers import REFERENCE, Case
 from immune_train.score.intervals import bootstrap, wilson
-
-REFERENCE = "reference"
 
 _EVENT_COUNT = re.compile(r"\bEvents: *(\d+)", re.ASCII)
 

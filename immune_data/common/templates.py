@@ -1,0 +1,44 @@
+"""Pages from templates: a Jinja2 template and what it is filled with in, HTML out.
+
+Every value is escaped, and characters that cannot be seen are written out; what is HTML already is
+a `Markup`. A name that the template is not given is an error and not an empty place.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from immune_data.common.text import visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+# No script, no network: a page shows what it holds, and its pictures and styles are in it.
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
+
+
+def render(package: str, name: str, **content: Any) -> str:
+    """The template `name` in `package`, filled."""
+    template = files(package).joinpath(name).read_text(encoding="utf-8")
+    return _environment().from_string(template).render(policy=POLICY, **content)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
+    return Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_shown,
+    )
+
+
+def _shown(value: Any) -> Any:
+    return visible(value) if type(value) is str else value
