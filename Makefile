@@ -7,7 +7,7 @@
 # make bench  set up, time our chain against a plain script (SCALES="1 10 100")
 # make lowest  run the tests of immune_data on the lowest versions of libraries that it allows
 # make campaigns  set up, kill two hundred runs, read ten thousand broken sources and alert files,
-#                 have ten thousand answers written by random weights
+#                 have ten thousand answers written by random weights, evaluate 2,000 times
 
 PYTHON ?= python3
 SOURCE ?= data/source
@@ -85,10 +85,10 @@ lowest:
 
 campaigns: .venv/.installed-dev
 	$(BIN)/python -m pytest -n 2 tests/end_to_end/test_safety.py \
-		tests/slips/test_mutated_alerts.py \
+		tests/slips/test_mutated_alerts.py tests/evaluate/test_coverage.py \
 		tests/label/test_label.py::test_a_kill_at_any_moment_loses_nothing_that_is_stored \
 		tests/edge/test_grounded.py::test_the_law \
-		--kills 100 --broken 10000 --pairs 10000 --seed $(SEED)
+		--kills 100 --broken 10000 --pairs 10000 --seeds 2000 --seed $(SEED)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

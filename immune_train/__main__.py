@@ -15,6 +15,7 @@ VERBS = {
     "export": "GGUF files of a merged model, for llama.cpp",
     "generate": "ask a GGUF model about incidents",
     "score": "measure answers against the records' own",
+    "evaluate": "say whether a model is any good: baselines, intervals, refusals",
     "bench_edge": "time a GGUF model on this machine",
     "publish": "the model on the Hugging Face Hub",
 }

@@ -1,0 +1,184 @@
+"""Say whether a model is any good: answers to incidents that it has not seen, side by side.
+
+    python -m immune_train.evaluate --reference data/sft/unified-clean/eval.jsonl \\
+        --trained data/models/mine --verdicts verdicts.json --output data/models/mine/evaluation \\
+        mine=answers.jsonl base=base-answers.jsonl
+
+In: emitted records, the runs that must not have seen them, answers as `generate` writes them and,
+where a judge has scored them, its verdicts. Out: `evaluation.json`, `evaluation.html`,
+`results.csv`, `card_section.md`, `figures/`, and `baselines/`, the answers of the baselines, which
+can be given to a judge like any others. Exit code 1 if the comparison would not be a fair one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from immune_data.common import cli, files, jsonfile
+from immune_data.common.errors import ImmuneError
+
+if TYPE_CHECKING:
+    from immune_train.evaluate.candidates import Candidate
+
+PAGE, NUMBERS, RESULTS, CARD = (
+    "evaluation.html",
+    "evaluation.json",
+    "results.csv",
+    "card_section.md",
+)
+FIGURES, BASELINES = "figures", "baselines"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = cli.parser(
+        "immune_train.evaluate",
+        summary="Compare models on incidents that they have not seen, with the reference, "
+        "baselines and intervals; refuse what is no fair comparison.",
+        example="python -m immune_train.evaluate --reference data/sft/unified-clean/eval.jsonl"
+        " --trained data/models/mine --output data/models/mine/evaluation mine=answers.jsonl",
+    )
+    made.add_argument("--reference", type=Path, metavar="FILE", help="the records that were asked")
+    made.add_argument(
+        "--trained",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="folders of the runs whose models answer",
+    )
+    made.add_argument(
+        "--verdicts",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="a judge's verdicts on the answers, in the documented formats",
+    )
+    made.add_argument("--output", type=Path, metavar="DIR", help="folder to write to")
+    made.add_argument(
+        "--train",
+        type=Path,
+        metavar="FILE",
+        help="the records that were trained on (default: train.jsonl beside the reference)",
+    )
+    made.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder of the artifacts, whose tables know the incidents' categories (default: that "
+        "which the reference lies in)",
+    )
+    made.add_argument("--costs", type=Path, metavar="FILE", help="costs of risk levels, as TOML")
+    made.add_argument(
+        "--published",
+        type=Path,
+        metavar="FILE",
+        help="say what is wrong with a results table that was published, and nothing else",
+    )
+    made.add_argument("--json", action="store_true", help="print the evaluation as JSON")
+    made.add_argument(
+        "answers", nargs="*", metavar="NAME=FILE", help="answers that `generate --eval` wrote"
+    )
+    return made
+
+
+def command(arguments: argparse.Namespace) -> int | None:
+    if arguments.published:
+        return _look_at(arguments.published, as_json=arguments.json)
+    for option in ("reference", "trained", "output"):
+        if not getattr(arguments, option):
+            raise ImmuneError(f"--{option} is missing; see --help")
+    from immune_train.evaluate import card, figures, page, phrases, results
+    from immune_train.evaluate.evaluation import Files, content, evaluate
+    from immune_train.score.answers import named
+
+    given = Files(
+        arguments.reference,
+        tuple(arguments.trained),
+        named(arguments.answers),
+        tuple(arguments.verdicts),
+        arguments.train,
+        arguments.data,
+        arguments.costs,
+    )
+    with cli.progress() as report:
+        report("comparing")
+        found = evaluate(given)
+        report("drawing figures")
+        drawn = figures.drawn(found)
+    numbers = jsonfile.text(content(found))
+    written = {
+        NUMBERS: numbers,
+        PAGE: page.render(found, drawn),
+        RESULTS: results.text(found),
+        CARD: card.section(found),
+        **{f"{FIGURES}/{one.name}.svg": one.svg for one in drawn},
+        **{
+            f"{BASELINES}/{one.name}.jsonl": "".join(_lines(one))
+            for one in found.candidates
+            if one.kind == "baseline"
+        },
+    }
+    images = {f"{FIGURES}/{one.name}.png": one.png for one in drawn}
+    write(arguments.output, {**{name: text.encode() for name, text in written.items()}, **images})
+    if arguments.json:
+        print(numbers, end="")
+        return None
+    for sentence in (*phrases.findings(found), *phrases.detectable(found)):
+        print(sentence)
+    print(f"wrote {arguments.output / PAGE}")
+    return None
+
+
+def _look_at(path: Path, *, as_json: bool) -> int:
+    """Say what is wrong with published tables; 1 if anything is."""
+    from immune_train.evaluate import published
+
+    found = published.read(path)
+    wrong = [published.faults(table) for table in found.tables]
+    if as_json:
+        named = {table.name: said for table, said in zip(found.tables, wrong, strict=True)}
+        print(jsonfile.text({"source": found.source, "faults": named}), end="")
+    else:
+        published.show(found, wrong)
+    return int(any(wrong))
+
+
+def write(folder: Path, content: dict[str, bytes]) -> None:
+    """Write files into a folder, each whole; those of folders in it that are not theirs go.
+
+    Raises:
+        ImmuneError: the folder cannot be written.
+    """
+    with files.locked(folder), files.staging(folder) as hidden:
+        for name, data in content.items():
+            path = hidden / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        for path in sorted(hidden.iterdir()):
+            files.move(path, folder / path.name)
+
+
+def _lines(candidate: Candidate) -> Iterator[str]:
+    """A baseline's answers as `generate` writes them."""
+    for (incident, task), case in candidate.answers.items():
+        row = {
+            "incident_id": incident,
+            "task": task,
+            "model": candidate.name,
+            "answer": case.answer,
+            "finish": case.finish,
+        }
+        yield json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

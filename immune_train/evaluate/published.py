@@ -1,0 +1,203 @@
+"""A results table that somebody published: a small file in, what is wrong with the table out.
+
+The file is TOML: `source`, where the numbers are from, and a `[[tables]]` for each table with its
+`name`, its number of `incidents` and its `[[tables.rows]]`, in the order that they are published
+in. A row has a `candidate` and its `win_rate` in per cent; it may have `wins`, `mean_rank`,
+`interval` (of the win rate, two numbers), `scores` (by name), and `kind = "baseline"` for one that
+takes no model. A table may say by whom it was judged: `judge`, `rubric`, `orders`, `calls`; and of
+how many of its incidents, or of their groups, a candidate had been trained on: `trained_on`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from immune_data.common import textfile
+from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_train.evaluate import phrases
+from immune_train.evaluate.resampling import Estimate
+from immune_train.evaluate.scores import check_win_rates
+from immune_train.score.intervals import wilson
+
+_ROUNDED = 0.05  # per cent, of a rate with one decimal
+_RANK_ROUNDED = 0.005
+_NORMAL = 1.959964  # the normal distribution's 97.5th percentile
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    candidate: str
+    win_rate: float
+    wins: float | None = None
+    mean_rank: float | None = None
+    interval: tuple[float, float] | None = None
+    scores: dict[str, float] = {}
+    kind: str | None = None
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    incidents: int
+    rows: list[Row]
+    judge: str | None = None
+    rubric: str | None = None
+    orders: str | None = None
+    calls: int | None = None
+    trained_on: int | None = None
+
+
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    source: str
+    tables: list[Table]
+
+
+def read(path: Path) -> Published:
+    """The tables of a file.
+
+    Raises:
+        ImmuneError: it is not as documented.
+    """
+    try:
+        found = msgspec.convert(tomllib.loads(textfile.read(path)), Published)
+    except tomllib.TOMLDecodeError as error:
+        raise ImmuneError(f"{path} is not TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        raise ImmuneError(f"{path} is not a published table as documented: {error}") from None
+    for table in found.tables:
+        names = [row.candidate for row in table.rows]
+        rates = [row.win_rate for row in table.rows]
+        if len(names) < 2 or len(set(names)) < len(names) or table.incidents < 1:
+            raise ImmuneError(
+                f"the table {table.name} in {path} should have incidents, and two candidates or "
+                "more, each once"
+            )
+        if not all(0 <= rate <= 100 for rate in rates):
+            raise ImmuneError(
+                f"the table {table.name} in {path} has a win rate that is no per cent"
+            )
+    if not found.tables:
+        raise ImmuneError(f"{path} holds no table")
+    return found
+
+
+def faults(table: Table) -> list[str]:
+    """What is wrong with a table, and what it leaves out, a sentence each."""
+    return [
+        *_sums(table),
+        *_counts(table),
+        *_order(table),
+        *_intervals(table),
+        *_told_apart(table),
+        *_left_out(table),
+    ]
+
+
+def _sums(table: Table) -> Iterator[str]:
+    rates = [row.win_rate / 100 for row in table.rows]
+    try:
+        check_win_rates(rates, table.name, _ROUNDED * len(rates) / 100 + 1e-9)
+    except CheckFailed:
+        lost = round((1 - sum(rates)) * table.incidents)
+        why = (
+            f"{lost} of {table.incidents} incidents are won by nobody here, so that rows of "
+            "several runs stand together, or incidents were left out"
+            if lost > 0
+            else "some incidents are won more than once"
+        )
+        yield f"The win rates sum to {phrases.share(sum(rates), 1)}: {why}."
+    wins = [row.wins for row in table.rows]
+    if all(one is not None for one in wins):
+        total = math.fsum(one for one in wins if one is not None)
+        if total != table.incidents:
+            yield f"The wins sum to {total:g}, of {table.incidents} incidents."
+    ranks = [row.mean_rank for row in table.rows if row.mean_rank is not None]
+    if len(ranks) == len(table.rows):
+        expected = len(ranks) * (len(ranks) + 1) / 2
+        if abs(math.fsum(ranks) - expected) > _RANK_ROUNDED * len(ranks) + 1e-9:
+            yield (
+                f"The mean ranks sum to {math.fsum(ranks):.2f}, and would to {expected:g} if every "
+                "candidate had a rank on every incident: answers that failed were left out."
+            )
+
+
+def _counts(table: Table) -> Iterator[str]:
+    for row in table.rows:
+        wins = row.win_rate / 100 * table.incidents
+        if abs(wins - round(wins)) > _ROUNDED / 100 * table.incidents + 1e-9:
+            yield (
+                f"{row.candidate}: {row.win_rate:g} % of {table.incidents} incidents are "
+                f"{wins:.2f} wins, no whole number."
+            )
+        elif row.wins is not None and abs(wins - row.wins) > _ROUNDED / 100 * table.incidents:
+            yield (
+                f"{row.candidate}: {row.wins:g} wins of {table.incidents} are not "
+                f"{row.win_rate:g} %."
+            )
+
+
+def _order(table: Table) -> Iterator[str]:
+    """The order of the rows, which should be by something that stands in them."""
+    columns = {"win rate": [row.win_rate for row in table.rows]}
+    for name in table.rows[0].scores:
+        if all(name in row.scores for row in table.rows):
+            columns[name] = [row.scores[name] for row in table.rows]
+    ranks = [row.mean_rank for row in table.rows]
+    if all(one is not None for one in ranks):
+        columns["mean rank"] = [-one for one in ranks if one is not None]
+    if not any(values == sorted(values, reverse=True) for values in columns.values()):
+        yield f"The rows are in the order of no column ({', '.join(columns)})."
+
+
+def _intervals(table: Table) -> Iterator[str]:
+    bare = [row for row in table.rows if row.interval is None]
+    if bare:
+        said = "; ".join(
+            f"{row.candidate} {phrases.rate(_estimate(row, table.incidents))}" for row in bare
+        )
+        yield f"No interval is given. Wilson's, at 95 %: {said}."
+
+
+def _estimate(row: Row, incidents: int) -> Estimate:
+    wins = round(row.win_rate / 100 * incidents)
+    return Estimate(row.win_rate / 100, *wilson(wins, incidents))
+
+
+def _told_apart(table: Table) -> Iterator[str]:
+    """Pairs whose win rates differ by what chance alone may do, both counted on one set."""
+    close = []
+    pairs = list(itertools.combinations(table.rows, 2))
+    for first, second in pairs:
+        one, other = first.win_rate / 100, second.win_rate / 100
+        spread = math.sqrt((one + other - (one - other) ** 2) / table.incidents)
+        if abs(one - other) <= _NORMAL * spread:
+            close.append(f"{first.candidate} and {second.candidate}")
+    if close:
+        yield f"{len(close)} of {len(pairs)} pairs cannot be told apart: {'; '.join(close)}."
+
+
+def _left_out(table: Table) -> Iterator[str]:
+    if not any(row.kind == "baseline" for row in table.rows):
+        yield "There is no baseline: nobody knows what a constant answer would get."
+    if table.trained_on is None:
+        yield "It does not say how many of its incidents, or of their groups, were trained on."
+    elif table.trained_on:
+        yield f"{table.trained_on} of its {table.incidents} incidents were trained on."
+    unsaid = [
+        name for name in ("judge", "rubric", "orders", "calls") if getattr(table, name) is None
+    ]
+    if unsaid:
+        yield f"Of its judge it does not say: {', '.join(unsaid)}."
+
+
+def show(found: Published, wrong: Sequence[list[str]]) -> None:
+    """Print what is wrong with each table."""
+    print(f"source: {found.source}")
+    for table, said in zip(found.tables, wrong, strict=True):
+        print(f"\n{table.name}: {len(table.rows)} candidates, {table.incidents} incidents")
+        for sentence in said or ["Nothing is wrong with it."]:
+            print(f"- {sentence}")

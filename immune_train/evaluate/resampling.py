@@ -1,0 +1,89 @@
+"""The bootstrap over groups: each incident's group in, intervals of anything additive out.
+
+Incidents of one group (a source IP and time window) are alike, so whole groups are drawn. All
+candidates are measured on the same draws, which makes every difference a paired one. The interval
+is the expanded percentile interval (Hesterberg 2015, The American Statistician 69, 371-386): the
+percentiles are moved outwards by as much as Student's t is wider than the normal distribution, and
+by the factor that the plain bootstrap is too narrow by. Without that, 60 groups cover 94 % and not
+95 %, and 20 groups cover 92 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DRAWS, SEED = 2000, 42
+CONFIDENCE = 0.95
+_POWER = 0.80
+
+METHOD = (
+    f"expanded percentile bootstrap over groups, {DRAWS} draws, seed {SEED}, "
+    f"{CONFIDENCE:.0%} intervals"
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Resamples:
+    """Draws of whole groups; `groups` names the group of each incident."""
+
+    def __init__(self, groups: Sequence[str], *, draws: int = DRAWS, seed: int = SEED) -> None:
+        names, self._member = np.unique(
+            np.asarray(groups, dtype=object).astype(str), return_inverse=True
+        )
+        self.groups = len(names)
+        even = np.full(self.groups, 1 / self.groups)
+        drawn = np.random.default_rng(seed).multinomial(self.groups, even, size=draws)
+        # The first "draw" is the sample itself: every statistic's value comes with its draws.
+        self._weights = np.vstack([np.ones(self.groups), drawn])
+        self._tail = _tail(self.groups)
+
+    def totals(self, values: Floats) -> Floats:
+        """The total of `values`, whose first axis is the incidents, in the sample and each draw."""
+        sums = np.zeros((self.groups, *values.shape[1:]))
+        np.add.at(sums, self._member, values)
+        return np.tensordot(self._weights, sums, axes=1)
+
+    def means(self, values: Floats) -> Floats:
+        """The mean over the incidents, in the sample and each draw."""
+        number = self.totals(np.ones(len(values)))
+        return self.totals(values) / number.reshape(-1, *[1] * (values.ndim - 1))
+
+    def estimate(self, statistic: Floats) -> Estimate:
+        """The value and interval of a statistic, given in the sample and each draw."""
+        low, high = np.quantile(statistic[1:], [self._tail, 1 - self._tail])
+        return Estimate(float(statistic[0]), float(low), float(high))
+
+    def detectable(self, statistic: Floats) -> float:
+        """The smallest true difference that would be found: 80 % power, 5 % two-sided.
+
+        `statistic` is a difference, given in the sample and each draw.
+        """
+        from scipy.stats import norm
+
+        spread = float(np.std(statistic[1:])) * math.sqrt(self.groups / max(1, self.groups - 1))
+        return spread * float(norm.ppf(0.5 + CONFIDENCE / 2) + norm.ppf(_POWER))
+
+
+def _tail(groups: int) -> float:
+    """The share of draws below the interval, and above it."""
+    from scipy.stats import norm, t
+
+    if groups < 2:
+        return 0.0
+    quantile = t.ppf(0.5 + CONFIDENCE / 2, groups - 1)
+    return float(norm.cdf(-quantile * math.sqrt(groups / (groups - 1))))
