@@ -2,6 +2,7 @@
 # make test   set up, run the linters and all tests
 # make train-tiny  set up, train a tiny model on the sample's answers, on the CPU, in minutes
 # make edge-tiny   the same, then take it to GGUF, answer, score, publish to a Hub on loopback, run
+# make evaluate-tiny  after train-tiny: answer, judge by a rule, evaluate beside the base
 # make label-tiny  set up, have a tiny model behind a server on loopback label sample incidents, emit
 # make docs   set up, write the generated pages and the outputs that README and docs show
 # make bench  set up, time our chain against a plain script (SCALES="1 10 100")
@@ -32,7 +33,7 @@ CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF \
 	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_CURL=OFF
 export CMAKE_ARGS
 
-.PHONY: emit test lint train-tiny edge-tiny label-tiny docs bench lowest campaigns
+.PHONY: emit test lint train-tiny edge-tiny evaluate-tiny label-tiny docs bench lowest campaigns
 
 emit: .venv/.installed
 	@# Nobody's own folder is made up, nor one that something was emitted from: emit says it is gone.
@@ -62,6 +63,11 @@ train-tiny: .venv/.installed-train
 edge-tiny: .venv/.installed-edge
 	$(MAKE) train-tiny
 	$(BIN)/python tests/support/edge_tiny.py --data $(OUT) --run $(OUT)/models/tiny
+
+evaluate-tiny: .venv/.installed-edge
+	$(MAKE) train-tiny
+	$(BIN)/python tests/support/evaluate_tiny.py --data $(OUT) --run $(OUT)/models/tiny \
+		--base $(OUT)/models/random-tiny
 
 label-tiny: .venv/.installed-dev
 	test -d data/source || $(BIN)/python -m immune_data.sample --output data/source

@@ -13,25 +13,12 @@ can be given to a judge like any others. Exit code 1 if the comparison would not
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from immune_data.common import cli, files, jsonfile
+from immune_data.common import cli, jsonfile
 from immune_data.common.errors import ImmuneError
-
-if TYPE_CHECKING:
-    from immune_train.evaluate.candidates import Candidate
-
-PAGE, NUMBERS, RESULTS, CARD = (
-    "evaluation.html",
-    "evaluation.json",
-    "results.csv",
-    "card_section.md",
-)
-FIGURES, BASELINES = "figures", "baselines"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,7 +79,7 @@ def command(arguments: argparse.Namespace) -> int | None:
     for option in ("reference", "trained", "output"):
         if not getattr(arguments, option):
             raise ImmuneError(f"--{option} is missing; see --help")
-    from immune_train.evaluate import card, figures, page, phrases, results
+    from immune_train.evaluate import card, figures, outputs, page, phrases, results
     from immune_train.evaluate.evaluation import Files, content, evaluate
     from immune_train.score.answers import named
 
@@ -111,26 +98,20 @@ def command(arguments: argparse.Namespace) -> int | None:
         report("drawing figures")
         drawn = figures.drawn(found)
     numbers = jsonfile.text(content(found))
-    written = {
-        NUMBERS: numbers,
-        PAGE: page.render(found, drawn),
-        RESULTS: results.text(found),
-        CARD: card.section(found),
-        **{f"{FIGURES}/{one.name}.svg": one.svg for one in drawn},
-        **{
-            f"{BASELINES}/{one.name}.jsonl": "".join(_lines(one))
-            for one in found.candidates
-            if one.kind == "baseline"
-        },
+    texts = {
+        outputs.NUMBERS: numbers,
+        outputs.PAGE: page.render(found, drawn),
+        outputs.RESULTS: results.text(found),
+        outputs.CARD: card.section(found),
     }
-    images = {f"{FIGURES}/{one.name}.png": one.png for one in drawn}
-    write(arguments.output, {**{name: text.encode() for name, text in written.items()}, **images})
+    baselines = [one for one in found.candidates if one.kind == "baseline"]
+    outputs.write(arguments.output, texts, drawn, baselines)
     if arguments.json:
         print(numbers, end="")
         return None
     for sentence in (*phrases.findings(found), *phrases.detectable(found)):
         print(sentence)
-    print(f"wrote {arguments.output / PAGE}")
+    print(f"wrote {arguments.output / outputs.PAGE}")
     return None
 
 
@@ -146,34 +127,6 @@ def _look_at(path: Path, *, as_json: bool) -> int:
     else:
         published.show(found, wrong)
     return int(any(wrong))
-
-
-def write(folder: Path, content: dict[str, bytes]) -> None:
-    """Write files into a folder, each whole; those of folders in it that are not theirs go.
-
-    Raises:
-        ImmuneError: the folder cannot be written.
-    """
-    with files.locked(folder), files.staging(folder) as hidden:
-        for name, data in content.items():
-            path = hidden / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        for path in sorted(hidden.iterdir()):
-            files.move(path, folder / path.name)
-
-
-def _lines(candidate: Candidate) -> Iterator[str]:
-    """A baseline's answers as `generate` writes them."""
-    for (incident, task), case in candidate.answers.items():
-        row = {
-            "incident_id": incident,
-            "task": task,
-            "model": candidate.name,
-            "answer": case.answer,
-            "finish": case.finish,
-        }
-        yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -41,7 +41,7 @@ background-size:2.5rem 100%,2.5rem 100%,1rem 100%,1rem 100%;\
 background-attachment:local,local,scroll,scroll}
 @media print{
 details::details-content{content-visibility:visible;display:block;block-size:auto}
-section{break-inside:auto}figure,tr,.key{break-inside:avoid}h2,h3,caption{break-after:avoid}
+section{break-inside:auto}figure,tr,.key{break-inside:avoid}h2,h3,caption,.key-line{break-after:avoid}
 .scroll{overflow:visible;background:none}table{font-size:.66rem}
 thead th,tbody td.n,tbody th{white-space:normal}th,td{padding-right:.4rem}
 }

@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 
-from immune_data.common import digests
+from immune_data.common import digests, textfile
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract.manifest import Voucher
 from immune_train import merge
 from immune_train.artifacts import run as runs
 from immune_train.artifacts import summary
 from immune_train.artifacts.summary import Summary
+from immune_train.evaluate import outputs
 from immune_train.export.build import RECORD
 
 SCORES = "scores.json"
@@ -32,6 +33,7 @@ class Run:
     scores: dict[str, Any]
     gguf: Path | None
     exported: dict[str, Any]
+    evaluation: str = ""  # the card's section that `evaluate` wrote
 
     @property
     def synthetic(self) -> bool:
@@ -72,7 +74,27 @@ def read(folder: Path, gguf: Path | None) -> Run:
         _if_there(folder / SCORES),
         gguf,
         exported,
+        _evaluation(folder),
     )
+
+
+def _evaluation(folder: Path) -> str:
+    """What the run's evaluation says on the card, if it has one.
+
+    Raises:
+        ImmuneError: it cannot be read.
+        CheckFailed: it is of another run.
+    """
+    made = folder / outputs.FOLDER
+    if not (made / outputs.NUMBERS).is_file():
+        return ""
+    evaluated = [one.get("sha256") for one in _object(made / outputs.NUMBERS).get("runs", [])]
+    if digests.sha256(folder / runs.SUMMARY) not in evaluated:
+        raise CheckFailed(
+            f"{made} is an evaluation of another run than the one in {folder}: evaluate again, or "
+            "remove it"
+        )
+    return textfile.read(made / outputs.CARD).strip()
 
 
 def _whole(folder: Path, made: Summary) -> None:

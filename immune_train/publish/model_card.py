@@ -84,6 +84,7 @@ def render(folder: Path, run: Run, terms: Terms) -> str:
         _opening(run, terms, base),
         _evaluation(run),
         _scores(run),
+        run.evaluation,
         _quants(run),
         _use(folder, run, terms),
         _training(run, dataset),

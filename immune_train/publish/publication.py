@@ -26,6 +26,7 @@ from typing import Any
 from immune_data.common import files, publishing
 from immune_data.common.errors import ImmuneError
 from immune_train.artifacts import run as runs
+from immune_train.evaluate import outputs
 from immune_train.export.build import MODELFILE, RECORD
 from immune_train.export.modelfile import TEMPLATE
 from immune_train.publish import model_card
@@ -69,6 +70,8 @@ def _fill(folder: Path, run: Run, terms: Terms, report: Callable[[str], None]) -
     _place(run.folder / runs.MERGED, _MODEL_FILES, folder)
     _place(run.folder / runs.ADAPTER, _ADAPTER_FILES, folder / runs.ADAPTER)
     _place(run.folder, _RECORDS, folder / TRAINING)
+    if run.evaluation:
+        _place(run.folder / outputs.FOLDER, (outputs.NUMBERS, outputs.PAGE), folder / TRAINING)
     if run.gguf is not None:
         names = tuple(file["file"] for file in run.exported["files"])
         _place(run.gguf, (*names, MODELFILE), folder)

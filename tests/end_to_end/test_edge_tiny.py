@@ -1,5 +1,5 @@
 """The whole way of a model, by the users' own commands: train, merge, three quants, answer, score,
-publish to a Hub, download, run. `make edge-tiny` does it with a model that has learned something.
+publish to a Hub, download, run, evaluate. `make edge-tiny` does it with a model that has learned something.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import edge_tiny
+import evaluate_tiny
 import pytest
 from hub_server import TOKEN
 
 from immune_data.common import publishing
 from immune_data.common.errors import CheckFailed
+from immune_data.prompts import TASKS
 from immune_train.export.quantise import DEFAULT as QUANTS
 from immune_train.random_model import __main__ as random_model
 
@@ -48,7 +50,14 @@ def test_a_model_goes_from_training_to_its_download(
     card = (published / publishing.CARD).read_text(encoding="utf-8")
     assert all(name in card for name in names)
 
+    answering = ("--max-tokens", "96", "--threads", "1")
+    found = evaluate_tiny.chain(data, folder, model, number=1, more=answering)
+    assert {one["name"] for one in found["candidates"]} >= {"reference", "tuned", "base", "extract"}
+    assert {one["task"] for one in found["scores"]} == set(TASKS)
+    assert all(one["differences"] == [] for one in found["scores"])  # of one incident
+
     said = "".join(capfd.readouterr())
+    assert "refused, as it should be: error: 1 of 1 evaluated incidents were trained on" in said
     assert "the downloaded model answers as the local one: summary, cause, risk" in said
     assert TOKEN not in said
     texts = [*published.rglob("*.json"), *published.rglob("*.yaml"), published / publishing.CARD]

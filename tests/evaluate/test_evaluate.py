@@ -19,6 +19,7 @@ from evaluated import TASKS, World, risk
 
 from immune_data.contract import answer_fields, grounding
 from immune_train.evaluate import __main__ as evaluate
+from immune_train.evaluate import outputs
 
 Refused = Callable[..., str]
 HOSTILE = "<script>alert('$x_1$')</script>"
@@ -139,9 +140,9 @@ def test_a_failed_answer_is_the_worst_one(judged: World) -> None:
 def test_all_outputs_are_there_and_baselines_can_be_judged(judged: World) -> None:
     out = judged.folder / "out"
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        [evaluate.PAGE, evaluate.NUMBERS, evaluate.RESULTS, evaluate.CARD, "figures", "baselines"]
+        [outputs.PAGE, outputs.NUMBERS, outputs.RESULTS, outputs.CARD, "figures", "baselines"]
     )
-    with (out / evaluate.RESULTS).open() as file:
+    with (out / outputs.RESULTS).open() as file:
         rows = list(csv.DictReader(file))
     assert {row["what"] for row in rows} >= {"score", "wins", "false alarms", "structure"}
     records = (judged.folder / "data" / "eval.jsonl").read_text().splitlines()
@@ -203,7 +204,7 @@ class Read(HTMLParser):
 
 
 def test_the_page_needs_neither_network_nor_script(judged: World) -> None:
-    read = Read((judged.folder / "out" / evaluate.PAGE).read_text())
+    read = Read((judged.folder / "out" / outputs.PAGE).read_text())
     tags = [tag for tag, _ in read.found]
     assert "script" not in tags
     assert ("meta", "Content-Security-Policy") in [
@@ -228,12 +229,12 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     rows = world.summary_verdicts(lambda _, one: 5.0 if one == name else 7.0, (name, "reference"))
     verdicts = world.verdicts("verdicts.json", rows, judge=f"{HOSTILE}\x1b[2J")
     assert evaluate.main(world.arguments("--verdicts", verdicts)) == 0
-    page = (world.folder / "out" / evaluate.PAGE).read_text()
+    page = (world.folder / "out" / outputs.PAGE).read_text()
     assert HOSTILE not in page
     assert "\x1b" not in page
     assert HOSTILE in Read(page).text
-    assert f"'{name}" in (world.folder / "out" / evaluate.RESULTS).read_text()
-    assert "\\<script\\>" in (world.folder / "out" / evaluate.CARD).read_text()
+    assert f"'{name}" in (world.folder / "out" / outputs.RESULTS).read_text()
+    assert "\\<script\\>" in (world.folder / "out" / outputs.CARD).read_text()
 
 
 # What is refused
@@ -421,7 +422,7 @@ def test_nothing_is_claimed_of_a_few(tmp_path: Path) -> None:
     rows = world.summary_verdicts(lambda _, name: len(name), ("tuned", "reference"))
     command = world.arguments("--verdicts", world.verdicts("verdicts.json", rows))
     assert evaluate.main(command) == 0
-    page = Read((world.folder / "out" / evaluate.PAGE).read_text()).text
+    page = Read((world.folder / "out" / outputs.PAGE).read_text()).text
     assert "Summary: 6 incidents in 6 groups are too few to claim anything." in page
     assert "6 of 6" in page
     assert not re.search(r"\d \(", page.split("What was read")[0].split("Loss")[0])

@@ -22,7 +22,9 @@ from exported import conversation, model, write_eval
 from exported import run as export_model
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors, take_for_the_hub
 
+from immune_data.common.digests import sha256
 from immune_train.artifacts import run
+from immune_train.evaluate import outputs
 from immune_train.publish import __main__ as publish
 
 pytest.importorskip("gguf")
@@ -262,6 +264,20 @@ def test_a_run_with_less_on_record_has_a_shorter_card(copied: Path) -> None:
     assert "ollama" not in text
     assert "None" not in text
     assert str(copied) not in text
+
+
+def test_an_evaluation_of_the_run_is_on_the_card(copied: Path, refused: Callable[..., str]) -> None:
+    made = copied / outputs.FOLDER
+    made.mkdir()
+    (made / outputs.CARD).write_text("## Evaluation against baselines\n\n- It is good.\n")
+    (made / outputs.PAGE).write_text("<!doctype html>")
+    write_json(made / outputs.NUMBERS, {"runs": [{"sha256": sha256(copied / run.SUMMARY)}]})
+    assert call(copied, "--dry-run") == 0
+    assert "## Evaluation against baselines\n\n- It is good." in card(copied)[1]
+    assert (published(copied) / "training" / outputs.PAGE).is_file()
+    write_json(made / outputs.NUMBERS, {"runs": [{"sha256": "0" * 64}]})
+    said = refused(publish.main, *TERMS, "--run", copied, "--dry-run", code=1)
+    assert "is an evaluation of another run" in said
 
 
 def test_the_same_run_gives_the_same_bytes(copied: Path) -> None:
