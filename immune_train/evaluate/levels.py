@@ -124,7 +124,7 @@ def compare(
     level = {incident: said for incident, said in truth.items() if said is not None}
     constants = {
         constant_name(one): sum(costs["category"][row][one] for row in category.values())
-        for one in LEVELS
+        for one in reversed(LEVELS)  # of equals, the least grave is the best
     }
     best = min(constants, key=constants.__getitem__) if category else None
     found = []

@@ -93,8 +93,10 @@ def measure(candidates: Sequence[Candidate], facts: dict[str, Facts]) -> Measure
                 for first, second in itertools.combinations(tested, 2):
                     pair = _test(task, metric, first, second, tested)
                     compared.append(pair)
-                    if pair.p is not None:
-                        least = _detectable(tested[first], tested[second], facts)
+                    if pair.p is None:
+                        continue
+                    least = _detectable(tested[first], tested[second], facts)
+                    if least is not None:
                         detectable[task] = max(detectable.get(task, 0.0), least)
         tests += _holm(compared)
     return Measured(tuple(measures), tuple(tests), detectable)
@@ -154,7 +156,7 @@ def _holm(tests: Sequence[Test]) -> Iterator[Test]:
         yield Test(**{**fields, "p_holm": adjusted.get(i)})
 
 
-def _detectable(one: Values, other: Values, facts: dict[str, Facts]) -> float:
+def _detectable(one: Values, other: Values, facts: dict[str, Facts]) -> float | None:
     both = [incident for incident in one if incident in other]
     drawn = Resamples([facts[incident].group for incident in both])
     apart = np.array([one[incident] - other[incident] for incident in both])

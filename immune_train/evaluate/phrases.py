@@ -8,6 +8,7 @@ from immune_train.evaluate.evaluation import Evaluation
 from immune_train.evaluate.incidents import ALL
 from immune_train.evaluate.resampling import Estimate
 from immune_train.evaluate.scores import Cell, Difference, Standing
+from immune_train.evaluate.verdicts import MOST
 from immune_train.score.answers import REFERENCE
 
 NONE = "–"
@@ -109,25 +110,24 @@ def _of_levels(of: Evaluation) -> Iterator[str]:
 
 def detectable(of: Evaluation) -> list[str]:
     """The sentences that say what this number of incidents cannot show."""
-    said = [
-        f"{cell.task.capitalize()}: with {cell.incidents} incidents in {cell.groups} groups, the "
-        f"smallest difference of two candidates that would be found ({POWER}) is "
-        f"{number(cell.detectable_score)} of {_most(cell)} points, or "
-        f"{number(100 * cell.detectable_win_rate, 1)} percentage points of win rate."
-        for cell in of.cells
-        if cell.part == ALL
-        and cell.detectable_score is not None
-        and cell.detectable_win_rate is not None
-    ]
+    said = []
+    for cell in of.cells:
+        parts = []
+        if cell.detectable_score is not None:
+            parts.append(f"{number(cell.detectable_score)} of {MOST[cell.task]:g} points")
+        if cell.detectable_win_rate is not None:
+            parts.append(
+                f"{number(100 * cell.detectable_win_rate, 1)} percentage points of win rate"
+            )
+        if cell.part == ALL and parts:
+            said.append(
+                f"{cell.task.capitalize()}: with {cell.incidents} incidents in {cell.groups} "
+                f"groups, the smallest difference of two candidates that would be found ({POWER}) "
+                f"is {', or '.join(parts)}."
+            )
     said += [
         f"{task.capitalize()}, measures without a judge: the smallest difference of two shares "
         f"that would be found ({POWER}) is {number(100 * least, 1)} percentage points."
         for task, least in of.measured.detectable.items()
     ]
     return said
-
-
-def _most(cell: Cell) -> str:
-    from immune_train.evaluate.verdicts import MOST
-
-    return f"{MOST[cell.task]:g}"

@@ -17,11 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from immune_train.score.intervals import wilson
+
 Floats = NDArray[np.float64]
 
 DRAWS, SEED = 2000, 42
 CONFIDENCE = 0.95
 _POWER = 0.80
+_NEARLY = 1e-9  # what additions of floats leave of zero
 
 METHOD = (
     f"expanded percentile bootstrap over groups, {DRAWS} draws, seed {SEED}, "
@@ -68,14 +71,30 @@ class Resamples:
         low, high = np.quantile(statistic[1:], [self._tail, 1 - self._tail])
         return Estimate(float(statistic[0]), float(low), float(high))
 
-    def detectable(self, statistic: Floats) -> float:
+    def share(self, statistic: Floats) -> Estimate:
+        """The same of a share. What no draw holds may be there: none of 60 is not none at all.
+
+        Where the sample says none or all, the other end is Wilson's, each group counted once.
+        """
+        of = self.estimate(statistic)
+        low, high = of.low, of.high
+        if of.value <= _NEARLY:
+            high = max(high, wilson(0, self.groups)[1])
+        if of.value >= 1 - _NEARLY:
+            low = min(low, wilson(self.groups, self.groups)[0])
+        return Estimate(of.value, low, high)
+
+    def detectable(self, statistic: Floats) -> float | None:
         """The smallest true difference that would be found: 80 % power, 5 % two-sided.
 
-        `statistic` is a difference, given in the sample and each draw.
+        `statistic` is a difference, given in the sample and each draw. Where all incidents have
+        the same one, nobody knows.
         """
         from scipy.stats import norm
 
         spread = float(np.std(statistic[1:])) * math.sqrt(self.groups / max(1, self.groups - 1))
+        if spread <= _NEARLY:
+            return None
         return spread * float(norm.ppf(0.5 + CONFIDENCE / 2) + norm.ppf(_POWER))
 
 

@@ -114,7 +114,11 @@ def _cell(judged: Judged, part: str, members: Sequence[int], groups: Sequence[st
         Standing(
             name,
             *counted[name],
-            *(drawn.estimate(of[:, i]) for of in (score, adjusted, rank, rate, strength)),
+            score=drawn.estimate(score[:, i]),
+            adjusted=drawn.estimate(adjusted[:, i]),
+            rank=drawn.estimate(rank[:, i]),
+            win_rate=drawn.share(rate[:, i]),
+            strength=drawn.estimate(strength[:, i]),
         )
         for i, name in enumerate(judged.candidates)
     )
@@ -127,10 +131,8 @@ def _cell(judged: Judged, part: str, members: Sequence[int], groups: Sequence[st
         )
         for i, j in pairs
     )
-    detectable = (
-        max((drawn.detectable(of[:, i] - of[:, j]) for i, j in pairs), default=None)
-        for of in (score, rate)
-    )
+    found = ([drawn.detectable(of[:, i] - of[:, j]) for i, j in pairs] for of in (score, rate))
+    detectable = (max((one for one in of if one is not None), default=None) for of in found)
     return Cell(
         judged.task,
         part,

@@ -1,5 +1,6 @@
 """The whole way of a model, by the users' own commands: train, merge, three quants, answer, score,
-publish to a Hub, download, run, evaluate. `make edge-tiny` does it with a model that has learned something.
+publish to a Hub, download, run, evaluate. `make edge-tiny` and `make evaluate-tiny` do it with a
+model that has learned something.
 """
 
 from __future__ import annotations

@@ -74,6 +74,18 @@ def test_the_smallest_detectable_difference_is_the_textbooks() -> None:
     assert drawn.detectable(drawn.means(values)) == pytest.approx(expected, rel=0.05)
 
 
+def test_none_of_sixty_is_not_none_at_all() -> None:
+    table = np.tile([1.0, 0.0], (60, 1))
+    [cell] = scores.cells(judged(table, table), facts(60))
+    first, second = (one.win_rate for one in cell.standings)
+    assert first is not None
+    assert second is not None
+    assert (second.low, round(second.high, 3)) == (0, 0.06)
+    assert (round(first.low, 3), first.high) == (0.94, 1)
+    # Nobody knows what would be found where no incident differs from another.
+    assert cell.detectable_score is cell.detectable_win_rate is None
+
+
 @given(st.integers(0, 40), st.integers(0, 40))
 @settings(max_examples=50)
 def test_two_candidates_have_the_strengths_of_their_odds(won: int, lost: int) -> None:
