@@ -76,6 +76,7 @@ label-tiny: .venv/.installed-dev
 docs: .venv/.installed-dev
 	$(BIN)/python docs/regenerate.py
 	$(BIN)/python tests/support/notebook.py docs/api.ipynb
+	$(BIN)/python tests/support/evaluation_example.py docs
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/bench.py --scales $(SCALES)

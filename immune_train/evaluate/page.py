@@ -39,6 +39,7 @@ var(--surface) 30%,transparent) 100% 0,linear-gradient(90deg,var(--line),transpa
 linear-gradient(270deg,var(--line),transparent) 100% 0;background-repeat:no-repeat;\
 background-size:2.5rem 100%,2.5rem 100%,1rem 100%,1rem 100%;\
 background-attachment:local,local,scroll,scroll}
+@media (max-width:40rem){tbody th{white-space:normal;min-width:6rem}}
 @media print{
 details::details-content{content-visibility:visible;display:block;block-size:auto}
 section{break-inside:auto}figure,tr,.key{break-inside:avoid}h2,h3,caption,.key-line{break-after:avoid}

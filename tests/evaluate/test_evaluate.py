@@ -13,15 +13,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import evaluation_example
 import pytest
 from corpus import digests
 from evaluated import TASKS, World, risk
 
 from immune_data.contract import answer_fields, grounding
 from immune_train.evaluate import __main__ as evaluate
-from immune_train.evaluate import outputs
+from immune_train.evaluate import evaluation, outputs, page
 
 Refused = Callable[..., str]
+DOCS = Path(__file__).parents[2] / "docs"
 HOSTILE = "<script>alert('$x_1$')</script>"
 
 
@@ -433,3 +435,11 @@ def test_a_failed_answer_may_be_null(world: World) -> None:
     assert row["answer"] is None
     assert row["finish"] == "error"
     assert evaluate.main(world.arguments()) == 0
+
+
+def test_the_example_of_the_docs_is_the_page_of_today(tmp_path: Path) -> None:
+    found = page.render(evaluation.evaluate(evaluation_example.files(tmp_path)), [])
+    shown = (DOCS / f"{evaluation_example.NAME}.html").read_text(encoding="utf-8")
+    # How a picture is drawn is a matter of the library's version, and how a page looks not of ours.
+    pattern = re.compile(r"<figure>.*?</figure>\n\n|<style>.*?</style>\n", re.DOTALL)
+    assert pattern.sub("", shown) == pattern.sub("", found), "`make docs` writes it again"
