@@ -81,7 +81,7 @@ def test_all_recipes_ask_about_the_same_incidents_in_their_own_words(prepared: P
 def test_an_incident_that_one_recipe_cannot_ask_about_is_left_out_for_all(prepared: Path) -> None:
     held = quality_held.read(prepared)
     assert [(one.incident_id, one.recipe) for one in held.left_out] == [("c", "unified-edge")]
-    assert "the context holds 4096" in held.left_out[0].why
+    assert "the recipe's limit is 3,500" in held.left_out[0].why
     assert list(held.incidents) == ["a", "b"]
     assert held.incidents["a"].group == held.incidents["b"].group
 
