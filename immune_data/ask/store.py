@@ -115,6 +115,8 @@ class Store:
             if not make:
                 raise ImmuneError(f"there is no store {path}: name it with --store")
             self._make()
+        elif not make and path.stat().st_size == 0:  # SQLite would take it for a new one
+            raise ImmuneError(f"{path} is empty and no store: name another with --store")
         if os.access(path, os.W_OK) and path.stat().st_mode & 0o077:
             with suppress(OSError):
                 path.chmod(0o600)

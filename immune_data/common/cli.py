@@ -224,6 +224,17 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def temperature(text: str) -> float:
+    """An argument that says how far a model strays from its best token; 0 is not at all."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 10:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not a number from 0 to 10")
+    return value
+
+
 def threads(text: str) -> int:
     """An argument that is a number of threads: no more than our libraries can start."""
     number = positive(text)

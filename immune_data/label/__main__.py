@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output", type=Path, metavar="DIR", help="folder to write the dataset files into"
     )
     parser.add_argument(
-        "--temperature", type=_temperature, default=0.0, help="of the answers (default: 0)"
+        "--temperature", type=cli.temperature, default=0.0, help="of the answers (default: 0)"
     )
     parser.add_argument(
         "--max-tokens",
@@ -97,16 +97,6 @@ def _command(args: argparse.Namespace) -> None:
             left = written.open
             note.show(report, written, args.output, as_json=args.json)
         sending.refuse_unfinished(report, left)
-
-
-def _temperature(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 10:
-        raise argparse.ArgumentTypeError(f"{text[:40]} is not a number from 0 to 10")
-    return value
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ def command(arguments: argparse.Namespace) -> int | None:
         return _look_at(arguments.published, as_json=arguments.json)
     for option in ("reference", "trained", "output"):
         if not getattr(arguments, option):
-            raise ImmuneError(f"--{option} is missing; see --help")
+            raise ImmuneError(
+                f"--{option} is missing; see `python -m immune_train.evaluate --help`"
+            )
     from immune_train.evaluate import card, figures, outputs, page, phrases, results
     from immune_train.evaluate.evaluation import Files, content, evaluate
     from immune_train.score.answers import named

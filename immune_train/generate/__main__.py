@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         type=cli.positive,
         help="of an answer (default: those of the longest that the recipe allows)",
     )
-    made.add_argument("--temperature", type=_temperature, default=0.0, help="default: 0, greedy")
+    made.add_argument("--temperature", type=cli.temperature, default=0.0, help="default: 0, greedy")
     made.add_argument(
         "--seed", type=cli.seed, default=0, help="of a temperature above 0 (default: 0)"
     )
@@ -153,16 +153,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _grammars(wanted: bool | None) -> tuple[str, ...]:
     """The tasks whose answers follow their grammar."""
     return {None: grammar.BY_DEFAULT, True: TASKS, False: ()}[wanted]
-
-
-def _temperature(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 10:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 10")
-    return value
 
 
 if __name__ == "__main__":

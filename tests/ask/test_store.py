@@ -144,3 +144,11 @@ def test_a_file_system_without_locks_is_said_and_used(
         assert store.claim(questions(2)) == (questions(2)[1:], [])
     said = capsys.readouterr().err
     assert "knows no locks: see that no other run uses it" in said
+
+
+def test_an_empty_file_is_no_store_to_look_into_and_stays_empty(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.sqlite"
+    empty.touch()
+    with pytest.raises(ImmuneError, match="is empty and no store"):
+        Store(empty, make=False)
+    assert empty.read_bytes() == b""
