@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV with a header")
     form.add_argument("--json", action="store_true", help="print an array of objects")
-    form.add_argument("--parquet", type=Path, metavar="FILE", help="write a Parquet file")
+    form.add_argument("--parquet", type=cli.file, metavar="FILE", help="write a Parquet file")
     return cli.run(parser, _command, argv)
 
 

@@ -212,9 +212,12 @@ def parser() -> argparse.ArgumentParser:
         summary="Time GGUF models on this machine's processor.",
         example="python -m immune_train.bench_edge --model immune-q4_k_m.gguf --threads 4",
     )
-    made.add_argument("--model", type=Path, nargs="+", required=True, help="GGUF files")
+    made.add_argument("--model", type=cli.file, nargs="+", required=True, help="GGUF files")
     made.add_argument(
-        "--incident", type=Path, nargs="+", help="files of one incident each, as `generate` takes"
+        "--incident",
+        type=cli.file,
+        nargs="+",
+        help="files of one incident each, as `generate` takes",
     )
     made.add_argument(
         "--dag-tokens",
@@ -246,7 +249,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--flash", action="store_true", help="use llama.cpp's flash attention")
     made.add_argument("--json", action="store_true", help="print the timings as JSON")
-    made.add_argument("--output", type=Path, metavar="FILE", help="write them there, as JSON")
+    made.add_argument("--output", type=cli.file, metavar="FILE", help="write them there, as JSON")
     return made
 
 

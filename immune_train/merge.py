@@ -195,7 +195,7 @@ def parser() -> argparse.ArgumentParser:
         "run ends; this does it again, or for a run that was trained with merge=false.",
         example="python -m immune_train.merge --run data/models/unified-clean",
     )
-    made.add_argument("--run", type=Path, required=True, help="folder of the run")
+    made.add_argument("--run", type=cli.folder, required=True, help="folder of the run")
     return made
 
 

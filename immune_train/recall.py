@@ -62,9 +62,13 @@ def parser() -> argparse.ArgumentParser:
         "them it repeats word for word.",
         example="python -m immune_train.recall --run data/models/tiny",
     )
-    made.add_argument("--run", type=Path, required=True, help="folder of the run")
-    made.add_argument("--data", type=Path, default=Path("data"), help="folder of the artifacts")
-    made.add_argument("--dataset", help="the dataset, if it lies elsewhere (see sft)")
+    made.add_argument("--run", type=cli.folder, required=True, help="folder of the run")
+    made.add_argument(
+        "--data", type=cli.folder, default=Path("data"), help="folder of the artifacts"
+    )
+    made.add_argument(
+        "--dataset", type=cli.dataset, help="the dataset, if it lies elsewhere (see sft)"
+    )
     made.add_argument(
         "--records", type=cli.positive, default=24, help="the shortest records (default: 24)"
     )

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("what", choices=("list", "costs", "merge"), help="what to do")
     parser.add_argument(
-        "stores", nargs="*", type=Path, metavar="FILE", help="for merge: stores to take in"
+        "stores", nargs="*", type=cli.file, metavar="FILE", help="for merge: stores to take in"
     )
     sending.add_store(parser)
     parser.add_argument("--model", help="for list: of this model only")

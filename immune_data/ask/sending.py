@@ -11,7 +11,6 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 
 from immune_data.ask import asking, plan
 from immune_data.ask.asking import Group, Report
@@ -27,7 +26,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     """The option that names a store, in every command that has one."""
     parser.add_argument(
         "--store",
-        type=Path,
+        type=cli.file,
         default=DEFAULT,
         metavar="FILE",
         help=f"what models were asked and answered (default: {DEFAULT})",
@@ -37,7 +36,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that asks models."""
     parser.add_argument(
-        "--endpoints", type=Path, required=True, metavar="FILE", help="a TOML file of servers"
+        "--endpoints", type=cli.file, required=True, metavar="FILE", help="a TOML file of servers"
     )
     add_store(parser)
     parser.add_argument(

@@ -62,13 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
     parser.add_argument(
         "--held-out",
-        type=Path,
+        type=cli.file,
         metavar="FILE",
         help="incidents that must not be in train: an id a line, a JSON array of ids, or objects "
         "with incident_id in either form",
     )
     parser.add_argument(
         "--dataset",
+        type=cli.dataset,
         metavar="hf://datasets/ORG/NAME[@REV]|DIR",
         help="audit a published dataset, which is downloaded, or the folder that publish wrote",
     )

@@ -99,7 +99,7 @@ def parser(module: str, *, summary: str, example: str) -> Parser:
 def add_folders(parser: Parser) -> None:
     parser.add_argument(
         "--source",
-        type=Path,
+        type=folder,
         default=Path("data/source"),
         help="folder of the source files (default: data/source)",
     )
@@ -109,7 +109,7 @@ def add_folders(parser: Parser) -> None:
 def add_data(parser: Parser) -> None:
     parser.add_argument(
         "--data",
-        type=Path,
+        type=folder,
         default=Path("data"),
         metavar="DIR",
         help="folder of the artifacts (default: data)",
@@ -208,6 +208,28 @@ def path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
     return Path(os.path.expanduser(text))  # noqa: PTH111 (it takes `./~` for what it says)
+
+
+def folder(text: str) -> Path:
+    """An argument that is a folder, there or still to be made."""
+    named = path(text)
+    if named.exists() and not named.is_dir():
+        raise argparse.ArgumentTypeError(f"{named} is a file: name a folder")
+    return named
+
+
+def file(text: str) -> Path:
+    """An argument that is a file, there or still to be written; a pipe is one too."""
+    named = path(text)
+    if named.is_dir():
+        raise argparse.ArgumentTypeError(f"{named} is a folder: name a file")
+    return named
+
+
+def dataset(text: str) -> str:
+    """An argument that is a dataset: an address on the Hub, or a folder."""
+    named = None if text.startswith("hf://") else folder(text)
+    return str(named) if named and named.is_dir() else text
 
 
 def positive(text: str) -> int:

@@ -37,7 +37,7 @@ def add_options(parser: cli.Parser, *, license: str, synthetic: str, to: str) ->
     parser.add_argument(
         "--dry-run", action="store_true", help="write the folder and print the card, no more"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help=to)
+    parser.add_argument("--output", type=cli.folder, metavar="DIR", help=to)
     parser.gone(to="--output")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 

@@ -31,6 +31,8 @@ def read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read() if path.is_file() else _to_its_end(file, str(path))
+    except IsADirectoryError:
+        raise ImmuneError(f"{path} is a folder: name a file") from None
     except OSError as error:
         raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
     return decoded(data, str(path))

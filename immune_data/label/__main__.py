@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from immune_data import recipes
 from immune_data.ask import sending
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--incidents",
-        type=Path,
+        type=cli.file,
         nargs="+",
         required=True,
         metavar="FILE",
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     recipes.add_option(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder to write the dataset files into"
+        "--output", type=cli.folder, metavar="DIR", help="folder to write the dataset files into"
     )
     parser.add_argument(
         "--temperature", type=cli.temperature, default=0.0, help="of the answers (default: 0)"

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipes.add_option(parser)
     parser.add_argument(
         "--output",
-        type=Path,
+        type=cli.file,
         metavar="FILE",
         help="the page's path (default: report/<recipe>.html in the folder of the artifacts); "
         "the figures go into a folder of its name beside it",

@@ -373,7 +373,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=cli.folder,
         default=Path("data/source"),
         help="folder to write to, created if missing (default: data/source)",
     )

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     category.add_argument("--category", choices=CATEGORIES, help="of every incident")
     category.add_argument(
         "--categories",
-        type=Path,
+        type=cli.file,
         metavar="FILE",
         help="a TOML file that says of each capture which of them it is: "
         '"capture-7" = "Malware"; needs --capture-from',
@@ -124,7 +124,7 @@ def _command(args: argparse.Namespace) -> int:
 
 
 def _json_file(text: str) -> Path:
-    file = cli.path(text)
+    file = cli.file(text)
     if file.suffix != ".json":
         raise argparse.ArgumentTypeError(f"{text[:200]} does not end in .json")
     return file

@@ -29,6 +29,8 @@ def see(config: Config, report: Callable[[str], None]) -> Config:
     if Path(name).is_dir():
         _see_folder(Path(name))
         return config
+    if Path(name).is_file():
+        raise ImmuneError(f"the model {name} is a file: name a folder that transformers wrote")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ImmuneError(
             f"the model {name} cannot be loaded: there is no such folder; name one, or a model of "

@@ -29,40 +29,44 @@ def parser() -> argparse.ArgumentParser:
         example="python -m immune_train.evaluate --reference data/sft/unified-clean/eval.jsonl"
         " --trained data/models/mine --output data/models/mine/evaluation mine=answers.jsonl",
     )
-    made.add_argument("--reference", type=Path, metavar="FILE", help="the records that were asked")
+    made.add_argument(
+        "--reference", type=cli.file, metavar="FILE", help="the records that were asked"
+    )
     made.add_argument(
         "--trained",
-        type=Path,
+        type=cli.folder,
         nargs="+",
         metavar="RUN",
         help="folders of the runs whose models answer",
     )
     made.add_argument(
         "--verdicts",
-        type=Path,
+        type=cli.file,
         nargs="+",
         default=[],
         metavar="FILE",
         help="a judge's verdicts on the answers, in the documented formats",
     )
-    made.add_argument("--output", type=Path, metavar="DIR", help="folder to write to")
+    made.add_argument("--output", type=cli.folder, metavar="DIR", help="folder to write to")
     made.add_argument(
         "--train",
-        type=Path,
+        type=cli.file,
         metavar="FILE",
         help="the records that were trained on (default: train.jsonl beside the reference)",
     )
     made.add_argument(
         "--data",
-        type=Path,
+        type=cli.folder,
         metavar="DIR",
         help="folder of the artifacts, whose tables know the incidents' categories (default: that "
         "which the reference lies in)",
     )
-    made.add_argument("--costs", type=Path, metavar="FILE", help="costs of risk levels, as TOML")
+    made.add_argument(
+        "--costs", type=cli.file, metavar="FILE", help="costs of risk levels, as TOML"
+    )
     made.add_argument(
         "--published",
-        type=Path,
+        type=cli.file,
         metavar="FILE",
         help="say what is wrong with a results table that was published, and nothing else",
     )

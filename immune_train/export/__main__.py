@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from immune_data.common import cli, jsonfile
 from immune_train.export.build import CONTEXT, CONVERSATIONS, SIXTEEN, Wanted, export
@@ -30,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--model",
-        type=Path,
+        type=cli.folder,
         required=True,
         metavar="DIR",
         help="folder of a merged model, or of the run that holds one",
@@ -46,10 +45,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--f16", action="store_true", help="keep the 16-bit file as well")
     made.add_argument(
-        "--imatrix", type=Path, metavar="FILE", help="importance matrix that llama-imatrix wrote"
+        "--imatrix",
+        type=cli.file,
+        metavar="FILE",
+        help="importance matrix that llama-imatrix wrote",
     )
     made.add_argument(
-        "--eval", type=Path, metavar="JSONL", help="eval conversations to measure every file on"
+        "--eval", type=cli.file, metavar="JSONL", help="eval conversations to measure every file on"
     )
     made.add_argument(
         "--eval-conversations",
@@ -59,7 +61,10 @@ def parser() -> argparse.ArgumentParser:
         help=f"how many of them, of each task as many (default: {CONVERSATIONS})",
     )
     made.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder to write (default: gguf, beside DIR)"
+        "--output",
+        type=cli.folder,
+        metavar="DIR",
+        help="folder to write (default: gguf, beside DIR)",
     )
     made.add_argument(
         "--name",

@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 from immune_data.common import cli, files, streams
 from immune_data.common.errors import ImmuneError
@@ -30,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         example="python -m immune_train.generate --model immune-q4_k_m.gguf --task all"
         " --incident incident.json",
     )
-    made.add_argument("--model", type=Path, help="a GGUF file of ours")
+    made.add_argument("--model", type=cli.file, help="a GGUF file of ours")
     made.add_argument(
         "--task",
         choices=(*TASKS, "all"),
@@ -40,8 +39,10 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--incident", help="an incident: a file of one JSON object, or the object itself"
     )
-    what.add_argument("--dag", type=Path, help="a file of a DAG's text; its header gives the facts")
-    what.add_argument("--eval", type=Path, help="emitted records, each to be answered anew")
+    what.add_argument(
+        "--dag", type=cli.file, help="a file of a DAG's text; its header gives the facts"
+    )
+    what.add_argument("--eval", type=cli.file, help="emitted records, each to be answered anew")
     what.add_argument(
         "stdin", nargs="?", choices=(STDIN,), help="read an incident or a DAG's text from stdin"
     )
@@ -88,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--seed", type=cli.seed, default=0, help="of a temperature above 0 (default: 0)"
     )
-    made.add_argument("--output", type=Path, help="write there instead of to standard output")
+    made.add_argument("--output", type=cli.file, help="write there instead of to standard output")
     return made
 
 

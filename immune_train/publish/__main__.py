@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from immune_data.common import cli, hub, publishing
 from immune_data.common.errors import ImmuneError
@@ -34,10 +33,13 @@ def parser() -> argparse.ArgumentParser:
         to="folder to write (default: publish/NAME in the run)",
     )
     made.add_argument(
-        "--run", type=Path, required=True, metavar="DIR", help="folder of the finished run"
+        "--run", type=cli.folder, required=True, metavar="DIR", help="folder of the finished run"
     )
     made.add_argument(
-        "--gguf", type=Path, metavar="DIR", help="folder of its GGUF files (default: gguf, in it)"
+        "--gguf",
+        type=cli.folder,
+        metavar="DIR",
+        help="folder of its GGUF files (default: gguf, in it)",
     )
     made.add_argument(
         "--dataset",

@@ -92,7 +92,9 @@ def parser() -> argparse.ArgumentParser:
         example="python -m immune_train.random_model --size tiny --output data/models/tiny",
     )
     made.add_argument("--size", choices=SIZES, default="tiny", help="architecture (default: tiny)")
-    made.add_argument("--output", type=Path, required=True, help="folder to write, not there yet")
+    made.add_argument(
+        "--output", type=cli.folder, required=True, help="folder to write, not there yet"
+    )
     made.gone(out="--output")
     made.add_argument("--seed", type=cli.seed, default=0, help="seed of the weights (default: 0)")
     made.add_argument(

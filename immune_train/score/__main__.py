@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from immune_data.common import cli, files, jsonfile
 from immune_data.common.errors import ImmuneError
@@ -30,13 +29,15 @@ def parser() -> argparse.ArgumentParser:
         example="python -m immune_train.score --reference data/sft/unified-clean/eval.jsonl"
         " q4=answers.jsonl --figure scores.svg",
     )
-    made.add_argument("--reference", type=Path, required=True, help="the records that were asked")
+    made.add_argument(
+        "--reference", type=cli.file, required=True, help="the records that were asked"
+    )
     made.add_argument(
         "answers", nargs="*", metavar="NAME=FILE", help="answers that `generate --eval` wrote"
     )
     made.add_argument("--json", action="store_true", help="print the scores as JSON")
-    made.add_argument("--output", type=Path, metavar="FILE", help="write them there, as JSON")
-    made.add_argument("--figure", type=Path, help="draw them there, as .svg or .png")
+    made.add_argument("--output", type=cli.file, metavar="FILE", help="write them there, as JSON")
+    made.add_argument("--figure", type=cli.file, help="draw them there, as .svg or .png")
     return made
 
 

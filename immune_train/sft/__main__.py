@@ -41,20 +41,21 @@ def parser() -> argparse.ArgumentParser:
         "--config",
         help=f"a shipped config or the path of a .yaml file (default: {DEFAULT})",
     )
-    made.add_argument("--train", type=cli.path, help="JSONL to train on, with --eval")
-    made.add_argument("--eval", type=cli.path, help="JSONL to measure on, with --train")
+    made.add_argument("--train", type=cli.file, help="JSONL to train on, with --eval")
+    made.add_argument("--eval", type=cli.file, help="JSONL to measure on, with --train")
     made.add_argument(
         "--dataset",
+        type=cli.dataset,
         metavar="hf://datasets/ORG/NAME[@REV]|DIR",
         help="a published dataset, or a folder that holds an emitted or published one "
         "(default: what the recipe emitted to --data)",
     )
-    made.add_argument("--data", type=cli.path, help="folder of the artifacts (default: data)")
+    made.add_argument("--data", type=cli.folder, help="folder of the artifacts (default: data)")
     made.add_argument("--recipe", help="the dataset's recipe (default: the config's)")
     made.add_argument("--model", help="base model: a folder or a model of the Hub")
     made.add_argument("--backend", choices=("auto", "unsloth", "trl"), help="see the config")
     made.add_argument(
-        "--output", type=cli.path, help="folder of the run (default: DATA/models/NAME)"
+        "--output", type=cli.folder, help="folder of the run (default: DATA/models/NAME)"
     )
     made.add_argument(
         "--resume",

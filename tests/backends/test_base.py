@@ -95,6 +95,8 @@ def test_what_is_not_a_base(
     (tmp_path / "earlier" / run.MERGED).mkdir(parents=True)
     said = refused(sft.main, *dry(tmp_path / "earlier"))
     assert said.endswith(f"its merged model is {tmp_path / 'earlier' / run.MERGED}")
+    said = refused(sft.main, *dry(model / "config.json"))
+    assert said.startswith(f"the model {model / 'config.json'} is a file: name a folder")
     for name in (tmp_path / "absent", "data/models/absent", "./absent"):
         said = refused(sft.main, *dry(name))
         assert said.startswith(f"the model {name} cannot be loaded: there is no such folder")
