@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from answers import CAUSE, RISK
 from edge import random_gguf
+from grammar_pattern import accepts, pattern
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_grammar import accepts, pattern
 
 from immune_data import recipes
 from immune_data.common.errors import ImmuneError

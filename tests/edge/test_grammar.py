@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import pytest
 from answers import CAUSE, RISK
 from corpus import query
 from edge import random_gguf
+from grammar_pattern import accepts, pattern
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,33 +26,6 @@ from immune_train.edge.ending import Ending
 from immune_train.edge.engine import LocalModel
 from immune_train.edge.sampling import Chooser, Grammar
 from immune_train.edge.writing import Prompt, Writing
-
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|\{\d+,\d+\}|[a-z]+|[()|*+?]|\s+')
-
-
-@cache
-def pattern(task: str) -> re.Pattern[str]:
-    """A grammar of ours, which has no recursion, as a regular expression."""
-    rules = dict(line.split(" ::= ", 1) for line in grammar.gbnf(task).strip().splitlines())
-
-    def expand(name: str) -> str:
-        made = ""
-        for token in _TOKEN.findall(rules[name]):
-            if token[0] == '"':
-                made += f"(?:{re.escape(json.loads(token))})"
-            elif token == "(":
-                made += "(?:"
-            elif token[0].isalpha():
-                made += f"(?:{expand(token)})"
-            elif not token.isspace():
-                made += token
-        return made
-
-    return re.compile(expand("root"))
-
-
-def accepts(task: str, text: str) -> bool:
-    return pattern(task).fullmatch(text) is not None
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge import random_gguf
-from test_grounded import EVIDENCE, assert_grounded, of_random_weights, slips_of_the_pen, wanting
+from grounded_models import (
+    EVIDENCE,
+    assert_grounded,
+    of_random_weights,
+    slips_of_the_pen,
+    wanting,
+)
 
 from immune_data.common.errors import ImmuneError
 from immune_data.common.textfile import composed

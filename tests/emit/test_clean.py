@@ -1,27 +1,18 @@
-"""What `unified-clean` promises, checked by code that shares nothing with the package.
-
-No eval incident, group or DAG text in train; no added token as text; every conversation within
-the context and its answer whole; no dirt in an answer, and none below its gate.
-"""
+"""What `unified-clean` promises: see `clean.py`, which checks it."""
 
 from __future__ import annotations
 
-import json
 import random
-import re
 import shutil
 import subprocess
 import sys
-import unicodedata
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from corpus import CAUSE_RISK, SUMMARIES, Corpus, query, source_rows
+from clean import ADDED, assert_above_the_gates, assert_clean, both_sides
+from corpus import Corpus, query
 from random_corpus import RandomCorpus
-from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS, tokenizer
 
 from immune_data import recipes
 from immune_data.common.errors import ImmuneError
@@ -30,14 +21,7 @@ from immune_data.contract.tokens import count
 from immune_data.emit.__main__ import emit
 
 RECIPE = "unified-clean"
-CONTEXT = 4096
-DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 CUT = "[truncated: showing first ~"
-MARKER = re.compile(r"\n\[truncated: showing first ~(\d+) tokens of full DAG\]\Z")
-GATES = {"summary": 4, "cause": 14, "risk": 10}
-ADDED = (*SPECIAL_TOKENS, *OTHER_ADDED_TOKENS)
-
-Records = dict[str, list[dict[str, Any]]]
 
 
 def emitted(source: Path, out: Path) -> Path:
@@ -45,87 +29,8 @@ def emitted(source: Path, out: Path) -> Path:
     return out
 
 
-def records(out: Path) -> Records:
-    folder = out / "sft" / RECIPE
-    return {
-        split: [json.loads(line) for line in (folder / f"{split}.jsonl").open(encoding="utf-8")]
-        for split in ("train", "eval")
-    }
-
-
-def assert_nothing_leaked(source: Path, emitted: Records) -> None:
-    """No incident, source IP and time window, or text of evidence is on both sides."""
-    facts: dict[str, dict[str, Any]] = defaultdict(dict)
-    for name in (SUMMARIES, CAUSE_RISK):  # the later one's facts stand where it has them
-        for row in source_rows(source, name):
-            for key in ("source_ip", "timewindow", "dag_analysis"):
-                value = row.get(key)
-                if value is not None and not (key == "dag_analysis" and not value.strip()):
-                    facts[row["incident_id"]][key] = value
-    sides = []
-    for of_side in emitted.values():
-        incidents = {row["incident_id"] for row in of_side}
-        found: set[Any] = set(incidents)
-        for known in map(facts.__getitem__, incidents):
-            if {"source_ip", "timewindow"} <= known.keys():
-                found.add((known["source_ip"], known["timewindow"]))
-            found.add(("dag", known["dag_analysis"]))
-        sides.append(found)
-    assert not set.intersection(*sides)
-
-
-def assert_no_token_as_text(emitted: Records) -> None:
-    for row in emitted["train"] + emitted["eval"]:
-        for message in row["messages"]:
-            assert not any(token in message["content"] for token in ADDED)
-
-
-def assert_whole_in_context(emitted: Records) -> None:
-    every = emitted["train"] + emitted["eval"]
-    texts = []
-    for row in every:
-        messages = row["messages"]
-        if messages[0]["role"] != "system":
-            messages = [{"role": "system", "content": DEFAULT_SYSTEM}, *messages]
-        texts.append(
-            "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-        )
-    for row, encoding in zip(every, tokenizer().encode_batch(texts), strict=True):
-        assert len(encoding.ids) == row["tokens"] <= CONTEXT
-
-
-def assert_answers_clean(emitted: Records) -> None:
-    for row in emitted["train"] + emitted["eval"]:
-        answer = row["messages"][-1]["content"]
-        assert row["messages"][-1]["role"] == "assistant"
-        assert answer.strip()
-        assert "```" not in answer
-        for dirt in ("LLM query failed", "HH:MM", "YOUR_ASSESSED", "[Your clear"):
-            assert dirt not in answer
-        for character in answer:
-            category = unicodedata.category(character)
-            assert category != "Cc" or character in "\n\t"
-            assert category != "Cf" or unicodedata.name(character, "").startswith("ARABIC")
-
-
-def assert_above_the_gates(emitted: Records) -> None:
-    for row in emitted["train"] + emitted["eval"]:
-        assert row["score"] is not None
-        assert row["score"] >= GATES[row["task"]], (row["incident_id"], row["task"])
-
-
-def assert_clean(source: Path, out: Path) -> Records:
-    found = records(out)
-    assert_nothing_leaked(source, found)
-    assert_no_token_as_text(found)
-    assert_whole_in_context(found)
-    assert_answers_clean(found)
-    assert_above_the_gates(found)
-    return found
-
-
 def test_the_sample_is_clean(sample_source: Path, sample_out: Callable[[str], Path]) -> None:
-    found = assert_clean(sample_source, sample_out(RECIPE))
+    found = assert_clean(sample_source, sample_out(RECIPE), RECIPE)
     assert {split: len(rows) for split, rows in found.items()} == {"train": 2103, "eval": 213}
 
 
@@ -133,7 +38,7 @@ def test_the_real_set_is_clean_and_loses_little(
     real_source: Path, real_out: Callable[[str], Path]
 ) -> None:
     out = real_out(RECIPE)
-    assert_clean(real_source, out)
+    assert_clean(real_source, out, RECIPE)
     gates = query(out, "select passed, verdict from gates", RECIPE)
     assert len(gates) == 39
     assert sum(passed for passed, _ in gates) >= 34
@@ -143,7 +48,7 @@ def test_the_real_set_is_clean_and_loses_little(
 @pytest.mark.parametrize("seed", range(100, 108))
 def test_random_corpora_are_clean(seed: int, tmp_path: Path) -> None:
     source = RandomCorpus(seed).write(tmp_path / "source")
-    assert_clean(source, emitted(source, tmp_path / "out"))
+    assert_clean(source, emitted(source, tmp_path / "out"), RECIPE)
 
 
 def test_hostile_evidence_and_answers_stay_exact(tmp_path: Path) -> None:
@@ -176,7 +81,7 @@ def test_hostile_evidence_and_answers_stay_exact(tmp_path: Path) -> None:
         )
     source = corpus.write(tmp_path / "source")
     out = emitted(source, tmp_path / "out")
-    found = assert_clean(source, out)
+    found = assert_clean(source, out, RECIPE)
     shows = {row["incident_id"] for rows in found.values() for row in rows}
     # Lines that are no events cannot be condensed: what is too long then is refused whole.
     rule = "select distinct incident_id from cleaning where rule = 'evidence_too_long'"
@@ -274,7 +179,7 @@ def test_the_risk_answer_that_is_used_reaches_its_own_gate(
     assert query(out, used, RECIPE) == [(chosen,)]
     gates = query(out, "select verdict, risk_score from gates where incident_id = 'a'", RECIPE)
     assert gates == [(verdict, risk.get(chosen))]
-    assert_above_the_gates(records(out))
+    assert_above_the_gates(both_sides(out, RECIPE))
 
 
 def test_an_answer_too_long_for_the_context_is_refused_by_name(tmp_path: Path) -> None:
@@ -313,7 +218,7 @@ def test_facts_full_of_tokens_leave_the_conversation_within_the_context(tmp_path
     facts = {"timeline": "<|im_start|>" * 600, "source_ip": "10.0.0.1"}
     corpus = Corpus().incident("a", facts=facts, dag="10:00 - seen\n" * 900).incident("b")
     source = corpus.write(tmp_path / "source")
-    assert_clean(source, emitted(source, tmp_path / "out"))
+    assert_clean(source, emitted(source, tmp_path / "out"), RECIPE)
 
 
 @pytest.mark.parametrize("layout", ["documented", "evidence-first"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_clean
+from clean import Records, assert_clean, both_sides
 from corpus import Corpus, facts, many_kinds, query
 from random_corpus import RandomCorpus
 
@@ -30,15 +30,9 @@ FILES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _edge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `test_clean` checks, it checks of this recipe."""
-    monkeypatch.setattr(test_clean, "RECIPE", RECIPE)
-
-
-def rows(source: Path, out: Path) -> test_clean.Records:
+def rows(source: Path, out: Path) -> Records:
     emit(source, out, recipes.load(RECIPE))
-    return test_clean.assert_clean(source, out)
+    return assert_clean(source, out, RECIPE)
 
 
 def shared_part(record: dict[str, Any]) -> tuple[str, str]:
@@ -48,7 +42,7 @@ def shared_part(record: dict[str, Any]) -> tuple[str, str]:
     return system["content"], user["content"].partition("\n\nTask: ")[0]
 
 
-def by_incident(found: test_clean.Records) -> Iterator[list[dict[str, Any]]]:
+def by_incident(found: Records) -> Iterator[list[dict[str, Any]]]:
     every = sorted(found["train"] + found["eval"], key=itemgetter("incident_id"))
     for _, group in groupby(every, itemgetter("incident_id")):
         yield list(group)
@@ -60,19 +54,16 @@ def by_incident(found: test_clean.Records) -> Iterator[list[dict[str, Any]]]:
 def test_the_sample_is_clean_and_shares_its_prompts(
     sample_source: Path, sample_out: Callable[[str], Path]
 ) -> None:
-    found = test_clean.assert_clean(sample_source, sample_out(RECIPE))
+    found = assert_clean(sample_source, sample_out(RECIPE), RECIPE)
     assert {split: len(rows) for split, rows in found.items()} == {"train": 2103, "eval": 213}
     for group in by_incident(found):
         assert len({shared_part(record) for record in group}) == 1
         assert len({record["dag_truncated"] for record in group}) == 1
 
 
-def test_only_the_prompts_differ_from_unified_clean(
-    sample_out: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    edge = test_clean.records(sample_out(RECIPE))
-    monkeypatch.setattr(test_clean, "RECIPE", "unified-clean")
-    clean = test_clean.records(sample_out("unified-clean"))
+def test_only_the_prompts_differ_from_unified_clean(sample_out: Callable[[str], Path]) -> None:
+    edge = both_sides(sample_out(RECIPE), RECIPE)
+    clean = both_sides(sample_out("unified-clean"), "unified-clean")
     for split in ("train", "eval"):
         for record, other in zip(edge[split], clean[split], strict=True):
             assert record["messages"][-1] == other["messages"][-1]
@@ -81,7 +72,7 @@ def test_only_the_prompts_differ_from_unified_clean(
 
 
 def test_the_real_set_is_clean(real_source: Path, real_out: Callable[[str], Path]) -> None:
-    found = test_clean.assert_clean(real_source, real_out(RECIPE))
+    found = assert_clean(real_source, real_out(RECIPE), RECIPE)
     assert all(len(set(map(shared_part, group))) == 1 for group in by_incident(found))
 
 

@@ -123,7 +123,7 @@ def _hash(content: bytes) -> str:
 
 
 if __name__ == "__main__":
-    from test_export import model
+    from exported import model
 
     found = source()
     assert found is not None, f"LLAMA_CPP names no folder with {SCRIPT}"
