@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from immune_data.common import textfile
 from immune_data.contract.source_file import Record
+from immune_data.read.calls import Call, call_rows, calls_and_spread
 from immune_data.read.input_files import InputFile
 from immune_data.read.rows import Rejected, Taken, converted, undeclared
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, JudgeRun, Recipe
@@ -35,11 +36,42 @@ class _RiskScores(Struct):
     business_impact: float | None = None
 
 
+class _SummaryCall(Struct):
+    order: list[str]
+    scores: dict[str, float]
+
+    def of(self, task: str) -> Call:
+        return Call(self.order, self.scores)
+
+
+class _CauseRiskCall(Struct):
+    order: list[str]
+    cause_scores: dict[str, _CauseScores]
+    risk_scores: dict[str, _RiskScores]
+
+    def of(self, task: str) -> Call:
+        scores = self.cause_scores if task == "cause" else self.risk_scores
+        return Call(self.order, {name: entry.total for name, entry in scores.items()})
+
+
 class _SummaryVerdict(Struct):
     incident_id: str | None = None
     scores: dict[str, float | None] = {}
     rankings: dict[str, str | None] | None = None
     justification: str | None = None
+    calls: list[_SummaryCall] | None = None
+    spread: dict[str, float | None] | None = None
+
+    def scores_of(self, task: str) -> dict[str, Any]:
+        return self.scores
+
+    def spread_of(self, task: str) -> dict[str, float | None]:
+        return self.spread or {}
+
+
+class _Spread(Struct):
+    cause: dict[str, float | None] = {}
+    risk: dict[str, float | None] = {}
 
 
 class _CauseRiskVerdict(Struct):
@@ -50,6 +82,14 @@ class _CauseRiskVerdict(Struct):
     justification: str | None = None
     cause_justification: str | None = None
     risk_justification: str | None = None
+    calls: list[_CauseRiskCall] | None = None
+    spread: _Spread | None = None
+
+    def scores_of(self, task: str) -> dict[str, Any]:
+        return self.cause_scores if task == "cause" else self.risk_scores
+
+    def spread_of(self, task: str) -> dict[str, float | None]:
+        return getattr(self.spread or _Spread(), task)
 
 
 class JudgeReader:
@@ -77,18 +117,30 @@ class JudgeReader:
             raise Rejected("unknown_incident", "in neither dataset")
         complaints = _Complaints()
         ranks = self._ranks(verdict.rankings, complaints)
-        judged = {}
-        for task in self._tasks:
-            scores = verdict.scores if task == "summary" else getattr(verdict, f"{task}_scores")
-            judged[task] = self._scores(task, scores, complaints)
+        judged = {
+            task: self._scores(task, verdict.scores_of(task), complaints) for task in self._tasks
+        }
         if not any(judged.values()):
             raise Rejected("no_scores", complaints.all() or "no model has a score")
         rows: list[tuple[str, dict[str, Any]]] = []
         for task, found in judged.items():
             key = {"incident_id": incident_id, "task": task, "judge_run": self._file}
+            calls = call_rows(
+                task, [call.of(task) for call in verdict.calls or ()], self._spellings
+            )
+            rows += (("judge_calls", {**key, **row}) for row in calls)
+            noted = calls_and_spread(
+                task,
+                {model: values["score"] for _, model, values in found},
+                calls,
+                verdict.spread_of(task),
+                self._spellings,
+            )
             for position, model, values in found:
                 place = {"row": record.row, "position": position, "rank": ranks.get(model)}
-                rows.append(("judgements", {**key, "model": model, **place, **values}))
+                rows.append(
+                    ("judgements", {**key, "model": model, **place, **values, **noted[model]})
+                )
             text = getattr(verdict, f"{task}_justification", None) or verdict.justification
             if text and found:
                 rows.append(("justifications", {**key, "text": text}))

@@ -75,11 +75,17 @@ def _sub_score() -> dy.Float64:
     return dy.Float64(nullable=True, min=0, max=SUB_SCORE_MAX)
 
 
+def _in_range() -> pl.Expr:
+    return pl.col("score") <= pl.col("task").replace_strict(SCORE_MAX, default=0)
+
+
 class Judgements(_Task):
     """One row per incident, task, model and judge run.
 
     `row` is the record's place in its file, `position` that of the model's key in the record's
-    scores (both from 1), `rank` the judge's own; a cause and risk judge ranks both as one.
+    scores (both from 1), `rank` the judge's own; a cause and risk judge ranks both as one. `calls`
+    are those that scored the answer, `spread` the standard deviation of what they said, where the
+    file says it.
     """
 
     model = dy.String(primary_key=True, min_length=1)
@@ -94,10 +100,33 @@ class Judgements(_Task):
     risk_calibration = _sub_score()
     actionability = _sub_score()
     business_impact = _sub_score()
+    calls = dy.Int64(nullable=True, min=1)
+    spread = dy.Float64(nullable=True, min=0)
 
     @dy.rule()
     def score_in_range(cls) -> pl.Expr:
-        return pl.col("score") <= pl.col("task").replace_strict(SCORE_MAX, default=0)
+        return _in_range()
+
+    @dy.rule()
+    def spread_is_of_two_calls(cls) -> pl.Expr:
+        return pl.col("spread").is_null() | (pl.col("calls").fill_null(0) > 1)
+
+
+class JudgeCalls(_Task):
+    """One row per incident, task, judge run, call (from 1) and model that was scored in it.
+
+    `position` is the answer's place in the order that the judge was shown, from 1.
+    """
+
+    judge_run = dy.String(primary_key=True)
+    call = dy.Int64(primary_key=True, min=1)
+    model = dy.String(primary_key=True, min_length=1)
+    position = dy.Int64(min=1)
+    score = dy.Float64(min=0)
+
+    @dy.rule()
+    def score_in_range(cls) -> pl.Expr:
+        return _in_range()
 
 
 class JudgeRuns(dy.Schema):
@@ -150,6 +179,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "dags": Dags,
     "responses": Responses,
     "judgements": Judgements,
+    "judge_calls": JudgeCalls,
     "judge_runs": JudgeRuns,
     "justifications": Justifications,
     "source_files": SourceFiles,
@@ -162,6 +192,12 @@ REFERENCES = (
     ("responses", ["incident_id"], "incidents", ["incident_id"]),
     ("judgements", ["incident_id"], "incidents", ["incident_id"]),
     ("judgements", ["judge_run", "task"], "judge_runs", ["judge_run", "task"]),
+    (
+        "judge_calls",
+        ["incident_id", "task", "judge_run", "model"],
+        "judgements",
+        ["incident_id", "task", "judge_run", "model"],
+    ),
     ("justifications", ["incident_id"], "incidents", ["incident_id"]),
     ("justifications", ["judge_run", "task"], "judge_runs", ["judge_run", "task"]),
     ("rejects", ["file"], "source_files", ["file"]),

@@ -101,14 +101,16 @@ class Page:
     def _judged(self, story: Row) -> Iterator[str]:
         if story["scores"]:
             yield from self._heading("judged")
+            called = ("calls", "spread") if story["calls"] else ()
             yield from self._table(
-                ("task", "model", "score", "of", "rank", "judge", "file", "row", "run"),
+                ("task", "model", "score", "of", *called, "rank", "judge", "file", "row", "run"),
                 (
                     [
                         score["task"],
                         score["model"],
                         score["score"],
                         _sub_scores(score),
+                        *([score["calls"], _spread(score)] if called else []),
                         score["rank"],
                         f"{score['judge']}, {score['provider']}",
                         score["judge_run"],
@@ -116,6 +118,18 @@ class Page:
                         "stands" if score["stands"] else "an earlier run stands",
                     ]
                     for score in story["scores"]
+                ),
+            )
+        if story["calls"]:
+            yield from self._heading("calls of judges, answers in the order shown")
+            yield from self._table(
+                ("task", "file", "call", "answers"),
+                (
+                    [
+                        *(call[key] for key in ("task", "judge_run", "call")),
+                        ", ".join(f"{one['model']} {one['score']:g}" for one in call["answers"]),
+                    ]
+                    for call in story["calls"]
                 ),
             )
         if story["answers"]:
@@ -274,6 +288,10 @@ def _cell(value: Any) -> str:
 def _sub_scores(score: Row) -> str:
     values = [score[key] for key in _SUB_SCORES if score[key] is not None]
     return " + ".join(f"{value:g}" for value in values)
+
+
+def _spread(score: Row) -> str | None:
+    return None if score["spread"] is None else f"{score['spread']:.2f}"
 
 
 def _cleaning(answer: Row) -> str:

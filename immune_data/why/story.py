@@ -19,8 +19,8 @@ _NAMED = 5  # incidents that a complaint names
 
 _SCALARS = ("incident", "split")
 _PARTS = (
-    *("incident", "read", "rejects", "dags", "answers", "scores", "choices", "gates", "split"),
-    "records",
+    *("incident", "read", "rejects", "dags", "answers", "scores", "calls", "choices", "gates"),
+    *("split", "records"),
 )
 
 

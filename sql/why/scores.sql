@@ -13,6 +13,8 @@ with judged as (
         judgements.risk_calibration,
         judgements.actionability,
         judgements.business_impact,
+        judgements.calls,
+        judgements.spread,
         judge_runs.judge,
         judge_runs.provider,
         judge_runs.precedence = min(judge_runs.precedence) over (

@@ -49,7 +49,8 @@ RELATIONS = {
 }
 SAMPLE = ("unified-v1", "unified-v2", "unified-v3", "risk", "published")
 TABLES = {
-    *("incidents", "dags", "responses", "judgements", "judge_runs", "justifications"),
+    *("incidents", "dags", "responses", "judgements", "judge_calls"),
+    *("judge_runs", "justifications"),
     *("source_files", "rejects"),
 }
 

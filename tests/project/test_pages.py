@@ -116,9 +116,9 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "source" / name).write_text(json.dumps(content), encoding="utf-8")
     # Nothing of so little passes the gates: the tables are what counts.
     recipe = folder / "all.toml"
+    [shown] = re.findall(r"```toml\n(.*?)```", page("docs/sources.md"), re.S)
     recipe.write_text(
-        'extends = "unified-clean"\n[answers]\ngrounded = false\n'
-        "[gates]\nsummary_score_min = 0\n"
+        f"{shown}[answers]\ngrounded = false\n[gates]\nsummary_score_min = 0\n"
         + "".join(
             f'{task}_length = {{ min = 0, max = 600, unit = "chars4" }}\n'
             for task in ("summary", "cause", "risk")
@@ -135,7 +135,7 @@ def test_the_shown_source_files_are_read_whole(emitted: Path) -> None:
         return query(emitted, asked, "all")
 
     assert ask("from rejects") == []
-    assert ask("select count(*) from source_files") == [(4,)]
+    assert ask("select count(*) from source_files") == [(5,)]
     assert ask("select source_ip, event_count, in_summaries, in_cause_risk from incidents") == [
         ("192.168.1.113", 12, True, True)
     ]
@@ -148,7 +148,11 @@ def test_the_shown_source_files_are_read_whole(emitted: Path) -> None:
     assert ask("select task, count(*) from judgements group by task order by task") == [
         ("cause", 2),
         ("risk", 2),
-        ("summary", 3),
+        ("summary", 3 + 3),
+    ]
+    assert ask("select count(*) from judge_calls") == [(6,)]
+    assert ask("select model, score, calls, spread from judgements where spread > 0") == [
+        ("gpt-4o", 8.5, 2, 0.71)
     ]
     assert ask("select count(*) from justifications") == [(3,)]
 
@@ -161,6 +165,9 @@ def test_every_field_that_is_read_is_described() -> None:
         datasets._CauseRiskAnswer,
         judges._SummaryVerdict,
         judges._CauseRiskVerdict,
+        judges._SummaryCall,
+        judges._CauseRiskCall,
+        judges._Spread,
         judges._CauseScores,
         judges._RiskScores,
     ):

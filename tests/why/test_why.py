@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, RUN_2, SUMMARIES, Corpus, records
+from judged import with_calls
 
 from immune_data.contract import chat
 from immune_data.emit import __main__ as emit
@@ -299,3 +300,32 @@ def test_every_incident_of_the_sample_has_a_story(
                 if gate["dataset"] == "unified" and gate["first_failed"]
             ]
             assert failed == ([verdict] if verdict else [])
+
+
+def test_the_calls_of_a_judge_are_told_in_the_order_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Corpus().incidents("abcd")
+    calls = [
+        {"order": ["gpt-4o", "gpt-4o-mini"], "scores": {"gpt-4o": 9, "gpt-4o-mini": 4}},
+        {"order": ["gpt-4o-mini", "gpt-4o"], "scores": {"gpt-4o-mini": 5, "gpt-4o": 6}},
+    ]
+    made.rows[RUN_1][0] = with_calls(made.rows[RUN_1][0], calls)
+    source, data = str(made.write(tmp_path / "source")), ["--data", str(tmp_path / "out")]
+    assert emit.main(["--source", source, *data]) == 0
+    capsys.readouterr()
+    assert why.main(["a", *data]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"summary +gpt-4o +7\.5 +2 +2\.12 +1 ", said)
+    assert re.search(r"summary +\S+ +1  gpt-4o 9, gpt-4o-mini 4\n", said)
+    assert re.search(r"summary +\S+ +2  gpt-4o-mini 5, gpt-4o 6\n", said)
+    assert why.main(["b", *data]) == 0
+    assert "spread" not in capsys.readouterr().out
+    assert why.main(["a", *data, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["calls"]
+    assert told[1] == {
+        "task": "summary",
+        "judge_run": RUN_1,
+        "call": 2,
+        "answers": [{"model": "gpt-4o-mini", "score": 5.0}, {"model": "gpt-4o", "score": 6.0}],
+    }

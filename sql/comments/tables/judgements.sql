@@ -18,3 +18,7 @@ comment on column judgements.alternative_hypotheses is 'sub-score of a cause, 0 
 comment on column judgements.risk_calibration is 'sub-score of a risk, 0 to 10';
 comment on column judgements.actionability is 'sub-score of a risk, 0 to 10';
 comment on column judgements.business_impact is 'sub-score of a risk, 0 to 10';
+comment on column judgements.calls is
+'number of calls that the score is the mean of; null if the file does not say';
+comment on column judgements.spread is
+'standard deviation of the scores of those calls, the means of places taken out';
