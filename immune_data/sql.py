@@ -3,8 +3,8 @@
     python -m immune_data.sql "select verdict, count(*) from gates group by verdict"
 
 In: `immune.duckdb` of an output folder, opened read-only, and one query: an argument, the path of
-a file, or standard input. Out: a table, CSV, JSON or a Parquet file. CSV, JSON and Parquet are
-streamed, so that a result may be larger than memory.
+a file, or standard input; or a Parquet file alone. Out: a table, CSV, JSON or a Parquet file. CSV,
+JSON and Parquet are streamed, so that a result may be larger than memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from immune_data import recipes
-from immune_data.common import cli, files, streams, textfile
+from immune_data.common import cli, duck, files, streams, textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.common.table import aligned, print_by, widths
 from immune_data.common.text import one_line
@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "query",
         nargs="?",
         default="-",
-        help="a query, or the path of a .sql file; `-` or nothing: standard input",
+        help="a query, or the path of a .sql file; `-` or nothing: standard input; the path of a "
+        ".parquet file: its rows, without a database",
     )
     cli.add_data(parser)
     recipes.add_option(parser)
@@ -71,11 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: argparse.Namespace) -> None:
-    text = _text(arguments.query)
-    recipe = recipes.load(arguments.recipe)
-    from immune_data.select.database import reading
-
-    with reading(arguments.data, recipe) as connection, answered(connection, text) as relation:
+    with _opened(arguments) as (connection, text), answered(connection, text) as relation:
         if arguments.parquet:
             _refuse_ours(arguments.parquet, arguments.data)
             print(f"wrote {_parquet(relation, arguments.parquet):,} rows, {arguments.parquet}")
@@ -87,6 +84,21 @@ def _command(arguments: argparse.Namespace) -> None:
                 _csv(relation)
             else:
                 _table(relation)
+
+
+@contextmanager
+def _opened(arguments: argparse.Namespace) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A connection, and what to ask it: the rows of a Parquet file are in no database."""
+    from immune_data.select.database import reading
+
+    file = _file(arguments.query)
+    if file is not None and file.suffix == ".parquet":
+        with duck.connect() as connection:
+            yield connection, "from " + duck.PARQUET.replace("?", duck.quoted(duck.pattern(file)))
+        return
+    text = _text(arguments.query)
+    with reading(arguments.data, recipes.load(arguments.recipe)) as connection:
+        yield connection, text
 
 
 @contextmanager
@@ -112,13 +124,10 @@ def _text(argument: str) -> str:
         if sys.stdin.isatty():
             raise ImmuneError("no query: give one, the path of a .sql file, or standard input")
         return textfile.standard_input()
+    file = _file(argument)
+    if file is not None:
+        return textfile.read(file)
     path = Path(argument)
-    try:
-        if path.is_file():
-            return textfile.decoded(path.read_bytes(), argument)
-    except (OSError, ValueError) as error:  # a query is no path: too long, or with a zero byte
-        if isinstance(error, PermissionError):
-            raise ImmuneError(f"cannot read {argument}: {error.strerror}") from None
     if path.suffix == ".sql" and len(argument.split()) == 1:
         # Our own files, as `audit` names them, wherever they were installed.
         ours = sql_folder().parent / path
@@ -126,6 +135,17 @@ def _text(argument: str) -> str:
             return textfile.decoded(ours.read_bytes(), argument)
         raise ImmuneError(f"there is no file {argument}")
     return argument
+
+
+def _file(argument: str) -> Path | None:
+    """The file that the argument names; None where it names none."""
+    path = Path(argument)
+    try:
+        return path if path.is_file() else None
+    except PermissionError as error:
+        raise ImmuneError(f"cannot read {argument}: {error.strerror}") from None
+    except (OSError, ValueError):  # a query is not a path: too long, or with a zero byte
+        return None
 
 
 def _one_query(connection: duckdb.DuckDBPyConnection, text: str) -> str:

@@ -111,6 +111,7 @@ def command(arguments: argparse.Namespace) -> None:
             [one.task, one.incident_id, one.tokens, one.repeated, "yes" if one.whole else "no"]
             for one in repeated
         ],
+        whole=["incident"],
     )
     print(f"{sum(one.whole for one in repeated)} of {len(repeated)} answers are repeated whole")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from immune_data import recipes
-from immune_data.common import cli, duck, hub, jsonfile
+from immune_data.common import cli, hub, jsonfile
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import one_line
+from immune_data.common.text import counted, one_line
 
 if TYPE_CHECKING:
     import duckdb
@@ -172,11 +171,9 @@ def _audit(
     connection: duckdb.DuckDBPyConnection, wanted: list[Check], arguments: argparse.Namespace
 ) -> int:
     from immune_data.audit import checks
-    from immune_data.common import files
 
-    folder = _rows_folder(arguments)
     found: list[Result] = []
-    with files.locked(folder), files.staging(folder) as hidden:
+    with _rows_kept(_rows_folder(arguments), found) as (folder, hidden):
         if not arguments.json:
             print(
                 f"{'':<8}{'severity':<10}{'check':<34}{'rows':>8}  {'first incident':<38}shown by"
@@ -185,12 +182,6 @@ def _audit(
             found.append(result)
             if not arguments.json:
                 print(_line(result, _shows(result, folder, arguments)), flush=True)
-        for result in found:
-            path = folder / f"{result.check.name}.parquet"
-            if result.failed:
-                files.move(hidden / path.name, path)
-            else:
-                path.unlink(missing_ok=True)
     errors = [result for result in found if result.failed and result.check.severity == "error"]
     if arguments.json:
         _print_json(found, folder, arguments)
@@ -199,12 +190,41 @@ def _audit(
     return 1 if errors else 0
 
 
-def _line(result: Result, shows: str) -> str:
+@contextmanager
+def _rows_kept(folder: Path, found: list[Result]) -> Iterator[tuple[Path | None, Path | None]]:
+    """The folder of the rows of failed checks, and the one to write them into; or neither.
+
+    Files appear when all checks are run. An audit of what cannot be written to keeps no rows.
+    """
+    from immune_data.common import files
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(folder))
+        except files.ReadOnly as error:
+            print(f"the rows of what is found are not kept: {error}", file=sys.stderr)
+            yield None, None
+            return
+        hidden = stack.enter_context(files.staging(folder))
+        yield folder, hidden
+        for result in found:
+            path = folder / f"{result.check.name}.parquet"
+            if result.failed:
+                files.move(hidden / path.name, path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _line(result: Result, shows: str | None) -> str:
     """One check: what came of it, how many rows, where they begin, and how to see them."""
     check = result.check
     mark = "ok" if not result.failed else "FAILED" if check.severity == "error" else "found"
     line = f"{mark:<8}{check.severity:<10}{check.name:<34}{result.rows:>8,}"
-    return f"{line}  {result.first_incident or '':<38}{shows}" if result.failed else line
+    return (
+        f"{line}  {result.first_incident or '':<38}{shows or ''}".rstrip()
+        if result.failed
+        else line
+    )
 
 
 def _rows_folder(arguments: argparse.Namespace) -> Path:
@@ -217,24 +237,22 @@ def _rows_folder(arguments: argparse.Namespace) -> Path:
     return folder / _recipe(arguments)
 
 
-def _shows(result: Result, folder: Path, arguments: argparse.Namespace) -> str:
-    """The command that shows a check's rows."""
+def _shows(result: Result, folder: Path | None, arguments: argparse.Namespace) -> str | None:
+    """The command that shows a check's rows; None if only a file of them could, and there is none.
+
+    Of a published dataset there is no database here, nor does ours know the held-out ids.
+    """
     from immune_data.audit import checks
     from immune_data.recipes import DEFAULT
 
+    command = ["python", "-m", "immune_data.sql"]
     if arguments.dataset or arguments.held_out:
-        file = folder / f"{result.check.name}.parquet"
-        # DuckDB reads patterns, and more, out of what is not plain.
-        plain = re.fullmatch(r"[\w/][\w./ -]*", str(file))
-        query = f"from {duck.quoted(str(file) if plain else duck.pattern(file))}"
-    else:
-        path = checks.folder() / f"{result.check.name}.sql"
-        if path.is_relative_to(Path.cwd()):
-            path = path.relative_to(Path.cwd())
-        query = str(path)
-    command = ["python", "-m", "immune_data.sql", query]
-    if arguments.dataset:  # of which there may be no database here
-        return shlex.join(command)
+        file = folder / f"{result.check.name}.parquet" if folder else None
+        return shlex.join([*command, str(file)]) if file else None
+    path = checks.folder() / f"{result.check.name}.sql"
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    command.append(str(path))
     if arguments.recipe != DEFAULT:
         command += ["--recipe", arguments.recipe]
     if arguments.data != Path("data"):
@@ -243,11 +261,12 @@ def _shows(result: Result, folder: Path, arguments: argparse.Namespace) -> str:
 
 
 def _print_closing(
-    found: list[Result], errors: list[Result], folder: Path, arguments: argparse.Namespace
+    found: list[Result], errors: list[Result], folder: Path | None, arguments: argparse.Namespace
 ) -> None:
     if any(result.failed for result in found):
-        print(f"the rows of what was found are in {folder}; --list says what each check finds")
-    of = f"{len(found)} checks of {_recipe(arguments)}"
+        where = f"the rows of what was found are in {folder}; " if folder else ""
+        print(f"{where}--list says what each check finds")
+    of = f"{counted(len(found), 'check')} of {_recipe(arguments)}"
     if errors:
         names = ", ".join(result.check.name for result in errors)
         print(f"{of}: {len(errors)} of severity error failed: {names}")
@@ -255,7 +274,7 @@ def _print_closing(
         print(f"{of}: none of severity error failed")
 
 
-def _print_json(found: list[Result], folder: Path, arguments: argparse.Namespace) -> None:
+def _print_json(found: list[Result], folder: Path | None, arguments: argparse.Namespace) -> None:
     content = [
         {
             "check": result.check.name,
@@ -265,7 +284,9 @@ def _print_json(found: list[Result], folder: Path, arguments: argparse.Namespace
             "status": result.status,
             "rows": result.rows,
             "first_incident": result.first_incident,
-            "parquet": str(folder / f"{result.check.name}.parquet") if result.failed else None,
+            "parquet": str(folder / f"{result.check.name}.parquet")
+            if folder and result.failed
+            else None,
             "shows": _shows(result, folder, arguments),
         }
         for result in found

@@ -133,13 +133,19 @@ class Difference:
         )
         rows = self.rows(_SHOWN)
         table.show(
-            "by incident and task",
-            ["incident", "task", "difference", "records before", "records now", "in"],
-            [[*list(row.values())[:5], ", ".join(row["fields"] or [])] for row in rows],
+            "records by incident and task",
+            ["incident", "task", "difference", "before", "now", "in"],
+            [[*list(row.values())[:5], _fields(row)] for row in rows],
+            whole=["incident"],
         )
         more = sum(incidents for *_, incidents in self.counts) - len(rows)
         if more > 0:
             print(f"and {more:,} more: --json gives all")
+
+
+def _fields(row: dict[str, Any]) -> str:
+    """What records differ in, where there are as many of them: otherwise in their number."""
+    return "records" if row["records_a"] != row["records_b"] else ", ".join(row["fields"])
 
 
 @contextmanager

@@ -20,7 +20,12 @@ from immune_data.common.errors import ImmuneError
 
 _NAME, _LOCK = ".unfinished", ".lock"
 _FULL = errno.ENOSPC, errno.EDQUOT
-_REFUSED = errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EFBIG
+_READ_ONLY = errno.EACCES, errno.EROFS, errno.EPERM
+_REFUSED = *_READ_ONLY, errno.ENOTDIR, errno.EISDIR, errno.EFBIG
+
+
+class ReadOnly(ImmuneError):
+    """A folder that cannot be written to."""
 
 
 @contextmanager
@@ -31,7 +36,8 @@ def locked(folder: Path) -> Iterator[None]:
     cannot be (NFS), it is on a file in it.
 
     Raises:
-        ImmuneError: the folder cannot be made or written, or another run holds it.
+        ReadOnly: the folder cannot be made or written.
+        ImmuneError: another run holds it, or it is a file.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -40,10 +46,11 @@ def locked(folder: Path) -> Iterator[None]:
     except FileExistsError:
         raise ImmuneError(f"{folder} is a file: name a folder") from None
     except OSError as error:
-        raise ImmuneError(f"cannot write to {folder}: {error.strerror}") from None
+        kind = ReadOnly if error.errno in _READ_ONLY else ImmuneError
+        raise kind(f"cannot write to {folder}: {error.strerror}") from None
     try:
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise ImmuneError(f"cannot write to {folder}: it is read-only")
+            raise ReadOnly(f"cannot write to {folder}: it is read-only")
         held = hold(handle, folder)
         with nullcontext() if held else _locked_by_file(folder):
             yield

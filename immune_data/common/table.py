@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from immune_data.common.text import one_line
@@ -12,12 +13,26 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+# A number as text: with its sign, its unit, what it is out of, its interval and its n.
+_NUMBER = re.compile(
+    r"(?:[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?: ?(?:%|[kMG]?B|s))?"
+    r"(?: of \d[\d,]*)?(?: \(.*\))?|–)(?: n=\d+)?"
+)
+
+
+_ANY_WIDTH = 10_000
+
+
 def numeric(rows: Sequence[Sequence[Any]], columns: int) -> list[bool]:
-    """Which columns hold numbers, and so stand to the right."""
-    return [
-        any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
-        for i in range(columns)
-    ]
+    """Which columns hold numbers, as such or as text, and so stand to the right."""
+    return [_is_numeric([row[i] for row in rows]) for i in range(columns)]
+
+
+def _is_numeric(values: Sequence[Any]) -> bool:
+    if any(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return True
+    texts = [value for value in values if value not in (None, "")]
+    return bool(texts) and all(isinstance(one, str) and _NUMBER.fullmatch(one) for one in texts)
 
 
 def cell(value: object) -> str:
@@ -27,8 +42,14 @@ def cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int | float) else one_line(str(value))
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under a title."""
+def show(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    whole: Collection[str] = (),
+) -> None:
+    """Print rows under a title; the cells of `whole` columns are never shortened."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -38,12 +59,17 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
     heading = Text(one_line(title), style="bold")
     shown = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
     for column, right in zip(columns, numeric(rows, len(columns)), strict=True):
-        shown.add_column(Text(column), justify="right" if right else "left")
+        shown.add_column(
+            Text(column), justify="right" if right else "left", no_wrap=column in whole
+        )
     for row in rows:
         shown.add_row(*(Text(cell(value)) for value in row))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 120
+    if whole:
+        anything = console.options.update_width(_ANY_WIDTH)
+        console.width = max(console.width, shown.__rich_measure__(console, anything).minimum)
     print_by(console, shown)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -344,6 +347,45 @@ def test_a_difference_is_shown(sample_out: Out, capsys: pytest.CaptureFixture[st
     assert audit.main(["diff", str(sft / "unified-v2"), str(sft / "unified-v2")]) == 0
 
 
+def test_a_difference_names_every_incident_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [f"0c40a3eb-ba5e-4d0e-81d6-3954a4e5561{letter}" for letter in "0123456789abcdef"]
+    source = Corpus().incidents(ids).write(tmp_path / "source")
+    assert emit.main(["--source", str(source), "--data", str(tmp_path)]) == 0
+    whole = tmp_path / "sft" / "unified-v2"
+    shutil.copytree(whole, tmp_path / "none")
+    (tmp_path / "none" / "train.jsonl").write_text("")
+    trained = {row["incident_id"] for row in records(tmp_path, "train")}
+    for columns in (20, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+        capsys.readouterr()
+        assert audit.main(["diff", str(whole), str(tmp_path / "none")]) == 1
+        text = capsys.readouterr().out
+        named = sorted(one for one in trained if one in text)
+        assert named == sorted(trained)[: len(named)]
+        assert len(named) >= 6
+
+
+@pytest.mark.parametrize(
+    "order",
+    ["diff --json A B", "--json diff A B", "diff A --json B", "diff A B --json"],
+)
+def test_options_stand_anywhere_among_folders(
+    order: str, earlier_out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = dict.fromkeys("AB", str(earlier_out / "sft" / "unified-v2"))
+    assert audit.main([folders.get(word, word) for word in order.split()]) == 0
+    assert json.loads(capsys.readouterr().out)["equal"] is True
+
+
+def test_options_stand_anywhere_among_checks(earlier_out: Path, said: Callable[..., Any]) -> None:
+    shutil.copytree(earlier_out, copy := earlier_out.parent / "copy")
+    for order in (["tie", "--data", copy, "rejects"], ["--data", copy, "tie", "rejects"]):
+        assert by_name(said(0, *order)).keys() == {"tie", "rejects"}
+
+
 def publish(out: Path, recipe: str, into: Path) -> Path:
     """The files of a dataset as they are published."""
     (into / "tables").mkdir(parents=True)
@@ -387,6 +429,47 @@ def test_a_published_dataset_is_audited(
     assert len(pl.read_parquet(mine / "audit" / "hub" / "unified-v2" / kept.name)) == 6
     with pytest.raises(ImmuneError, match=r"holds no recipe risk: .*unified-v2"):
         published.load(folder, tmp_path, ["risk"])
+
+
+def test_the_commands_that_show_rows_of_a_published_dataset_run(
+    sample_out: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[..., Any]
+) -> None:
+    folder = publish(sample_out("unified-v2"), "unified-v2", tmp_path / "hub")
+    monkeypatch.chdir(tmp_path)  # where nothing was emitted
+    found = [row for row in said(1, "--dataset", folder, "eval_in_train", "tie") if row["rows"]]
+    assert len(found) == 2
+    for row in found:
+        command = row["shows"].replace("python", sys.executable, 1)
+        done = subprocess.run(
+            ["bash", "-c", f"{command} --json"], capture_output=True, text=True, check=True
+        )
+        assert len(json.loads(done.stdout)) == row["rows"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_audited(
+    sample_out: Out, copied: Callable[[Path], Path]
+) -> None:
+    out = copied(sample_out("unified-v2"))
+    # Root may write to what is read-only, unless that right is taken from it.
+    alone = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    ids = out.parent / "ids"
+    ids.write_text(records(out, "train")[0]["incident_id"])
+    out.chmod(0o555)
+    try:
+        command = [*alone, sys.executable, "-m", "immune_data.audit", "--data", out, "--held-out"]
+        done = subprocess.run(
+            [*map(str, command), str(ids), "eval_in_train", "held_out_in_train", "--json"],
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        out.chmod(0o755)
+    assert done.returncode == 1, done.stderr
+    assert f"are not kept: cannot write to {out / 'audit' / 'unified-v2'}" in done.stderr
+    found = json.loads(done.stdout)
+    assert by_name(found) == {"eval_in_train": 124, "held_out_in_train": 3}
+    assert [(row["parquet"], row["shows"]) for row in found] == [(None, None)] * 2
+    assert not (out / "audit").exists()
 
 
 def _hub_error(name: str) -> Exception:
