@@ -14,13 +14,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data import recipes
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.common.text import one_line
+from immune_data.common.text import near, one_line
 
 if TYPE_CHECKING:
     import duckdb
@@ -116,8 +115,7 @@ class Dataset:
         with self._connection() as connection:
             known = _tables(connection, self.recipe.name)
             if name not in known:
-                near = get_close_matches(name, known, n=3, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}" if near else f"use {', '.join(known)}"
+                hint = near(name, known, f"use {', '.join(known)}", most=3)
                 raise ImmuneError(f"no table {one_line(name, 80) or repr(name)}: {hint}")
             return connection.table(f'"{name}"').pl()
 

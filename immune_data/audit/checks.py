@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from immune_data.common import duck
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import one_line
+from immune_data.common.text import near, one_line
 from immune_data.select.steps import sql_folder
 
 if TYPE_CHECKING:
@@ -68,8 +67,7 @@ def load(names: Sequence[str] | None = None) -> list[Check]:
     known = {path.stem: path for path in sorted(folder().glob("*.sql"))}
     for name in names or ():
         if name not in known:
-            near = get_close_matches(name, known, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}" if near else "`audit --list` names them all"
+            hint = near(name, known, "`audit --list` names them all", most=3)
             raise ImmuneError(f"no check {one_line(name, 80) or repr(name)}: {hint}")
     checks = [_read(known[name]) for name in dict.fromkeys(names or known)]
     return sorted(checks, key=lambda check: (SEVERITIES.index(check.severity), check.name))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 # Control characters would move the cursor or colour the terminal; bidirectional and zero-width
 # ones would show a text that is not the one that is there. Tabs and line ends stay.
@@ -46,6 +48,12 @@ def middle_left_out(line: str, limit: int) -> str:
         return line
     half = limit // 2
     return f"{line[:half]} … {len(line) - 2 * half:,} characters … {line[-half:]}"
+
+
+def near(name: str, known: Iterable[str], otherwise: str, *, most: int = 1) -> str:
+    """What an unknown name may have been meant for: `did you mean train or trial?`"""
+    close = get_close_matches(name, list(known), n=most, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else otherwise
 
 
 def counted(number: int, noun: str) -> str:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, inspect
 
 from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
+from immune_data.common.text import near
 
 SHIPPED = Path(__file__).parent
 DEFAULT = "unified-v2"
@@ -34,6 +35,10 @@ _DUCKDB_NAMES = (
 )
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line ends
+
+# What msgspec says of a key that it does not know, and the parts of a place that it names.
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_PART = re.compile(r"[^.\[\]]+|\[[^\]]*\]")
 
 # The score scales of the judges: a summary score, and the totals of three sub-scores.
 SCORE_MAX = {"summary": 10, "cause": 30, "risk": 30}
@@ -323,7 +328,30 @@ def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 def _sentence(error: msgspec.ValidationError) -> str:
     what, _, where = str(error).partition(" - at `")
     key = where.removesuffix("`").removeprefix("key` in `").removeprefix("$").lstrip(".")
-    return f"{what[:1].lower()}{what[1:]} in `{key}`" if key else what[:1].lower() + what[1:]
+    place = f" in `{key}`" if key else ""
+    match _UNKNOWN.fullmatch(what), _kind(key):
+        case re.Match() as unknown, inspect.StructType(fields=fields):
+            known = [field.name for field in fields]
+            if not key:  # where a file says neither what it is called nor where it lies
+                known = ["extends", *(name for name in known if name not in ("name", "file"))]
+            hint = near(unknown[1], known, f"known are {', '.join(known)}")
+            return f"unknown key `{unknown[1]}`{place}: {hint}"
+        case _, inspect.LiteralType(values=values) if what.startswith("Invalid enum value"):
+            given = what.removeprefix("Invalid enum value ")
+            return f"`{key}` is {given}: use one of {', '.join(map(str, values))}"
+    return what[:1].lower() + what[1:] + place
+
+
+def _kind(key: str) -> inspect.Type:
+    """The type of what is at a place in a recipe, such as `split.method`."""
+    kind = inspect.type_info(Recipe)
+    for part in _PART.findall(key):
+        match kind:
+            case inspect.StructType(fields=fields):
+                kind = next((field.type for field in fields if field.name == part), kind)
+            case inspect.DictType(value_type=entry) | inspect.VarTupleType(item_type=entry):
+                kind = entry
+    return kind
 
 
 def _complaint(recipe: Recipe) -> str | None:

@@ -6,7 +6,6 @@ parser reads them. A file may extend another of this folder, as `extends: unifie
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from immune_data.common.errors import ImmuneError
+from immune_data.common.text import near
 
 if TYPE_CHECKING:
     from trl import SFTConfig, TrlParser
@@ -214,7 +214,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise ImmuneError(f"{override} is no setting: write key=value")
+            raise ImmuneError(f"{override} is not a setting: write key=value")
         given[key], origins[key] = _yaml(text, f"the setting {override}"), "command line"
     for key, value in (_OURS | DECIDED).items():
         if key not in given:
@@ -295,8 +295,7 @@ def _find(name: str, beside: Path | None = None) -> Path:
     for path in (*([beside / name] if beside else []), Path(name)):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path
-    close = difflib.get_close_matches(name, shipped(), n=1)
-    hint = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}."
+    hint = near(name, shipped(), f"shipped are {', '.join(shipped())}.")
     raise ImmuneError(f"there is no config {name}: {hint} A .yaml file of your own will do as well")
 
 
@@ -335,7 +334,9 @@ def _parser() -> TrlParser:
 
     class Parser(TrlParser):
         def error(self, message: str) -> NoReturn:
-            raise ImmuneError(f"a setting has a value that it cannot have: {message}")
+            # Of the two spellings that TRL's parser knows, ours is that of the settings.
+            setting = re.sub(r"^argument --(\w+)[^:]*:", r"\1:", message)
+            raise ImmuneError(f"a setting has a value that it cannot have: {setting}")
 
     return Parser((RunArguments, _sft_config(), ModelConfig), allow_abbrev=False, add_help=False)
 
@@ -354,9 +355,8 @@ def _names(dataclass: type) -> list[str]:
 
 
 def _unknown(key: str, origin: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else "see TRL's SFTConfig and ModelConfig"
-    return f"{key} ({origin}) is no setting: {hint}"
+    hint = near(key, known, "see TRL's SFTConfig and ModelConfig")
+    return f"{key} ({origin}) is not a setting: {hint}"
 
 
 def _text(value: Any) -> str:

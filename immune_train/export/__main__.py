@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from immune_data.common import cli, jsonfile
-from immune_train.export.build import CONTEXT, CONVERSATIONS, SIXTEEN, Wanted, export
-from immune_train.export.quantise import DEFAULT, QUANTS
+from immune_train.export.build import CONTEXT, CONVERSATIONS, Wanted, export
+from immune_train.export.quantise import DEFAULT, NAMES
 from immune_train.export.summary import show
 
 
@@ -37,10 +37,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--quant",
         nargs="+",
-        choices=[*QUANTS, SIXTEEN],
+        choices=NAMES,
         default=DEFAULT,
         metavar="Q",
-        help=f"types to write, of {', '.join([*QUANTS, SIXTEEN])}; the first one is the "
+        help=f"types to write, of {', '.join(NAMES)}; the first one is the "
         f"Modelfile's (default: {' '.join(DEFAULT)})",
     )
     made.add_argument("--f16", action="store_true", help="keep the 16-bit file as well")

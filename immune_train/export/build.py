@@ -19,7 +19,7 @@ from immune_data.common import files, jsonfile, processes
 from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
 from immune_train.artifacts import run
-from immune_train.export.quantise import DEFAULT
+from immune_train.export.quantise import DEFAULT, SIXTEEN
 
 if TYPE_CHECKING:
     from immune_train.artifacts.provenance import TrainedOn
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 RECORD, MODELFILE = "export.json", "Modelfile"
 
-SIXTEEN = "f16"
 CONTEXT, CONVERSATIONS = 4096, 24
 
 Report = Callable[[str], None]

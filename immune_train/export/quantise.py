@@ -31,6 +31,8 @@ QUANTS = {
     "q4_0": (2, 32),
     "iq4_nl": (25, 32),
 }
+SIXTEEN = "f16"
+NAMES = (*QUANTS, SIXTEEN)
 DEFAULT = ("q4_k_m", "q5_k_m", "q8_0")
 
 _MEMORY = 1 << 29  # bytes of tensors that llama.cpp holds at a time
@@ -44,6 +46,17 @@ class Importance:
     sha256: str
     chunks: int
     values: dict[str, np.ndarray]
+
+
+def check_names(quants: Sequence[str]) -> None:
+    """Refuse a type that there is none of.
+
+    Raises:
+        ImmuneError: `export` does not write it.
+    """
+    for quant in quants:
+        if quant not in NAMES:
+            raise ImmuneError(f"gguf has {quant}, which is not a type: use {', '.join(NAMES)}")
 
 
 def check_rows(tensors: Sequence[Tensor], quants: Sequence[str]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from immune_data.common import table
-from immune_train.export.build import MODELFILE, SIXTEEN
+from immune_train.export.build import MODELFILE
+from immune_train.export.quantise import SIXTEEN
 
 
 def show(output: Path, content: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import immune_data
 from immune_data.common import hub, table
 from immune_data.prompts import TASKS
 from immune_train.artifacts import run as runs
-from immune_train.export.build import SIXTEEN
+from immune_train.export.quantise import SIXTEEN
 from immune_train.export.summary import size
 from immune_train.publish.finished_run import Run, Terms
 

@@ -75,6 +75,7 @@ def command(arguments: argparse.Namespace) -> int:
     from immune_train import backends, configs
     from immune_train.artifacts import run
     from immune_train.configs import processes, refused
+    from immune_train.export import quantise
 
     processes.check()
     given = {
@@ -97,6 +98,7 @@ def command(arguments: argparse.Namespace) -> int:
     backend = backends.choose(_backend(name, overrides))
     settings = configs.load(name, overrides)
     refused.check(settings, configs.defaults(), backend)
+    quantise.check_names(settings.gguf)
     output = arguments.output or Path(settings.data) / "models" / settings.name
     with _quiet_unless_first():
         if arguments.resume:

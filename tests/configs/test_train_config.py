@@ -167,7 +167,7 @@ def test_a_parent_is_looked_for_beside_its_child_first(
         ("lora_alfa=8", "did you mean lora_alpha?"),
         ("maxlength=8", "did you mean max_length?"),
         ("allow_leaks=true", "did you mean allow_leak?"),
-        ("qqqqqqqq=1", "is no setting"),
+        ("qqqqqqqq=1", "is not a setting"),
         ("learning_rate", "key=value"),
         ("learning_rate=fast", "fast"),
         ("learning_rate=", "learning_rate"),

@@ -338,10 +338,11 @@ def test_a_dry_run_from_the_hub(
         (["--train", "a.jsonl", "--eval", "b.jsonl"], "cannot read a.jsonl"),
         (["--dataset", "a"], "a is no dataset"),
         (["--data", "nowhere"], "emit it with `python -m immune_data.emit --recipe unified-clean`"),
-        (["lora_r"], "lora_r is no setting"),
+        (["lora_r"], "lora_r is not a setting"),
         (["--lora_r", "8"], "--lora_r"),
         (["--backend", "axolotl"], "axolotl"),
         (["--backend", "unsloth"], "unsloth"),
+        (["gguf=[q8_0, q4]"], "gguf has q4, which is not a type: use q4_k_m, q5_k_m"),
         (["--config", "tinny"], "did you mean tiny?"),
     ],
 )

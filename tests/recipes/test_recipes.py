@@ -287,6 +287,31 @@ def test_an_error_names_its_key_and_file(text: str, key: str, tmp_path: Path) ->
     assert f"`{key}`" in message
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("[gate]\nrisk_level = true", "unknown key `gate`: did you mean gates?"),
+        ("[gates]\nlookat = 'any'", "unknown key `lookat` in `gates`: did you mean look_at?"),
+        ("[records]\nprompts_layout = 'x'", "did you mean prompt_layout?"),
+        ("[models.x]\nspelling = []", "did you mean spellings?"),
+        ("[[sources.judge_runs]]\nfiles = 'a'", "did you mean file?"),
+        ("[risk.cause_length]\nunits = 'words'", "did you mean unit?"),
+        ("[dag]\nxyzzy = 1", "known are form, values, limit, unit, marker, within_context"),
+        ("[gates]\nlook_at = 'eny'", "`gates.look_at` is 'eny': use one of any, winner"),
+        ("[split]\nmethod = 'random'", "use one of groups, hashed, shuffle"),
+        ("[gates.cause_length]\nunit = 'chars'", "is 'chars': use one of chars4, tokens, words"),
+        ("[choice]\nrisk = 'best'", "use one of cause_winner, own"),
+    ],
+)
+def test_an_error_says_what_may_have_been_meant(text: str, hint: str, tmp_path: Path) -> None:
+    assert hint in complaint(write(tmp_path, f'extends = "unified-v2"\n{text}'))
+
+
+def test_an_unknown_key_at_the_top_may_be_extends(tmp_path: Path) -> None:
+    message = complaint(write(tmp_path, 'extend = "unified-v2"'))
+    assert "unknown key `extend`: did you mean extends?" in message
+
+
 def test_a_recipe_that_extends_nothing_names_what_it_lacks(tmp_path: Path) -> None:
     assert "missing required field `description`" in complaint(write(tmp_path, ""))
 
