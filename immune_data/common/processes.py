@@ -1,7 +1,8 @@
 """Work for several processes: items in, results out in the order of the items.
 
 Tokenising holds Python's lock between short calls, so processes help where threads do not. The
-number of processes never shows in a result.
+number of processes never shows in a result. A `Pool` is whatever takes such work: processes of
+this machine, made here, or a cluster's (`common/cluster.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from immune_data.common import streams
 from immune_data.common.errors import ImmuneError
@@ -29,11 +30,32 @@ from immune_data.common.errors import ImmuneError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Items that `in_order` has in flight, each of which is held in memory; more workers would idle.
+Made = TypeVar("Made", covariant=True)
+
+# Items that processes of this machine have in flight; more of them would idle.
 AHEAD = 4
 
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Pending(Protocol[Made]):
+    """The result of a call that was given away."""
+
+    def result(self) -> Made: ...
+
+
+class Pool(Protocol):
+    """Workers that calls are given to as they become free.
+
+    A call travels with its arguments: a worker may lie on another machine.
+    """
+
+    @property
+    def ahead(self) -> int:
+        """How many items to have in flight, each of which is held in memory."""
+
+    def submit(self, function: Callable[[Item], Result], item: Item, /) -> Pending[Result]: ...
 
 
 def processors() -> int:
@@ -111,7 +133,7 @@ class _Worker:
         """
         try:
             self._connection.send((function, arguments, named))
-            done, outcome = self._connection.recv()
+            done, made = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
             raise Killed(
@@ -120,8 +142,8 @@ class _Worker:
                 "out: close other programs and run again"
             ) from None
         if done:
-            return outcome
-        raise outcome
+            return made
+        raise made
 
     def kill(self) -> None:
         self._process.terminate()
@@ -149,16 +171,22 @@ def _serve(connection: Connection) -> None:
                 function, arguments, named = connection.recv()
             except EOFError:
                 return
-            try:
-                outcome = True, function(*arguments, **named)
-            except Exception as error:
-                error.add_note(traceback.format_exc())
-                outcome = False, error
-            connection.send(outcome)
+            connection.send(outcome(function, *arguments, **named))
 
 
-class _Pool(Executor):
-    """Workers that calls are given to as they become free."""
+def outcome(function: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[bool, Any]:
+    """Whether `function(…)` ended well, and what came of it or the error that tells why not."""
+    try:
+        return True, function(*arguments, **named)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return False, error
+
+
+class _Processes:
+    """Processes of this machine as a `Pool`."""
+
+    ahead = AHEAD
 
     def __init__(self, workers: Sequence[_Worker]) -> None:
         self._threads = ThreadPoolExecutor(len(workers))  # one waits for each
@@ -178,12 +206,12 @@ class _Pool(Executor):
         finally:
             self._free.put(worker)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+    def end(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def workers(processes: int, begin: Callable[[], None] | None = None) -> Iterator[Executor | None]:
+def workers(processes: int, begin: Callable[[], None] | None = None) -> Iterator[Pool | None]:
     """A pool of `processes` workers, or None for one: then `in_order` works in this process.
 
     There are never more of them than items in flight. Each does `begin` ahead of its first item.
@@ -196,7 +224,7 @@ def workers(processes: int, begin: Callable[[], None] | None = None) -> Iterator
         if not found:
             yield None
             return
-        pool = _Pool(found)
+        pool = _Processes(found)
         if begin is not None:  # it takes them a while to start
             for _ in found:
                 pool.submit(begin)
@@ -207,7 +235,7 @@ def workers(processes: int, begin: Callable[[], None] | None = None) -> Iterator
                 worker.kill()
             raise
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.end()
 
 
 @contextmanager
@@ -246,19 +274,16 @@ def apart(function: Callable[..., Result], *arguments: object, **named: object) 
 
 
 def in_order(
-    pool: Executor | None,
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    ahead: int = AHEAD,
+    pool: Pool | None, function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[Result]:
-    """`function(item)` of each item, in order, at most `ahead` items in flight."""
+    """`function(item)` of each item, in order, at most `pool.ahead` items in flight."""
     if pool is None:
         yield from map(function, items)
         return
-    pending: deque[Future[Result]] = deque()
+    pending: deque[Pending[Result]] = deque()
     for item in items:
         pending.append(pool.submit(function, item))
-        if len(pending) >= ahead:
+        while len(pending) >= pool.ahead:
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()

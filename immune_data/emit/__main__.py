@@ -14,15 +14,16 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
 from immune_data import recipes
-from immune_data.common import cli
+from immune_data.common import cli, cluster
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.emit import inputs
-from immune_data.emit.build import FILES, Emitted, emit
+from immune_data.emit.build import FILES, Emitted, Workers, emit
 
 __all__ = ["FILES", "Emitted", "emit", "main"]
 
@@ -53,15 +54,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         "code against those that made them",
     )
     parser.add_argument("--threads", type=cli.threads, help="default: one per processor")
+    parser.add_argument(
+        "--executor",
+        metavar="ADDRESS",
+        help="scheduler of a Dask cluster that shares the work, as tls://HOST:PORT, or "
+        "dask://HOST:PORT on this machine (default: processes of this machine)",
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="let an --executor be on another machine without encryption",
+    )
     parser.add_argument("--json", action="store_true", help="print the manifest's counts as JSON")
     return cli.run(parser, _command, argv)
 
 
 def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
+    if arguments.insecure and arguments.executor is None:
+        raise ImmuneError("--insecure is about an --executor, and there is none")
     if arguments.check:
         if arguments.force or arguments.replace:
             raise ImmuneError("--check changes nothing: leave --force and --replace out")
+        if arguments.executor is not None:
+            raise ImmuneError("--check has no work to share: leave --executor out")
         folder = arguments.data / "sft" / recipe.name
         found = inputs.check(folder, recipe)
         emitted = Emitted(folder, found, current=True)
@@ -76,6 +92,7 @@ def _command(arguments: argparse.Namespace) -> None:
                 force=arguments.force,
                 replace=arguments.replace,
                 threads=arguments.threads,
+                workers=_workers(arguments, report),
                 report=report,
             )
     from immune_data.emit import summary
@@ -100,6 +117,14 @@ def _command(arguments: argparse.Namespace) -> None:
         command = ["python", "-m", "immune_data.audit", "funnel"]
         command += ["--recipe", arguments.recipe, "--data", str(arguments.data)]
         raise CheckFailed(f"{lacks}; `{shlex.join(command)}` shows the whole way")
+
+
+def _workers(arguments: argparse.Namespace, report: Callable[[str], None]) -> Workers | None:
+    """The cluster's, if one is to share the work."""
+    if arguments.executor is None:
+        return None
+    scheduler = cluster.address(arguments.executor, insecure=arguments.insecure)
+    return partial(cluster.workers, scheduler, inputs.program, report)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ import msgspec
 from immune_data.common import duck, files, processes
 from immune_data.common.digests import digest
 from immune_data.common.errors import ImmuneError
+from immune_data.common.processes import Pool
 from immune_data.contract import incidents, manifest, prompting, recipe_identity
 from immune_data.contract.incidents import Incident
 from immune_data.contract.manifest import Counts, Manifest, Tables, TablesInputs
@@ -41,6 +44,9 @@ OUTPUTS = sorted([*FILES, incidents.NAME])
 _WORTH_WORKERS = 1 << 26
 _GZIP_RATIO = 8
 
+# Begins and ends those who share the work.
+Workers = Callable[[], AbstractContextManager[Pool | None]]
+
 _TAKEN = re.compile(r'(\w+) with name "([^"]*)" already exists')
 
 
@@ -61,17 +67,20 @@ def emit(
     force: bool = False,
     replace: bool = False,
     threads: int | None = None,
+    workers: Workers | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Emitted:
     """Make the dataset of `recipe` from the files in `source`, unless it is there and current.
 
-    `force` makes all of it anew; `replace` may drop what else would be lost.
+    `force` makes all of it anew; `replace` may drop what else would be lost. `workers` read,
+    condense, clean and render, by default `threads` processes of this machine.
 
     Raises:
         ImmuneError: the input or the output folder is not what it should be, or something would
             be lost that `replace` does not give up; what was emitted before is then untouched.
     """
-    build = _Build(source, out, recipe, force, replace, threads or processes.processors(), report)
+    threads = threads or processes.processors()
+    build = _Build(source, out, recipe, force, replace, threads, workers, report)
     # What is wrong is said before an output folder is made, or read.
     input_files(source, recipe)
     prompting.load(recipe)
@@ -102,6 +111,7 @@ class _Build:
     force: bool
     replace: bool
     threads: int
+    workers: Workers | None
     report: Callable[[str], None]
 
     @property
@@ -253,14 +263,15 @@ class _Build:
         from immune_data.select import asking, cleaning, condensing, pipeline
 
         renderer = records.renderer(self.recipe)
+        workers = self.workers or partial(processes.workers, self._processes(), read_vocabulary)
         tables = self.tables
         if tables_inputs is None:
             tables = hidden / "tables"
-            with processes.workers(self._processes(), read_vocabulary) as pool:
+            with workers() as pool:
                 tables_inputs = self._make_tables(tables, pool)
             processes.release()
         # New ones: those that have read the sources hold on to twice the memory.
-        with processes.workers(self._processes(), read_vocabulary) as pool:
+        with workers() as pool:
             made = manifest.read(tables, Tables)
             assert made is not None, "the tables' manifest is written with them"
             tables_sha256 = digest(msgspec.to_builtins(made.outputs))
@@ -323,7 +334,7 @@ class _Build:
         manifest.write(hidden, content)
         return content
 
-    def _make_tables(self, folder: Path, pool: Any) -> TablesInputs:
+    def _make_tables(self, folder: Path, pool: Pool | None) -> TablesInputs:
         from immune_data.read.normalise import normalise
 
         folder.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import cache
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def code_sha256() -> str:
     package = Path(__file__).parent.parent
     names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
     return digest({name: sha256(package / name) for name in names if decides(name)})
+
+
+def program() -> str:
+    """What runs here, in words: of two machines that share the work, the same."""
+    return (
+        f"{immune_data.NAME} {immune_data.__version__} (code {code_sha256()[:12]}, "
+        f"Python {platform.python_version()})"
+    )
 
 
 def decides(name: str) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -18,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from immune_data.common import duck
-from immune_data.common.processes import behind, in_order, release
+from immune_data.common.processes import Pool, behind, in_order, release
 from immune_data.contract import answer_fields, chat, control_tokens, prompting
 from immune_data.contract.prompting import Conversations, Counted
 from immune_data.contract.record import Record, polars_schema
@@ -54,6 +52,17 @@ _BATCH = 192
 
 
 @dataclass(frozen=True)
+class Some:
+    """Some records with their texts, in UTF-8, by start and size in the file of all."""
+
+    records: pa.RecordBatch
+    texts: dict[tuple[int, int], bytes]
+
+    def text(self, record: dict[str, Any], text: str) -> str:
+        return self.texts[record[f"{text}_start"], record[f"{text}_size"]].decode()
+
+
+@dataclass(frozen=True)
 class Rendered:
     """Some records: their lines of JSON by split, and their rows of `conversations`."""
 
@@ -68,28 +77,27 @@ class Renderer:
     asking: Conversations
     context: int | None  # the tokens a whole conversation must fit, if it must
 
-    def render(self, file: Path, records: pa.RecordBatch) -> Rendered:
-        """Records, whose texts lie in a file, as lines of JSON by split and as rows."""
+    def render(self, some: Some) -> Rendered:
+        """Records as lines of JSON by split and as rows."""
         lines: dict[str, list[bytes]] = {split: [] for split in SPLITS}
         rows = []
-        with file.open("rb") as opened:
-            for _, group in groupby(records.to_pylist(), itemgetter("dag_row")):
-                for line, row in self._group(opened, list(group)):
-                    lines[row["split"]].append(line)
-                    rows.append(row)
+        for _, group in groupby(some.records.to_pylist(), itemgetter("dag_row")):
+            for line, row in self._group(some, list(group)):
+                lines[row["split"]].append(line)
+                rows.append(row)
         return Rendered(
             {split: b"".join(lines[split]) for split in SPLITS},
             pl.DataFrame(rows, schema=CONVERSATIONS).rechunk().to_arrow(),
         )
 
     def _group(
-        self, file: BinaryIO, group: list[dict[str, Any]]
+        self, some: Some, group: list[dict[str, Any]]
     ) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Consecutive records that share their evidence."""
         facts = self.asking.facts(group[0])
-        dag = self.asking.evidence(_text(file, group[0], "dag"), group[0]["dag_tokens"])
+        dag = self.asking.evidence(some.text(group[0], "dag"), group[0]["dag_tokens"])
         answers = [
-            Counted(_text(file, record, "answer"), record["answer_tokens"]) for record in group
+            Counted(some.text(record, "answer"), record["answer_tokens"]) for record in group
         ]
         ends = [
             (record["task"], _end(answer)) for record, answer in zip(group, answers, strict=True)
@@ -168,7 +176,7 @@ def write(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     renderer: Renderer,
-    pool: Executor | None,
+    pool: Pool | None,
 ) -> None:
     """Write `train.jsonl` and `eval.jsonl` into `folder` and make the relation `conversations`."""
     file, conversations = folder / "texts", folder / "conversations.parquet"
@@ -176,14 +184,15 @@ def write(
     places = texts.write(connection, _wanted(records), file)
     schema = pl.DataFrame(schema=CONVERSATIONS).to_arrow().schema
     with (
+        file.open("rb") as opened,
         (folder / "train.jsonl").open("wb") as train,
         (folder / "eval.jsonl").open("wb") as held_out,
         pq.ParquetWriter(duck.path(conversations), schema, compression="lz4") as writer,
         behind() as do,
     ):
         batches = (_placed(batch, places) for batch in records.to_arrow_reader(_BATCH))
-        work = in_order(pool, partial(renderer.render, file), batches)
-        for rendered in work:
+        with_texts = (_with_texts(batch, opened) for batch in batches)
+        for rendered in in_order(pool, renderer.render, with_texts):
             train.write(rendered.lines["train"])
             held_out.write(rendered.lines["eval"])
             do(writer.write_table, rendered.conversations)
@@ -228,5 +237,11 @@ def _placed(records: pa.RecordBatch, places: texts.Places) -> pa.RecordBatch:
     return records
 
 
-def _text(file: BinaryIO, record: dict[str, Any], text: str) -> str:
-    return texts.read(file, record[f"{text}_start"], record[f"{text}_size"])
+def _with_texts(records: pa.RecordBatch, file: BinaryIO) -> Some:
+    """Records with the texts that lie in a file at their places."""
+    read: dict[tuple[int, int], bytes] = {}
+    for text in ("dag", "answer"):
+        starts, sizes = (records[f"{text}_{part}"].to_pylist() for part in ("start", "size"))
+        places = set(zip(starts, sizes, strict=True))
+        read |= {place: texts.read(file, *place) for place in places}
+    return Some(records, read)

@@ -1,4 +1,4 @@
-"""The texts of the records: rows of tables in, one file from which workers read what they need out.
+"""The texts of the records: rows of tables in, one file out from which they are read in any order.
 
 A table is scanned once, as it lies in the database. Where a text lies is told by its number, which
 is that of its row in all tables put one behind the other.
@@ -67,6 +67,6 @@ def _scanned(
             yield numbers[taken[numbers]], frame["text"].filter(taken[numbers])
 
 
-def read(file: BinaryIO, start: int, size: int) -> str:
-    """The text that lies there in a file that `write` has written."""
-    return os.pread(file.fileno(), size, start).decode()
+def read(file: BinaryIO, start: int, size: int) -> bytes:
+    """The text, in UTF-8, that lies there in a file that `write` has written."""
+    return os.pread(file.fileno(), size, start)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from immune_data.common.processes import behind, in_order
+from immune_data.common.processes import Pool, behind, in_order
 from immune_data.contract.source_file import Record, Source
 from immune_data.contract.tokens import count
 from immune_data.read.datasets import FACTS, DatasetReader
@@ -33,7 +32,7 @@ def normalise(
     source: Path,
     recipe: Recipe,
     folder: Path,
-    pool: Executor | None,
+    pool: Pool | None,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, str]:
     """Read the recipe's sources and write all tables into `folder`.

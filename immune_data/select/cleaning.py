@@ -8,13 +8,12 @@ the measures that `responses` has. Both are empty for a recipe that takes answer
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from immune_data.common.processes import in_order
+from immune_data.common.processes import Pool, in_order
 from immune_data.contract.prompting import Counted
 from immune_data.contract.tokens import count
 from immune_data.read.measures import lengths
@@ -37,7 +36,7 @@ _CLEANED = {
 }
 
 
-def write(connection: duckdb.DuckDBPyConnection, asking: Asking, pool: Executor | None) -> None:
+def write(connection: duckdb.DuckDBPyConnection, asking: Asking, pool: Pool | None) -> None:
     """Make both relations in the current schema."""
     work = in_order(pool, partial(_clean_all, asking), _batches(connection))
     rules = [pl.DataFrame(schema=_CLEANING)]

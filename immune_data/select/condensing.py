@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from immune_data.common.processes import in_order
+from immune_data.common.processes import Pool, in_order
 from immune_data.contract import evidence
 from immune_data.contract.evidence import Evidence
 from immune_data.contract.tokens import count
@@ -41,7 +40,7 @@ _DIGESTS: dict[str, type[pl.DataType]] = dict.fromkeys(
 Maker = Callable[[Evidence, int], dict[str, Any]]
 
 
-def write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, pool: Executor | None) -> None:
+def write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, pool: Pool | None) -> None:
     """Make both relations in the current schema."""
     makers: dict[str, Maker] = {}
     if recipe.dag.form == "condensed":
