@@ -11,6 +11,7 @@ VERBS = {
     "sample": "write the synthetic sample corpus",
     "slips": "incidents of the alerts that Slips wrote",
     "label": "have models answer incidents, as dataset files",
+    "judge": "have a model judge answers, blind and in balanced orders",
     "ask": "what models were asked: list it, what it cost, merge stores",
     "emit": "the whole way from source files to SFT JSONL",
     "audit": "ask a dataset for its faults, by SQL",

@@ -1,11 +1,13 @@
 """What asking will take: questions and endpoints in; requests, tokens, costs and hosts out.
 
 Prompt tokens are exact for models with Qwen2.5's tokenizer, and counted with it for all others,
-which is then an estimate. Of answers it is only known how long they may be at most.
+which is then an estimate. Those with which the prompt before begins as well, a server that caches
+prefixes need not read again. Of answers it is only known how long they may be at most.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +31,7 @@ class OfModel:
     questions: int = 0
     requests: int = 0  # of the questions, those that are still to be asked
     prompt_tokens: int = 0
+    shared_tokens: int = 0  # of those, with which the prompt before begins
     answer_tokens: int = 0  # at most
     cost: float | None = 0.0  # at most; None without prices
     incidents: set[str] = field(default_factory=set)
@@ -66,6 +69,7 @@ def plan(questions: Iterable[Question], endpoints: Sequence[Endpoint], store: St
         model: OfModel(model, all(one.counts_as_qwen for one in those))
         for model, those in of.items()
     }
+    before: dict[str, Request] = {}
     for question in questions:
         one = found[question.request.model]
         one.questions += 1
@@ -74,6 +78,9 @@ def plan(questions: Iterable[Question], endpoints: Sequence[Endpoint], store: St
         prompt, answer = prompt_tokens(question.request), most_tokens(question.request)
         one.requests += 1
         one.prompt_tokens += prompt
+        if question.request.model in before:
+            one.shared_tokens += _shared(before[question.request.model], question.request)
+        before[question.request.model] = question.request
         one.answer_tokens += answer
         one.incidents.add(question.about)
         those = of[question.request.model]
@@ -90,6 +97,17 @@ def plan(questions: Iterable[Question], endpoints: Sequence[Endpoint], store: St
 def prompt_tokens(request: Request) -> int:
     """The tokens of a prompt by Qwen2.5's tokenizer and template."""
     return chat.measure([*request.messages, Message("assistant", "")]).prompt
+
+
+def _shared(first: Request, second: Request) -> int:
+    """The tokens with which two prompts begin."""
+    tokens = 0
+    for one, other in zip(first.messages, second.messages, strict=False):
+        if one != other:
+            alike = os.path.commonprefix([one.content, other.content])  # noqa: RUF071 (characters)
+            return tokens + (count(alike) if one.role == other.role else 0)
+        tokens += count(one.content)
+    return tokens
 
 
 def most_tokens(request: Request) -> int:
@@ -115,13 +133,22 @@ def say(made: Plan) -> None:
             one.questions,
             one.requests,
             one.prompt_tokens,
+            one.shared_tokens,
             "exact" if one.is_exact else "estimate",
             one.answer_tokens,
             "no prices" if one.cost is None else f"{one.cost:,.2f}",
         ]
         for one in made.models
     ]
-    columns = ["model", "questions", "to ask", "prompt tokens", "", "answer tokens, at most"]
+    columns = [
+        "model",
+        "questions",
+        "to ask",
+        "prompt tokens",
+        "shared",
+        "",
+        "answer tokens, at most",
+    ]
     show("to be asked", [*columns, "cost, at most"], rows)
     show(
         "where incidents go",
@@ -141,6 +168,7 @@ def as_dictionary(made: Plan) -> dict[str, object]:
                 "questions": one.questions,
                 "requests": one.requests,
                 "prompt_tokens": one.prompt_tokens,
+                "shared_tokens": one.shared_tokens,
                 "prompt_tokens_are": "exact" if one.is_exact else "an estimate",
                 "answer_tokens_at_most": one.answer_tokens,
                 "cost_at_most": one.cost,

@@ -61,9 +61,10 @@ def _command(args: argparse.Namespace) -> None:
     if args.output is None and not (args.dry_run or args.shard):
         raise ImmuneError("--output is missing: name the folder to write the dataset files into")
 
-    from immune_data.ask import endpoints
+    from immune_data.ask import endpoints, incidents
+    from immune_data.ask import note as asked_note
     from immune_data.ask.store import Store
-    from immune_data.label import dataset_files, incidents, note, questions
+    from immune_data.label import dataset_files, note, questions
 
     recipe = recipes.load(args.recipe)
     servers = questions.of_recipe(endpoints.load(args.endpoints), recipe)
@@ -72,7 +73,7 @@ def _command(args: argparse.Namespace) -> None:
         dataset_files.check(args.output, recipe)
     labeller = questions.Labeller(recipe, temperature=args.temperature, max_tokens=args.max_tokens)
     found = incidents.read(args.incidents)
-    asked = questions.of_shard(found.incidents, args.shard)
+    asked = incidents.of_shard(found.incidents, args.shard)
 
     def groups(model: str) -> Iterator[list[questions.Question]]:
         return labeller.groups(asked, model)
@@ -81,7 +82,7 @@ def _command(args: argparse.Namespace) -> None:
     with Store(None if is_new else args.store) as store:
         made = sending.planned(groups, servers, store)
         if args.dry_run or (made.requests and not args.json):
-            note.show_plan(made, as_json=args.json)
+            asked_note.show_plan(made, as_json=args.json)
         if args.dry_run:
             return
         report = sending.send(made, groups, servers, store, yes=args.yes, budget=args.budget)
@@ -90,7 +91,7 @@ def _command(args: argparse.Namespace) -> None:
             left = sum(
                 store.is_open(one) for model in models for group in groups(model) for one in group
             )
-            note.show_shard(report, left, args.store, args.shard, as_json=args.json)
+            asked_note.show_shard(report, left, args.store, args.shard, as_json=args.json)
         else:
             written = dataset_files.write(args.output, found, models, labeller, store)
             left = written.open

@@ -18,12 +18,12 @@ from typing import Any, TextIO
 import msgspec
 
 import immune_data
+from immune_data.ask.incidents import Incident, Incidents, Reject
 from immune_data.ask.replies import Reply
 from immune_data.ask.request import Question
 from immune_data.ask.store import Rejected, Store
 from immune_data.common import files
 from immune_data.common.errors import ImmuneError
-from immune_data.label.incidents import Incident, Incidents, Reject
 from immune_data.label.questions import Labeller
 from immune_data.prompts import TASKS
 from immune_data.recipes import Recipe

@@ -1,4 +1,4 @@
-"""The closing note of a labelling, and what it would take, for a reader or as JSON."""
+"""The closing note of a labelling, for a reader or as JSON."""
 
 from __future__ import annotations
 
@@ -6,33 +6,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from immune_data.ask import plan
 from immune_data.ask.asking import Report
-from immune_data.ask.plan import Plan
+from immune_data.ask.note import say_sent
 from immune_data.common.table import show as show_table
-from immune_data.common.text import counted, one_line
+from immune_data.common.text import one_line
 from immune_data.label import dataset_files
 from immune_data.label.dataset_files import Written
 from immune_data.prompts import TASKS
-
-
-def show_plan(made: Plan, *, as_json: bool) -> None:
-    """Print what would be asked."""
-    if as_json:
-        print(json.dumps(plan.as_dictionary(made), indent=2))
-    else:
-        plan.say(made)
-
-
-def show_shard(
-    report: Report, left: int, store: Path, shard: tuple[int, int], *, as_json: bool
-) -> None:
-    """Print what became of a part."""
-    if as_json:
-        print(json.dumps({"asked": asdict(report), "still_open": left}, indent=2))
-        return
-    _say_sent(report)
-    print(one_line(f"part {shard[0]} of {shard[1]} is in {store}: merge the parts with `ask`"))
 
 
 def show(report: Report, written: Written, folder: Path, *, as_json: bool) -> None:
@@ -66,13 +46,5 @@ def show(report: Report, written: Written, folder: Path, *, as_json: bool) -> No
         show_table("no answer", ["model", "task", "reason", "answers"], reasons)
     if written.rows:
         show_table("rows of no use", ["reason", "rows"], sorted(written.rows.items()))
-    _say_sent(report)
+    say_sent(report)
     print(one_line(f"wrote {folder}"))
-
-
-def _say_sent(report: Report) -> None:
-    cost = f", for {report.cost:,.4f}" if report.cost else ""
-    failed = sum(report.failures.values())
-    why = ", ".join(f"{number:,} {reason}" for reason, number in sorted(report.failures.items()))
-    said = f"sent {counted(report.sent, 'request')}{cost}: {counted(report.answered, 'answer')}"
-    print(one_line(said + (f" and {counted(failed, 'failure')} ({why})" if failed else "")))

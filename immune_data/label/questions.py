@@ -8,7 +8,6 @@ neutralised, not Qwen2.5's alone.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ import msgspec
 
 from immune_data.ask import hostile
 from immune_data.ask.endpoints import Endpoint
+from immune_data.ask.incidents import Incident
 from immune_data.ask.request import Question, Request
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import prompting
-from immune_data.label.incidents import Incident
 from immune_data.prompts import TASKS, Message
 from immune_data.recipes import Recipe
 
@@ -148,17 +147,4 @@ def of_recipe(endpoints: Sequence[Endpoint], recipe: Recipe) -> list[Endpoint]:
             served_as=endpoint.served_as or endpoint.model,
         )
         for endpoint in endpoints
-    ]
-
-
-def of_shard(incidents: Iterable[Incident], shard: tuple[int, int] | None) -> list[Incident]:
-    """The incidents of shard i of n, counted from 1: an incident's id decides which it is in."""
-    if shard is None:
-        return list(incidents)
-    number, of = shard
-    return [
-        incident
-        for incident in incidents
-        if int(hashlib.sha256(incident.incident_id.encode()).hexdigest()[:13], 16) % of
-        == number - 1
     ]

@@ -9,17 +9,12 @@ from typing import Any
 from msgspec import Struct
 
 from immune_data.common import textfile
+from immune_data.contract.scales import SUB_SCORES
 from immune_data.contract.source_file import Record
 from immune_data.read.calls import Call, call_rows, calls_and_spread
 from immune_data.read.input_files import InputFile
 from immune_data.read.rows import Rejected, Taken, converted, undeclared
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, JudgeRun, Recipe
-
-_SUB_SCORES = {
-    "summary": (),
-    "cause": ("evidence_grounding", "cause_specificity", "alternative_hypotheses"),
-    "risk": ("risk_calibration", "actionability", "business_impact"),
-}
 
 
 class _CauseScores(Struct):
@@ -165,7 +160,7 @@ class JudgeReader:
                 continue
             seen[name] = key
             values = {"score": entry if task == "summary" else entry.total}
-            values |= {name: getattr(entry, name) for name in _SUB_SCORES[task]}
+            values |= {name: getattr(entry, name) for name in SUB_SCORES[task]}
             for part, value in values.items():
                 most = SCORE_MAX[task] if part == "score" else SUB_SCORE_MAX
                 if value is not None and not 0 <= value <= most:

@@ -1,4 +1,4 @@
-"""Incidents to be answered: files in, in any of the documented forms, each incident once out.
+"""Incidents to ask models about: files in, in any documented form, each incident once out.
 
 A row is read as strictly as a source file's. Of an incident in several files, the first file that
 says a fact counts: the file of causes and risks, whose evidence the documents use, goes first.
@@ -6,8 +6,9 @@ says a fact counts: the file of causes and risks, whose evidence the documents u
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Incident(Struct, frozen=True, kw_only=True):
 
 
 class Reject(Struct, frozen=True, kw_only=True):
-    """What gives no answer, and why; the fields stand in the order of its keys."""
+    """A row of no use, or an answer that is missing; the fields stand in the order of its keys."""
 
     incident_id: str | None = None
     task: str | None = None
@@ -58,8 +59,10 @@ class Incidents:
     rejects: list[Reject] = field(default_factory=list)
 
 
-def read(files: Sequence[Path]) -> Incidents:
-    """The incidents of some files.
+def read(
+    files: Sequence[Path], take: Callable[[str, dict[str, Any]], None] = lambda incident, row: None
+) -> Incidents:
+    """The incidents of some files; each row of use is given to `take`, with its incident's id.
 
     Raises:
         ImmuneError: a file cannot be read, or there is no incident with evidence.
@@ -83,6 +86,7 @@ def read(files: Sequence[Path]) -> Incidents:
                 )
                 continue
             seen.add(found.incident_id)
+            take(found.incident_id, record.value)
             known = by_id.get(found.incident_id)
             by_id[found.incident_id] = found if known is None else _completed(known, found)
         made.synthetic |= source.synthetic
@@ -131,3 +135,16 @@ def _completed(known: Incident, more: Incident) -> Incident:
         name: said[name] for name, value in msgspec.structs.asdict(known).items() if value is None
     }
     return msgspec.structs.replace(known, **lacks)
+
+
+def of_shard(incidents: Iterable[Incident], shard: tuple[int, int] | None) -> list[Incident]:
+    """The incidents of shard i of n, counted from 1: an incident's id decides which it is in."""
+    if shard is None:
+        return list(incidents)
+    number, of = shard
+    return [
+        incident
+        for incident in incidents
+        if int(hashlib.sha256(incident.incident_id.encode()).hexdigest()[:13], 16) % of
+        == number - 1
+    ]

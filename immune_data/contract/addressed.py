@@ -1,0 +1,54 @@
+"""Text that talks to whoever reads it by machine: a text in, what in it addresses a model out.
+
+Evidence holds what attackers sent, and answers may repeat it or plead for themselves. The audit
+asks the same of emitted evidence and of answers, in SQL (`sql/audit/prompt_injection.sql`).
+"""
+
+from __future__ import annotations
+
+import re
+
+_MODEL = re.compile(
+    r"\b(?:ignore|disregard|forget|override|bypass|overlook)\s+(?:\w+\s+){0,3}"
+    r"(?:previous|prior|above|earlier|preceding|foregoing|system|your)\s+(?:\w+\s+){0,2}"
+    r"(?:instruction|prompt|rule|direction|command|guideline|context|message|task)"
+    r"|\b(?:new|updated|real|actual|additional)\s+instructions?\s*:"
+    r"|\byou\s+are\s+(?:now|no\s+longer)\b|\bpretend\s+(?:to\s+be|you|that)\b"
+    r"|\bas\s+an?\s+(?:ai|large\s+language)\b"
+    r"|\b(?:system|developer)\s+(?:prompt|message)\b"
+    r"|\bdo\s+anything\s+now\b|\bjailbr(?:eak|oken)|\bdear\s+(?:ai|llm|model|assistant)\b"
+    r"|\b(?:classify|label|mark|rate|report|treat|flag)\s+(?:\w+\s+){0,4}as\s+"
+    r"(?:benign|normal|safe|harmless|legitimate|low|info)\b"
+    r"|\bdo\s+not\s+(?:report|mention|flag|alert|summari[sz]e|tell|reveal)\b"
+    r"|\b(?:respond|reply|answer|output)\s+(?:only|exactly|with)\b"
+    r"|^\s*(?:system|assistant)\s*:|\[/?INST\]|<</?SYS>>"
+    r"|###\s*(?:instruction|system)",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+# What is said to somebody who gives grades; an answer has no reason to speak of them.
+_JUDGE = re.compile(
+    r"\b(?:dear|attention|note\s+(?:to|for)(?:\s+the)?|hey)[\s,:]+(?:the\s+)?"
+    r"(?:judge|grader|evaluator|reviewer|examiner|scorer)s?\b"
+    r"|\b(?:give|grant|award|assign|rate|score|grade|rank)\s+"
+    r"(?:me|us|this|that|it|the|my|our|answer|summary|analysis|response|candidate|label|[A-Z]\b)"
+    r"(?:\s+[\w/]+){0,6}\s*(?:\b10\b|\bten\b|\b100\b|\bfirst\b|\b(?:full|top|highest|maximum|best|"
+    r"perfect)\b)"
+    r"|\b(?:score|grade|rating|marks?)\s*(?:should|must|shall|has\s+to|needs\s+to)\s+be\b"
+    r"|\b(?:best|highest|perfect|full|top)\s+(?:possible\s+)?(?:score|grade|rating|marks)\b"
+    r"|\b10\s*(?:/|out\s+of)\s*10\b"
+    r"|[\"'](?:scores?|ranking)[\"']\s*:\s*[{\[]",
+    re.IGNORECASE,
+)
+
+
+def model(text: str) -> str | None:
+    """The first words of a text that address a language model; None if there are none."""
+    match = _MODEL.search(text)
+    return match and match[0]
+
+
+def judge(text: str) -> str | None:
+    """The first words of a text that address its judge or any model; None if there are none."""
+    match = _JUDGE.search(text)
+    return match[0] if match else model(text)

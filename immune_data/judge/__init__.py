@@ -1,0 +1,1 @@
+"""Have a model judge answers by a rubric, blind: incidents and answers in, verdicts out."""

@@ -1,0 +1,198 @@
+"""Have a model judge answers by a rubric, blind and in balanced orders, as a file of verdicts.
+
+    python -m immune_data.judge --incidents data/source/risk_dataset_v2.json \\
+        data/source/summarization_dataset_v4.json --judges summary \\
+        --endpoints endpoints.toml --output summary_verdicts.json
+
+In: incidents with their answers, or files of answers by name, a rubric, and the servers of one
+judge. Out: a file of verdicts that `emit` and `immune_train.evaluate` read, what gave none beside
+it, and what the calls say of the judge: what it gives for places and lengths, and its noise.
+Every reply is stored before anything is made of it, so that a run that ends early goes on where it
+was, and the same replies give the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from immune_data import recipes
+from immune_data.ask import sending
+from immune_data.common import cli
+from immune_data.common.errors import ImmuneError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see the module's docstring."""
+    parser = cli.parser(
+        "immune_data.judge",
+        summary="Have a model judge answers by a rubric, and write its verdicts.\n\n"
+        "Evidence and answers are sent to the endpoints' hosts: --dry-run says to which, how much\n"
+        "of them, and what that costs.",
+        example="python -m immune_data.judge --incidents risk_dataset_v2.json"
+        " --judges cause_risk --endpoints endpoints.toml --output verdicts.json",
+    )
+    parser.add_argument(
+        "answers",
+        nargs="*",
+        metavar="NAME=FILE",
+        help="answers that `generate --eval` wrote, or emitted records, judged in place of the"
+        " dataset's",
+    )
+    parser.add_argument(
+        "--incidents",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="incidents, with the answers that are judged or without, as in a dataset file",
+    )
+    parser.add_argument(
+        "--judges", choices=("summary", "cause_risk"), required=True, help="which answers"
+    )
+    parser.add_argument(
+        "--rubric",
+        type=Path,
+        metavar="DIR",
+        help="folder with a rubric of your own, summary.txt or cause_risk.txt",
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="judge the answers of these of the dataset's models (default: all, and none beside"
+        " files)",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("all", "pairs", "single"),
+        default="all",
+        help="what a call shows: all answers, each two in both orders, or one (default: all)",
+    )
+    parser.add_argument(
+        "--orders",
+        choices=("balanced", "seeded"),
+        help="of mode all: every answer in every place equally often, or one order (default:"
+        " balanced)",
+    )
+    parser.add_argument(
+        "--repeats", type=cli.positive, default=1, metavar="N", help="of all that (default: 1)"
+    )
+    parser.add_argument(
+        "--seed", type=cli.seed, default=42, help="of the orders and of ties (default: 42)"
+    )
+    parser.add_argument(
+        "--again",
+        type=Path,
+        metavar="FILE",
+        help="judge again what this file of verdicts judges, and say how far they agree",
+    )
+    parser.add_argument(
+        "--judge", metavar="MODEL", help="the model that judges, if the endpoints have several"
+    )
+    recipes.add_option(parser)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file of verdicts to write")
+    parser.add_argument(
+        "--temperature", type=cli.temperature, default=0.0, help="of the judge (default: 0)"
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=cli.positive,
+        default=2048,
+        metavar="N",
+        help="of a reply, with its reasoning if the server counts it in (default: 2048)",
+    )
+    sending.add_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the closing note as JSON")
+    return cli.run(parser, _command, argv)
+
+
+def _command(args: argparse.Namespace) -> None:
+    if args.output is None and not (args.dry_run or args.shard):
+        raise ImmuneError("--output is missing: name the file of verdicts to write")
+    if args.orders and args.mode != "all":
+        raise ImmuneError(f"--orders is of mode all: mode {args.mode} has its own")
+
+    from immune_data.ask import endpoints, incidents
+    from immune_data.ask import note as asked_note
+    from immune_data.ask.store import Store
+    from immune_data.judge import (
+        again,
+        answers,
+        note,
+        questions,
+        report,
+        rubric,
+        verdict_file,
+        verdicts,
+    )
+
+    recipe = recipes.load(args.recipe)
+    servers = questions.of_judge(endpoints.load(args.endpoints), args.judge)
+    sending.check_budget(servers, args.budget)
+    if args.output is not None:
+        verdict_file.check(args.output)
+    by_name = answers.named(args.answers)
+    models = answers.of_dataset(recipe, args.models, by_name)
+    loaded = rubric.load(args.judges, args.rubric)
+    earlier = None if args.again is None else again.read(args.again, args.judges, recipe)
+    asking = questions.Asking(
+        mode=args.mode,
+        orders=args.orders or "balanced",
+        repeats=args.repeats,
+        first=0 if args.again is None else verdict_file.rounds_in(args.again),
+        seed=args.seed,
+        temperature=args.temperature,
+        max_tokens=args.max_tokens,
+    )
+    judge = questions.Judge(recipe, loaded, asking, servers[0].model)
+    found = answers.read(args.incidents, loaded.tasks, recipe, models, by_name)
+    cases = found.cases if earlier is None else earlier.again(found.cases)
+    questions.check(cases, args.mode)
+    in_shard = {
+        incident.incident_id
+        for incident in incidents.of_shard([case.incident for case in cases], args.shard)
+    }
+    cases = [case for case in cases if case.incident.incident_id in in_shard]
+
+    def groups(model: str) -> Iterator[list[questions.Question]]:
+        return judge.groups(cases)
+
+    is_new = args.dry_run and not args.store.exists()
+    with Store(None if is_new else args.store) as store:
+        made = sending.planned(groups, servers, store)
+        if args.dry_run or (made.requests and not args.json):
+            asked_note.show_plan(made, as_json=args.json)
+        if args.dry_run:
+            return
+        sent = sending.send(made, groups, servers, store, yes=args.yes, budget=args.budget)
+        if args.shard:
+            left = sum(store.is_open(one) for group in groups(judge.model) for one in group)
+            asked_note.show_shard(sent, left, args.store, args.shard, as_json=args.json)
+        else:
+            judged = verdicts.gather(cases, judge, store)
+            left = judged.open
+            verdict_file.write(
+                args.output,
+                judged,
+                judge,
+                candidates=[*models, *by_name],
+                synthetic=found.synthetic,
+                rejects=found.rejects,
+            )
+            note.show(
+                sent,
+                judged,
+                report.make(cases, judged, loaded.tasks, earlier),
+                dict(Counter(one.reason for one in found.rejects)),
+                args.output,
+                as_json=args.json,
+            )
+        sending.refuse_unfinished(sent, left)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
