@@ -84,10 +84,12 @@ def _describe(
     """
     use(connection, schema)
     connection.begin()
-    for name in sorted(names):
-        connection.execute(steps.text(f"comments/{kind}/{name}.sql"))
+    ordered = sorted(names)
+    connection.execute("\n".join(steps.text(f"comments/{kind}/{name}.sql") for name in ordered))
+    comments = _comments(connection, schema)
+    for name in ordered:
         if name != _PRIVATE:
-            comment = f"{_comments(connection, schema)[name]} ({_OURS})"
+            comment = f"{comments[name]} ({_OURS})"
             connection.execute(f'comment on table "{name}" is {duck.quoted(comment)}')
     connection.commit()
 
