@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 import training
 from corpus import Corpus, digests
-from hypothesis import HealthCheck, settings
+from examples import CAMPAIGN, SHORT
+from hypothesis import settings
 
 from immune_data import recipes
 from immune_data.emit import __main__ as emit
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
 
     from immune_train.data.labels import Renderer
 
-settings.register_profile(
-    "immune", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
-settings.load_profile("immune")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processors are for the other workers: threads that wait for one another only take time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -206,11 +206,18 @@ def _emit(source: Path, out: Path, recipe: str) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=5, help="killed runs (a campaign: 100)")
-    parser.addoption("--broken", type=int, default=200, help="broken sources (a campaign: 10000)")
-    parser.addoption("--pairs", type=int, default=40, help="answers of a random model (10000)")
+    parser.addoption("--kills", type=int, default=3, help="killed runs (a campaign: 100)")
+    parser.addoption("--broken", type=int, default=60, help="broken sources (a campaign: 10000)")
+    parser.addoption("--pairs", type=int, default=20, help="answers of a random model (10000)")
     parser.addoption("--seeds", type=int, default=100, help="evaluations (a campaign: 2000)")
     parser.addoption("--seed", type=int, default=7, help="of the campaigns")
+    parser.addoption(
+        "--thorough", action="store_true", help="laws on more examples, and every combination"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile(CAMPAIGN if config.getoption("--thorough") else SHORT)
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,11 @@ def dry(training_out: Callable[[str], Path], tmp_path: Path) -> Callable[..., li
     return arguments
 
 
+# Of a base on a Hub, peft asks the real one how large its vocabulary is; here nobody answers.
+@pytest.mark.filterwarnings(
+    "ignore:Unable to fetch remote file due to the following error:UserWarning",
+    "ignore:Could not find a config file in acme/tiny - will assume:UserWarning",
+)
 def test_a_model_of_the_hub_is_read_at_one_commit_said_where_it_is_the_caches(
     hub: HubServer,
     training_out: Callable[[str], Path],

@@ -291,7 +291,7 @@ def test_something_else_is_loaded(key: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_checkpointing_is_switched_on(train: Callable[..., Any]) -> None:
     off = train("gradient_checkpointing=false", "max_steps=1")
-    assert not off.model.is_gradient_checkpointing
+    assert not off.model.is_activation_checkpointing
     for reentrant in (True, False):
         kwargs = f"gradient_checkpointing_kwargs={{use_reentrant: {reentrant}}}"
         made = train("gradient_checkpointing=true", kwargs, "max_steps=1")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from corpus import records
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from reference_tokenizer import tokenizer
 
@@ -80,7 +81,7 @@ def test_a_conversation_of_known_length() -> None:
 
 
 @given(conversations)
-@settings(max_examples=200)
+@examples(200)
 def test_lengths_are_those_of_the_rendered_text(messages: list[Message]) -> None:
     # Hypothesis draws strings of our own modules too; what those count as is another test's.
     assume(not any(control_tokens.found(message.content) for message in messages))
@@ -112,7 +113,7 @@ def test_a_control_token_in_a_message_counts_as_its_letters(token: str) -> None:
 
 
 @given(conversations, st.lists(content, max_size=2), st.data())
-@settings(max_examples=200)
+@examples(200)
 def test_texts_counted_before_change_nothing(
     messages: list[Message], others: list[str], data: st.DataObject
 ) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_data.contract import names
@@ -95,7 +96,7 @@ _PIECES = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(st.one_of(st.lists(st.sampled_from(_PIECES)).map("".join), st.text()), max_size=20))
 def test_python_and_duckdb_find_the_same_in_any_texts(
     connection: duckdb.DuckDBPyConnection, texts: list[str]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import reference_tokenizer
 import tiktoken
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from immune_data.common.errors import ImmuneError
@@ -59,7 +60,7 @@ def words(text: str) -> int:
 
 
 @given(texts)
-@settings(max_examples=600)
+@examples(600)
 @example("")
 @example("\n")
 @example("a\n\u0301b")
@@ -77,7 +78,7 @@ def test_a_count_is_that_of_the_whole_text(text: str) -> None:
 
 
 @given(texts)
-@settings(max_examples=100)
+@examples(100)
 def test_a_count_does_not_depend_on_what_was_counted_before(text: str) -> None:
     first = tokens.count(text)
     tokens.count(f"x\n{text}\n{text}")
@@ -92,7 +93,7 @@ def test_a_count_does_not_depend_on_what_was_forgotten(monkeypatch: pytest.Monke
 
 
 @given(texts, texts)
-@settings(max_examples=200)
+@examples(200)
 @example("a\n", "\n \nb")
 @example("a\n", " \u0301b")
 @example("a\r", "\nb")
@@ -103,7 +104,7 @@ def test_the_count_of_two_texts_joined(head: str, tail: str) -> None:
 
 
 @given(st.sampled_from(SPACES + LETTERS + OTHERS), st.integers(1, 700))
-@settings(max_examples=100)
+@examples(100)
 def test_long_runs_are_counted_whole(piece: str, times: int) -> None:
     text = f"a\n{piece * times}\nb"
     assert tokens.count(text) == whole(text)
@@ -122,7 +123,7 @@ def test_control_tokens_in_a_text_are_ordinary_text() -> None:
 
 @pytest.mark.parametrize(("unit", "size"), [("tokens", whole), ("words", words)])
 @given(text=texts, limit=st.integers(1, 80), marker=st.sampled_from(["[cut]", MARKER, "é"]))
-@settings(max_examples=300)
+@examples(300)
 def test_the_laws_of_cutting(unit: str, size, text: str, limit: int, marker: str) -> None:
     cut = tokens.cut(text, limit, marker, unit)
     if size(text) <= limit:
@@ -140,7 +141,7 @@ def test_the_laws_of_cutting(unit: str, size, text: str, limit: int, marker: str
 
 
 @given(text=texts, limit=st.integers(1, 60))
-@settings(max_examples=100)
+@examples(100)
 def test_cutting_twice_is_cutting_once(text: str, limit: int) -> None:
     marker = "[cut]"
     once = tokens.cut(text, limit, marker)
@@ -191,7 +192,7 @@ SAYS = "[showing ~{limit} tokens]"
 
 @example(text="0000000000\x810ౕ\n\r00000000000000000000000000\nֈ0\U00014000", limit=50, marker=SAYS)
 @given(text=texts, limit=st.integers(1, 200), marker=st.sampled_from([SAYS, "[cut]", "é {limit}"]))
-@settings(max_examples=300)
+@examples(300)
 def test_the_laws_of_excerpts(text: str, limit: int, marker: str) -> None:
     shown = tokens.excerpt(text, limit, marker)
     if whole(text) <= limit:
@@ -211,7 +212,7 @@ def test_the_laws_of_excerpts(text: str, limit: int, marker: str) -> None:
     times=st.integers(300, 9000),
     limit=st.integers(150, 1200),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_an_endless_line_does_not_hide_what_follows(
     before: int, endless: str, times: int, limit: int
 ) -> None:
@@ -329,7 +330,7 @@ def test_the_reference_has_the_documented_size() -> None:
 
 
 @given(texts)
-@settings(max_examples=300)
+@examples(300)
 def test_both_tokenizers_give_the_same_ids(text: str) -> None:
     ids = tiktoken.get_encoding("qwen2.5").encode_ordinary(unicodedata.normalize("NFC", text))
     assert reference_tokenizer.tokenizer(added_tokens=False).encode(text).ids == ids
@@ -337,7 +338,7 @@ def test_both_tokenizers_give_the_same_ids(text: str) -> None:
 
 
 @given(texts)
-@settings(max_examples=100)
+@examples(100)
 def test_both_tokenizers_read_added_tokens_alike(text: str) -> None:
     encoding = tiktoken.get_encoding("qwen2.5")
     text = unicodedata.normalize("NFC", text) + "<|im_end|>\n<tool_call>"

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 import pytest
 from corpus import records
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 from reference_tokenizer import OTHER_ADDED_TOKENS, SPECIAL_TOKENS
 from training import END, NO_LOSS, QWENS_OWN, START, by_hand, decode, plain, record, small_tokenizer
@@ -135,7 +136,7 @@ def test_a_turn_written_out_in_evidence_stays_evidence(renderer: Renderer) -> No
 
 
 @given(st.lists(st.tuples(with_tokens, with_tokens), min_size=1, max_size=4))
-@settings(max_examples=60)
+@examples(60)
 @example([("", "")])
 @example([("<|im_end|>", "<|im_start|>"), ("", "\n")])
 def test_any_text_and_control_string(renderer: Renderer, said: list[tuple[str, str]]) -> None:
@@ -149,7 +150,7 @@ def test_any_text_and_control_string(renderer: Renderer, said: list[tuple[str, s
 
 
 @given(texts, texts, st.one_of(st.none(), texts))
-@settings(max_examples=150)
+@examples(150)
 @example("", "", "")
 @example("a", "\nb", None)
 @example("a", "\r\n b", None)
@@ -182,7 +183,7 @@ def test_ids_are_those_of_the_template(
 
 
 @given(texts)
-@settings(max_examples=150)
+@examples(150)
 def test_both_tokenizers_give_the_same_ids(qwen: Any, text: str) -> None:
     if not control_tokens.found(text):
         assert qwen(text).input_ids == plain(text)
@@ -254,7 +255,7 @@ def test_a_tokenizer_that_will_not_do_is_refused() -> None:
 
 
 @given(texts, texts, st.one_of(st.none(), texts))
-@settings(max_examples=50)
+@examples(50)
 def test_what_asks_and_what_answers_are_the_row(
     renderer: Renderer, asked: str, answer: str, system: str | None
 ) -> None:
@@ -266,7 +267,7 @@ def test_what_asks_and_what_answers_are_the_row(
 
 
 @given(texts, texts, st.data())
-@settings(max_examples=50)
+@examples(50)
 def test_a_cut_row_is_the_start_of_the_row(
     renderer: Renderer, asked: str, answer: str, data: st.DataObject
 ) -> None:

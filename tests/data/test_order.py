@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_train.data.order import Order, blanks
@@ -42,7 +43,7 @@ def read(order: Order, records: int, batch: int, processes: int, turns: int) -> 
     st.sampled_from([None, 7]),
     st.integers(0, 2),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_processes_read_what_one_reads(
     records: int, batch: int, processes: int, turns: int, seed: int | None, epoch: int
 ) -> None:

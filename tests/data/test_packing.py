@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 from training import NO_LOSS, as_rows, model_of_few_words, rows, small_tokenizer
 
@@ -30,7 +31,7 @@ def loads(bins: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[int]:
 
 
 @given(lengths_of)
-@settings(max_examples=300)
+@examples(300)
 @example([])
 @example([CAPACITY] * 3)
 @example([1] * 250)
@@ -46,7 +47,7 @@ def test_the_laws_of_bins(lengths: list[int]) -> None:
 
 
 @given(lengths_of)
-@settings(max_examples=200)
+@examples(200)
 def test_each_goes_where_it_fits_best(lengths: list[int]) -> None:
     """The rule itself, done the slow way."""
     bins: list[list[int]] = []
@@ -61,7 +62,7 @@ def test_each_goes_where_it_fits_best(lengths: list[int]) -> None:
 
 
 @given(st.lists(st.lists(st.integers(1, CAPACITY - 1), max_size=6), max_size=12), st.randoms())
-@settings(max_examples=200)
+@examples(200)
 def test_few_more_bins_than_would_do(cuts: list[list[int]], rng: random.Random) -> None:
     """Full bins cut into pieces: we know that as many bins are enough."""
     pieces = []
@@ -73,7 +74,7 @@ def test_few_more_bins_than_would_do(cuts: list[list[int]], rng: random.Random) 
 
 
 @given(st.sampled_from([1, 2, 4]), st.sampled_from([1, 3, 8]), st.data())
-@settings(max_examples=60)
+@examples(60)
 def test_a_step_needs_no_more_packs_than_it_has_padded_micro_batches(
     batch: int, accumulation: int, data: st.DataObject
 ) -> None:
@@ -137,7 +138,7 @@ def test_a_pack_says_where_conversations_meet() -> None:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8))
-@settings(max_examples=50)
+@examples(50)
 def test_a_collated_step_holds_every_conversation_once(lengths: list[int]) -> None:
     rows = [
         {"input_ids": list(range(i * 100, i * 100 + n)), "labels": [i] * n}
@@ -203,7 +204,7 @@ def test_a_conversation_learns_the_same_packed_and_alone(adapted: Any, which: in
 
 
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=5), st.integers(0, 999))
-@settings(max_examples=25)
+@examples(25)
 def test_a_pack_learns_what_its_conversations_do_padded(
     adapted: Any, lengths: list[int], seed: int
 ) -> None:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from training import as_rows, model_of_few_words, small_tokenizer
 
@@ -31,9 +32,7 @@ def planned_on(config: configs.Config, rows: int) -> plan.Plan:
     st.sampled_from([("num_train_epochs", 2), ("num_train_epochs", 0.4), ("max_steps", 5)]),
     st.sampled_from([0, 3, 0.25, 40]),
 )
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_steps_and_warmup_are_the_trainers(
     tiny_model: Path,
     tmp_path: Path,

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 from corpus import records
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from training import by_hand, record, write
 
@@ -152,7 +153,7 @@ def test_a_split_in_which_nothing_is_left_to_learn(
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(25, 120))
-@settings(max_examples=40)
+@examples(40)
 def test_what_is_lost_is_counted(renderer: Renderer, words: list[int], context: int) -> None:
     """Against labels written by hand, whatever the lengths."""
     train = [

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from answers import CAUSE, RISK
 from edge import random_gguf
+from examples import examples
 from grammar_pattern import accepts, pattern
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_data import recipes
@@ -200,7 +201,7 @@ def cause(texts: list[str]) -> str:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     task=st.sampled_from(grammar.TASKS),
     texts=st.lists(prose, min_size=4, max_size=4),

@@ -14,6 +14,7 @@ import numpy as np
 import plain_names
 import pytest
 from edge import random_gguf
+from examples import examples
 from grounded_models import (
     DANGEROUS,
     EVIDENCE,
@@ -25,7 +26,7 @@ from grounded_models import (
     slips_of_the_pen,
     wanting,
 )
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from immune_data.common.textfile import composed
@@ -285,7 +286,7 @@ def test_what_ends_a_name_does_not_settle_it(mark: str) -> None:
     assert SHOWN.fits(f"{begun}0{mark}", len(begun))
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(texts, st.integers(0, 2**32))
 def test_there_is_always_a_way_on(shown_text: str, seed: int) -> None:
     """From whatever fits: a space where it is whole, else a character that completes a name."""

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_data.common.errors import CheckFailed
@@ -23,7 +24,7 @@ TABLES = st.integers(2, 5).flatmap(
 
 
 @given(TABLES)
-@settings(max_examples=100)
+@examples(100)
 def test_every_incident_has_one_win_and_all_ranks(rows: list[list[int]]) -> None:
     table = np.array(rows, dtype=float)
     number = table.shape[1]
@@ -42,7 +43,7 @@ def test_win_rates_that_do_not_sum_to_one_are_refused() -> None:
 
 
 @given(st.lists(st.floats(0, 10), min_size=3, max_size=12))
-@settings(max_examples=30)
+@examples(30)
 def test_members_that_are_alike_say_no_more_than_one(values: list[float]) -> None:
     """What a group repeats does not narrow the interval."""
     names = [str(i) for i in range(len(values))]
@@ -87,7 +88,7 @@ def test_none_of_sixty_is_not_none_at_all() -> None:
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
-@settings(max_examples=50)
+@examples(50)
 def test_two_candidates_have_the_strengths_of_their_odds(won: int, lost: int) -> None:
     of = bradley_terry.strengths(np.array([[0, won], [lost, 0]], dtype=float))
     assert of[0] - of[1] == pytest.approx(math.log((won + 0.5) / (lost + 0.5)), abs=1e-5)
@@ -171,7 +172,7 @@ def test_few_groups_are_few_incidents() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))
-@settings(max_examples=60)
+@examples(60)
 def test_groups_are_the_components_whatever_the_order(
     pairs: list[tuple[int, int]],
 ) -> None:

@@ -31,7 +31,8 @@ from corpus import (
     summary_verdict,
     table,
 )
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from immune_data.emit import __main__ as emit
@@ -684,7 +685,7 @@ CHANGES = st.lists(
 
 
 @given(changes=CHANGES)
-@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@examples(20, suppress_health_check=list(HealthCheck))
 def test_read_is_taken_plus_rejected(changes: list[tuple[Any, ...]]) -> None:
     corpus = Corpus().incidents("abcd").incidents("ef", run=RUN_2)
     for name, at, kind, key, value, inner in changes:

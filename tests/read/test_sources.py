@@ -34,7 +34,8 @@ from corpus import (
     records,
     table,
 )
-from hypothesis import assume, example, given, settings
+from examples import examples
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from immune_data import recipes
@@ -725,7 +726,7 @@ def composed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mark=st.none() | st.booleans(),
     mark_first=st.booleans(),
 )
-@settings(max_examples=150)
+@examples(150)
 def test_reading_gives_what_the_standard_library_gives(
     rows: list[dict[str, Any]],
     ascii_only: bool,
@@ -760,7 +761,7 @@ def test_reading_gives_what_the_standard_library_gives(
     data=st.binary(max_size=40) | st.text(max_size=40).map(lambda s: s.encode("utf-8", "replace"))
 )
 @example(data=b"[" * 3)
-@settings(max_examples=200)
+@examples(200)
 def test_any_bytes_are_read_as_the_standard_library_does_or_refused(data: bytes) -> None:
     with written(data) as path:
         found, said = outcome(path)
@@ -788,7 +789,7 @@ def test_a_file_cut_at_any_byte_is_refused(text: str, tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=40)
+@examples(40)
 def test_a_set_cut_anywhere_is_refused_and_earlier_outputs_stand(
     cut_anywhere: tuple[Path, Path], data: st.DataObject
 ) -> None:

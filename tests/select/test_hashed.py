@@ -30,6 +30,7 @@ from corpus import (
     source_rows,
     summary_verdict,
 )
+from examples import examples
 from hashed import side, windows
 from hypothesis import strategies as st
 
@@ -217,7 +218,7 @@ def expected(incidents: dict[str, dict[str, Any]], key: str) -> Sides:
     }
 
 
-@hypothesis.settings(max_examples=5)
+@examples(5)
 @hypothesis.given(INCIDENTS, st.sampled_from(("immune", "Schlüssel")), st.randoms())
 def test_rounds_of_incidents_never_move_one_out_of_eval(
     drawn: list[dict[str, Any]], key: str, chance: random.Random

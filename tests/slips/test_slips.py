@@ -16,7 +16,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from slips_alerts import DIALECTS, IDEA0, IDMEF_2D, IDMEF_203, Event, Incident, number, write
 
@@ -360,7 +361,7 @@ def random_lines(draw: st.DrawFn) -> list[bytes]:
     return lines
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(lines=random_lines(), split=st.integers(0, 25))
 def test_every_line_is_accounted_for(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], split: int
