@@ -463,20 +463,22 @@ def test_a_check_finds_what_is_planted_and_only_that(
 
 def _read_answers_again(connection: duckdb.DuckDBPyConnection) -> None:
     """What `emit` reads out of the answers, as if these had been emitted."""
-    for split, line, task, answer in connection.execute(
-        "select split, line, task, messages[-1].content from conversations"
+    for split, line, task, answer, *known in connection.execute(
+        "select split, line, task, messages[-1].content, answer_lacks, answer_events, "
+        "answer_total_evidence, answer_severities from conversations"
     ).fetchall():
         parts = answer_fields.parse(task, answer)
-        connection.execute(
-            "update conversations set answer_lacks = $1, answer_events = $2, "
-            "answer_total_evidence = $3, answer_severities = $4 where split = $5 and line = $6",
-            [
-                list(parts.missing),
-                *(parts.fields.get(name) for name in ("events", "total_evidence")),
-                _severities(parts),
-                *(split, line),
-            ],
-        )
+        read = [
+            list(parts.missing),
+            *(parts.fields.get(name) for name in ("events", "total_evidence")),
+            _severities(parts),
+        ]
+        if read != known:
+            connection.execute(
+                "update conversations set answer_lacks = $1, answer_events = $2, "
+                "answer_total_evidence = $3, answer_severities = $4 where split = $5 and line = $6",
+                [*read, split, line],
+            )
 
 
 def _severities(parts: answer_fields.Parts) -> dict[str, int | None] | None:

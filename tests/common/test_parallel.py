@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from corpus import digests
+from corpus import Corpus, digests
 
 from immune_data.common import processes
 from immune_data.common.errors import CheckFailed
@@ -107,12 +107,24 @@ def _process(_: int) -> int:
 # What may happen to a process
 
 
+@pytest.fixture(scope="session")
+def hundred(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A hundred incidents and, in `out`, what one process emits of them."""
+
+    def make(folder: Path) -> None:
+        source = Corpus().incidents(f"i{number:02}" for number in range(100))
+        arguments = ["--source", str(source.write(folder / "source"))]
+        assert emit.main([*arguments, "--data", str(folder / "out"), "--threads", "1"]) == 0
+
+    return shared_folder("hundred", make)
+
+
 def _work_of_several_processes(
-    sample_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
     """The arguments of an `emit` that works with two processes."""
     monkeypatch.setattr(build, "_WORTH_WORKERS", 0)
-    return ["--source", str(sample_source), "--data", str(tmp_path / "out"), "--threads", "2"]
+    return ["--source", str(source), "--data", str(tmp_path / "out"), "--threads", "2"]
 
 
 def _children() -> list[psutil.Process]:
@@ -151,11 +163,7 @@ def test_a_killed_worker_is_a_sentence(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_no_semaphore_is_needed(
-    number: int,
-    sample_source: Path,
-    sample_out: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    number: int, hundred: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They lie in /dev/shm, which may be full, read-only or somebody else's."""
 
@@ -163,22 +171,16 @@ def test_no_semaphore_is_needed(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(_multiprocessing, "SemLock", refuse)
-    arguments = _work_of_several_processes(sample_source, tmp_path, monkeypatch)
+    arguments = _work_of_several_processes(hundred / "source", tmp_path, monkeypatch)
     assert emit.main(arguments) == 0
-    made, expected = (
-        digests(out / "sft" / DEFAULT) for out in (tmp_path / "out", sample_out(DEFAULT))
-    )
+    made, expected = (digests(of / "out" / "sft" / DEFAULT) for of in (tmp_path, hundred))
     assert made == expected
     assert processes.apart(_process, 0) != os.getpid()
 
 
 @pytest.mark.parametrize("possible", [0, 1])
 def test_where_no_process_can_be_started_fewer_work(
-    possible: int,
-    sample_source: Path,
-    sample_out: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    possible: int, hundred: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = SpawnProcess.start
     started = []
@@ -190,10 +192,9 @@ def test_where_no_process_can_be_started_fewer_work(
         start(process)
 
     monkeypatch.setattr(SpawnProcess, "start", limited)
-    assert emit.main(_work_of_several_processes(sample_source, tmp_path, monkeypatch)) == 0
-    made, expected = (
-        digests(out / "sft" / DEFAULT) for out in (tmp_path / "out", sample_out(DEFAULT))
-    )
+    arguments = _work_of_several_processes(hundred / "source", tmp_path, monkeypatch)
+    assert emit.main(arguments) == 0
+    made, expected = (digests(of / "out" / "sft" / DEFAULT) for of in (tmp_path, hundred))
     assert made == expected
 
 

@@ -24,6 +24,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 from corpus import digests
+from killed_runs import PRODUCTS
 from training import as_rows, record, write
 
 from immune_data.common import processes
@@ -458,26 +459,31 @@ def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     command: Callable[..., list[str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
-    """Killed before each file that is given its name; what was made then is not made again."""
+    """Killed before a file is given its name; what was made then is not made again.
+
+    With `--thorough` before each file, otherwise once between each two products.
+    """
     from immune_data.common import processes
 
     shutil.copytree(trained_only, tmp_path / "run")
     found = [one for one in command(tmp_path, QUANTS, "--resume") if one != str(tmp_path)]
     found.remove("--output")
     script = REPOSITORY / "tests" / "support" / "killed_runs.py"
-    subprocess.run([sys.executable, str(script), str(tmp_path), *found], check=True, timeout=400)
-    *stopped, whole = sorted(int(one.name) for one in tmp_path.iterdir() if one.name.isdigit())
-    expected = digests(tmp_path / str(whole) / "run")
-    products = ("adapter", "trained.json", "curves.svg", "merged_16bit", "gguf/export.json")
-    assert all((tmp_path / str(whole) / "run" / name).exists() for name in products)
+    every = ["--every"] if request.config.getoption("--thorough") else []
+    killing = [sys.executable, str(script), str(tmp_path), *every, *found]
+    subprocess.run(killing, check=True, timeout=400)
+    stopped = sorted(int(one.name) for one in tmp_path.iterdir() if one.name.isdigit())
+    expected = digests(tmp_path / "whole" / "run")
+    assert all((tmp_path / "whole" / "run" / name).exists() for name in PRODUCTS)
     monkeypatch.setattr(
         processes, "apart", lambda function, *rest, **named: function(*rest, **named)
     )
     seen = set()
     for number in stopped:
         output = tmp_path / str(number) / "run"
-        made = [output / name for name in products if (output / name).exists()]
+        made = [output / name for name in PRODUCTS if (output / name).exists()]
         seen.add(len(made))
         times = {path: path.stat().st_mtime_ns for path in files_of(made)}
         assert sft.main(command(output, QUANTS, "--resume")) == 0
@@ -486,7 +492,7 @@ def test_a_run_killed_anywhere_after_training_goes_on_from_there(
         # The adapter is until it is on record, and one of two pictures.
         allowed = {"curves.svg"} if output / "trained.json" in made else {"adapter"}
         assert {path.relative_to(output).parts[0] for path in again} <= allowed
-    assert seen == set(range(len(products) + 1))  # each phase was one that a run was killed in
+    assert seen == set(range(len(PRODUCTS) + 1))  # each phase was one that a run was killed in
 
 
 def files_of(paths: Any) -> list[Path]:
