@@ -4,6 +4,7 @@
 # make edge-tiny   the same, then take it to GGUF, answer, score, publish to a Hub on loopback, run
 # make evaluate-tiny  after train-tiny: answer, judge by a rule, evaluate beside the base
 # make label-tiny  set up, have a tiny model behind a server on loopback label sample incidents, emit
+# make judge-tiny  set up, have a judge on loopback score sample answers, emit before and after
 # make docs   set up, write the generated pages and the outputs that README and docs show
 # make bench  set up, time our chain against a plain script (SCALES="1 10 100")
 # make lowest  run the tests of immune_data on the lowest versions of libraries that it allows
@@ -34,7 +35,7 @@ CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF \
 	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_CURL=OFF
 export CMAKE_ARGS
 
-.PHONY: emit test lint train-tiny edge-tiny evaluate-tiny label-tiny docs bench lowest campaigns
+.PHONY: emit test lint train-tiny edge-tiny evaluate-tiny label-tiny judge-tiny docs bench lowest campaigns
 
 emit: .venv/.installed
 	@# Nobody's own folder is made up, nor one that something was emitted from: emit says it is gone.
@@ -75,6 +76,10 @@ label-tiny: .venv/.installed-dev
 	test -d data/source || $(BIN)/python -m immune_data.sample --output data/source
 	$(BIN)/python tests/support/label_tiny.py --source data/source --work $(OUT)/label-tiny
 
+judge-tiny: .venv/.installed-dev
+	test -d data/source || $(BIN)/python -m immune_data.sample --output data/source
+	$(BIN)/python tests/support/judge_tiny.py --source data/source --work $(OUT)/judge-tiny
+
 docs: .venv/.installed-dev
 	$(BIN)/python docs/regenerate.py
 	$(BIN)/python tests/support/notebook.py docs/api.ipynb
@@ -99,6 +104,7 @@ campaigns: .venv/.installed-dev
 		tests/sft/test_sft.py::test_a_run_killed_anywhere_after_training_goes_on_from_there \
 		tests/slips/test_mutated_alerts.py tests/evaluate/test_coverage.py \
 		tests/label/test_label.py::test_a_kill_at_any_moment_loses_nothing_that_is_stored \
+		tests/judge/test_judge.py::test_a_kill_at_any_moment_loses_nothing_that_is_stored \
 		tests/edge/test_grounded.py::test_the_law \
 		--kills 100 --broken 10000 --pairs 10000 --seeds 2000 --seed $(SEED)
 
