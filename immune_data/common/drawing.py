@@ -11,7 +11,7 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, SURFACE = "#1d2630", "#55606d", "#d5dbe1", "#ffffff"
 KEPT, LOST, OTHER = "#0b66ad", "#d9640f", "#7d8a97"
-COLOURS = {"kept": KEPT, "lost": LOST, "other": OTHER}
 _DARKENED = {
     INK: "#e8ecf1",
     MUTED: "#a9b4c0",
@@ -42,28 +41,50 @@ DARK = "".join(
 
 _FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 _DPI = 160
+_HEADING, _LEGEND = 0.35, 0.3  # inches
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of a legend: a mark and what it means."""
+
+    colour: str
+    text: str
+    mark: str = "s"
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure: its name, what it is called and shows in words, and its two widths."""
+    """A figure: its name, what it is called and shows in words, its legend and its two widths.
+
+    The two widths stand in a page, which says the title and the legend. The files say them too.
+    """
 
     name: str
     title: str
     description: str
+    legend: tuple[Key, ...]
     wide: str
     narrow: str
     svg: str  # a file of its own
     png: bytes
 
 
-def draw(name: str, title: str, description: str, plot: Callable[[bool], Figure]) -> Drawn:
+def draw(
+    name: str,
+    title: str,
+    description: str,
+    legend: Sequence[Key],
+    plot: Callable[[bool], Figure],
+) -> Drawn:
     """The figure that `plot` makes, given whether it should be narrow."""
     with _ours(name):
-        wide = plot(False)
-        drawn = _svg(wide, name)
+        figure = plot(False)
+        wide = _svg(figure, name)
+        _complete(figure, title, legend)
+        alone = _svg(figure, name)
         image = io.BytesIO()
-        wide.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
+        figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
     with _ours(f"{name}-narrow"):
         narrow = _svg(plot(True), f"{name}-narrow")
     label = _labelled(name, title, description)
@@ -73,11 +94,34 @@ def draw(name: str, title: str, description: str, plot: Callable[[bool], Figure]
         name,
         title,
         description,
-        _inline(drawn, _labelled(f"{name}-wide", title, description)),
+        tuple(legend),
+        _inline(wide, _labelled(f"{name}-wide", title, description)),
         _inline(narrow, _labelled(f"{name}-narrow", title, description)),
-        _opened(drawn, label, f"{label[1]}{style}{background}", xml=True),
+        _opened(alone, label, f"{label[1]}{style}{background}", xml=True),
         image.getvalue(),
     )
+
+
+def _complete(figure: Figure, title: str, legend: Sequence[Key]) -> None:
+    """Add what a figure needs that stands alone: its title above, its legend below."""
+    from matplotlib.lines import Line2D
+
+    figure.set_figheight(figure.get_figheight() + _HEADING + (_LEGEND if legend else 0))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    if legend:
+        marks = [
+            Line2D([], [], color=one.colour, marker=one.mark, markersize=6, linestyle="none")
+            for one in legend
+        ]
+        figure.legend(
+            marks,
+            [one.text for one in legend],
+            loc="outside lower left",
+            ncols=len(legend),
+            frameon=False,
+            fontsize=8,
+            handletextpad=0.2,
+        )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Pages from templates: a Jinja2 template and what it is filled with in, HTML out.
 
 Every value is escaped, and characters that cannot be seen are written out; what is HTML already is
-a `Markup`. A name that the template is not given is an error and not an empty place.
+a `Markup`. A name that the template is not given is an error and not an empty place. A template may
+extend `layout.html.jinja` and import `parts.html.jinja`, which lie here.
 """
 
 from __future__ import annotations
@@ -19,18 +20,26 @@ POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'"
 )
+_SHARED = "immune_data.common"
 
 
 def render(package: str, name: str, **content: Any) -> str:
     """The template `name` in `package`, filled."""
-    template = files(package).joinpath(name).read_text(encoding="utf-8")
-    return _environment().from_string(template).render(policy=POLICY, **content)
+    return _environment(package).get_template(name).render(policy=POLICY, **content)
 
 
-def _environment() -> Environment:
-    from jinja2 import Environment, StrictUndefined
+def _environment(package: str) -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    def source(name: str) -> str | None:
+        for folder in (package, _SHARED):
+            template = files(folder).joinpath(name)
+            if template.is_file():
+                return template.read_text(encoding="utf-8")
+        return None
 
     return Environment(
+        loader=FunctionLoader(source),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -34,6 +34,21 @@ def one_line(text: str, limit: int | None = None) -> str:
     return line
 
 
+def excerpt(text: str, limit: int) -> str:
+    """The beginning of a text, its line ends kept, ended at a word past `limit` characters."""
+    if len(text) <= limit:
+        return text
+    return f"{_whole_words(text[: limit - 1], text[limit - 1])}…"
+
+
+def _whole_words(text: str, following: str) -> str:
+    """`text` without the word at its end that `following` goes on with, unless that is all."""
+    if following.isspace() or text[-1:].isspace():
+        return text.rstrip()
+    words = text.rsplit(None, 1)
+    return words[0] if len(words) == 2 else text
+
+
 def middle_out(lines: list[str], head: int, tail: int) -> tuple[list[str], int, list[str]]:
     """The first lines, how many are left out after them, and the last ones."""
     hidden = len(lines) - head - tail
@@ -47,7 +62,10 @@ def middle_left_out(line: str, limit: int) -> str:
     if len(line) <= limit:
         return line
     half = limit // 2
-    return f"{line[:half]} … {len(line) - 2 * half:,} characters … {line[-half:]}"
+    first = _whole_words(line[:half], line[half])
+    last = _whole_words(line[-half:][::-1], line[-half - 1])[::-1]
+    hidden = len(line) - len(first) - len(last)
+    return f"{first} … {hidden:,} characters … {last}"
 
 
 def near(name: str, known: Iterable[str], otherwise: str, *, most: int = 1) -> str:

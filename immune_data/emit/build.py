@@ -313,6 +313,7 @@ class _Build:
                         inputs_sha256=now.sha256,
                         recipe_sha256=now.recipe_sha256,
                         file=self.recipe_file,
+                        source=str(self.source),
                     ),
                     {
                         "condensed": condense_evidence,

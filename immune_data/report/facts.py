@@ -46,6 +46,7 @@ class Facts:
     """All that a page shows."""
 
     manifest: Manifest
+    source: str | None  # the folder of the source files, where the database says it
     models: list[str]
     limits: dict[str, float]
     funnel: list[Row]
@@ -89,6 +90,7 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
             audit.append(_offence(connection, result))
         return Facts(
             manifest=content,
+            source=_source(connection, recipe.name),
             models=list(content.inputs.settings["models"]),
             limits=limits,
             funnel=duck.rows(connection, "from funnel"),
@@ -96,6 +98,17 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
             audit=audit,
             **found,
         )
+
+
+def _source(connection: duckdb.DuckDBPyConnection, recipe: str) -> str | None:
+    """The folder of the sources; a database of an earlier version does not say it."""
+    columns = {name for name, *_ in connection.execute("describe main.emitted").fetchall()}
+    if "source" not in columns:
+        return None
+    [(source,)] = connection.execute(
+        "select source from main.emitted where recipe = ?", [recipe]
+    ).fetchall()
+    return source
 
 
 def _offence(connection: duckdb.DuckDBPyConnection, result: Result) -> Offence:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from immune_data.common.drawing import INK, KEPT, LOST, MUTED, OTHER, SURFACE, Drawn, draw
+from immune_data.common.drawing import INK, KEPT, LOST, MUTED, OTHER, SURFACE, Drawn, Key, draw
 from immune_data.common.text import one_line
 from immune_data.prompts import TASKS
 from immune_data.report.facts import Facts, Row
@@ -38,6 +38,7 @@ def drawn(facts: Facts) -> list[Drawn]:
             f"Bars step by step, from {first['incidents']:,} incidents read to the "
             f"{last['incidents_emitted']:,} that records were emitted of; what a step loses is "
             "set off in orange at the end of its bar.",
+            (Key(KEPT, "stays"), Key(LOST, "lost at this step")),
             lambda narrow: funnel(facts.funnel, narrow),
         ),
         draw(
@@ -45,6 +46,7 @@ def drawn(facts: Facts) -> list[Drawn]:
             "Scores by model and task",
             f"A histogram per model and task of what the standing judge runs gave. A dashed line "
             f"marks the gate ({scored}); scores below it are orange.",
+            (Key(KEPT, "at the gate or above"), Key(LOST, "below it")),
             lambda narrow: scores(facts.scores, facts.models, facts.limits, narrow),
         ),
         draw(
@@ -52,6 +54,7 @@ def drawn(facts: Facts) -> list[Drawn]:
             "Who wins, and by how much",
             "Incidents of the pool by the model with the best score, for the two scores that "
             "decide, and by the points it is ahead of the next; ties are orange.",
+            (Key(KEPT, "has the best score"), Key(LOST, "ties with the next")),
             lambda narrow: winners(facts.leads, facts.models, narrow),
         ),
         draw(
@@ -60,6 +63,7 @@ def drawn(facts: Facts) -> list[Drawn]:
             f"A histogram per task of the tokens of a conversation. A dashed line marks the "
             f"context of {context:,} tokens; {last['over_context']:,} conversations end past it, "
             "in orange.",
+            (Key(KEPT, "within the context"), Key(LOST, "past it")),
             lambda narrow: tokens(facts.lengths, facts.fit, context, narrow),
         ),
         draw(
@@ -67,6 +71,7 @@ def drawn(facts: Facts) -> list[Drawn]:
             "Length of the evidence",
             "Emitted incidents by the tokens of their evidence. Those whose evidence was cut "
             "are orange" + (f"; a dashed line marks the limit of {limit:,}." if limit else "."),
+            (Key(KEPT, "shown whole"), Key(LOST, "cut")),
             lambda narrow: evidence(facts.evidence, limit, narrow),
         ),
         draw(
@@ -74,6 +79,7 @@ def drawn(facts: Facts) -> list[Drawn]:
             "Train and eval, value by value",
             "For each task, origin, model, category and risk level, two bars: its share of the "
             "records of train, and of eval.",
+            (Key(KEPT, "train"), Key(OTHER, "eval")),
             lambda narrow: balance(facts.balance, narrow),
         ),
     ]
@@ -91,9 +97,22 @@ def label(text: str) -> str:
 
 
 def _bare(axes: Axes) -> None:
-    """No frame, no numbers along it."""
+    """No frame, no numbers along it: every bar says its own."""
     axes.spines[:].set_visible(False)
     axes.set_xticks([])
+
+
+def _counts(axes: Axes, what: str, narrow: bool) -> None:
+    """A few whole numbers up the side, and what they count; a narrow figure has no room."""
+    if narrow:
+        axes.set_yticks([])
+        return
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.tick_params(axis="y", labelsize=6.5, labelcolor=MUTED)
+    axes.set_ylabel(what, color=MUTED, fontsize=7)
 
 
 def _threshold(axes: Axes, at: float, text: str | None = None) -> None:
@@ -145,6 +164,7 @@ def funnel(rows: Sequence[Row], narrow: bool) -> Figure:
             axes.annotate(said, end, (4, 0), textcoords="offset points", va="center")
             if narrow:
                 axes.text(0, place - 0.26, name, va="bottom", fontsize=7.5)
+    axes.set_xlabel("incidents")
     return figure
 
 
@@ -158,7 +178,7 @@ def scores(
     for row in rows:
         below = row["score"] < limits[row["task"]]
         counts[row["model"], row["task"]][int(row["score"])][below] += row["answers"]
-    figure = _figure(narrow, 0.7 + (1.05 if narrow else 0.95) * len(models))
+    figure = _figure(narrow, 0.7 + 1.05 * len(models))
     grid = figure.subplots(len(models), len(TASKS), squeeze=False, sharex="col", sharey="col")
     for place, (line, model) in enumerate(zip(grid, models, strict=True)):
         for axes, task in zip(line, TASKS, strict=True):
@@ -168,7 +188,7 @@ def scores(
             failing = [found[span][1] for span in spans]
             axes.bar(spans, passing, width=0.86, align="edge", color=KEPT)
             axes.bar(spans, failing, width=0.86, align="edge", color=LOST, bottom=passing)
-            axes.set_yticks([])
+            _counts(axes, "answers" if axes is line[0] else "", narrow)
             axes.set_xlim(-0.3, 11.2 if task == "summary" else 31.2)
             answers = sum(passing) + sum(failing)
             if answers:
@@ -185,20 +205,15 @@ def scores(
                     bbox=behind,
                 )
             _threshold(axes, limits[task], f"gate {limits[task]:g}" if place == 0 else None)
-        if narrow:
-            line[0].annotate(
-                label(model),
-                (0, 1),
-                (0, 14 if place == 0 else 3),
-                fontweight="bold",
-                xycoords="axes fraction",
-                textcoords="offset points",
-                va="bottom",
-            )
-        else:
-            line[0].set_ylabel(
-                label(model), rotation=0, ha="right", va="center", color=INK, fontsize=8.5
-            )
+        line[0].annotate(
+            label(model),
+            (0, 1),
+            (0, 14 if place == 0 else 3),
+            fontweight="bold",
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="bottom",
+        )
     for axes, task in zip(grid[-1], TASKS, strict=True):
         most = 10 if task == "summary" else 30
         axes.set_xlabel(task if narrow else f"{task} score, 0 to {most}")
@@ -224,6 +239,8 @@ def winners(rows: Sequence[Row], models: Sequence[str], narrow: bool) -> Figure:
         what = "summary: best score" if task == "summary" else "cause, and with it risk: best score"
         _shares(left, [label(model) for model in models], wins, total)
         left.set_title(what)
+        left.set_xlabel("incidents")
+        right.set_xlabel("points ahead")
         leads: dict[int, int] = defaultdict(int)
         for row in of_task:
             if row["lead"] is not None:
@@ -232,7 +249,7 @@ def winners(rows: Sequence[Row], models: Sequence[str], narrow: bool) -> Figure:
         places = range(last + 1)
         heights = [leads[place] for place in places]
         right.bar(places, heights, width=0.84, color=[LOST if p == 0 else KEPT for p in places])
-        right.set_yticks([])
+        _counts(right, "incidents", narrow)
         right.set_ylim(0, max(heights, default=0) * 1.18 or 1)
         right.set_title(f"{task}: points ahead of the next")
         every = max(1, (last + 1) // (8 if narrow else 14) + 1)
@@ -270,7 +287,7 @@ def tokens(rows: Sequence[Row], fit: Sequence[Row], context: int, narrow: bool) 
             align="edge",
             color=[LOST if row["tokens_from"] >= context else KEPT for row in found],
         )
-        axes.set_yticks([])
+        _counts(axes, "conversations", narrow)
         axes.set_xlim(0, last * 1.08)
         cut = sum(row["answer_cut"] for row in fit if row["task"] == task)
         lost = sum(row["answer_lost"] for row in fit if row["task"] == task)
@@ -293,7 +310,7 @@ def evidence(rows: Sequence[Row], limit: int | None, narrow: bool) -> Figure:
     whole, cut = [row["whole"] for row in rows], [row["cut"] for row in rows]
     axes.bar(powers, whole, width=0.45, align="edge", color=KEPT)
     axes.bar(powers, cut, width=0.45, align="edge", color=LOST, bottom=whole)
-    axes.set_yticks([])
+    _counts(axes, "incidents", narrow)
     axes.set_title(f"shown whole: {sum(whole):,} · cut: {sum(cut):,}", pad=14)
     first, last = int(min(powers, default=0)), int(max(powers, default=1)) + 1
     every = 2 if narrow and last - first > 6 else 1
@@ -346,6 +363,7 @@ def balance(rows: Sequence[Row], narrow: bool) -> Figure:
                     textcoords="offset points",
                     va="center",
                 )
+    grid[-1, 0].set_xlabel("share of the split's records")
     return figure
 
 

@@ -1,143 +1,101 @@
-"""Lay out the report: its facts and figures in, one HTML page out."""
+"""The report: its facts and figures in, one HTML page out.
+
+Here is what the page says; how it looks is in `page.html.jinja`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from typing import Any
 
-from immune_data.common.drawing import COLOURS, DARK, Drawn
-from immune_data.common.text import counted, middle_left_out, middle_out, one_line
+from immune_data.common import digests, page, templates
+from immune_data.common.drawing import Drawn
+from immune_data.common.page import Table, code, prose, shown
+from immune_data.common.text import counted, excerpt, middle_left_out, middle_out, one_line
 from immune_data.contract import chat
 from immune_data.prompts import Message
+from immune_data.report import verdict
 from immune_data.report.facts import Facts, Offence
-from immune_data.report.html import Markup, element, joined, shortened, shown, table
 
 _CELL = 120  # characters of an offending row's cell
 _COLUMNS = 8
 _HEAD, _TAIL = 20, 8  # lines of a long message
 _LINE = 600  # characters of a long line
+_NAME = 80  # characters of a name
+_DIGEST = 12  # characters of a sha256 that stands for a version
 
 # What a severity is called, and how it looks.
 _TAGS = {"error": ("error", "failed"), "warn": ("warning", "failed"), "info": ("note", "noted")}
 
-_SECTIONS = {
-    "funnel": "Funnel",
-    "scores": "Scores",
-    "winners": "Winners",
-    "tokens": "Tokens",
-    "balance": "Balance",
-    "audit": "Audit",
-    "examples": "Examples",
-    "provenance": "Provenance",
+_SECTIONS = ("funnel", "scores", "winners", "tokens", "balance", "audit", "examples", "provenance")
+_FIT = {
+    "split": "split",
+    "task": "task",
+    "records": "records",
+    "tokens": "tokens",
+    "longest": "longest",
+    "whole": "within the context",
+    "answer_cut": "answer cut",
+    "answer_lost": "answer lost whole",
+    "dag_cut": "evidence cut",
 }
+_FUNNEL = ("step", "incidents", "records", "lost", "why")
 
 
 def render(facts: Facts, drawn: Sequence[Drawn]) -> str:
     """The page."""
-    by_name = {figure.name: figure for figure in drawn}
-    name = facts.manifest.recipe
-    style = files("immune_data.common").joinpath("page.css").read_text(encoding="utf-8")
-    style += f"@media (prefers-color-scheme: dark){{{DARK}}}\n"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{name}: what the dataset is made of"),
-        element("style", Markup(f"\n{style}")),
-    )
-    body = element(
-        "body",
-        _header(facts),
-        Markup("\n"),
-        element(
-            "main",
-            _keys(facts),
-            _funnel(facts, by_name),
-            _scores(facts, by_name),
-            _winners(by_name),
-            _tokens(facts, by_name),
-            _balance(facts, by_name),
-            _audit(facts),
-            _examples(facts),
-            _provenance(facts),
-        ),
-        element("footer", element("p", "Made by ", _code("python -m immune_data.report"), ".")),
-    )
-    return f"<!doctype html>\n{element('html', head, Markup(chr(10)), body, lang='en')}\n"
-
-
-def _code(text: str) -> Markup:
-    return element("code", text)
-
-
-def _prose(text: str) -> list[str]:
-    """Text whose every other part, between backquotes, is code."""
-    parts = text.split("`")
-    return [_code(part) if i % 2 else part for i, part in enumerate(parts)]
-
-
-def _section(name: str, *content: str) -> Markup:
-    heading = element("h2", _SECTIONS[name], id=f"{name}-heading")
-    content = (heading, *(joined([Markup("\n"), part]) for part in content))
-    return joined(
-        [
-            Markup("\n"),
-            element("section", *content, id=name, aria_labelledby=f"{name}-heading"),
-        ]
-    )
-
-
-def _figure(figure: Drawn) -> Markup:
-    return element(
-        "figure",
-        element("div", Markup(figure.wide), class_="wide"),
-        element("div", Markup(figure.narrow), class_="narrow"),
-        element("figcaption", figure.description),
-    )
-
-
-def _header(facts: Facts) -> Markup:
     inputs = facts.manifest.inputs
-    links = (
-        element("li", element("a", title, href=f"#{name}")) for name, title in _SECTIONS.items()
+    return templates.render(
+        "immune_data.report",
+        "page.html.jinja",
+        command="python -m immune_data.report",
+        style=page.style(),
+        title=f"{facts.manifest.recipe}: what the dataset is made of",
+        sections=[(name, name.capitalize()) for name in _SECTIONS],
+        version=inputs.version,
+        recipe=facts.manifest.recipe,
+        verdict=verdict.of(facts),
+        description=_sentence(inputs.settings["description"]),
+        source=facts.source,
+        sources_sha256=digests.digest(inputs.sources)[:_DIGEST],
+        synthetic=facts.manifest.synthetic,
+        keys=_keys(facts),
+        figures=page.figures(drawn),
+        funnel=Table(
+            "The way of the incidents",
+            _FUNNEL,
+            [[row[key] for key in _FUNNEL] for row in facts.funnel],
+        ),
+        gates_look_at=inputs.settings["gates"]["look_at"],
+        context=f"{facts.overview['context']:,}",
+        fit=Table(
+            "Records by split and task, and what of them is lost",
+            tuple(_FIT.values()),
+            [[row[key] for key in _FIT] for row in facts.fit],
+        ),
+        found=[_found(offence) for offence in facts.audit if offence.result.failed],
+        passed=_passed([offence for offence in facts.audit if not offence.result.failed]),
+        any_lost=any(example["answer_tokens_lost"] for example in facts.examples),
+        examples=[_example(example) for example in facts.examples],
+        provenance=_provenance(facts),
+        folded=_settings(facts),
     )
-    return element(
-        "header",
-        element("p", f"immune {inputs.version} · dataset report", class_="kicker"),
-        element("h1", facts.manifest.recipe),
-        element("p", _sentence(inputs.settings["description"]), class_="lead"),
-        *_made_up(facts),
-        element("nav", element("ul", *links), aria_label="Sections"),
-    )
-
-
-def _made_up(facts: Facts) -> Iterator[Markup]:
-    """What a page of synthetic data says on top."""
-    if facts.manifest.synthetic:
-        yield element(
-            "p",
-            element("span", "synthetic", class_="tag failed"),
-            " A program made up every incident, answer and score on this page. Nothing of it "
-            "happened, and no model and no judge was asked.",
-        )
 
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
-def _keys(facts: Facts) -> Markup:
+def _keys(facts: Facts) -> list[tuple[str, str, str]]:
     overview = facts.overview
     failed = {
         severity: sum(
             offence.result.failed and offence.result.check.severity == severity
             for offence in facts.audit
         )
-        for severity in ("error", "warn", "info")
+        for severity in ("error", "warn")
     }
-    keys = [
+    return [
         ("Train records", f"{overview['train_records']:,}", "to learn from"),
         ("Eval records", f"{overview['eval_records']:,}", _held_out(overview)),
         (
@@ -157,19 +115,6 @@ def _keys(facts: Facts) -> Markup:
             f"{counted(failed['warn'], 'warning')} in {counted(len(facts.audit), 'check')}",
         ),
     ]
-    return element(
-        "dl",
-        *(
-            element(
-                "div",
-                element("dt", term),
-                element("dd", value, element("span", of, class_="of")),
-                class_="key",
-            )
-            for term, value, of in keys
-        ),
-        class_="keys",
-    )
 
 
 def _held_out(overview: dict[str, Any]) -> str:
@@ -187,290 +132,126 @@ def _millions(number: int) -> str:
     return f"{number / 1e6:.2f} M" if number >= 10**6 else f"{number:,}"
 
 
-def _funnel(facts: Facts, drawn: dict[str, Drawn]) -> Markup:
-    return _section(
-        "funnel",
-        element(
-            "p",
-            "An incident passes every step or is out, and the first one that it fails is its "
-            "verdict. ",
-            _code("python -m immune_data.why INCIDENT"),
-            " tells any incident's way in full.",
-        ),
-        _legend(("kept", "stays"), ("lost", "lost at this step")),
-        _figure(drawn["funnel"]),
-        element(
-            "details",
-            element("summary", "The same as a table"),
-            table(
-                "The way of the incidents",
-                ("step", "incidents", "records", "lost", "why"),
-                [
-                    [row["step"], row["incidents"], row["records"], row["lost"], row["why"]]
-                    for row in facts.funnel
-                ],
-            ),
-        ),
-    )
-
-
-def _legend(*entries: tuple[str, str]) -> Markup:
-    parts = []
-    for colour, said in entries:
-        parts += [_swatch(colour), said]
-    return element("p", *parts, class_="key-line")
-
-
-def _swatch(colour: str) -> Markup:
-    # An SVG, so that it takes on the figures' colours in the dark as well.
-    rectangle = Markup(
-        f'<svg viewBox="0 0 8 8" class="swatch" aria-hidden="true">'
-        f'<path d="M0 0H8V8H0z" style="fill: {COLOURS[colour]}"/></svg>'
-    )
-    return rectangle
-
-
-def _scores(facts: Facts, drawn: dict[str, Drawn]) -> Markup:
-    looked_at = {
-        "any": "The gates look at an incident's best score: an answer below the line does not lose "
-        "its incident while another is above.",
-        "winner": "The gates look at the answers that are used: one below the line is not used.",
-    }
-    return _section(
-        "scores",
-        element(
-            "p",
-            "What the judges gave each model's answers. ",
-            looked_at[facts.manifest.inputs.settings["gates"]["look_at"]],
-        ),
-        _legend(("kept", "at the gate or above"), ("lost", "below it")),
-        _figure(drawn["scores"]),
-    )
-
-
-def _winners(drawn: dict[str, Drawn]) -> Markup:
-    return _section(
-        "winners",
-        element(
-            "p",
-            "The model with the best score gives the answer to learn from; between equals, the "
-            "order of the judge's record decides. Where many lead by a point or not at all, "
-            "another run of the judge may have chosen another model.",
-        ),
-        _figure(drawn["winners"]),
-    )
-
-
-def _tokens(facts: Facts, drawn: dict[str, Drawn]) -> Markup:
-    columns = {
-        "split": "split",
-        "task": "task",
-        "records": "records",
-        "tokens": "tokens",
-        "longest": "longest",
-        "whole": "within the context",
-        "answer_cut": "answer cut",
-        "answer_lost": "answer lost whole",
-        "dag_cut": "evidence cut",
-    }
-    return _section(
-        "tokens",
-        element(
-            "p",
-            f"A trainer sees the first {facts.overview['context']:,} tokens of a conversation. "
-            "What is past them is not learnt, and it is always the answer that is last.",
-        ),
-        _legend(("kept", "within the context"), ("lost", "past it, or cut")),
-        _figure(drawn["tokens"]),
-        table(
-            "Records by split and task, and what of them is lost",
-            list(columns.values()),
-            [[row[key] for key in columns] for row in facts.fit],
-        ),
-        _figure(drawn["evidence"]),
-    )
-
-
-def _balance(facts: Facts, drawn: dict[str, Drawn]) -> Markup:
-    return _section(
-        "balance",
-        element("p", "Shares are of a split's records; unlike ones would make eval a poor guide."),
-        _legend(("kept", "train"), ("other", "eval")),
-        _figure(drawn["balance"]),
-    )
-
-
-def _audit(facts: Facts) -> Markup:
-    found = [offence for offence in facts.audit if offence.result.failed]
-    passed = [offence for offence in facts.audit if not offence.result.failed]
-    return _section(
-        "audit",
-        element(
-            "p",
-            "A check is a query that returns the rows nobody wants. An ",
-            element("strong", "error"),
-            " makes a record wrong to train on or leaves an incident unaccounted for, a ",
-            element("strong", "warning"),
-            " wants a look, and a ",
-            element("strong", "note"),
-            " is there to be known.",
-        ),
-        *(_offence(offence) for offence in found),
-        table(
-            f"{counted(len(passed), 'check')} that found nothing",
-            ("check", "severity", "what it looks for"),
-            [
-                [
-                    _code(offence.result.check.name),
-                    _TAGS[offence.result.check.severity][0],
-                    joined(_prose(offence.result.check.sentence)),
-                ]
-                for offence in passed
-            ],
-        )
-        if passed
-        else element("p", "Every check found something."),
-    )
-
-
-def _offence(offence: Offence) -> Markup:
+def _found(offence: Offence) -> dict[str, Any]:
+    """A check that found something, with some of the rows."""
     result, check = offence.result, offence.result.check
-    said, look = _TAGS[check.severity]
-    bound = () if check.bound is None else (f" The bound is {check.bound:g}.",)
-    summary = element(
-        "summary",
-        element("span", said, class_=f"tag {look}"),
-        _code(check.name),
-        element("span", counted(result.rows, "row"), class_="count"),
-        element("span", *_prose(check.sentence), *bound, class_="what"),
-    )
-    columns, hidden = offence.columns[:_COLUMNS], len(offence.columns) - _COLUMNS
-    more = () if hidden <= 0 else (f"; {hidden} more columns are not shown",)
-    shown_rows = [[shortened(value, _CELL) for value in row[:_COLUMNS]] for row in offence.rows]
+    severity, look = _TAGS[check.severity]
+    hidden = len(offence.columns) - _COLUMNS
+    are = "is" if hidden == 1 else "are"
+    more = "" if hidden <= 0 else f"; {counted(hidden, 'more column')} {are} not shown"
     several = " 1" if len(offence.rows) == 1 else f"s 1 to {len(offence.rows)}"
-    unfolded = {"open": ""} if check.severity == "error" else {}
-    return element(
-        "details",
-        summary,
-        table("".join((f"Row{several} of {result.rows:,}", *more)), [*columns], shown_rows),
-        **unfolded,
-    )
-
-
-def _examples(facts: Facts) -> Markup:
-    return _section(
-        "examples",
-        element(
-            "p",
-            "The first conversation of each task as it is emitted"
-            + (
-                ", and the one that loses most of its answer past the context"
-                if any(example["answer_tokens_lost"] for example in facts.examples)
-                else ""
-            )
-            + ". What carries loss, the answer and its ",
-            _code("<|im_end|>"),
-            ", is set off by a bar and a tint; long evidence is shortened in the middle.",
+    return {
+        "name": check.name,
+        "severity": severity,
+        "look": look,
+        "count": counted(result.rows, "row"),
+        "sentence": prose(check.sentence),
+        "bound": "" if check.bound is None else f"{check.bound:g}",
+        "unfolded": check.severity == "error",
+        "rows": Table(
+            f"Row{several} of {result.rows:,}{more}",
+            offence.columns[:_COLUMNS],
+            [[_shortened(value) for value in row[:_COLUMNS]] for row in offence.rows],
+            stacks=True,
         ),
-        *(part for example in facts.examples for part in _example(example)),
+    }
+
+
+def _shortened(value: Any) -> Any:
+    """A value that a dataset holds, short enough for a cell."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return excerpt(str(value), _CELL)
+
+
+def _passed(offences: Sequence[Offence]) -> Table | None:
+    if not offences:
+        return None
+    checks = [offence.result.check for offence in offences]
+    return Table(
+        f"{counted(len(checks), 'check')} that found nothing",
+        ("check", "severity", "what it looks for"),
+        [[code(one.name), _TAGS[one.severity][0], prose(one.sentence)] for one in checks],
+        stacks=True,
     )
 
 
-def _example(example: dict[str, Any]) -> Iterator[Markup]:
-    yield element(
-        "h3", f"{example['task'].capitalize()}, {example['split']} line {example['line']:,}"
-    )
-    facts = [
-        ("incident ", _code(one_line(example["incident_id"], 80))),
-        (f"answered by {one_line(example['model'], 80)}",),
-        (f"score {shown(example['score'])}",),
-        (f"{example['tokens']:,} tokens",),
-        (f"{example['dag_tokens_shown']:,} of {example['dag_tokens']:,} evidence tokens shown",),
-    ]
-    if example["answer_tokens_lost"]:
-        lost, whole = example["answer_tokens_lost"], example["answer_tokens"]
-        said = f"{lost:,} of the answer's {whole:,} tokens are past {example['context']:,}"
-        facts.append((element("strong", said),))
-    yield element("p", joined((joined(fact) for fact in facts), " · "), class_="key-line")
+def _example(example: dict[str, Any]) -> dict[str, Any]:
     *asked, answer = chat.with_system([Message(**turn) for turn in example["messages"]])
-    turns = [
-        element(
-            "div",
-            element("div", turn.role, class_="role"),
-            element("pre", *_lines(turn.content)),
-            class_="turn",
-        )
-        for turn in asked
-    ]
-    end = element("span", "<|im_end|>", class_="left-out")
-    turns.append(
-        element(
-            "div",
-            element("div", f"{answer.role} · carries loss", class_="role"),
-            element("pre", answer.content, end),
-            class_="turn loss",
-        )
-    )
-    yield element("div", *turns, class_="talk")
+    lost, whole = example["answer_tokens_lost"], example["answer_tokens"]
+    of = f"{lost:,} of the answer's {whole:,} tokens are past {example['context']:,}"
+    return {
+        "title": f"{example['task'].capitalize()}, {example['split']} line {example['line']:,}",
+        "incident": one_line(example["incident_id"], _NAME),
+        "model": one_line(example["model"], _NAME),
+        "score": shown(example["score"]),
+        "tokens": f"{example['tokens']:,} tokens",
+        "evidence": f"{example['dag_tokens_shown']:,} of {example['dag_tokens']:,} evidence tokens "
+        "shown",
+        "lost": of if lost else "",
+        "asked": [_turn(turn) for turn in asked],
+        "answer": answer,
+    }
 
 
-def _lines(content: str) -> list[str]:
-    head, hidden, tail = middle_out(content.split("\n"), _HEAD, _TAIL)
+def _turn(turn: Message) -> dict[str, str]:
+    """A message, shortened in its middle."""
+    head, hidden, tail = middle_out(turn.content.split("\n"), _HEAD, _TAIL)
     first, last = (
         "\n".join(middle_left_out(line, _LINE) for line in part) for part in (head, tail)
     )
-    if not hidden:
-        return [first]
-    note = element("span", f"… {hidden:,} lines left out …", class_="left-out")
-    return [f"{first}\n", note, f"\n{last}"]
+    left_out = counted(hidden, "line") if hidden else ""
+    return {"role": turn.role, "first": first, "hidden": left_out, "last": last}
 
 
-def _provenance(facts: Facts) -> Markup:
+def _provenance(facts: Facts) -> list[Table]:
     content = facts.manifest
     inputs = content.inputs
-    versions = [
-        ["immune", inputs.version],
-        ["manifest schema", str(inputs.schema_version)],
-        ["vocabulary, sha256", _hash(inputs.vocabulary_sha256)],
-    ]
-    return _section(
-        "provenance",
-        element(
-            "p",
-            "The same sources, settings and version give the same bytes. The manifest beside the "
-            "emitted files says all of this, and ",
-            _code("python -m immune_data.emit --check"),
-            " verifies it.",
-        ),
-        table(
+    return [
+        Table(
             "Source files",
             ("file", "sha256"),
             [[name, _hash(sha256)] for name, sha256 in inputs.sources.items()],
+            stacks=True,
         ),
-        table(
+        Table(
             "Emitted files",
             ("file", "bytes", "sha256"),
             [[name, file.bytes, _hash(file.sha256)] for name, file in content.outputs.items()],
+            stacks=True,
         ),
-        table("Versions", ("what", "value"), versions),
-        _folded("Settings", list(_flat(inputs.settings))),
-        _folded(
-            "SQL and prompts, by sha256",
+        Table(
+            "Versions",
+            ("what", "value"),
             [
-                [name, _hash(sha256)]
-                for part in (inputs.sql, inputs.prompts)
-                for name, sha256 in part.items()
+                ["immune", inputs.version],
+                ["manifest schema", str(inputs.schema_version)],
+                ["vocabulary, sha256", _hash(inputs.vocabulary_sha256)],
             ],
+            stacks=True,
         ),
-    )
+    ]
 
 
-def _hash(sha256: str) -> Markup:
-    return element("code", sha256, class_="hash")
+def _settings(facts: Facts) -> list[Table]:
+    """What is long, and of use to few."""
+    inputs = facts.manifest.inputs
+    digest_of = [*inputs.sql.items(), *inputs.prompts.items()]
+    return [
+        Table("Settings", ("what", "value"), list(_flat(inputs.settings)), stacks=True),
+        Table(
+            "SQL and prompts, by sha256",
+            ("what", "value"),
+            [[name, _hash(sha256)] for name, sha256 in digest_of],
+            stacks=True,
+        ),
+    ]
 
 
-def _folded(title: str, rows: list[list[Any]]) -> Markup:
-    return element("details", element("summary", title), table(title, ("what", "value"), rows))
+def _hash(sha256: str) -> str:
+    return code(sha256, "hash")
 
 
 def _flat(value: Any, path: str = "") -> Iterator[list[Any]]:
@@ -481,5 +262,4 @@ def _flat(value: Any, path: str = "") -> Iterator[list[Any]]:
         for key, entry in entries:
             yield from _flat(entry, f"{path}.{key}" if path else str(key))
     else:
-        said = ", ".join(map(str, value)) if isinstance(value, list) else shown(value)
-        yield [path, said]
+        yield [path, ", ".join(map(str, value)) if isinstance(value, list) else shown(value)]

@@ -33,11 +33,12 @@ class Unreadable(ImmuneError):
 
 @dataclass(frozen=True)
 class Emitted:
-    """A recipe whose relations a database holds, and the file that it was read from."""
+    """A recipe whose relations a database holds: its file, and the folder of the sources."""
 
     inputs_sha256: str
     recipe_sha256: str
     file: str | None
+    source: str | None = None
 
 
 @dataclass(frozen=True)

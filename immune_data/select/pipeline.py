@@ -195,13 +195,21 @@ def _note_eval_incidents(connection: duckdb.DuckDBPyConnection, recipe: Recipe) 
 
 
 def _note_emitted(connection: duckdb.DuckDBPyConnection, recipe: Recipe, emitted: Emitted) -> None:
-    """Keep `main.emitted`, one row per recipe: by what it was emitted, and its file's place."""
+    """Keep `main.emitted`, one row per recipe: by what it was emitted, and from where."""
     connection.execute(
         "create table if not exists main.emitted "
         "(recipe varchar, inputs_sha256 varchar, recipe_sha256 varchar, file varchar)"
     )
+    # An earlier version made the table without it.
+    connection.execute("alter table main.emitted add column if not exists source varchar")
     connection.execute("delete from main.emitted where recipe = ?", [recipe.name])
     connection.execute(
-        "insert into main.emitted values (?, ?, ?, ?)",
-        [recipe.name, emitted.inputs_sha256, emitted.recipe_sha256, emitted.file],
+        "insert into main.emitted values (?, ?, ?, ?, ?)",
+        [
+            recipe.name,
+            emitted.inputs_sha256,
+            emitted.recipe_sha256,
+            emitted.file,
+            emitted.source,
+        ],
     )

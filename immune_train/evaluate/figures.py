@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from immune_data.common.drawing import GRID, KEPT, LOST, MUTED, OTHER, Drawn, draw
+from immune_data.common.drawing import GRID, KEPT, LOST, MUTED, OTHER, Drawn, Key, draw
 from immune_data.common.text import one_line
 from immune_data.prompts import TASKS
 from immune_train.evaluate import phrases
@@ -41,7 +41,9 @@ def drawn(of: Evaluation) -> list[Drawn]:
     made = []
     for name, title, panels in _figures(of):
         if shown := [panel for panel in panels if panel.rows]:
-            made.append(draw(name, title, _described(shown), _plot(shown, kinds)))
+            made.append(
+                draw(name, title, _described(shown), _legend(shown, kinds), _plot(shown, kinds))
+            )
     return made
 
 
@@ -115,6 +117,12 @@ def _described(panels: Sequence[Panel]) -> str:
         + "."
         for panel in panels
     )
+
+
+def _legend(panels: Sequence[Panel], kinds: dict[str, str]) -> list[Key]:
+    """The kinds of candidates that are drawn."""
+    drawn = {kinds[name] for panel in panels for name, _ in panel.rows}
+    return [Key(_KINDS[kind], kind, _SHAPES[kind]) for kind in _KINDS if kind in drawn]
 
 
 def _plot(panels: Sequence[Panel], kinds: dict[str, str]) -> Callable[[bool], Figure]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import immune_data
-from immune_data.common import templates
-from immune_data.common.drawing import DARK, Drawn
+from immune_data.common import page, templates
+from immune_data.common.drawing import Drawn
 from immune_data.common.text import counted
 from immune_data.prompts import TASKS
 from immune_train.evaluate import phrases
@@ -24,28 +23,15 @@ from immune_train.evaluate.scores import LEAST_GROUPS, LEAST_INCIDENTS, Cell
 
 _DIGEST = 12  # characters of a sha256 that are shown
 
-# Of the report's page, but for what an evaluation alone has.
+# What an evaluation's tables have besides: an interval under each value.
 _STYLE = """\
-.lead+.lead{margin-top:.5rem}
-.key-line{overflow-wrap:anywhere}
 td .of{display:block;color:var(--muted);font-size:.82rem}
 tbody td.n,tbody th{white-space:nowrap}
-tbody th{overflow-wrap:anywhere}
 details tbody th{max-width:none}
 thead th{white-space:normal;vertical-align:bottom}
 summary{flex-wrap:nowrap}
-.scroll{background:linear-gradient(90deg,var(--surface) 30%,transparent),linear-gradient(270deg,\
-var(--surface) 30%,transparent) 100% 0,linear-gradient(90deg,var(--line),transparent),\
-linear-gradient(270deg,var(--line),transparent) 100% 0;background-repeat:no-repeat;\
-background-size:2.5rem 100%,2.5rem 100%,1rem 100%,1rem 100%;\
-background-attachment:local,local,scroll,scroll}
 @media (max-width:40rem){tbody th{white-space:normal;min-width:6rem}}
-@media print{
-details::details-content{content-visibility:visible;display:block;block-size:auto}
-section{break-inside:auto}figure,tr,.key{break-inside:avoid}h2,h3,caption,.key-line{break-after:avoid}
-.scroll{overflow:visible;background:none}table{font-size:.66rem}
-thead th,tbody td.n,tbody th{white-space:normal}th,td{padding-right:.4rem}
-}
+@media print{thead th,tbody td.n,tbody th{white-space:normal}}
 """
 
 
@@ -61,17 +47,7 @@ class Table:
 
 def render(of: Evaluation, drawn: Sequence[Drawn]) -> str:
     """The page."""
-    from markupsafe import Markup
-
-    figures = {
-        one.name: {
-            "wide": Markup(one.wide),
-            "narrow": Markup(one.narrow),
-        }
-        for one in drawn
-    }
-    style = files("immune_data.common").joinpath("page.css").read_text(encoding="utf-8")
-    style += f"@media (prefers-color-scheme: dark){{{DARK}}}\n{_STYLE}"
+    figures = page.figures(drawn)
     losses = _losses(of)
     sections = [
         ("scores", "Scores"),
@@ -84,8 +60,9 @@ def render(of: Evaluation, drawn: Sequence[Drawn]) -> str:
     return templates.render(
         "immune_train.evaluate",
         "page.html.jinja",
+        command="python -m immune_train.evaluate",
         version=immune_data.__version__,
-        style=Markup(style),
+        style=page.style(_STYLE),
         title=f"Evaluation of {', '.join(run.name for run in of.runs)}",
         findings=phrases.findings(of),
         synthetic=of.synthetic,
@@ -138,7 +115,7 @@ def _most_frequent(of: Evaluation) -> str:
     return f"{one.answers:,} of {one.of:,} say {one.level}, the most frequent level"
 
 
-def _judged(of: Evaluation, task: str, figures: dict[str, Any]) -> dict[str, Any]:
+def _judged(of: Evaluation, task: str, figures: dict[str, page.Figure]) -> dict[str, Any]:
     cells = [cell for cell in of.cells if cell.task == task]
     whole = next(cell for cell in cells if cell.part == ALL)
     length = ""

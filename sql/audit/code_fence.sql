@@ -23,7 +23,11 @@ select
     line,
     model,
     ltrim(text, chr(10) || chr(13) || chr(9) || ' ') like '```%' as at_start,
-    substr(text, greatest(1, strpos(text, matches[1]) - 40), 120) as excerpt
+    -- It begins and ends at a word, unless that is a long one.
+    regexp_replace(
+        substr(' ' || text || ' ', greatest(1, strpos(text, matches[1]) - 40), 122),
+        '^\S{0,20}\s|\s\S{0,20}$', '', 'g'
+    ) as excerpt
 from found
 where len(matches) > 0
 order by split, line

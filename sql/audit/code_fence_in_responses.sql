@@ -27,7 +27,15 @@ select
     found.model,
     chosen.model is not null as chosen,
     ltrim(found.text, chr(10) || chr(13) || chr(9) || ' ') like '```%' as at_start,
-    substr(found.text, greatest(1, strpos(found.text, found.matches[1]) - 40), 120) as excerpt
+    -- It begins and ends at a word, unless that is a long one.
+    regexp_replace(
+        substr(
+            ' ' || found.text || ' ',
+            greatest(1, strpos(found.text, found.matches[1]) - 40),
+            122
+        ),
+        '^\S{0,20}\s|\s\S{0,20}$', '', 'g'
+    ) as excerpt
 from found
 left join chosen using (incident_id, task, model)
 where len(found.matches) > 0

@@ -30,7 +30,15 @@ select
     chosen.model is not null as chosen,
     list_distinct(found.matches) as tokens,
     len(found.matches) as occurrences,
-    substr(found.text, greatest(1, strpos(found.text, found.matches[1]) - 40), 120) as excerpt
+    -- It begins and ends at a word, unless that is a long one.
+    regexp_replace(
+        substr(
+            ' ' || found.text || ' ',
+            greatest(1, strpos(found.text, found.matches[1]) - 40),
+            122
+        ),
+        '^\S{0,20}\s|\s\S{0,20}$', '', 'g'
+    ) as excerpt
 from found
 left join chosen using (incident_id, task, model)
 where len(found.matches) > 0

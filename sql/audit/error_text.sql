@@ -27,7 +27,11 @@ select
     line,
     model,
     matches[1] as error,
-    substr(text, greatest(1, strpos(text, matches[1]) - 40), 120) as excerpt
+    -- It begins and ends at a word, unless that is a long one.
+    regexp_replace(
+        substr(' ' || text || ' ', greatest(1, strpos(text, matches[1]) - 40), 122),
+        '^\S{0,20}\s|\s\S{0,20}$', '', 'g'
+    ) as excerpt
 from found
 where len(matches) > 0
 order by split, line

@@ -38,7 +38,11 @@ select
     role,
     [printf('U+%04X', unicode(hidden)) for hidden in list_sort(list_distinct(matches))] as hidden,
     len(matches) as occurrences,
-    substr(content, greatest(1, strpos(content, matches[1]) - 40), 120) as excerpt
+    -- It begins and ends at a word, unless that is a long one.
+    regexp_replace(
+        substr(' ' || content || ' ', greatest(1, strpos(content, matches[1]) - 40), 122),
+        '^\S{0,20}\s|\s\S{0,20}$', '', 'g'
+    ) as excerpt
 from found
 where len(matches) > 0
 order by split, line, role

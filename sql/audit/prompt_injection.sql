@@ -52,7 +52,15 @@ matches as (
         incident_id,
         dataset,
         phrase,
-        substr(text, greatest(1, strpos(text, phrase) - 60), 160 + length(phrase)) as excerpt
+        -- It begins and ends at a word, unless that is a long one.
+        regexp_replace(
+            substr(
+                ' ' || text || ' ',
+                greatest(1, strpos(text, phrase) - 60),
+                162 + length(phrase)
+            ),
+            '^\S{0,20}\s|\s\S{0,20}$', '', 'g'
+        ) as excerpt
     from found
     where phrase <> ''
 ),

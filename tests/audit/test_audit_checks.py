@@ -570,3 +570,23 @@ def test_the_checks_that_compare_texts_are_bounded(
                 assert not lacking
             if check.name == "ungrounded":
                 assert len(found) == 8 * len(once[check.name])
+
+
+@pytest.mark.parametrize("name", ["code_fence", "error_text", "invisible_character"])
+def test_an_excerpt_begins_and_ends_at_a_word(name: str, sample_out: Callable[[str], Path]) -> None:
+    [check] = checks.load([name])
+    with reading(sample_out("unified-v2"), "unified-v2") as connection:
+        rows = checks.rows(connection, check).to_dicts()
+        texts: dict[tuple[str, int], str] = {
+            (split, line): text
+            for split, line, text in connection.execute(
+                "select split, line, messages[-1].content from conversations"
+            ).fetchall()
+        }
+    assert len(rows) > 5
+    for row in rows:
+        excerpt, text = row["excerpt"], texts[row["split"], row["line"]]
+        before, found, after = text.partition(excerpt)
+        assert found
+        assert not before or before[-1].isspace() or " " not in excerpt[:20], excerpt
+        assert not after or after[0].isspace() or not set(" \n") & set(excerpt[-20:]), excerpt

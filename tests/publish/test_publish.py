@@ -45,7 +45,7 @@ FAULT = "eval_in_train"
 def sketched(facts: Facts) -> list[Drawn]:
     """Stands in for the report's figures, whose drawing takes seconds."""
     svg = f'<svg xmlns="http://www.w3.org/2000/svg"><!-- {len(facts.funnel)} --></svg>'
-    return [Drawn("funnel", "The way", "Step by step.", svg, svg, svg, b"")]
+    return [Drawn("funnel", "The way", "Step by step.", (), svg, svg, svg, b"")]
 
 
 @pytest.fixture(autouse=True)

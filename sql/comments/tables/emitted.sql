@@ -6,3 +6,4 @@ comment on column emitted.inputs_sha256 is 'digest of everything that decides th
 comment on column emitted.recipe_sha256 is 'digest of the recipe''s values and prompts';
 comment on column emitted.file is
 'path of the recipe''s file from the artifact folder; null for a shipped recipe';
+comment on column emitted.source is 'folder of the source files, as it was given to emit';
