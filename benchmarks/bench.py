@@ -80,7 +80,7 @@ def _memory(process: psutil.Process) -> int:
     return getattr(info, "pss", info.rss)
 
 
-def _sample(folder: Path, scale: int) -> None:
+def sample_into(folder: Path, scale: int) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         sample.main(["--output", str(folder), "--scale", str(scale)])
 
@@ -162,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     for scale in arguments.scales:
         with tempfile.TemporaryDirectory(prefix="immune-bench-") as folder:
             work = Path(folder)
-            _sample(work / "source", scale)
+            sample_into(work / "source", scale)
             if arguments.alone:
                 for recipe in arguments.alone:
                     alone = ours_alone(work / "source", work / "ours", recipe)

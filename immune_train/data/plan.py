@@ -42,6 +42,7 @@ class Plan:
     vocabulary: int
     backend: str
     hardware: str
+    processes: int
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,7 +68,8 @@ def make(config: Config, rows: int, backend: str, outline: Outline) -> Plan:
     Raises:
         ImmuneError: no batch would be full.
     """
-    an_epoch = steps_an_epoch(config, rows, processes.number())
+    number = processes.number()
+    an_epoch = steps_an_epoch(config, rows, number)
     steps = (
         config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * an_epoch)
     )
@@ -77,7 +79,7 @@ def make(config: Config, rows: int, backend: str, outline: Outline) -> Plan:
         steps=steps,
         steps_an_epoch=an_epoch,
         warmup=_warmup(config, steps),
-        conversations_a_step=config.step * processes.number(),
+        conversations_a_step=config.step * number,
         base_parameters=outline.base_parameters,
         trained_parameters=trained,
         base_bytes=outline.base_bytes,
@@ -86,6 +88,7 @@ def make(config: Config, rows: int, backend: str, outline: Outline) -> Plan:
         vocabulary=outline.vocabulary,
         backend=backend,
         hardware=run.hardware(),
+        processes=number,
     )
 
 
@@ -122,6 +125,12 @@ def show(plan: Plan, config: Config) -> None:
         f"{plan.steps:,} steps of {plan.conversations_a_step} conversations: {epochs:.3g} epochs "
         f"of {plan.steps_an_epoch:,} steps{warmup}"
     )
+    if plan.processes > 1:
+        each = plan.conversations_a_step // plan.processes
+        print(
+            f"{plan.processes} processes share the work: each takes {each} of the "
+            f"{plan.conversations_a_step} conversations of a step"
+        )
     share = plan.trained_parameters / plan.base_parameters
     print(
         f"{plan.trained_parameters:,} parameters are trained, beside {plan.base_parameters:,} of "

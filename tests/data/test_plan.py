@@ -130,6 +130,19 @@ def test_what_is_said(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert json.loads(json.dumps(planned.as_json()))["steps"] == 180
 
 
+def test_how_many_processes_share_the_work_is_said(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = configs.load("tiny", [f"model_name_or_path={tiny_model}"])
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    planned = planned_on(loaded, 9)
+    plan.show(planned, loaded)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("60 steps of 9 conversations: 60 epochs of 1 steps")
+    assert second == "3 processes share the work: each takes 3 of the 9 conversations of a step"
+    assert planned.as_json()["processes"] == 3
+
+
 def test_how_long_it_will_take_is_said_while_it_trains(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -867,6 +867,7 @@ def test_two_processes_are_one_with_twice_the_batch(
     said = in_two_processes(command(two, *settings, "per_device_train_batch_size=1"))
     assert said.count("what tiny trains on") == 1
     assert " steps of 2 conversations: " in said
+    assert "2 processes share the work: each takes 1 of the 2 conversations of a step" in said
     assert_same_losses(one, two, [0, 1, 2, 3, 4, 5, 5])
     assert (two / "run.json").is_file()
 
