@@ -23,7 +23,7 @@ from immune_data import recipes
 from immune_data.common import cli, duck, files, streams, textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.common.table import aligned, print_by, widths
-from immune_data.common.text import one_line
+from immune_data.common.text import counted, one_line
 from immune_data.select.database import NAME
 from immune_data.select.steps import sql_folder
 
@@ -75,7 +75,8 @@ def _command(arguments: argparse.Namespace) -> None:
     with _opened(arguments) as (connection, text), answered(connection, text) as relation:
         if arguments.parquet:
             _refuse_ours(arguments.parquet, arguments.data)
-            print(f"wrote {_parquet(relation, arguments.parquet):,} rows, {arguments.parquet}")
+            rows = counted(_parquet(relation, arguments.parquet), "row")
+            print(f"wrote {rows}, {arguments.parquet}")
             return
         with streams.for_reader():
             if arguments.json:

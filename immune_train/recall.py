@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from immune_data.common import cli, table
 from immune_data.common.errors import ImmuneError
+from immune_data.common.text import are, counted
 
 if TYPE_CHECKING:
     from immune_train.data.labels import Row
@@ -102,7 +103,7 @@ def command(arguments: argparse.Namespace) -> None:
         trained = dataset.shortest(found.train, settings.records_train)
         renderer = Renderer(AutoTokenizer.from_pretrained(folder / run.MERGED))
         rows = [*renderer.rows(dataset.shortest(trained, arguments.records))]
-        report(f"asking for {len(rows)} answers")
+        report(f"asking for {counted(len(rows), 'answer')}")
         repeated = recall(merge.load(folder / run.MERGED).eval(), rows)
     table.show(
         f"what {folder} repeats of its train answers",
@@ -113,7 +114,8 @@ def command(arguments: argparse.Namespace) -> None:
         ],
         whole=["incident"],
     )
-    print(f"{sum(one.whole for one in repeated)} of {len(repeated)} answers are repeated whole")
+    whole = sum(one.whole for one in repeated)
+    print(f"{whole} of {counted(len(repeated), 'answer')} {are(whole)} repeated whole")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ from immune_data.ask import sending
 from immune_data.ask.store import Store
 from immune_data.common import cli, streams
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import one_line, visible
+from immune_data.common.text import counted, one_line, visible
 
 _SHOWN = 60  # characters of a text in a table
 
@@ -109,8 +109,8 @@ def _command(args: argparse.Namespace) -> None:
         if args.json:
             print(json.dumps([{"store": file, "new_replies": n} for file, n in new.items()]))
         for file, number in () if args.json else new.items():
-            new_ones = "1 new reply" if number == 1 else f"{number:,} new replies"
-            print(one_line(f"{new_ones} of {file} in {args.store}"))
+            replies = counted(number, "new reply", "new replies")
+            print(one_line(f"{replies} of {file} in {args.store}"))
         return
     with Store(args.store, make=False) as store:
         found = (

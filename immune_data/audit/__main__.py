@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from immune_data import recipes
 from immune_data.common import cli, hub, jsonfile
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import counted, one_line
+from immune_data.common.text import are, counted, one_line
 
 if TYPE_CHECKING:
     import duckdb
@@ -141,7 +141,7 @@ def _say_held_out(found: HeldOut, arguments: argparse.Namespace) -> None:
             f"no incident has any of the ids in {arguments.held_out}, such as "
             f"{one_line(found.unknown[0], 80)}: give those of the source files"
         )
-    said = f"held out: {known:,} of {found.ids:,} ids are of incidents that there are"
+    said = f"held out: {known:,} of {counted(found.ids, 'id')} {are(known)} known"
     if found.unknown:
         names = ", ".join(one_line(name, 80) for name in found.unknown[:_NAMED])
         said += f"; unknown: {names}{' …' if len(found.unknown) > _NAMED else ''}"

@@ -74,6 +74,11 @@ def near(name: str, known: Iterable[str], otherwise: str, *, most: int = 1) -> s
     return f"did you mean {' or '.join(close)}?" if close else otherwise
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number of things: `1 row`, `1,200 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def are(number: float, singular: str = "is", plural: str = "are") -> str:
+    """The verb, or another word, that goes with a number: `1 row is`, `2 rows are`."""
+    return singular if number == 1 else plural

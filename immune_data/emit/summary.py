@@ -33,8 +33,8 @@ def show(folder: Path, content: Manifest, *, current: bool) -> None:
         print("synthetic: made of source files that a program made up; nobody's data")
     context = content.inputs.settings["records"]["max_sequence_tokens"]
     for row in counts.rejects:
-        what = "rows" if row.scope == "row" else "entries"
-        print(f"rejected: {row.rejects} {what} of {row.file}: {row.reason}")
+        noun = ("row",) if row.scope == "row" else ("entry", "entries")
+        print(f"rejected: {counted(row.rejects, *noun)} of {row.file}: {row.reason}")
     for side in counts.sides:
         if side.split == "eval" and side.uneven and side.share is not None:
             print(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from immune_data.common.table import aligned, numeric, widths
-from immune_data.common.text import counted, middle_left_out, middle_out, one_line, visible
+from immune_data.common.text import are, counted, middle_left_out, middle_out, one_line, visible
 from immune_data.why.story import Row, order
 
 _HEAD, _TAIL = 20, 8  # lines of a long message
@@ -77,11 +77,12 @@ class Page:
         for dag in story["dags"]:
             used = "shown in records" if dag["used"] else "not used"
             yield (
-                f"  {'dag':<13} {dag['tokens']:,} tokens, {dag['chars']:,} characters "
+                f"  {'dag':<13} {counted(dag['tokens'], 'token')}, "
+                f"{counted(dag['chars'], 'character')} "
                 f"in {dag['dataset']}, {used}"
             )
             if dag["condensed"] is not None:
-                yield f"  {'':<13} condensed: {dag['condensed_tokens']:,} tokens"
+                yield f"  {'':<13} condensed: {counted(dag['condensed_tokens'], 'token')}"
         if not story["dags"]:
             yield f"  {'dag':<13} none"
 
@@ -94,7 +95,7 @@ class Page:
                 ("as its lines", dag["tokens"], dag["text"]),
                 ("condensed", dag["condensed_tokens"], dag["condensed"]),
             ):
-                yield from self._heading(f"evidence {form}: {tokens:,} tokens")
+                yield from self._heading(f"evidence {form}: {counted(tokens, 'token')}")
                 for line in self._content(text, whole=False):
                     yield self._line(line, loss=False)
 
@@ -243,10 +244,10 @@ class Page:
             f"{one_line(record['model'])}"
         )
         if record["tokens_past_context"]:
-            lost = record["answer_tokens_past_context"]
+            past, lost = record["tokens_past_context"], record["answer_tokens_past_context"]
             whole = ", the whole answer" if lost == record["answer_tokens"] else ""
             yield (
-                f"  the last {record['tokens_past_context']:,} tokens are past the context of "
+                f"  the last {counted(past, 'token')} {are(past)} past the context of "
                 f"{record['context']:,}, {lost:,} of them the answer's{whole}: "
                 "no trainer sees them"
             )

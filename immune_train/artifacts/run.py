@@ -29,6 +29,7 @@ import msgspec
 
 from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
+from immune_data.common.text import counted
 from immune_data.contract import incidents
 from immune_train.artifacts.summary import Summary, Trained
 from immune_train.configs import Config, load
@@ -193,7 +194,7 @@ def hardware() -> str:
         number = torch.cuda.device_count()
         name = torch.cuda.get_device_name()
         return name if number == 1 else f"{number} x {name}"
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} CPU, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def write(folder: Path, name: str, text: str) -> Path:

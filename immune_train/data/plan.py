@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from immune_data.common.errors import ImmuneError
+from immune_data.common.text import are, counted
 from immune_train.artifacts import run
 from immune_train.configs import Config, processes
 from immune_train.data.order import blanks
@@ -51,8 +52,9 @@ class Plan:
         found = []
         if self.warmup >= self.steps:
             found.append(
-                f"the learning rate is still rising when the run ends: {self.warmup:,} steps of "
-                f"warm-up, {self.steps:,} in all; lower warmup_steps"
+                f"the learning rate is still rising when the run ends: "
+                f"{counted(self.warmup, 'step')} of warm-up, {self.steps:,} in all; lower "
+                "warmup_steps"
             )
         if self.architecture != "qwen2":
             found.append(
@@ -106,8 +108,8 @@ def steps_an_epoch(config: Config, rows: int, number: int) -> int:
         batches = (rows + blanks(rows, batch, number)) / batch / number
     if not batches:
         raise ImmuneError(
-            f"dataloader_drop_last=true leaves nothing of {rows:,} train records: no batch of "
-            f"{batch * number} is full; leave it out"
+            f"dataloader_drop_last=true leaves nothing of {counted(rows, 'train record')}: no "
+            f"batch of {batch * number} is full; leave it out"
         )
     return math.ceil(math.ceil(batches) / turns)
 
@@ -122,8 +124,9 @@ def show(plan: Plan, config: Config) -> None:
     epochs = plan.steps / plan.steps_an_epoch
     warmup = f", the first {plan.warmup:,} to warm up" if plan.warmup else ""
     print(
-        f"{plan.steps:,} steps of {plan.conversations_a_step} conversations: {epochs:.3g} epochs "
-        f"of {plan.steps_an_epoch:,} steps{warmup}"
+        f"{counted(plan.steps, 'step')} of {counted(plan.conversations_a_step, 'conversation')}: "
+        f"{epochs:.3g} {are(epochs, 'epoch', 'epochs')} of "
+        f"{counted(plan.steps_an_epoch, 'step')}{warmup}"
     )
     if plan.processes > 1:
         each = plan.conversations_a_step // plan.processes

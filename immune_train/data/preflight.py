@@ -13,6 +13,7 @@ from typing import Any
 
 from immune_data.common import table
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.common.text import are, counted
 from immune_data.contract.record import Record
 from immune_train.configs import Config
 from immune_train.data import plan
@@ -86,7 +87,7 @@ def look(config: Config, dataset: Dataset, renderer: Renderer) -> Preflight:
     leaked = dataset.leaked
     if leaked and not config.allow_leak:
         raise CheckFailed(
-            f"{len(leaked):,} train records are of eval incidents (first: "
+            f"{counted(len(leaked), 'train record')} {are(len(leaked))} of eval incidents (first: "
             f"{leaked[0].incident_id}), so the eval loss would be worth nothing: train on another "
             "recipe, as unified-clean, or set allow_leak=true"
         )
@@ -97,11 +98,11 @@ def look(config: Config, dataset: Dataset, renderer: Renderer) -> Preflight:
         lengths, config.per_device_train_batch_size, config.step, config.capacity
     )
     by_task: Counter[str] = Counter(record.task for record in leaked)
-    counted = {task: by_task[task] for task in TASKS if by_task[task]}
-    notes = [*config.warnings(), *_origin_notes(config, dataset), *_leak_notes(counted, dataset)]
+    leaks = {task: by_task[task] for task in TASKS if by_task[task]}
+    notes = [*config.warnings(), *_origin_notes(config, dataset), *_leak_notes(leaks, dataset)]
     for name, split in (("train", train), ("eval", eval)):
         notes += _overflow_notes(name, split, config)
-    return Preflight(train, eval, counted, padding, packs, notes)
+    return Preflight(train, eval, leaks, padding, packs, notes)
 
 
 def show(preflight: Preflight, config: Config) -> None:
@@ -120,6 +121,7 @@ def show(preflight: Preflight, config: Config) -> None:
     counts = preflight.train.counts()
     if preflight.plan:
         plan.show(preflight.plan, config)
+    over = counts["over_context"]
     batches = f"in batches of {config.per_device_train_batch_size}"
     if config.packing:
         print(
@@ -132,7 +134,7 @@ def show(preflight: Preflight, config: Config) -> None:
             "(packed, none would be)"
         )
     print(
-        f"{counts['over_context']:,} of {preflight.train.records:,} train records are longer than "
+        f"{over:,} of {counted(preflight.train.records, 'train record')} {are(over)} longer than "
         f"the context of {config.max_length:,} tokens"
     )
     for note in (*preflight.notes, *(preflight.plan.warnings() if preflight.plan else ())):
@@ -189,10 +191,11 @@ def _recipe_notes(config: Config, dataset: Dataset) -> list[str]:
 def _leak_notes(leaked: dict[str, int], dataset: Dataset) -> list[str]:
     if not leaked:
         return []
-    incidents = len({record.incident_id for record in dataset.leaked})
+    records = sum(leaked.values())
+    incidents = counted(len({record.incident_id for record in dataset.leaked}), "eval incident")
     by_task = ", ".join(f"{number} {task}" for task, number in leaked.items())
     return [
-        f"{sum(leaked.values()):,} train records ({by_task}) are of {incidents} eval incidents: "
+        f"{counted(records, 'train record')} ({by_task}) {are(records)} of {incidents}: "
         "the eval loss says less than it seems to"
     ]
 
@@ -201,9 +204,11 @@ def _overflow_notes(name: str, split: Split, config: Config) -> list[str]:
     if not split.over:
         return []
     if config.overflow == "drop":
-        what = f"{split.dropped:,} of them are left out"
+        what = f"{split.dropped:,} of them {are(split.dropped)} left out"
     else:
         what = (
-            f"{split.answers_lost:,} whole answers and parts of {split.answers_cut:,} more are lost"
+            f"{counted(split.answers_lost, 'whole answer')} and parts of {split.answers_cut:,} "
+            "more are lost"
         )
-    return [f"{split.over:,} {name} records are longer than {config.max_length:,} tokens: {what}"]
+    over = f"{counted(split.over, f'{name} record')} {are(split.over)}"
+    return [f"{over} longer than {config.max_length:,} tokens: {what}"]

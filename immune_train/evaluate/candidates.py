@@ -9,6 +9,7 @@ from typing import Literal
 
 from immune_data.common import digests
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.common.text import counted
 from immune_data.prompts import TASKS
 from immune_train.evaluate import baselines
 from immune_train.score.answers import REFERENCE, Cases, read_answers
@@ -56,7 +57,7 @@ def _refuse_lacking(name: str, answers: Cases, reference: Cases) -> None:
         lacking = [key[0] for key in asked if key not in answers]
         if lacking:
             raise CheckFailed(
-                f"{name} lacks {len(lacking):,} of {len(asked):,} answers to task {task} (first: "
-                f"{lacking[0]}), and would be compared on incidents of its own: have it answer "
-                'them all, a failed one with finish "error"'
+                f"{name} lacks {len(lacking):,} of {counted(len(asked), 'answer')} to task {task} "
+                f"(first: {lacking[0]}), and would be compared on incidents of its own: have it "
+                'answer them all, a failed one with finish "error"'
             )

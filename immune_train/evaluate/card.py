@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from immune_data.common import table
+from immune_data.common.text import counted
 from immune_train.evaluate import phrases
 from immune_train.evaluate.evaluation import Evaluation
 from immune_train.evaluate.incidents import ALL
@@ -18,10 +19,10 @@ def section(of: Evaluation) -> str:
         )
     runs = ", ".join(run.name for run in of.runs)
     parts.append(
-        f"{of.incidents:,} incidents in {of.groups:,} groups, none of them, nor another of its "
-        f"group, in what {runs} was trained on. `reference` are the records' own answers; "
-        "`constant-…` says one level of every incident, and `extract` quotes the gravest lines of "
-        "the evidence. Intervals are of 95 %."
+        f"{counted(of.incidents, 'incident')} in {counted(of.groups, 'group')}, none of them, "
+        f"nor another of its group, in what {runs} was trained on. `reference` are the records' "
+        "own answers; `constant-…` says one level of every incident, and `extract` quotes the "
+        "gravest lines of the evidence. Intervals are of 95 %."
     )
     parts.append("\n".join(f"- {_escaped(one)}" for one in phrases.findings(of)))
     for cell in of.cells:

@@ -11,6 +11,7 @@ import numpy as np
 
 from immune_data.common import digests, jsonfile
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.common.text import counted
 from immune_data.contract import incidents as listed
 from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS
@@ -213,13 +214,14 @@ def _refuse_unlike(table: Table, candidates: Sequence[Candidate], reference: Cas
     asked = [incident for incident, task in reference if task == table.task]
     if lacking := [incident for incident in asked if incident not in table.scores]:
         raise CheckFailed(
-            f"the verdicts of task {table.task} lack {len(lacking):,} of {len(asked):,} incidents "
+            f"the verdicts of task {table.task} lack {len(lacking):,} of "
+            f"{counted(len(asked), 'incident')} "
             f"(first: {lacking[0]}): judge them all"
         )
     if extra := sorted(set(table.scores) - set(asked)):
         raise CheckFailed(
-            f"the verdicts of task {table.task} are of {len(extra):,} incidents that the reference "
-            f"does not hold (first: {extra[0]}): give verdicts on its answers"
+            f"the verdicts of task {table.task} are of {counted(len(extra), 'incident')} that the "
+            f"reference does not hold (first: {extra[0]}): give verdicts on its answers"
         )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.common.text import are, counted
 from immune_data.contract import incidents as listed
 from immune_train.score.metrics import event_count
 
@@ -133,7 +134,8 @@ def refuse_learned(
         ]
         if same:
             raise CheckFailed(
-                f"{len(same):,} of {len(evaluated):,} evaluated incidents were trained on in {run} "
+                f"{len(same):,} of {counted(len(evaluated), 'evaluated incident')} "
+                f"{are(len(same), 'was', 'were')} trained on in {run} "
                 f"(first: {same[0]}), so that its answers show what it learned by heart: evaluate "
                 "on incidents that it has not seen"
             )

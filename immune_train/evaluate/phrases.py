@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from immune_data.common.text import are, counted
 from immune_train.evaluate.evaluation import Evaluation
 from immune_train.evaluate.incidents import ALL
 from immune_train.evaluate.resampling import Estimate
@@ -74,8 +75,8 @@ def _of_scores(of: Evaluation) -> Iterator[str]:
             continue
         if not cell.differences:
             yield (
-                f"{cell.task.capitalize()}: {cell.incidents} incidents in {cell.groups} groups are "
-                "too few to claim anything."
+                f"{cell.task.capitalize()}: {counted(cell.incidents, 'incident')} in "
+                f"{counted(cell.groups, 'group')} {are(cell.incidents)} too few to claim anything."
             )
         models = [one.name for one in of.candidates if one.kind == "model"]
         for one in cell.differences:
@@ -121,9 +122,9 @@ def detectable(of: Evaluation) -> list[str]:
             )
         if cell.part == ALL and parts:
             said.append(
-                f"{cell.task.capitalize()}: with {cell.incidents} incidents in {cell.groups} "
-                f"groups, the smallest difference of two candidates that would be found ({POWER}) "
-                f"is {', or '.join(parts)}."
+                f"{cell.task.capitalize()}: with {counted(cell.incidents, 'incident')} in "
+                f"{counted(cell.groups, 'group')}, the smallest difference of two candidates "
+                f"that would be found ({POWER}) is {', or '.join(parts)}."
             )
     said += [
         f"{task.capitalize()}, measures without a judge: the smallest difference of two shares "

@@ -20,6 +20,7 @@ import msgspec
 
 from immune_data.common import textfile
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.common.text import are, counted
 from immune_train.evaluate import phrases
 from immune_train.evaluate.resampling import Estimate
 from immune_train.evaluate.scores import check_win_rates
@@ -104,8 +105,8 @@ def _sums(table: Table) -> Iterator[str]:
     except CheckFailed:
         lost = round((1 - sum(rates)) * table.incidents)
         why = (
-            f"{lost} of {table.incidents} incidents are won by nobody here, so that rows of "
-            "several runs stand together, or incidents were left out"
+            f"{lost} of {counted(table.incidents, 'incident')} {are(lost)} won by nobody here, so "
+            "that rows of several runs stand together, or incidents were left out"
             if lost > 0
             else "some incidents are won more than once"
         )
@@ -114,7 +115,7 @@ def _sums(table: Table) -> Iterator[str]:
     if all(one is not None for one in wins):
         total = math.fsum(one for one in wins if one is not None)
         if total != table.incidents:
-            yield f"The wins sum to {total:g}, of {table.incidents} incidents."
+            yield f"The wins sum to {total:g}, of {counted(table.incidents, 'incident')}."
     ranks = [row.mean_rank for row in table.rows if row.mean_rank is not None]
     if len(ranks) == len(table.rows):
         expected = len(ranks) * (len(ranks) + 1) / 2
@@ -130,8 +131,8 @@ def _counts(table: Table) -> Iterator[str]:
         wins = row.win_rate / 100 * table.incidents
         if abs(wins - round(wins)) > _ROUNDED / 100 * table.incidents + 1e-9:
             yield (
-                f"{row.candidate}: {row.win_rate:g} % of {table.incidents} incidents are "
-                f"{wins:.2f} wins, no whole number."
+                f"{row.candidate}: {row.win_rate:g} % of {counted(table.incidents, 'incident')} "
+                f"are {wins:.2f} wins, no whole number."
             )
         elif row.wins is not None and abs(wins - row.wins) > _ROUNDED / 100 * table.incidents:
             yield (
@@ -177,7 +178,8 @@ def _told_apart(table: Table) -> Iterator[str]:
         if abs(one - other) <= _NORMAL * spread:
             close.append(f"{first.candidate} and {second.candidate}")
     if close:
-        yield f"{len(close)} of {len(pairs)} pairs cannot be told apart: {'; '.join(close)}."
+        told = f"{len(close)} of {counted(len(pairs), 'pair')}"
+        yield f"{told} cannot be told apart: {'; '.join(close)}."
 
 
 def _left_out(table: Table) -> Iterator[str]:
@@ -186,7 +188,8 @@ def _left_out(table: Table) -> Iterator[str]:
     if table.trained_on is None:
         yield "It does not say how many of its incidents, or of their groups, were trained on."
     elif table.trained_on:
-        yield f"{table.trained_on} of its {table.incidents} incidents were trained on."
+        of_all = f"{table.trained_on} of its {counted(table.incidents, 'incident')}"
+        yield f"{of_all} {are(table.trained_on, 'was', 'were')} trained on."
     unsaid = [
         name for name in ("judge", "rubric", "orders", "calls") if getattr(table, name) is None
     ]
@@ -198,6 +201,7 @@ def show(found: Published, wrong: Sequence[list[str]]) -> None:
     """Print what is wrong with each table."""
     print(f"source: {found.source}")
     for table, said in zip(found.tables, wrong, strict=True):
-        print(f"\n{table.name}: {len(table.rows)} candidates, {table.incidents} incidents")
+        candidates = counted(len(table.rows), "candidate")
+        print(f"\n{table.name}: {candidates}, {counted(table.incidents, 'incident')}")
         for sentence in said or ["Nothing is wrong with it."]:
             print(f"- {sentence}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from immune_data.common import table
+from immune_data.common.text import counted
 from immune_train.export.build import MODELFILE
 from immune_train.export.quantise import SIXTEEN
 
@@ -33,8 +34,8 @@ def show(output: Path, content: dict[str, Any]) -> None:
         print(f"{file['sha256']}  {file['file']}")
     if measured:
         print(
-            f"measured on {measured['counted_tokens']:,} tokens of the answers of "
-            f"{measured['conversations']:,} conversations of {measured['eval']}"
+            f"measured on {counted(measured['counted_tokens'], 'token')} of the answers of "
+            f"{counted(measured['conversations'], 'conversation')} of {measured['eval']}"
         )
     else:
         print("not measured what quantising costs: name eval conversations with --eval")

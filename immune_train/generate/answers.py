@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from immune_data.common.text import counted
 from immune_data.contract import answer_fields
 from immune_train.edge.ending import Ending
 from immune_train.edge.grammar import Form, summary
@@ -141,7 +142,7 @@ def took(row: dict[str, Any]) -> str:
         f" evaluated in {row['prefill_seconds']:.1f} s, {row['tokens']:,} generated in"
         f" {row['generation_seconds']:.1f} s"
         + (
-            f"; kept {len(row['interventions'])} times from names not shown"
+            f"; kept {counted(len(row['interventions']), 'time')} from names not shown"
             if row["interventions"]
             else ""
         )

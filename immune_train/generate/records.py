@@ -16,6 +16,7 @@ from typing import IO, Any
 from immune_data.common import cli, files, textfile
 from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
+from immune_data.common.text import are, counted
 from immune_train.edge.engine import LocalModel
 from immune_train.edge.questions import Asker, Question, record_from_json
 from immune_train.generate.answers import Settings, answer, as_row, say, took
@@ -61,7 +62,9 @@ def ask(
     with _going_on(output, run) as (done, file), cli.progress() as report:
         left = questions[_agreeing(done, questions, output) :]
         if done:
-            report(f"{len(done)} of {len(questions)} answers are there from before")
+            report(
+                f"{len(done)} of {counted(len(questions), 'answer')} {are(len(done))} there already"
+            )
         report(f"loading {model}")
         if left:
             loaded = LocalModel(model, context, threads=threads)
@@ -75,7 +78,7 @@ def ask(
                 f"{len(done) + i}/{len(questions)} {took(row)};"
                 f" about {_duration(seconds / i * (len(left) - i))} left"
             )
-    print(f"wrote {output}: {len(questions)} answers")
+    print(f"wrote {output}: {counted(len(questions), 'answer')}")
 
 
 def _questions(path: Path, task: str, asker: Asker) -> Iterator[Question]:

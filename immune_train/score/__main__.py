@@ -16,6 +16,7 @@ from dataclasses import asdict
 
 from immune_data.common import cli, files, jsonfile
 from immune_data.common.errors import ImmuneError
+from immune_data.common.text import counted
 from immune_train.score import figure, intervals
 from immune_train.score.answers import named, read_answers, read_reference
 from immune_train.score.metrics import REFERENCE, score
@@ -52,8 +53,8 @@ def command(arguments: argparse.Namespace) -> None:
     for name, of_model in cases.items():
         if lacking := len(reference) - len(of_model):
             print(
-                f"warning: {name} lacks {lacking} of {len(reference)} answers, and is measured on"
-                " those it has",
+                f"warning: {name} lacks {lacking} of {counted(len(reference), 'answer')}, and is"
+                " measured on those it has",
                 file=sys.stderr,
             )
     cases = {REFERENCE: list(reference.values()), **cases}

@@ -229,7 +229,7 @@ def test_held_out_incidents_are_found_in_train(
     assert pl.read_parquet(found["parquet"])["incident_id"].to_list() == [held] * 3
     assert audit.main([*map(str, arguments), "--held-out", str(tmp_path / "ids")]) == 1
     first = capsys.readouterr().out.splitlines()[0]
-    assert first.startswith(f"held out: 1 of {ids} ids are of incidents that there are")
+    assert first.startswith(f"held out: 1 of {ids} id{'' if ids == 1 else 's'} is known")
     assert ("; unknown: nobody" in first) == (ids > 1)
 
 

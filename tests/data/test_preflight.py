@@ -124,12 +124,14 @@ def test_an_answer_that_does_not_fit(
     ids, labels = by_hand(ASKED["messages"])
     row = truncated.train.rows[1]
     assert (row.input_ids, row.labels) == (ids[:kept], labels[:kept])
-    assert f"{lost} whole answers and parts of {cut} more are lost" in " ".join(truncated.notes)
+    assert f"{lost} whole answer{'s' * (lost != 1)} and parts of {cut} more are lost" in " ".join(
+        truncated.notes
+    )
 
     dropped = run("drop")
     assert [row.incident_id for row in dropped.train.rows] == ["short"]
     assert (dropped.train.over, dropped.train.dropped, dropped.train.records) == (1, 1, 2)
-    assert "1 of them are left out" in " ".join(dropped.notes)
+    assert "1 of them is left out" in " ".join(dropped.notes)
     assert run("drop").as_json()["train"]["by_task"]["risk"]["records"] == 0
 
 
@@ -140,7 +142,7 @@ def test_an_eval_answer_is_cut_no_more_silently(seen: Callable[..., Preflight]) 
         seen([short], f"max_length={LENGTH - 2}", held_out=[long])
     found = seen([short], f"max_length={LENGTH - 2}", "overflow=truncate", held_out=[long])
     assert (found.eval.over, found.eval.answers_cut, found.train.over) == (1, 1, 0)
-    assert any("1 eval records are longer" in note for note in found.notes)
+    assert any("1 eval record is longer" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("overflow", ["drop", "truncate"])

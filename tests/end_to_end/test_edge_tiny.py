@@ -58,7 +58,7 @@ def test_a_model_goes_from_training_to_its_download(
     assert all(one["differences"] == [] for one in found["scores"])  # of one incident
 
     said = "".join(capfd.readouterr())
-    assert "refused, as it should be: error: 1 of 1 evaluated incidents were trained on" in said
+    assert "refused, as it should be: error: 1 of 1 evaluated incident was trained on" in said
     assert "the downloaded model answers as the local one: summary, cause, risk" in said
     assert TOKEN not in said
     texts = [*published.rglob("*.json"), *published.rglob("*.yaml"), published / publishing.CARD]

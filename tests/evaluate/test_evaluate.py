@@ -245,7 +245,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("incidents", "says"),
     [
-        ({"e000": "train", "t000": "train"}, "were trained on in run (first: e000)"),
+        ({"e000": "train", "t000": "train"}, "was trained on in run (first: e000)"),
         ({"t000": "train", "e000": "eval"}, None),
     ],
 )
@@ -318,7 +318,7 @@ def test_a_model_may_do_one_task(world: World) -> None:
         ("again", "judges task summary of e000 again: two runs are no table", 1),
         ("pasted", "judges other candidates", 1),
         ("lacking", "lack 1 of 60 incidents (first: e059)", 1),
-        ("more", "are of 1 incidents that the reference does not hold (first: z)", 1),
+        ("more", "are of 1 incident that the reference does not hold (first: z)", 1),
         ("unknown", "are of gpt, whose answers are not here", 2),
         ("eleven", "gives base 11 in `scores`, which is from 0 to 10", 2),
         ("ranking", "has a ranking that contradicts its scores", 2),

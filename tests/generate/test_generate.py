@@ -525,7 +525,7 @@ def test_a_file_of_records_is_answered_and_gone_on_with(
 
     monkeypatch.setattr(asking, "answer", real)
     _, err = run(capsys, *arguments)
-    assert "2 of 5 answers are there from before" in err
+    assert "2 of 5 answers are there already" in err
     assert [path.name for path in tmp_path.iterdir() if "answers" in path.name] == [output.name]
     rows = [json.loads(line) for line in output.open()]
     assert [(row["incident_id"], row["task"]) for row in rows] == [

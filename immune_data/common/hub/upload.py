@@ -24,6 +24,7 @@ import immune_data
 from immune_data.common import digests, files
 from immune_data.common.errors import ImmuneError
 from immune_data.common.hub import Kind, Report
+from immune_data.common.text import counted
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi, ModelInfo
@@ -223,7 +224,7 @@ class _Repo:
         gone = [name for name in remote if name not in self._local]
         if not changed and not gone:
             return head, self._sent
-        self._report(f"uploading {len(changed)} files, removing {len(gone)}")
+        self._report(f"uploading {counted(len(changed), 'file')}, removing {len(gone)}")
         self._sent = True
         commit = self._api.create_commit(
             self._id,
