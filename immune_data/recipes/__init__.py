@@ -107,6 +107,13 @@ class Answers(_Section, frozen=True):
     derived_lines: bool
 
 
+class Judging(_Section, frozen=True):
+    """Which of several judge runs count, and the lead that makes a winner (rules 1, 3 and 16)."""
+
+    combine: Literal["first", "mean"]
+    margin: Annotated[float, Meta(ge=0, le=SCORE_MAX["cause"])]
+
+
 class Choice(_Section, frozen=True):
     """Whose risk answer is used: the cause winner's (rule 3), or that of the best risk's own model
     (rule 12)."""
@@ -181,6 +188,7 @@ class Recipe(_Section, frozen=True):
     prompts: Name
     sources: Sources
     models: dict[Name, Model]
+    judging: Judging
     answers: Answers
     choice: Choice
     gates: Gates

@@ -116,7 +116,7 @@ class Page:
                         f"{score['judge']}, {score['provider']}",
                         score["judge_run"],
                         score["row"],
-                        "stands" if score["stands"] else "an earlier run stands",
+                        _stands(score),
                     ]
                     for score in story["scores"]
                 ),
@@ -291,6 +291,14 @@ def _sub_scores(score: Row) -> str:
     return " + ".join(f"{value:g}" for value in values)
 
 
+def _stands(score: Row) -> str:
+    if not score["stands"]:
+        return "an earlier run stands"
+    if score["mean"] is None:
+        return "stands"
+    return f"one of {score['runs']}, whose mean is {score['mean']:g}"
+
+
 def _spread(score: Row) -> str | None:
     return None if score["spread"] is None else f"{score['spread']:.2f}"
 
@@ -324,6 +332,18 @@ def _remark(choice: Row) -> str:
         return "it has no answer that can be used"
     if not choice["decides"]:
         return "comes with the cause"
+    return "; ".join(_on_winning(choice))
+
+
+def _on_winning(choice: Row) -> Iterator[str]:
+    """How a model came to be used, and what is doubtful about that."""
+    lead, margin = choice["lead"], choice["margin"]
     if choice["model"] != choice["winner"]:
-        return f"stands in for the winner, {choice['winner']}"
-    return "a tie, decided by the order of the judge's scores" if choice["lead"] == 0 else ""
+        yield f"stands in for the winner, {choice['winner']}"
+    elif lead == 0:
+        yield "a tie, decided by the order of the judge's scores"
+    elif lead is not None and round(lead, 9) < margin:
+        what = "a lead of" if lead > 0 else "behind by"
+        yield f"{what} less than the margin {margin:g}, decided by the order of the judge's scores"
+    if choice["within_noise"]:
+        yield f"within the judge's noise, a standard error of {choice['standard_error']:.2g}"

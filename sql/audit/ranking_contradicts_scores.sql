@@ -35,7 +35,7 @@ pairs as (
             and upper.judge_run = lower.judge_run
             and upper.judged_on = lower.judged_on
             and upper.tasks = lower.tasks
-    where upper.rank < lower.rank and upper.score < lower.score
+    where upper.rank < lower.rank and upper.score < lower.score - 1e-6  -- sums of means are floats
 ),
 
 widest as (

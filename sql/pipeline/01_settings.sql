@@ -2,6 +2,8 @@
 -- reads: recipe, made by immune_data/select/recipe.py
 select
     recipe.name as recipe,
+    recipe.judging.combine as judging_combine,
+    recipe.judging.margin as judging_margin,
     recipe.answers.cleaned as answers_cleaned,
     recipe.answers.grounded as answers_grounded,
     recipe.answers.derived_lines as answers_derived_lines,

@@ -3,14 +3,17 @@
 -- best, and null where no other was judged. The unified dataset decides by the summary's score and
 -- by the cause's; the standalone one on cause and risk as one, by the sum. Where risk has a winner
 -- of its own, both decide by the scores of each task. `place` is as in `candidates`: equal scores
--- stand in the order of the judge's.
+-- stand in the order of the judge's, and a winner within the margin may be behind another one.
+-- `standard_error` is that of the lead; `within_noise`, that equal answers would differ by as much
+-- in more than one of twenty judgements.
 with scored as (
     select
         candidates.incident_id,
         candidates.task as decided_on,
         candidates.model,
         candidates.place,
-        candidates.score
+        candidates.score,
+        candidates.standard_error
     from candidates
     cross join settings
     where
@@ -25,7 +28,8 @@ with scored as (
             partition by causes.incident_id
             order by causes.score + risks.score desc, causes.place asc
         ) as place,
-        causes.score + risks.score as score
+        causes.score + risks.score as score,
+        sqrt(causes.standard_error ** 2 + risks.standard_error ** 2) as standard_error
     from candidates as causes
     inner join candidates as risks
         on
@@ -34,6 +38,15 @@ with scored as (
             and risks.task = 'risk'
             and risks.place is not null
     where causes.task = 'cause' and causes.place is not null
+),
+
+ordered as (
+    select
+        *,
+        row_number() over (
+            partition by incident_id, decided_on order by score desc, place asc
+        ) as by_score
+    from scored
 ),
 
 leads as (
@@ -45,14 +58,20 @@ leads as (
         scored.score,
         rivals.model as runner_up,
         rivals.score as runner_up_score,
-        scored.score - rivals.score as lead
-    from scored
-    left join scored as rivals
+        scored.score - rivals.score as lead,
+        round(
+            sqrt(scored.standard_error ** 2 + rivals.standard_error ** 2), 6
+        ) as standard_error
+    from ordered as scored
+    left join ordered as rivals
         on
             scored.incident_id = rivals.incident_id
             and scored.decided_on = rivals.decided_on
-            and rivals.place = if(scored.place = 1, 2, 1)
+            and rivals.by_score = if(scored.by_score = 1, 2, 1)
 )
 
-select * from leads
+select
+    *,
+    abs(lead) < 1.96 * standard_error as within_noise
+from leads
 order by incident_id, decided_on, place

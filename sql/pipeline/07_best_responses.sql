@@ -2,7 +2,7 @@
 -- on the task, the best of the others, and by how much it led that one on the score it was chosen
 -- by (less than nothing where a better one was passed over). Unless risk has a winner of its own,
 -- the model chosen on the cause gives the risk answer too, and a risk row's runner-up and lead are
--- those of the cause.
+-- those of the cause. `standard_error` and `within_noise` are of the lead.
 with chosen as (
     select
         choices.incident_id,
@@ -10,7 +10,9 @@ with chosen as (
         choices.model,
         choices.winner,
         leads.runner_up,
-        leads.lead
+        leads.lead,
+        leads.standard_error,
+        leads.within_noise
     from choices
     inner join leads
         on
@@ -36,6 +38,8 @@ best_responses as (
         candidates.score,
         chosen.runner_up,
         chosen.lead,
+        chosen.standard_error,
+        chosen.within_noise,
         coalesce(candidates.answered, false) as answered
     from chosen
     left join candidates

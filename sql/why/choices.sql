@@ -1,6 +1,7 @@
 -- choices: one row per task: the model whose answer is used, and the winner by score.
 -- reads: cleaning, made by immune_data/select/cleaning.py
 -- `lead` is by how much the used one led the best of the others on the score it was chosen by;
+-- `standard_error` that of the lead by the judge's own noise, `margin` what a winner must lead by;
 -- `decides` is whether the task chose by a score of its own; `passed_over` says why better answers
 -- were not used, best first.
 with failures as (
@@ -41,10 +42,14 @@ select
     best_responses.score,
     best_responses.runner_up,
     best_responses.lead,
+    best_responses.standard_error,
+    best_responses.within_noise,
+    settings.judging_margin as margin,
     best_responses.answered,
     choices.task is not null as decides,
     coalesce(passed_over.reasons, []) as passed_over
 from best_responses
+cross join settings
 left join choices
     on
         best_responses.incident_id = choices.incident_id

@@ -1,4 +1,5 @@
--- scores: one row per task, judge run and model that was judged, and whether that run stands.
+-- scores: one row per task, judge run and model that was judged, whether that run stands, and of
+-- how many runs that do the score is the `mean`, null if of this one alone.
 with judged as (
     select
         judgements.task,
@@ -17,10 +18,12 @@ with judged as (
         judgements.spread,
         judge_runs.judge,
         judge_runs.provider,
-        judge_runs.precedence = min(judge_runs.precedence) over (
+        settings.judging_combine = 'mean'
+        or judge_runs.precedence = min(judge_runs.precedence) over (
             partition by judgements.task
         ) as stands
     from judgements
+    cross join settings
     inner join judge_runs
         on
             judgements.judge_run = judge_runs.judge_run
@@ -30,7 +33,9 @@ with judged as (
 
 select
     judged.*,
-    candidates.place
+    candidates.place,
+    candidates.runs,
+    if(candidates.runs > 1, candidates.score, null) as mean
 from judged
 left join candidates
     on

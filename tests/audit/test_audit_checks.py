@@ -334,6 +334,10 @@ PLANTS: dict[str, Plant | list[Plant]] = {
         "alternative_hypotheses = score - 11 where incident_id = '{t}' and task = 'cause' "
         "and model = 'gpt-4o'"
     ),
+    "win_within_noise": Plant(
+        "update leads set lead = 1.5, standard_error = 1, within_noise = true "
+        "where incident_id = '{t}' and decided_on = 'summary' and place = 1"
+    ),
     "unaccounted": [
         Plant("delete from accounts where incident_id = '{t}' and task = 'cause'"),
         Plant(

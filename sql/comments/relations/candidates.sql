@@ -4,12 +4,17 @@ comment on column candidates.incident_id is 'the incident';
 comment on column candidates.task is 'summary, cause or risk';
 comment on column candidates.model is 'the model';
 comment on column candidates.judge_run is
-'judge run whose verdict counts (rule 1); null if not judged';
+'judge run whose verdict counts (rule 1), or the first of several; null if not judged';
+comment on column candidates.runs is
+'number of judge runs that the score is the mean of (rule 16)';
 comment on column candidates.row is 'position of the verdict in that run''s file';
-comment on column candidates.score is 'the verdict''s score';
-comment on column candidates.rank is 'the judge''s own rank';
+comment on column candidates.score is 'the verdict''s score, or the mean of several';
+comment on column candidates.standard_error is
+'standard error of the score, by the noise of its judge runs; null if a run has no calls';
+comment on column candidates.rank is
+'the judge''s own rank; of several runs, the order of their mean ranks';
 comment on column candidates.place is
-'order of the models by score, ties by position in the scores; null if not judged (rule 3)';
+'order by score, ties by position in the scores (rules 3 and 16); null if not judged';
 comment on column candidates.answered is 'whether there is an answer that cleaning did not refuse';
 comment on column candidates.refused_by is
 'cleaning rule that refused the answer; null if none did';

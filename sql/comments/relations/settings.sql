@@ -2,6 +2,10 @@ comment on table settings is
 'One row: the recipe''s values under the names that the SQL files use.';
 
 comment on column settings.recipe is 'name of the recipe';
+comment on column settings.judging_combine is
+'first (rule 1) or mean (rule 16): which of several judge runs count';
+comment on column settings.judging_margin is
+'lead in points that makes a winner without the order of the scores (rule 16)';
 comment on column settings.answers_cleaned is 'whether answers are cleaned or refused (rule 10)';
 comment on column settings.answers_grounded is
 'whether an answer may name only what its prompt shows (rule 14)';

@@ -1,0 +1,31 @@
+-- severity: warn
+-- The model whose answer is used leads by less than the judge's own noise: had it been asked again,
+-- another one might have won.
+with used as (
+    select distinct
+        sft_records.incident_id,
+        sft_records.model,
+        case
+            when sft_records.task = 'summary' then 'summary'
+            when settings.choice_risk = 'own' then sft_records.task
+            when sft_records.origin = 'unified' then 'cause'
+            else 'cause and risk'
+        end as decided_on
+    from sft_records
+    cross join settings
+    where sft_records.task in ('summary', 'cause') or settings.choice_risk = 'own'
+)
+
+select
+    leads.incident_id,
+    leads.decided_on,
+    leads.model,
+    leads.score,
+    leads.runner_up,
+    leads.runner_up_score,
+    leads.lead,
+    leads.standard_error
+from leads
+semi join used using (incident_id, decided_on, model)
+where leads.within_noise
+order by leads.incident_id, leads.decided_on, leads.model
