@@ -17,6 +17,7 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract import manifest
 from immune_data.contract.manifest import Manifest
 from immune_data.recipes import Recipe
+from immune_data.report.judges import Compared, JudgedBy, judges
 from immune_data.select import steps
 from immune_data.select.database import reading
 
@@ -53,6 +54,8 @@ class Facts:
     overview: Row
     scores: list[Row]
     leads: list[Row]
+    judges: list[JudgedBy]
+    compared: list[Compared]
     lengths: list[Row]
     fit: list[Row]
     evidence: list[Row]
@@ -83,6 +86,8 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
         }
         [overview] = found.pop("overview")
         [limits] = found.pop("limits")
+        report("reading verdicts")
+        judged, compared = judges(duck.rows(connection, steps.text("report/verdicts.sql")))
         audit = []
         for check in checks.load():
             report(f"checking {check.name}")
@@ -95,6 +100,8 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
             limits=limits,
             funnel=duck.rows(connection, "from funnel"),
             overview=overview,
+            judges=judged,
+            compared=compared,
             audit=audit,
             **found,
         )

@@ -244,7 +244,8 @@ def winners(rows: Sequence[Row], models: Sequence[str], narrow: bool) -> Figure:
         leads: dict[int, int] = defaultdict(int)
         for row in of_task:
             if row["lead"] is not None:
-                leads[-int(-row["lead"] // 1)] += row["incidents"]
+                # A winner within the margin may be behind: the order decided, as in a tie.
+                leads[max(0, -int(-row["lead"] // 1))] += row["incidents"]
         last = max(leads, default=0)
         places = range(last + 1)
         heights = [leads[place] for place in places]

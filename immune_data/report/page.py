@@ -13,6 +13,7 @@ from immune_data.common.drawing import Drawn
 from immune_data.common.page import Table, code, prose, shown
 from immune_data.common.text import counted, excerpt, middle_left_out, middle_out, one_line
 from immune_data.contract import chat
+from immune_data.contract.agreement import Estimate
 from immune_data.prompts import Message
 from immune_data.report import verdict
 from immune_data.report.facts import Facts, Offence
@@ -27,7 +28,10 @@ _DIGEST = 12  # characters of a sha256 that stands for a version
 # What a severity is called, and how it looks.
 _TAGS = {"error": ("error", "failed"), "warn": ("warning", "failed"), "info": ("note", "noted")}
 
-_SECTIONS = ("funnel", "scores", "winners", "tokens", "balance", "audit", "examples", "provenance")
+_SECTIONS = (
+    *("funnel", "scores", "winners", "judges", "tokens", "balance", "audit", "examples"),
+    "provenance",
+)
 _FIT = {
     "split": "split",
     "task": "task",
@@ -67,6 +71,9 @@ def render(facts: Facts, drawn: Sequence[Drawn]) -> str:
             [[row[key] for key in _FUNNEL] for row in facts.funnel],
         ),
         gates_look_at=inputs.settings["gates"]["look_at"],
+        judging=inputs.settings["judging"],
+        judges=_judges(facts),
+        compared=_compared(facts),
         context=f"{facts.overview['context']:,}",
         fit=Table(
             "Records by split and task, and what of them is lost",
@@ -130,6 +137,45 @@ def _held_out(overview: dict[str, Any]) -> str:
 
 def _millions(number: int) -> str:
     return f"{number / 1e6:.2f} M" if number >= 10**6 else f"{number:,}"
+
+
+def _judges(facts: Facts) -> Table:
+    """A line for each task of a judge run; what it cannot tell is left open."""
+    rows = []
+    for one in facts.judges:
+        noise = one.noise and _measured(one.noise.deviation)
+        worth = [of and _measured(of, "+") for of in (one.first, one.length)]
+        rows.append(
+            [f"{one.judge}, {one.judge_run}", one.task, one.incidents, one.calls, noise, *worth]
+        )
+    columns = (
+        *("judge run", "task", "incidents", "calls"),
+        *("noise", "first place", "twice the length"),
+    )
+    return Table("Judge runs: in points of the score, ± half the interval of 95 %", columns, rows)
+
+
+def _measured(of: Estimate, sign: str = "") -> str:
+    return f"{of.value:{sign}.2f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{(of.high - of.low) / 2:.2f}"
+
+
+def _compared(facts: Facts) -> Table | None:
+    if not facts.compared:
+        return None
+    rows = []
+    for one in facts.compared:
+        of = one.agreement
+        correlation = None if of.correlation is None else f"{of.correlation:.2f}"
+        rows.append(
+            [
+                *(f"{one.first} and {one.second}", one.task, of.incidents),
+                f"{of.changed:,} of {of.scores:,}, {of.changed / of.scores:.0%}",
+                f"{of.kept:,} of {of.incidents:,}, {of.kept / of.incidents:.0%}",
+                correlation,
+            ]
+        )
+    columns = ("judge runs", "task", "incidents", "scores changed", "best kept", "correlation")
+    return Table("Incidents that two runs judged", columns, rows)
 
 
 def _found(offence: Offence) -> dict[str, Any]:

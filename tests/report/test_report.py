@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ from corpus import (
     CAUSE_TOTALS,
     MODELS,
     RISK_TOTALS,
+    RUN_1,
+    RUN_2,
     Corpus,
     answer,
     digests,
@@ -29,9 +32,11 @@ from corpus import (
     query,
     records,
 )
+from judged import judged
 
 from immune_data.audit import checks
 from immune_data.common import drawing
+from immune_data.contract import agreement
 from immune_data.emit import __main__ as emit
 from immune_data.prompts import TASKS
 from immune_data.report import __main__ as report
@@ -365,6 +370,50 @@ def test_only_what_is_held_out_is_called_so(
         trained = {row["incident_id"] for row in train}
         leaked = [row for row in held_out if row["incident_id"] in trained] or held_out
         assert int(shown[1]) == len(leaked) > 0
+
+
+def test_the_page_says_how_far_each_judge_is_to_be_trusted(tmp_path: Path) -> None:
+    """A judge with noise and a taste for the first place, and another run of some incidents."""
+    chance = random.Random(2)
+    corpus = Corpus()
+    for n in range(30):
+        worth = {model: 3 + 1.5 * i + chance.random() for i, model in enumerate(MODELS)}
+        corpus.incident(f"i-{n:02}", summary_scores=worth)
+    corpus.rows[RUN_2] = [judged(row, chance, noise=0.5) for row in corpus.rows[RUN_1][:12]]
+    corpus.rows[RUN_1] = [judged(row, chance, noise=0.5, first=1) for row in corpus.rows[RUN_1]]
+    source, data = corpus.write(tmp_path / "source"), ["--data", str(tmp_path / "out")]
+    assert emit.main(["--source", str(source), *data]) == 0
+    assert report.main(data) == 0
+    page = (tmp_path / "out" / "report" / "unified-v2.html").read_text(encoding="utf-8")
+    section = page.partition('<section id="judges"')[2].partition("</section>")[0]
+    rows = [
+        [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
+        for row in re.findall(r"<tr>(.*?)</tr>", section, re.S)
+    ]
+    first, second, cause, risk, twice = (row for row in rows if len(row) > 1 and "json" in row[0])
+    assert [row[:4] for row in (first, second)] == [
+        [f"gpt-oss-120b, {RUN_1}", "summary", "30", "120"],
+        [f"gpt-oss-120b, {RUN_2}", "summary", "12", "48"],
+    ]
+
+    def measured(cell: str) -> tuple[float, float]:
+        value, half = (float(one) for one in cell.split("\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
+        return value - half, value + half
+
+    low, high = measured(first[4])
+    assert low < 0.5 < high < low + 0.2
+    low, high = measured(first[5])
+    assert low < 1 < high < low + 0.4
+    low, high = measured(second[5])
+    assert low < 0 < high
+    # Of verdicts without calls nothing is known but what length is worth: here all are as long.
+    assert cause[3:6] == risk[3:6] == ["0", "–", "–"]
+    changed, kept = twice[3], twice[4]
+    assert twice[:3] == [f"{RUN_1} and {RUN_2}", "summary", "12"]
+    runs = [agreement.verdicts(corpus.rows[name])["summary"] for name in (RUN_1, RUN_2)]
+    found = agreement.agreement(*runs)
+    assert changed == f"{found.changed} of 48, {found.changed / 48:.0%}"
+    assert kept == f"{found.kept} of 12, {found.kept / 12:.0%}"
 
 
 def test_nothing_emitted_is_a_page_too(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""What the verdicts say of their judges: the rows of `sql/report/verdicts.sql` in, tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from typing import Any
+
+from immune_data.contract import agreement
+from immune_data.contract.agreement import Agreement, Call, Estimate, Noise, Verdict
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JudgedBy:
+    """What a judge run says on a task, and how far that is to be trusted."""
+
+    task: str
+    judge_run: str
+    judge: str
+    incidents: int
+    calls: int
+    noise: Noise | None
+    first: Estimate | None  # what the first place is worth
+    length: Estimate | None  # what twice the length is worth
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two judge runs on the incidents of a task that both judged."""
+
+    task: str
+    first: str
+    second: str
+    agreement: Agreement
+
+
+def judges(rows: Iterable[Row]) -> tuple[list[JudgedBy], list[Compared]]:
+    """What each run says, and every two of a task that have incidents in common."""
+    judged, compared = [], []
+    for task, of_task in groupby(rows, key=lambda row: row["task"]):
+        runs: dict[str, list[Verdict]] = {}
+        for (name, judge), of_run in groupby(
+            of_task, key=lambda row: (row["judge_run"], row["judge"])
+        ):
+            lengths: dict[tuple[str, str], int] = {}
+            runs[name] = list(_verdicts(of_run, lengths))
+            judged.append(_judged(task, name, judge, runs[name], lengths))
+        for (first, one), (second, other) in combinations(runs.items(), 2):
+            found = agreement.agreement(one, other)
+            if found is not None:
+                compared.append(Compared(task, first, second, found))
+    return judged, compared
+
+
+def _verdicts(rows: Iterable[Row], lengths: dict[tuple[str, str], int]) -> Iterator[Verdict]:
+    """The verdicts of a run; the lengths of the answers are noted on the way."""
+    for row in rows:
+        incident = row["incident_id"]
+        scores = {}
+        for one in row["answers"]:
+            scores[one["model"]] = one["score"]
+            lengths[incident, one["model"]] = one["chars"]
+        calls = [
+            Call(tuple(one["model"] for one in call), {one["model"]: one["score"] for one in call})
+            for call in row["calls"]
+        ]
+        yield Verdict(incident, scores, calls)
+
+
+def _judged(
+    task: str,
+    name: str,
+    judge: str,
+    verdicts: list[Verdict],
+    lengths: dict[tuple[str, str], int],
+) -> JudgedBy:
+    places = agreement.place_preference(verdicts)
+    return JudgedBy(
+        task,
+        name,
+        judge,
+        len(verdicts),
+        sum(len(one.calls) for one in verdicts),
+        agreement.noise(verdicts, agreement.CRITERIA[task]),
+        places[0] if len(places) > 1 else None,
+        agreement.length_preference(verdicts, lengths),
+    )
