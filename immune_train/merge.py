@@ -200,12 +200,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from immune_train import configs
-
     folder = arguments.run
     if not (folder / run.CONFIG).is_file():
         raise ImmuneError(f"{folder} holds no run (no {run.CONFIG}): train one first")
-    settings = configs.load(str(folder / run.CONFIG))
+    settings = run.settings(folder)
     trained = run.trained(folder)
     with files.locked(folder):
         found = write(

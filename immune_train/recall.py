@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    from immune_train import backends, configs, merge
+    from immune_train import backends, merge
     from immune_train.artifacts import run
     from immune_train.data import dataset
     from immune_train.data.labels import Renderer
@@ -93,7 +93,7 @@ def command(arguments: argparse.Namespace) -> None:
     backends.choose("trl")
     from transformers import AutoTokenizer
 
-    settings = configs.load(str(folder / run.CONFIG))
+    settings = run.settings(folder)
     with cli.progress() as report:
         found = (
             dataset.from_hub(arguments.dataset, settings.recipe, report)

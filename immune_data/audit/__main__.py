@@ -114,7 +114,7 @@ def _refuse(arguments: argparse.Namespace, what: str, *unused: str) -> None:
 def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection]:
     """The recipe's database, local or downloaded, with the held-out ids in it."""
     from immune_data.audit import held_out
-    from immune_data.select.database import reading
+    from immune_data.select.database import OtherVersion, reading
 
     ids = held_out.read(arguments.held_out) if arguments.held_out else None
     with ExitStack() as stack:
@@ -124,7 +124,13 @@ def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection
             recipe = _recipe(arguments)
             report = stack.enter_context(cli.progress())
             out = stack.enter_context(published.opened(arguments.dataset, recipe, report))
-            connection = stack.enter_context(reading(out, recipe))
+            try:
+                connection = stack.enter_context(reading(out, recipe))
+            except OtherVersion:
+                raise ImmuneError(
+                    f"{arguments.dataset} was published by another version of immune: publish it "
+                    "again, or audit it with that version"
+                ) from None
         else:
             chosen = recipes.load(arguments.recipe)
             connection = stack.enter_context(reading(arguments.data, chosen))

@@ -195,6 +195,8 @@ def read(folder: Path, kind: type[_Kind]) -> _Kind | None:
         found = msgspec.convert(jsonfile.read(folder / NAME), kind)
     except msgspec.ValidationError:
         return None
+    if isinstance(found, Manifest) and found.schema_version != SCHEMA_VERSION:
+        return None
     return found if found.outputs else None
 
 
@@ -218,12 +220,11 @@ def check(folder: Path) -> Manifest:
         ImmuneError: there is no manifest, or another version of us wrote it.
         CheckFailed: a file is missing or is not the one the manifest names.
     """
-    version = (jsonfile.read(folder / NAME) or {}).get("schema_version")
-    if version not in (None, SCHEMA_VERSION):
-        raise ImmuneError(f"{folder} was emitted by another version of immune: emit it again")
+    if not jsonfile.read(folder / NAME):
+        raise ImmuneError(f"{folder} holds no complete dataset (no {NAME}): emit it first")
     found = read(folder, Manifest)
     if found is None:
-        raise ImmuneError(f"{folder} holds no complete dataset (no {NAME}): emit it first")
+        raise ImmuneError(f"{folder} was emitted by another version of immune: emit it again")
     for name, expected in found.outputs.items():
         path = folder / name
         if not path.is_file():

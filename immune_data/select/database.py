@@ -13,6 +13,7 @@ from immune_data.common import duck, signals
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.recipe_identity import recipe_sha256
 from immune_data.recipes import Recipe
+from immune_data.select import steps
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,9 +27,17 @@ STORAGE = "v1.4.0"
 
 _HOLDER = re.compile(r"PID (\d+)")
 
+# What a run makes, by the files that say of each column what it is.
+_COLUMN = re.compile(r"^comment on column (\w+)\.(\w+) is", re.MULTILINE)
+PRIVATE = "emitted"  # a table that is never published
+
 
 class Unreadable(ImmuneError):
     """A database that is damaged, or of a form that this DuckDB does not know."""
+
+
+class OtherVersion(ImmuneError):
+    """A database that another version of us made."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,7 @@ def reading(out: Path, recipe: Recipe | str) -> Iterator[duckdb.DuckDBPyConnecti
     A recipe by its name alone is taken as it was emitted; one that was read is compared.
 
     Raises:
+        OtherVersion: another version of us made it.
         ImmuneError: there is no database, it cannot be read, it does not hold the recipe, or holds
             what another one of that name made.
     """
@@ -167,9 +177,29 @@ def reading(out: Path, recipe: Recipe | str) -> Iterator[duckdb.DuckDBPyConnecti
                 f"emit it with `python -m immune_data.emit --recipe {argument}`"
             )
         connection.execute(f'use {CATALOG}."{name}"')
+        if missing := _missing(connection, name):
+            raise OtherVersion(
+                f"{path} was made by another version of immune (without {missing}): emit the "
+                f"recipe again with `python -m immune_data.emit --recipe {argument}`"
+            )
         if isinstance(recipe, Recipe):
             _refuse_another(connection, path, recipe)
         yield connection
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, recipe: str) -> str | None:
+    """A column that runs of this version make and the database lacks; None if it has them all."""
+    columns = connection.execute(
+        "select schema_name, table_name, column_name from duckdb_columns() "
+        "where database_name = ? and schema_name in ('main', ?)",
+        [CATALOG, recipe],
+    ).fetchall()
+    for schema, kind in (("main", "tables"), (recipe, "relations")):
+        for file in sorted((steps.sql_folder() / "comments" / kind).glob("*.sql")):
+            for table, column in _COLUMN.findall(file.read_text(encoding="utf-8")):
+                if table != PRIVATE and (schema, table, column) not in columns:
+                    return f"{table}.{column}"
+    return None
 
 
 def _refuse_another(connection: duckdb.DuckDBPyConnection, path: Path, recipe: Recipe) -> None:

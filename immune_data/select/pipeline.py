@@ -14,7 +14,7 @@ from immune_data.common.errors import ImmuneError
 from immune_data.recipes import Recipe
 from immune_data.select import orders, steps
 from immune_data.select import recipe as recipe_relation
-from immune_data.select.database import CATALOG, STORAGE, Emitted
+from immune_data.select.database import CATALOG, PRIVATE, STORAGE, Emitted
 from immune_data.select.relations import use
 from immune_data.select.steps import STEPS, Function, Query
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _OURS = "made by immune_data.emit"
 
 # What a run keeps to itself: a place on a disk is nobody else's business.
-_PRIVATE = "emitted"
 
 
 # DuckDB compresses a group of rows when it is complete, threads side by side. Its own size is
@@ -88,7 +87,7 @@ def _describe(
     connection.execute("\n".join(steps.text(f"comments/{kind}/{name}.sql") for name in ordered))
     comments = _comments(connection, schema)
     for name in ordered:
-        if name != _PRIVATE:
+        if name != PRIVATE:
             comment = f"{comments[name]} ({_OURS})"
             connection.execute(f'comment on table "{name}" is {duck.quoted(comment)}')
     connection.commit()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from immune_data.common.errors import ImmuneError
 from immune_data.contract.manifest import Asking
 
 if TYPE_CHECKING:
@@ -36,11 +37,18 @@ class TrainedOn:
 
     @classmethod
     def in_metadata(cls, found: Mapping[str, str]) -> TrainedOn | None:
-        """What the keys of a GGUF file say; None where they say nothing."""
-        try:
-            return cls(*(found[_PREFIX + field.name] for field in fields(cls)))
-        except KeyError:
-            return None
+        """What the keys of a GGUF file say; None where they say nothing.
+
+        Raises:
+            ImmuneError: another version of us wrote them.
+        """
+        keys = [_PREFIX + field.name for field in fields(cls)]
+        missing = [key for key in keys if key not in found]
+        if not missing:
+            return cls(*(found[key] for key in keys))
+        if any(key.startswith(_PREFIX) for key in found):
+            raise ImmuneError(f"another version of immune wrote it (without {missing[0]})")
+        return None
 
 
 def of_manifest(path: Path) -> TrainedOn | None:

@@ -65,7 +65,7 @@ def look(folder: Path, config: Config, *, resume: bool) -> None:
             raise ImmuneError(f"{folder} holds no run to go on with: leave --resume out")
         if (folder / SUMMARY).exists():
             raise ImmuneError(f"the run in {folder} is done: name another --output to train again")
-        begun = load(str(folder / CONFIG))
+        begun = settings(folder)
         others = [
             key
             for key in sorted(begun.values.keys() | config.values.keys())
@@ -86,6 +86,21 @@ def look(folder: Path, config: Config, *, resume: bool) -> None:
     for name in (ADAPTER, MERGED, GGUF):
         if not (folder / CONFIG).exists() and (folder / name).exists():
             raise ImmuneError(f"{folder} holds {name} of something else: name another --output")
+
+
+def settings(folder: Path) -> Config:
+    """The settings of the run in a folder.
+
+    Raises:
+        ImmuneError: they are not as this version, or the TRL that is installed, has them.
+    """
+    try:
+        return load(str(folder / CONFIG))
+    except ImmuneError as error:
+        raise ImmuneError(
+            f"the run in {folder} is of another version of immune or TRL ({error}): use that one, "
+            "or train again with another --output"
+        ) from None
 
 
 def begin(
@@ -112,7 +127,7 @@ def go_on(folder: Path, config: Config, manifest_json: str | None = None) -> Non
             f"{folder / DATASET} is of another run: go on with the dataset that it was begun "
             "with, or name another --output"
         )
-    if load(str(folder / CONFIG)).values != config.values:
+    if settings(folder).values != config.values:
         write(folder, CONFIG, config.text())
 
 

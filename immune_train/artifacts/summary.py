@@ -8,7 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from immune_data.common import jsonfile
 from immune_data.common.errors import ImmuneError
+
+VERSION = 1  # of the form of `run.json`
 
 
 class Merged(msgspec.Struct, frozen=True):
@@ -25,6 +28,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     another version wrote, any may be missing.
     """
 
+    schema_version: int | None = None
     name: str | None = None
     recipe: str | None = None
     incidents_sha256: str | None = None  # that of `incidents.json`, where the dataset has one
@@ -58,9 +62,22 @@ def read(path: Path) -> Summary:
     """The summary in a run's `run.json`.
 
     Raises:
-        ImmuneError: it cannot be read as one.
+        ImmuneError: it cannot be read as one, or another version of us wrote it in another form.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Summary)
-    except (OSError, msgspec.MsgspecError):
+        found = msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError) as error:
+        of_version = isinstance(error, msgspec.ValidationError) and jsonfile.read(path) is not None
+        if of_version:
+            raise ImmuneError(_other_version(path)) from None
         raise ImmuneError(f"{path} cannot be read: it is not as the run wrote it") from None
+    if found.schema_version not in (None, VERSION):
+        raise ImmuneError(_other_version(path))
+    return found
+
+
+def _other_version(path: Path) -> str:
+    return (
+        f"{path} was written by another version of immune: use that one, or train again with "
+        "another --output"
+    )

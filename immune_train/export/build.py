@@ -125,6 +125,8 @@ def is_of(output: Path, merged: Path, quants: Sequence[str]) -> bool:
     """Whether the files in `output` are whole, of these types, and of the model in `merged`."""
     try:
         content = json.loads((output / RECORD).read_text(encoding="utf-8"))
+        if content["schema_version"] != SCHEMA_VERSION:
+            return False
         made_of = {merged / name: value for name, value in content["made_of"].items()}
         exported = {output / file["file"]: file["sha256"] for file in content["files"]}
         return {file["quant"] for file in content["files"]} >= set(quants) and all(

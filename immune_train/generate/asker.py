@@ -5,6 +5,7 @@ A model that is asked otherwise than it was trained answers worse without a word
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from immune_data.common.errors import ImmuneError
@@ -18,12 +19,18 @@ def of_gguf(path: Path) -> TrainedOn | None:
     """What a GGUF file says it was trained on; None where it says nothing.
 
     Raises:
-        ImmuneError: it cannot be read, or llama-cpp-python is missing.
+        ImmuneError: it cannot be read, another version of us wrote it, or llama-cpp-python is
+            missing.
     """
     model = Model(path, vocab_only=True)
     found = model.metadata()
     model.close()
-    return TrainedOn.in_metadata(found)
+    try:
+        return TrainedOn.in_metadata(found)
+    except ImmuneError as error:
+        raise ImmuneError(
+            f"{path}: {error}: export the model again with `python -m immune_train.export`"
+        ) from None
 
 
 def asker(model: Path | None, recipe: str | None, context: int | None = None) -> Asker:
@@ -34,6 +41,13 @@ def asker(model: Path | None, recipe: str | None, context: int | None = None) ->
     """
     trained = of_gguf(model) if model is not None else None
     if trained is None:
+        if model is not None and recipe is None:
+            print(
+                f"note: {model} does not say what it was trained on, as models do that this "
+                f"version exports: it is asked as {DEFAULT_RECIPE} does; export it again, or name "
+                "its recipe with --recipe",
+                file=sys.stderr,
+            )
         return Asker(recipe or DEFAULT_RECIPE, context)
     if recipe is None:
         try:

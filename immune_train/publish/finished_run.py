@@ -17,7 +17,7 @@ from immune_train.artifacts import run as runs
 from immune_train.artifacts import summary
 from immune_train.artifacts.summary import Summary
 from immune_train.evaluate import outputs
-from immune_train.export.build import RECORD
+from immune_train.export.build import RECORD, SCHEMA_VERSION
 
 SCORES = "scores.json"
 
@@ -152,6 +152,8 @@ def _exported(gguf: Path, merged: Path) -> dict[str, Any]:
     if not (gguf / RECORD).is_file():
         raise ImmuneError(f"{gguf} holds no complete export (no {RECORD}): {again}")
     content = _object(gguf / RECORD)
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise ImmuneError(f"another version of immune exported the files in {gguf}: {again}")
     for file in content["files"]:
         path = gguf / file["file"]
         if not path.is_file() or digests.sha256(path) != file["sha256"]:

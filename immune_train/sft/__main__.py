@@ -288,7 +288,7 @@ def _summary(
     from msgspec import UNSET
 
     from immune_train.artifacts import run
-    from immune_train.artifacts.summary import Summary
+    from immune_train.artifacts.summary import VERSION, Summary
     from immune_train.sft import progress, trainer
 
     assert seen.plan is not None, "it was made before training"
@@ -296,6 +296,7 @@ def _summary(
     counts = seen.train.counts()["by_task"]
     on_hub = settings.dataset and not Path(settings.dataset).is_dir()
     return Summary(
+        schema_version=VERSION,
         name=settings.name,
         recipe=dataset.manifest.recipe if dataset.manifest else None,
         incidents_sha256=dataset.incidents_sha256,

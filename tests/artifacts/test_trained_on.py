@@ -18,6 +18,7 @@ pytest.importorskip("torch")
 
 from immune_data import recipes
 from immune_data.contract import prompting
+from immune_train import merge, recall
 from immune_train.artifacts import provenance
 from immune_train.edge.questions import Asker
 from immune_train.export import __main__ as export
@@ -165,8 +166,39 @@ def test_a_model_without_a_run_says_nothing_and_is_asked_as_told(
     model = exported(alone, tmp_path / "gguf")
     assert of_gguf(model) is None
     assert json.loads((model.parent / "export.json").read_text())["trained_on"] is None
-    assert ask(capsys, model)[0]["recipe"] == "unified-clean"
-    assert ask(capsys, model, "--recipe", "unified-v2")[0]["recipe"] == "unified-v2"
+    found, notes = ask(capsys, model)
+    assert found["recipe"] == "unified-clean"
+    assert f"note: {model} does not say what it was trained on" in notes
+    found, notes = ask(capsys, model, "--recipe", "unified-v2")
+    assert found["recipe"] == "unified-v2"
+    assert "note:" not in notes
+
+
+def test_a_model_of_another_version_says_what_to_export_again(
+    gguf: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    """A key that files had under another name: nothing else in the file moves."""
+    model = tmp_path / "earlier.gguf"
+    model.write_bytes(gguf.read_bytes().replace(b"immune.asking_sha256", b"immune.prompt_sha256"))
+    arguments = ("--model", model, "--task", "risk", "--incident", json.dumps(incident()))
+    for more in ((), ("--recipe", EDGE), ("--request",)):
+        said = refused(generate.main, *arguments, *more)
+        assert said == (
+            f"{model}: another version of immune wrote it (without immune.asking_sha256): "
+            "export the model again with `python -m immune_train.export`"
+        )
+
+
+@pytest.mark.parametrize("command", [merge.main, recall.main])
+def test_settings_of_another_version_are_said_to_be_so(
+    command: Callable[[list[str]], int], tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("model_name_or_path: a\nlora_rank: 8  # config.yaml\n")
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "merged_16bit").mkdir()
+    said = refused(command, "--run", tmp_path)
+    assert said.startswith(f"the run in {tmp_path} is of another version of immune or TRL (lora_r")
+    assert said.endswith("train again with another --output")
 
 
 def test_records_of_another_recipe_are_noted(

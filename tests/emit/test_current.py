@@ -135,11 +135,11 @@ def test_every_reader_is_there() -> None:
 @pytest.mark.parametrize(
     "inputs", [None, [], {}, {"sources": []}], ids=["null", "list", "empty", "no sources"]
 )
-def test_a_manifest_without_its_inputs_is_none(
+def test_a_manifest_without_its_inputs_is_of_another_version(
     inputs: object, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     folder = tmp_path / "sft" / "unified-v2"
     folder.mkdir(parents=True)
     content = {"outputs": {"train.jsonl": {"sha256": "x"}}, "counts": {}, "inputs": inputs}
     (folder / "manifest.json").write_text(json.dumps(content))
-    assert "no complete dataset" in refused(emit.main, "--check", "--data", tmp_path)
+    assert "by another version of immune: emit it again" in refused(emit.main, "--check", "--data", tmp_path)

@@ -368,6 +368,7 @@ def test_what_is_no_table_is_refused(
     [
         ("no list", "nobody knows what the run was trained on", 2),
         ("unfinished", "is not finished", 2),
+        ("another version", "written by another version of immune", 2),
         ("no train", "of which the most frequent level is a baseline", 2),
         ("another train", "is not what run was trained on", 1),
         ("baseline's name", "is the name of a baseline", 2),
@@ -383,6 +384,8 @@ def test_wrong_uses_are_sentences(
     costs = world.folder / "costs.toml"
     if spoil == "no list":
         (world.folder / "run" / "incidents.json").unlink()
+    elif spoil == "another version":
+        (world.folder / "run" / "run.json").write_text('{"schema_version": 99}')
     elif spoil == "unfinished":
         (world.folder / "run" / "run.json").unlink()
         (world.folder / "run" / "config.yaml").write_text("")

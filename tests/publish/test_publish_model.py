@@ -393,9 +393,23 @@ def otherwise_merged(folder: Path) -> None:
     (folder / "merged_16bit" / "merge.json").write_text('{"adapter": {}, "difference": {}}')
 
 
+def changed(file: str, **values: object) -> Callable[[Path], None]:
+    """A JSON file of the run with other values; None takes a key away."""
+
+    def change(folder: Path) -> None:
+        content = json.loads((folder / file).read_text(encoding="utf-8")) | values
+        write_json(folder / file, {key: one for key, one in content.items() if one is not None})
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("spoil", "says", "code"),
     [
+        (changed("run.json", schema_version=99), "written by another version of immune", 2),
+        (changed("run.json", steps="two"), "written by another version of immune", 2),
+        (changed("gguf/export.json", schema_version=0), "another version of immune exported", 2),
+        (changed("gguf/export.json", schema_version=None), "another version of immune exported", 2),
         (lambda folder: shutil.rmtree(folder), "does not exist", 2),
         (lambda folder: (folder / "run.json").unlink(), "is not finished", 2),
         (stopped, "was stopped after 9 of 10 steps", 1),
