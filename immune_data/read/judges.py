@@ -9,9 +9,10 @@ from typing import Any
 from msgspec import Struct
 
 from immune_data.common import textfile
+from immune_data.contract.agreement import Call
 from immune_data.contract.scales import SUB_SCORES
 from immune_data.contract.source_file import Record
-from immune_data.read.calls import Call, call_rows, calls_and_spread
+from immune_data.read.calls import call_rows, spreads
 from immune_data.read.input_files import InputFile
 from immune_data.read.rows import Rejected, Taken, converted, undeclared
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, JudgeRun, Recipe
@@ -36,7 +37,7 @@ class _SummaryCall(Struct):
     scores: dict[str, float]
 
     def of(self, task: str) -> Call:
-        return Call(self.order, self.scores)
+        return Call(tuple(self.order), self.scores)
 
 
 class _CauseRiskCall(Struct):
@@ -46,7 +47,7 @@ class _CauseRiskCall(Struct):
 
     def of(self, task: str) -> Call:
         scores = self.cause_scores if task == "cause" else self.risk_scores
-        return Call(self.order, {name: entry.total for name, entry in scores.items()})
+        return Call(tuple(self.order), {name: entry.total for name, entry in scores.items()})
 
 
 class _SummaryVerdict(Struct):
@@ -121,20 +122,20 @@ class JudgeReader:
         for task, found in judged.items():
             key = {"incident_id": incident_id, "task": task, "judge_run": self._file}
             calls = call_rows(
-                task, [call.of(task) for call in verdict.calls or ()], self._spellings
-            )
-            rows += (("judge_calls", {**key, **row}) for row in calls)
-            noted = calls_and_spread(
                 task,
                 {model: values["score"] for _, model, values in found},
-                calls,
-                verdict.spread_of(task),
+                [call.of(task) for call in verdict.calls or ()],
                 self._spellings,
             )
+            rows += (("judge_calls", {**key, **row}) for row in calls)
+            noted = spreads(task, verdict.spread_of(task), calls, self._spellings)
             for position, model, values in found:
                 place = {"row": record.row, "position": position, "rank": ranks.get(model)}
                 rows.append(
-                    ("judgements", {**key, "model": model, **place, **values, **noted[model]})
+                    (
+                        "judgements",
+                        {**key, "model": model, **place, **values, **noted.get(model, {})},
+                    )
                 )
             text = getattr(verdict, f"{task}_justification", None) or verdict.justification
             if text and found:

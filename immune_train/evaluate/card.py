@@ -27,7 +27,7 @@ def section(of: Evaluation) -> str:
     parts.append("\n".join(f"- {_escaped(one)}" for one in phrases.findings(of)))
     for cell in of.cells:
         if cell.part == ALL and cell.differences:
-            judge = of.tables[cell.task].judge
+            judged = of.tables[cell.task]
             rows = [
                 [
                     one.candidate,
@@ -37,7 +37,9 @@ def section(of: Evaluation) -> str:
                 ]
                 for one in cell.standings
             ]
-            parts.append(f"Task {cell.task}, {_escaped(str(judge))}:")
+            parts.append(
+                f"Task {cell.task}, {_escaped(str(judged.judge))}. {phrases.noise(judged)}"
+            )
             parts.append(_table(["candidate", "score", "at equal length", "win rate"], rows))
     costs = [
         [

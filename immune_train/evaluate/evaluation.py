@@ -273,7 +273,13 @@ def content(of: Evaluation) -> dict[str, Any]:
         ],
         "most_frequent_level": of.most_frequent,
         "verdicts": {
-            task: {**asdict(table.judge), "files": table.files, "incidents": len(table.scores)}
+            task: {
+                **asdict(table.judge),
+                "files": table.files,
+                "incidents": len(table.scores),
+                "calls": sum(map(len, table.calls.values())),
+                "noise": table.noise,
+            }
             for task, table in of.tables.items()
         },
         "scores": of.cells,

@@ -125,6 +125,7 @@ def _judged(of: Evaluation, task: str, figures: dict[str, page.Figure]) -> dict[
     return {
         "name": task.capitalize(),
         "judge": str(of.tables[task].judge).capitalize(),
+        "noise": phrases.noise(of.tables[task]),
         "length": length,
         "figure": figures.get(f"scores-{task}"),
         "standings": _standings(whole),

@@ -9,7 +9,7 @@ from immune_train.evaluate.evaluation import Evaluation
 from immune_train.evaluate.incidents import ALL
 from immune_train.evaluate.resampling import Estimate
 from immune_train.evaluate.scores import Cell, Difference, Standing
-from immune_train.evaluate.verdicts import MOST
+from immune_train.evaluate.verdicts import MOST, Table
 from immune_train.score.answers import REFERENCE
 
 NONE = "–"
@@ -42,6 +42,19 @@ def rate(of: Estimate | None, *, signed: bool = False) -> str:
         return NONE
     low, high = (number(100 * one, 1, signed=signed) for one in (of.low, of.high))
     return f"{share(of.value, 1, signed=signed)} ({low} to {high})"
+
+
+def noise(table: Table) -> str:
+    """By how much the judge differs from itself."""
+    found = table.noise
+    if found is None:
+        return "The judge's noise is not known: its verdicts do not have their calls."
+    one = found.deviation
+    return (
+        "Asked about an answer again, the judge gives it a score that differs by a standard "
+        f"deviation of {number(one.value)} ({number(one.low)} to {number(one.high)}); the scores "
+        "here are means over its calls."
+    )
 
 
 def wins(standing: Standing, cell: Cell) -> str:

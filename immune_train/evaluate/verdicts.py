@@ -5,8 +5,8 @@ never repaired. A file is an array of objects, one an incident, or an object tha
 under `incidents`; plain or gzipped. Of a summary verdict an object has `scores` {candidate: 0-10};
 of one of cause and risk, `cause_scores` and `risk_scores` {candidate: {"total": 0-30, …}}; and it
 may have `rankings` {"1": candidate, …}, `category` and `event_count`. What `judge` adds may be
-there too: `judge`, `rubric` (a digest) and `orders`, of the file or of each object, and `calls` and
-`spread`. Other fields are passed over.
+there too: `judge`, `rubric` (a digest) and `orders`, of the file or of each object, and `calls`,
+which scores are the means of. Other fields are passed over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,29 @@ import msgspec
 
 from immune_data.common import digests, textfile
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.contract import agreement, judge_calls
+from immune_data.contract.agreement import Call, Noise, Verdict
 from immune_train.evaluate.incidents import Said
 
 MOST = {"summary": 10.0, "cause": 30.0, "risk": 30.0}
 _KEYS = {"summary": "scores", "cause": "cause_scores", "risk": "risk_scores"}
 
 
+_NEARLY = 1e-6
 _DIGEST = 12  # characters of a rubric's digest that are shown
 
 
 class _Total(msgspec.Struct):
     total: float
+
+
+class _Call(msgspec.Struct):
+    """What the judge said when it was asked once, of the candidates in the order shown."""
+
+    order: list[str]
+    scores: dict[str, float] | None = None
+    cause_scores: dict[str, _Total] | None = None
+    risk_scores: dict[str, _Total] | None = None
 
 
 class _Verdict(msgspec.Struct):
@@ -46,6 +59,7 @@ class _Verdict(msgspec.Struct):
     rankings: dict[str, str] | None = None
     category: str | None = None
     event_count: int | None = None
+    calls: list[_Call] | None = None
     judge: str | None = None
     rubric: str | None = None
     orders: str | None = None
@@ -78,11 +92,18 @@ class Table:
     task: str
     judge: Judge
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    calls: dict[str, list[Call]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
     @property
     def candidates(self) -> list[str]:
         return list(next(iter(self.scores.values())))
+
+    @property
+    def noise(self) -> Noise | None:
+        """By how much a score differs between calls; None where the files do not tell it."""
+        verdicts = [Verdict(name, of, self.calls[name]) for name, of in self.scores.items()]
+        return agreement.noise(verdicts, agreement.CRITERIA[self.task])
 
 
 def read(paths: Sequence[Path]) -> tuple[dict[str, Table], dict[str, Said]]:
@@ -102,9 +123,11 @@ def read(paths: Sequence[Path]) -> tuple[dict[str, Table], dict[str, Said]]:
             _check_rankings(verdict, of_tasks, where)
             said.setdefault(verdict.incident_id, Said(verdict.category, verdict.event_count))
             for task, scores in of_tasks.items():
+                calls = _calls(verdict, task, scores, where)
                 table = tables.setdefault(task, Table(task, judge))
                 _refuse_another(table, judge, verdict.incident_id, scores, where)
                 table.scores[verdict.incident_id] = scores
+                table.calls[verdict.incident_id] = calls
                 table.files[path.name] = sha256
     return tables, said
 
@@ -198,24 +221,47 @@ def _scores(verdict: _Verdict, where: str) -> dict[str, dict[str, float]]:
         of = getattr(verdict, key)
         if of is None:
             continue
-        scores = {
-            name: float(one.total if isinstance(one, _Total) else one) for name, one in of.items()
-        }
+        scores = _plain(of)
         if len(scores) < 2:
             raise ImmuneError(
                 f"{where} scores {len(scores)} candidate(s) in `{key}`: a table has two or more"
             )
-        for name, score in scores.items():
-            if not (math.isfinite(score) and 0 <= score <= MOST[task]):
-                raise ImmuneError(
-                    f"{where} gives {name} {score:g} in `{key}`, which is from 0 to {MOST[task]:g}"
-                )
+        _check(task, scores, where)
         found[task] = scores
     if not found:
         raise ImmuneError(f"{where} has neither `scores` nor `cause_scores` and `risk_scores`")
     if "summary" not in found and set(found) != {"cause", "risk"}:
         raise ImmuneError(f"{where} should have both `cause_scores` and `risk_scores`")
     return found
+
+
+def _plain(scores: Mapping[str, float | _Total]) -> dict[str, float]:
+    return {
+        name: float(one.total if isinstance(one, _Total) else one) for name, one in scores.items()
+    }
+
+
+def _check(task: str, scores: Mapping[str, float], where: str) -> None:
+    for name, score in scores.items():
+        if not (math.isfinite(score) and 0 <= score <= MOST[task]):
+            raise ImmuneError(
+                f"{where} gives {name} {score:g} in `{_KEYS[task]}`, which is from 0 to "
+                f"{MOST[task]:g}"
+            )
+
+
+def _calls(verdict: _Verdict, task: str, scores: Mapping[str, float], where: str) -> list[Call]:
+    """The calls that a task's scores are the means of."""
+    calls = [
+        Call(tuple(call.order), _plain(getattr(call, _KEYS[task]) or {}))
+        for call in verdict.calls or ()
+    ]
+    for number, call in enumerate(calls, start=1):
+        _check(task, call.scores, f"call {number} of {where}")
+    wrong = judge_calls.broken(task, calls) or judge_calls.contradicted(task, scores, calls)
+    if wrong:
+        raise ImmuneError(f"{where} contradicts itself: {wrong}")
+    return calls
 
 
 def _check_rankings(
@@ -237,7 +283,8 @@ def _check_rankings(
     if set(verdict.rankings) != places or sorted(named) != sorted(added):
         raise ImmuneError(f"{where} has a ranking that does not name every candidate once")
     ordered = [added[name] for name in named]
-    if ordered != sorted(ordered, reverse=True):
+    # Sums of means that are equal may differ in their last digits.
+    if any(worse - better > _NEARLY for better, worse in pairwise(ordered)):
         raise ImmuneError(f"{where} has a ranking that contradicts its scores")
 
 

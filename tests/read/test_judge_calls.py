@@ -170,7 +170,16 @@ BAD: dict[str, tuple[str, Change, str, str]] = {
         RUN_1,
         _set("calls", 2, "order", to=SPELLED_TWICE),
         "calls_contradict",
-        "call 3 shows GPT-4o twice",
+        "call 3 shows GPT-4o, and has no summary score for it",
+    ),
+    "an answer twice, spelled otherwise, and scored twice": (
+        RUN_1,
+        lambda row: (
+            _set("calls", 2, "order", to=SPELLED_TWICE)(row),
+            _set("calls", 2, "scores", to=dict.fromkeys(SPELLED_TWICE, 5))(row),
+        ),
+        "calls_contradict",
+        "call 3 shows gpt-4o twice",
     ),
     "a score of nothing shown": (
         RUN_1,

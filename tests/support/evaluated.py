@@ -146,8 +146,6 @@ class World:
                     "event_count": self.events(incident),
                     "rankings": {str(i + 1): name for i, name in enumerate(ordered)},
                     "scores": scores,
-                    "calls": 4,
-                    "spread": 0.4,
                     **head,
                 }
             )
