@@ -273,11 +273,21 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
         "any": "Any model's answer will do, whether or not it is the one that is used",
         "winner": "It is the answers that are used that must pass",
     }[settings["gates_look_at"]]
+    combined = {
+        "first": "An earlier run stands; a later one adds what it lacks.",
+        "mean": "An answer's score is the mean over the runs that judged the incident.",
+    }[settings["judging_combine"]]
+    margin = settings["judging_margin"]
+    close = f"it and those less than {margin:g} points behind" if margin else "equals"
+    risk = {
+        "cause_winner": "The winner on the cause gives the risk answer too.",
+        "own": "Cause and risk have a winner each.",
+    }[settings["choice_risk"]]
     rules = [
-        f"**Judge runs.** {judged}. An earlier run stands; a later one adds what it lacks.",
+        f"**Judge runs.** {judged}. {combined}",
         "**Pool.** Incidents judged on all three tasks and present in both source datasets.",
-        "**Winner.** The highest score of the judge; between equals, the model it scored first. "
-        "The winner on the cause gives the risk answer too.",
+        f"**Winner.** The highest score; between {close}, the model that the judge scored first. "
+        f"{risk}",
         f"**Gates.** A summary score of at least {settings['summary_score_min']:g}, a cause total "
         f"of at least {settings['cause_total_min']:g}, a risk total of at least "
         f"{settings['risk_total_min']:g}; a summary of {length('summary_length')}, a cause of "

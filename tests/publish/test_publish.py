@@ -338,6 +338,8 @@ def test_the_numbers_of_the_card_are_counted(written: Path, emitted: Path) -> No
     assert f"summary score of at least {score:g}" in text
     assert "drawn with the seed 42." in text  # unified-v2
     assert "hash, with the key `immune`, into that share" in text  # unified-clean
+    assert "between equals, the model that the judge scored first. Cause and risk have" in text
+    assert "scored first. The winner on the cause gives the risk answer too." in text  # unified-v2
 
 
 def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> None:
@@ -345,6 +347,7 @@ def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> Non
     recipe.write_text(
         'description = "ours | theirs"\nextends = "unified-v1"\n'
         "[gates]\nsummary_score_min = 7\nsummary_length = { min = 51, max = 399, unit = 'words' }\n"
+        "[judging]\ncombine = 'mean'\nmargin = 0.5\n"
         "[dag]\nlimit = 1234\n[split]\nseed = 7\neval_share = 0.25\n"
     )
     source, out = emitted.parent / "source", tmp_path / "out"
@@ -355,6 +358,7 @@ def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> Non
     for value in (
         *("ours \\| theirs", "summary score of at least 7", "51-399 (in words)", "At most 1,234"),
         *("first ~1234 tokens", "seed 7", "25% of the passing"),
+        *("is the mean over the runs", "it and those less than 0.5 points behind"),
     ):
         assert value in text
     assert "**Augmentation.**" not in text
