@@ -6,6 +6,8 @@ comment on column recipe.description is 'one line that says what the recipe is';
 comment on column recipe.sources is 'section sources: the source files by role, as JSON';
 comment on column recipe.models is
 'section models: field names and spellings of the models, as JSON';
+comment on column recipe.judging is
+'section judging: how several judge runs count, and the margin of a winner';
 comment on column recipe.answers is 'section answers: what is required of answers';
 comment on column recipe.choice is 'section choice: whose risk answer is used';
 comment on column recipe.gates is 'section gates: thresholds of the unified dataset';
