@@ -35,6 +35,9 @@ CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF \
 	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_CURL=OFF
 export CMAKE_ARGS
 
+# Tests start hundreds of processes, which need not compile the same files again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: emit test lint train-tiny edge-tiny evaluate-tiny label-tiny judge-tiny docs bench lowest campaigns
 
 emit: .venv/.installed
