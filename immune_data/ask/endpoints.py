@@ -179,7 +179,7 @@ class Keys:
                 )
             if not _KEY.fullmatch(key):
                 raise ImmuneError(
-                    f"{name} in the environment is no key: it holds white space, or characters "
+                    f"{name} in the environment is not a key: it holds white space, or characters "
                     "that are not ASCII"
                 )
             self._of[name] = key

@@ -47,7 +47,7 @@ class Reject(Struct, frozen=True, kw_only=True):
     file: str | None = None
     row: int | None = None
     reason: str
-    text: str | None = None  # of a reply that is no answer, its beginning
+    text: str | None = None  # of a reply that is not an answer, its beginning
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """What a server sent back: the bytes of a response in, a reply or the reason why it is none out.
 
-A failure is never an answer. What is no completion at all (an HTML page, an error object, half a
+A failure is never an answer. What is not a completion at all (an HTML page, an error object, half a
 JSON text) is a `Failure`, as if nothing had come; a completion that cannot be used (empty, cut off,
 an error message in the place of an answer) is a reply with a problem.
 """

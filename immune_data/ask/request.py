@@ -61,7 +61,7 @@ class Request:
 class Question:
     """A request, what it is about, and what makes a reply to it none.
 
-    `problem` is given a reply's text and says, in one word, why it is no answer; None if it is one.
+    `problem` is given a reply's text and says in one word why it is not an answer; else None.
     """
 
     request: Request

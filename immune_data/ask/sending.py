@@ -158,7 +158,7 @@ def refuse_unfinished(report: Report, still_open: int) -> None:
 def _shard(text: str) -> tuple[int, int]:
     number, slash, of = text.partition("/")
     if not slash:
-        raise argparse.ArgumentTypeError(f"{text[:40]} is no part: write it like 1/3")
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not a shard: write it like 1/3")
     shard = cli.positive(number), cli.positive(of)
     if shard[0] > shard[1]:
         raise argparse.ArgumentTypeError(f"there is no part {number} of {of}")
@@ -171,5 +171,5 @@ def _money(text: str) -> float:
     except ValueError:
         sum_ = -1.0
     if not math.isfinite(sum_) or sum_ < 0:
-        raise argparse.ArgumentTypeError(f"{text[:40]} is no sum of money")
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not a sum of money")
     return sum_

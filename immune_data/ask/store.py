@@ -322,7 +322,7 @@ class Store:
         """Take what another store holds; how many replies were new.
 
         Raises:
-            ImmuneError: it is no store.
+            ImmuneError: it is not a store.
         """
         with Store(other, make=False):  # is it one, and is its log in it
             pass
@@ -382,7 +382,7 @@ class Store:
         except sqlite3.Error as error:
             said = str(error)
             if "not a database" in said:
-                raise ImmuneError(f"{self.path} is no store: name another with --store") from None
+                raise ImmuneError(f"{self.path} is not a store: use another --store") from None
             if "full" in said:
                 said = "the disk is full"
             if "readonly" in said:

@@ -94,7 +94,7 @@ class Agreement:
 def verdicts(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Verdict]]:
     """By task the verdicts of the rows of a file, in either documented format.
 
-    Entries of null are no scores. Rows are taken to be as documented.
+    Null entries are not scores. Rows are taken to be as documented.
     """
     found: dict[str, list[Verdict]] = {}
     for row in rows:

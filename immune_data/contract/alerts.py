@@ -30,7 +30,7 @@ _LONGEST = 200  # characters of what a line holds, where an error repeats it
 
 
 class Unusable(Exception):
-    """A line that is no alert, or an alert that cannot be used."""
+    """A line that is not an alert, or an alert that cannot be used."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
@@ -199,7 +199,7 @@ def read(line: bytes) -> Event | Incident:
     """The alert of a line.
 
     Raises:
-        Unusable: the line is no alert, or one that cannot be used.
+        Unusable: the line is not an alert, or one that cannot be used.
         UnknownDialect: it is an object in another format.
     """
     try:

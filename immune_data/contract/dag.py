@@ -163,7 +163,7 @@ def line(text: str) -> str:
 
 def _header(facts: Facts, events: int) -> list[str]:
     level = ""
-    if facts.threat_level is not None:  # 1e-05 is no number of the header
+    if facts.threat_level is not None:  # a header does not say 1e-05
         level = f"Threat Level: {Decimal(str(facts.threat_level)):f} | "
     return [
         _RULE,

@@ -138,7 +138,7 @@ class Cursor:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise self.error("holds half a surrogate pair, which is no character") from None
+            raise self.error("holds half a surrogate pair, which is not a character") from None
 
 
 class _NotANumber(Exception):

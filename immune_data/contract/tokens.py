@@ -65,7 +65,7 @@ def text_ids(text: str) -> list[int]:
 
 @cache
 def token_bytes(token: int) -> bytes:
-    """What a token stands for; nothing for control tokens and for ids that are no token."""
+    """What a token stands for; nothing for control tokens and for ids that are not tokens."""
     return encoding().decode_single_token_bytes(token) if token < FIRST_ADDED else b""
 
 

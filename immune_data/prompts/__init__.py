@@ -50,7 +50,7 @@ class Prompt:
         """The messages that ask for this task's answer.
 
         A template is walked once and values are put in as they are: braces, dollars and
-        backslashes in a value, and braces in a template that are no placeholder, stay untouched.
+        backslashes in a value, and braces in a template that are not placeholders, stay untouched.
         """
         values = {**facts, "evidence": evidence}
         return [
@@ -85,7 +85,7 @@ def files(folder: Path, layout: str = LAYOUTS[0]) -> list[Path]:
     """The template files of a layout in `folder`, sorted by name.
 
     Raises:
-        ImmuneError: the folder is missing, or holds a text file that is no template.
+        ImmuneError: the folder is missing, or holds a text file that is not a template.
     """
     if layout == "documented":
         known = {f"{task}.{role}.txt" for task in TASKS for role in ROLES}
@@ -98,7 +98,7 @@ def files(folder: Path, layout: str = LAYOUTS[0]) -> list[Path]:
     for path in found:
         if path.name not in known:
             raise ImmuneError(
-                f"{path} is no prompt: name prompts after task and role, "
+                f"{path} is not a prompt: name prompts after task and role, "
                 f"as {', '.join(sorted(known))}"
             )
     return found

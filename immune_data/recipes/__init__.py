@@ -420,5 +420,5 @@ def _complaint(recipe: Recipe) -> str | None:
     for run in recipe.sources.judge_runs:
         for file in run.instead_of:
             if file not in files:
-                return f"`sources.judge_runs` of {run.file}: {file} in `instead_of` is no source"
+                return f"`sources.judge_runs` of {run.file}: {file} in `instead_of` is not a source"
     return None

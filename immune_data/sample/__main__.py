@@ -79,7 +79,7 @@ def write(out: Path, *, seed: int = 0, scale: int = 1, force: bool = False) -> l
     """Write the sample corpus of `scale` blocks to `out`.
 
     Raises:
-        ImmuneError: `out` is no folder to write to, or holds source files already: with `force`
+        ImmuneError: `out` is not a folder to write to, or holds source files already: with `force`
             a sample corpus is replaced, and nothing else.
     """
     _check_folder(out, force)

@@ -135,7 +135,7 @@ def _capture_from(text: str) -> re.Pattern[str]:
         expression = re.compile(text)
     except re.error as error:
         raise argparse.ArgumentTypeError(
-            f"{text[:200]} is no regular expression: {error}"
+            f"{text[:200]} is not a regular expression: {error}"
         ) from None
     if "capture" not in expression.groupindex:
         raise argparse.ArgumentTypeError(f"{text[:200]} has no group (?P<capture>…)")
@@ -147,7 +147,7 @@ def _time(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text[:40]} is no time: write it like 2026-10-02 or 2026-10-02T06:00+02:00"
+            f"{text[:40]} is not a time: write it like 2026-10-02 or 2026-10-02T06:00+02:00"
         ) from None
 
 

@@ -109,7 +109,7 @@ def lines(file: AlertFile) -> Iterator[Line]:
     """The lines of a file, plain or gzipped.
 
     Raises:
-        ImmuneError: it cannot be read, is no whole gzip file, or unpacks without end.
+        ImmuneError: it cannot be read, is not a whole gzip file, or unpacks without end.
     """
     number, rest, is_long = 0, b"", False
     for chunk in _chunks(file.path):

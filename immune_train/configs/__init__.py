@@ -280,7 +280,7 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, str]]:
         except (OSError, UnicodeDecodeError) as error:
             raise ImmuneError(f"cannot read {path}: {error}") from None
         if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-            raise ImmuneError(f"{path} is no config: write one `key: value` a line")
+            raise ImmuneError(f"{path} is not a config: write one `key: value` a line")
         parent = content.pop("extends", None)
         for key, value in content.items():
             if key not in given:

@@ -60,7 +60,7 @@ def from_folder(folder: Path) -> Dataset:
     """The dataset that `immune_data.emit` wrote to `folder`, or a published one's folder.
 
     Raises:
-        ImmuneError: there is none, or a line of it is no record.
+        ImmuneError: there is none, or a line of it is not a record.
         CheckFailed: a file is not the one that the manifest names.
     """
     names = _PUBLISHED if (folder / _PUBLISHED[1]).is_file() else _EMITTED
@@ -76,7 +76,7 @@ def from_files(train: Path, eval: Path) -> Dataset:
     """The dataset of two JSONL files; a manifest beside a file must name it as it is.
 
     Raises:
-        ImmuneError: a file cannot be read, or a line of it is no record.
+        ImmuneError: a file cannot be read, or a line of it is not a record.
         CheckFailed: a file is not the one that the manifest beside it names.
     """
     manifests = []
@@ -131,7 +131,7 @@ def read_records(path: Path) -> list[Record]:
     """The records of a JSONL file.
 
     Raises:
-        ImmuneError: it cannot be read, or a line of it is no record.
+        ImmuneError: it cannot be read, or a line of it is not a record.
     """
     try:
         return _records(path, path.read_bytes())
@@ -147,7 +147,7 @@ def _records(path: Path, content: bytes) -> list[Record]:
         try:
             record = decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ImmuneError(f"{path}, line {number} is no record: {error}") from None
+            raise ImmuneError(f"{path}, line {number} is not a record: {error}") from None
         if not record.messages or record.messages[-1].role != "assistant":
             raise ImmuneError(
                 f"{path}, line {number} does not end with an assistant's message: emit it again"
@@ -169,7 +169,7 @@ def _vouched(path: Path, emitted: str, content: bytes) -> tuple[Voucher, str] | 
         expected = voucher.outputs[emitted].sha256
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
         raise ImmuneError(
-            f"{beside} is no manifest of {path.name}: emit the dataset again"
+            f"{beside} is not the manifest of {path.name}: emit the dataset again"
         ) from None
     if hashlib.sha256(content).hexdigest() != expected:
         raise CheckFailed(f"{path} is not the file that {beside} names: emit or download it again")

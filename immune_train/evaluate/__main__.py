@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     made = cli.parser(
         "immune_train.evaluate",
         summary="Compare models on incidents that they have not seen, with the reference, "
-        "baselines and intervals; refuse what is no fair comparison.",
+        "baselines and intervals; refuse what is not a fair comparison.",
         example="python -m immune_train.evaluate --reference data/sft/unified-clean/eval.jsonl"
         " --trained data/models/mine --output data/models/mine/evaluation mine=answers.jsonl",
     )

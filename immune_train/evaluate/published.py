@@ -79,7 +79,7 @@ def read(path: Path) -> Published:
             )
         if not all(0 <= rate <= 100 for rate in rates):
             raise ImmuneError(
-                f"the table {table.name} in {path} has a win rate that is no per cent"
+                f"the table {table.name} in {path} has a win rate that is not a percentage"
             )
     if not found.tables:
         raise ImmuneError(f"{path} holds no table")
@@ -132,7 +132,7 @@ def _counts(table: Table) -> Iterator[str]:
         if abs(wins - round(wins)) > _ROUNDED / 100 * table.incidents + 1e-9:
             yield (
                 f"{row.candidate}: {row.win_rate:g} % of {counted(table.incidents, 'incident')} "
-                f"are {wins:.2f} wins, no whole number."
+                f"are {wins:.2f} wins, which is not a whole number."
             )
         elif row.wins is not None and abs(wins - row.wins) > _ROUNDED / 100 * table.incidents:
             yield (

@@ -139,11 +139,11 @@ def _refuse_another(
     if judge != table.judge:
         raise CheckFailed(
             f"{where} is of {judge}, and others of task {table.task} are of {table.judge}: "
-            "verdicts of different judges, rubrics or orders are no table"
+            "verdicts of different judges, rubrics or orders are not one table"
         )
     if incident in table.scores:
         raise CheckFailed(
-            f"{where} judges task {table.task} of {incident} again: two runs are no table, give one"
+            f"{where} judges task {table.task} of {incident} again: give the verdicts of one run"
         )
     if table.scores and set(scores) != set(table.candidates):
         others = sorted(set(scores) ^ set(table.candidates))

@@ -83,7 +83,7 @@ class Tensor:
                 if not np.isfinite(small).all():
                     raise ImmuneError(
                         f"{self.original} holds numbers that are not finite or that 16 bits do "
-                        "not hold: the training went wrong, or this is no merged model"
+                        "not hold: the training went wrong, or this is not a merged model"
                     )
                 part = small
             file.write(np.ascontiguousarray(part).data)
@@ -308,7 +308,7 @@ def _set_vocabulary(writer: GGUFWriter, model: Model) -> None:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception:  # the library has no type of its own for what it raises
-        raise ImmuneError(f"{path} is no tokenizer: save it again with the model") from None
+        raise ImmuneError(f"{path} is not a tokenizer: save it again with the model") from None
     ids = tokenizer.encode(_PROBE).ids
     if hashlib.sha256(str(ids).encode()).hexdigest() != _QWEN2:
         raise ImmuneError(f"{path} is not Qwen2.5's tokenizer: only that one can be exported")

@@ -72,7 +72,7 @@ def check_rows(tensors: Sequence[Tensor], quants: Sequence[str]) -> None:
                 others = [name for name, (_, size) in QUANTS.items() if not tensor.shape[-1] % size]
                 raise ImmuneError(
                     f"{quant} packs {block} numbers at a time, and the rows of {tensor.original} "
-                    f"have {tensor.shape[-1]:,}, which is no multiple of it: "
+                    f"have {tensor.shape[-1]:,}, which is not a multiple of it: "
                     + (f"take --quant {' '.join(others)}" if others else "take --quant f16")
                 )
 
@@ -88,7 +88,7 @@ def read_importance(path: Path, tensors: Sequence[Tensor]) -> Importance:
 
     if not path.is_file():
         raise ImmuneError(f"{path} does not exist: make it with llama-imatrix")
-    not_one = f"{path} is no importance matrix in GGUF format: make it with today's llama-imatrix"
+    not_one = f"{path} is not an importance matrix in GGUF format: make it with a new llama-imatrix"
     with path.open("rb") as file:
         if b"imatrix" not in file.read(1 << 16):  # a whole model would take a minute to read
             raise ImmuneError(not_one)

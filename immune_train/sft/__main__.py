@@ -253,7 +253,7 @@ def _loop(
     with _memory(settings):
         model = backends.load(backend, settings)
         callbacks = [progress.record(output), progress.show(), progress.at_the_end()]
-        # What the libraries print is no result of the command.
+        # What the libraries print is not the result of the command.
         with progress.Stop() as stop, redirect_stdout(sys.stderr), _finite(settings, output):
             made = trainer.make(
                 settings,

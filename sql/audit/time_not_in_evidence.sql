@@ -36,7 +36,7 @@ timelines as (
     from incidents
 ),
 
--- A time stands alone: it is no part of a MAC or IP address, nor of a port after one.
+-- A time stands alone: it is not part of a MAC or IP address, nor of a port after one.
 words as (
     select
         incident_id,

@@ -105,7 +105,7 @@ def test_what_is_no_store_is_a_sentence_and_stays_as_it_is(tmp_path: Path) -> No
     with Store(tmp_path / "new") as store:
         store._database.execute("pragma user_version = 99")
     for name, says in (
-        ("text", "is no store"),
+        ("text", "is not a store"),
         ("other", "another program's"),
         ("new", "another version"),
         (".", "is a folder"),

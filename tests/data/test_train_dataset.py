@@ -122,7 +122,7 @@ def test_splits_that_changed_places(folder: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"outputs": 1}', '{"outputs": {"x": 1}}'])
 def test_a_manifest_that_is_none(content: str, folder: Path) -> None:
     (folder / "manifest.json").write_text(content)
-    with pytest.raises(ImmuneError, match="is no manifest of"):
+    with pytest.raises(ImmuneError, match="is not the manifest of"):
         dataset.from_folder(folder)
 
 
@@ -145,7 +145,7 @@ def spoilt(**changes: Any) -> str:
         ("{", "Input data was truncated"),
         ("[]", "Expected `object`"),
         ("{}", "missing required field"),
-        ("\xff", "line 2 is no record"),
+        ("\xff", "line 2 is not a record"),
         (spoilt(task="Summary"), "task"),
         (spoilt(tokens="7"), "tokens"),
         (spoilt(tokens=None), "tokens"),
@@ -273,8 +273,8 @@ def test_a_published_dataset(
         ("hf://datasets/acme/other", CLEAN, "there is no dataset acme/other"),
         (f"{ADDRESS}@v1:{CLEAN}", CLEAN, "write hf://datasets/ORG/NAME"),
         (REPO, CLEAN, "write hf://datasets/ORG/NAME"),
-        ("incidents", CLEAN, "is no dataset"),
-        ("../incidents", CLEAN, "is no dataset"),
+        ("incidents", CLEAN, "is not a dataset"),
+        ("../incidents", CLEAN, "is not a dataset"),
     ):
         with pytest.raises(ImmuneError, match=says):
             dataset.from_hub(name, recipe, said.append)
@@ -336,7 +336,7 @@ def test_a_dry_run_from_the_hub(
         (["--eval", "a.jsonl"], "--train and --eval go together"),
         (["--train", "a", "--eval", "b", "--dataset", "c"], "two datasets"),
         (["--train", "a.jsonl", "--eval", "b.jsonl"], "cannot read a.jsonl"),
-        (["--dataset", "a"], "a is no dataset"),
+        (["--dataset", "a"], "a is not a dataset"),
         (["--data", "nowhere"], "emit it with `python -m immune_data.emit --recipe unified-clean`"),
         (["lora_r"], "lora_r is not a setting"),
         (["--lora_r", "8"], "--lora_r"),

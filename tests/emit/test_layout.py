@@ -192,7 +192,7 @@ def test_a_wrong_name_and_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ImmuneError, match="evidence-first does not exist"):
         prompts.load(tmp_path, "evidence-first")
     (write(tmp_path) / "evidence-first" / "risk.user.txt").write_text("x")
-    with pytest.raises(ImmuneError, match=r"risk\.user\.txt is no prompt"):
+    with pytest.raises(ImmuneError, match=r"risk\.user\.txt is not a prompt"):
         prompts.load(tmp_path, "evidence-first")
 
 

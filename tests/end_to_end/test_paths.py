@@ -143,7 +143,7 @@ def test_what_duckdb_cannot_open_is_a_sentence(
     ):
         assert "use another folder" in refused(*arguments)
     assert digests(here) == before
-    # It is no matter where only we read and write.
+    # It does not matter where only we read and write.
     assert emit.main(["--source", f"{name}/source", "--data", "plain"]) == 0
     assert sql.main(["--data", "plain", "--parquet", f"{name}.parquet", "from funnel"]) == 0
     assert Path(f"{name}.parquet").is_file()
@@ -233,7 +233,7 @@ def test_without_a_temporary_folder_all_that_is_local_works(
     assert report.main([out]) == 0
 
 
-# What is no file
+# What is not a file
 
 
 def test_only_files_are_replaced(

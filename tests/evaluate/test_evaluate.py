@@ -136,7 +136,7 @@ def test_a_failed_answer_is_the_worst_one(judged: World) -> None:
     assert measures["risk", "base", "levels_allowed"]["n"] == 60
     assert measures["risk", "base", "tokens"]["n"] == 58
     [levels] = [one for one in found["risk_levels"]["levels"] if one["candidate"] == "base"]
-    assert levels["by_category"]["Malware"][-1] == 40  # "High." has no heading, and is no level
+    assert levels["by_category"]["Malware"][-1] == 40  # "High." has no heading, and is not a level
 
 
 def test_all_outputs_are_there_and_baselines_can_be_judged(judged: World) -> None:
@@ -315,7 +315,7 @@ def test_a_model_may_do_one_task(world: World) -> None:
         ({"judge": "another"}, "is of judge: another", 1),
         ({"rubric": "1" * 64}, "is of judge: a judge, rubric: 111111111111", 1),
         ({"orders": "seeded"}, "orders: seeded", 1),
-        ("again", "judges task summary of e000 again: two runs are no table", 1),
+        ("again", "judges task summary of e000 again: give the verdicts of one run", 1),
         ("pasted", "judges other candidates", 1),
         ("lacking", "lack 1 of 60 incidents (first: e059)", 1),
         ("more", "are of 1 incident that the reference does not hold (first: z)", 1),

@@ -77,7 +77,7 @@ def test_a_sound_table_has_no_fault(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("win_rate = 80.0, wins = 80", "win_rate = 70.0, wins = 70", "sum to 90.0 %"),
         ("win_rate = 80.0, wins = 80", "win_rate = 90.0, wins = 90", "won more than once"),
         ("wins = 80", "wins = 79", "79 wins of 100 are not 80 %"),
-        ("win_rate = 80.0", "win_rate = 80.4", "no whole number"),
+        ("win_rate = 80.0", "win_rate = 80.4", "not a whole number"),
         ("mean_rank = 1.2", "mean_rank = 1.1", "mean ranks sum to 2.90"),
         ("trained_on = 0", "trained_on = 7", "7 of its 100 incidents were trained on"),
         ('kind = "baseline", ', "", "no baseline"),
@@ -103,7 +103,7 @@ def test_each_fault_is_found(
     [
         ("source = ", "is not TOML"),
         ("source = 'x'", "is not a published table as documented"),
-        (SOUND.replace("win_rate = 80.0", "win_rate = 180.0"), "win rate that is no per cent"),
+        (SOUND.replace("win_rate = 80.0", "win_rate = 180.0"), "win rate that is not a percentage"),
         (SOUND.replace('"constant"', '"x"'), "each once"),
         (SOUND.replace("calls", "call"), "is not a published table as documented"),
         ("source = 'x'\ntables = []", "holds no table"),

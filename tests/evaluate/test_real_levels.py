@@ -66,5 +66,5 @@ def test_verdicts_of_a_lab_are_read_and_two_runs_are_no_table(real_source: Path)
         "risk": 40,
     }
     assert {one.category for one in said.values()} <= {"Malware", "Normal"}
-    with pytest.raises(CheckFailed, match="two runs are no table"):
+    with pytest.raises(CheckFailed, match="give the verdicts of one run"):
         verdicts.read([real_source / RUN_1, real_source / RUN_2])

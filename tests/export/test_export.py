@@ -303,7 +303,7 @@ def test_llama_cpp_that_fails_is_a_sentence(tmp_path: Path) -> None:
         (lambda folder: (folder / "model.safetensors").unlink(), "is missing"),
         (lambda folder: cut(folder / "model.safetensors"), "damaged or cut short"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "is no tokenizer"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "is not a tokenizer"),
         (lambda folder: (folder / "chat_template.jinja").unlink(), "no chat template"),
         (lambda folder: (folder / "chat_template.jinja").write_text("{{ 1"), "cannot be applied"),
         (lambda folder: (folder / "chat_template.jinja").write_text("hi"), "not Qwen2.5's ChatML"),

@@ -172,7 +172,7 @@ def test_a_wrong_name(name: str, tmp_path: Path) -> None:
     folder = write(tmp_path)
     (folder / name).write_text("{evidence}")
     message = complaint(folder)
-    assert message.startswith(f"{folder / name} is no prompt")
+    assert message.startswith(f"{folder / name} is not a prompt")
     assert "cause.user.txt" in message
 
 

@@ -163,7 +163,11 @@ REJECTED |= {
     "only undeclared models": (RUN_1, _identity(scores={"gpt-5": 9}), "no_scores"),
     "rankings are an array": (RUN_1, _identity(rankings=["gpt-4o"]), "wrong_type"),
     "a number as ranked model": (RUN_1, _deep("rankings", "1", value=4), "wrong_type"),
-    "a place that is no number": (RUN_1, _deep("rankings", "first", value="gpt-4o"), "wrong_type"),
+    "a place that is not a number": (
+        RUN_1,
+        _deep("rankings", "first", value="gpt-4o"),
+        "wrong_type",
+    ),
     "place zero": (RUN_1, _deep("rankings", "0", value="gpt-4o"), "wrong_type"),
     "a place that is a power": (RUN_1, _deep("rankings", "²", value="gpt-4o"), "wrong_type"),
     "a place of many digits": (RUN_1, _deep("rankings", "9" * 5000, value="gpt-4o"), "wrong_type"),

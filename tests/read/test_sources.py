@@ -312,7 +312,7 @@ def test_a_missing_file_is_named(
     said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert name in said
     assert str(source) in said
-    # A folder of that name is no file.
+    # A folder of that name is not a file.
     (source / name).mkdir()
     assert name in refused(emit.main, "--source", source, "--data", earlier_out)
 

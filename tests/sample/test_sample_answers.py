@@ -20,7 +20,7 @@ from immune_data.contract import answer_fields, evidence
 from immune_data.sample import __main__ as sample
 from immune_data.sample import plan
 
-# Forms whose text is broken as a whole, or is no answer.
+# Forms whose text is broken as a whole, or is not an answer.
 BROKEN = ("error", "echo", "cut", "chars", "words", "cjk", "no_level")
 TOKEN = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.:/-]*[0-9A-Za-z_])?")
 TIME = re.compile(r"(?<![\w:.])\d\d:\d\d(?![\w:])")

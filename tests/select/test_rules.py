@@ -286,7 +286,7 @@ LEVEL_WORDS = {
     "(low)": True,
     "low-risk": True,
     "Risk:Low": True,
-    "medium\u200b": True,  # a zero-width space is no part of a word
+    "medium\u200b": True,  # a zero-width space is not part of a word
     "High\u0301": True,  # nor is a combining mark
     "\u00a0Critical\u2003": True,
     # For Python's `re` these are an I and an i in another case.

@@ -54,7 +54,7 @@ def take_for_the_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, folder:
 
 
 class Answer(Exception):
-    """Any answer that is no success."""
+    """Any answer that is not a success."""
 
     def __init__(self, status: int, message: str = "", code: str = "", **headers: str) -> None:
         super().__init__(message)
@@ -587,14 +587,14 @@ def _model_errors(data: dict[str, Any]) -> list[str]:
     bases = data.get("base_model", [])
     for base in [bases] if isinstance(bases, str) else bases:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
-            errors.append(f'"base_model" holds {base}, which is no id of a model')
+            errors.append(f'"base_model" holds {base}, which is not the id of a model')
     if data.get("base_model_relation", "finetune") not in RELATIONS:
         errors.append(f'"base_model_relation" must be one of {sorted(RELATIONS)}')
     if data.get("pipeline_tag", "text-generation") not in TASKS:
         errors.append('"pipeline_tag" is an unknown task')
     for name in data.get("datasets", []):
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-            errors.append(f'"datasets" holds {name}, which is no id of a dataset')
+            errors.append(f'"datasets" holds {name}, which is not the id of a dataset')
     for model in data.get("model-index", []):
         if not isinstance(model.get("name"), str):
             errors.append('"model-index" must have names')

@@ -1,4 +1,4 @@
-"""A judge that is no model: its preferences are known, and it reads a prompt as a judge should.
+"""A judge that is not a model: its preferences are known, and it reads a prompt as a judge should.
 
 In: a request of `judge`. Out: a reply in the form that was asked for, by a quality of each text,
 points for the first place, and noise that the request alone decides. What stands outside the data
@@ -27,7 +27,7 @@ _ORDER = re.compile(r"give (?:me|us|answer \w|this \w+) (?:a )?10", re.IGNORECAS
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a judge is shown: an incident, the answers by label, and all that is no data."""
+    """What a judge is shown: an incident, the answers by label, and all that is not data."""
 
     incident: dict[str, Any]
     answers: dict[str, dict[str, str]]

@@ -36,5 +36,7 @@ def address(text: str) -> Address:
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or ".." in text:
-        raise ImmuneError(f"{text} is no dataset: write hf://datasets/ORG/NAME[@REV], or a folder")
+        raise ImmuneError(
+            f"{text} is not a dataset: write hf://datasets/ORG/NAME[@REV] or a folder"
+        )
     return Address(match["repo_id"], match["revision"])
