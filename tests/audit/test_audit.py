@@ -179,17 +179,24 @@ def test_checks_are_listed(capsys: pytest.CaptureFixture[str], said: Callable[..
     assert [row["name"] for row in said(0, "--list")] == [check.name for check in checks.load()]
 
 
-@pytest.fixture
-def clean_small(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def _small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few incidents, one of them without a verdict."""
+    folder = tmp_path_factory.mktemp("small")
     corpus = Corpus().incidents("abcdef").incident("g", cause=None, risk=None)
-    emit.emit(corpus.write(tmp_path / "source"), tmp_path / "out", recipes.load("unified-v2"))
-    with duckdb.connect(str(tmp_path / "out" / "immune.duckdb")) as connection:
+    emit.emit(corpus.write(folder / "source"), folder / "out", recipes.load("unified-v2"))
+    with duckdb.connect(str(folder / "out" / "immune.duckdb")) as connection:
         connection.execute(
             "delete from \"unified-v2\".conversations where split = 'train' and incident_id in "
             "(select incident_id from \"unified-v2\".conversations where split = 'eval')"
         )
-    return tmp_path / "out"
+    return folder / "out"
+
+
+@pytest.fixture
+def clean_small(_small: Path, copied: Callable[[Path], Path]) -> Path:
+    """A copy of it."""
+    return copied(_small)
 
 
 HELD_OUT = {

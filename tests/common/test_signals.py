@@ -14,6 +14,7 @@ import pytest
 from corpus import Corpus, digests
 
 from immune_data.common import cli
+from immune_data.emit import __main__ as emit
 
 ENDLESS = "select count(*) from range(1000000) a, range(10000000) b where a.range * b.range % 7 = 3"
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -31,13 +32,21 @@ def _start(*words: object, cwd: Path, temporary: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def emitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an emitted dataset in `data`."""
+    folder = tmp_path_factory.mktemp("signals")
+    source = Corpus().incidents("abcdefghijklmnop").write(folder / "source")
+    assert emit.main(["--source", str(source), "--data", str(folder / "data")]) == 0
+    return folder
+
+
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_a_busy_database_is_interrupted(number: signal.Signals, tmp_path: Path) -> None:
-    Corpus().incidents("abcdefghijklmnop").write(tmp_path / "source")
-    emit = [sys.executable, "-m", "immune_data.emit", "--source", "source", "--data", "data"]
-    subprocess.run(emit, cwd=tmp_path, check=True, capture_output=True)
+def test_a_busy_database_is_interrupted(
+    number: signal.Signals, emitted: Path, tmp_path: Path
+) -> None:
     temporary = tmp_path / "temporary"
-    process = _start("immune_data.sql", ENDLESS, cwd=tmp_path, temporary=temporary)
+    process = _start("immune_data.sql", ENDLESS, cwd=emitted, temporary=temporary)
     _wait_for(lambda: any(temporary.iterdir()) if temporary.exists() else False)
     time.sleep(1)
     process.send_signal(number)
@@ -47,22 +56,24 @@ def test_a_busy_database_is_interrupted(number: signal.Signals, tmp_path: Path) 
     assert not any(temporary.iterdir())
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+# Any signal at one moment, and one signal at others.
+MOMENTS = [*((number, 0.5) for number in SIGNALS), (signal.SIGINT, 1.5), (signal.SIGINT, 3)]
+
+
+@pytest.mark.parametrize(("number", "seconds"), MOMENTS)
 def test_a_run_that_is_asked_to_end_leaves_what_was_there(
-    number: signal.Signals, sample_source: Path, tmp_path: Path
+    number: signal.Signals, seconds: float, sample_source: Path, tmp_path: Path
 ) -> None:
     emit = ["immune_data.emit", "--source", sample_source, "--data", "data"]
-    temporary = tmp_path / "temporary"
-    for seconds in (0.5, 1.5, 3):
-        process = _start(*emit, cwd=tmp_path, temporary=temporary)
-        _wait_for((tmp_path / "data" / ".unfinished").exists)
-        time.sleep(seconds)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=30)
-        assert process.returncode == SIGNALS[number], said
-        assert said.splitlines()[-1].endswith(": no file is half-written; run again")
-        assert "Traceback" not in said
-        assert digests(tmp_path) == {}
+    process = _start(*emit, cwd=tmp_path, temporary=tmp_path / "temporary")
+    _wait_for((tmp_path / "data" / ".unfinished").exists)
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == SIGNALS[number], said
+    assert said.splitlines()[-1].endswith(": no file is half-written; run again")
+    assert "Traceback" not in said
+    assert digests(tmp_path) == {}
 
 
 def test_one_that_is_sent_twice_is_one(tmp_path: Path, sample_source: Path) -> None:
