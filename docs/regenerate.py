@@ -58,6 +58,9 @@ Every command also takes `--help` and `--version`.
   files, and it never changes an exit code.
 - `--json` and `--csv` print UTF-8 on every terminal. Elsewhere a character that the terminal's
   encoding lacks is printed as an escape.
+- Control characters and others that cannot be seen, which could move the cursor or show another
+  text than is there, are printed as escapes. JSON stays the same data by that. In CSV a text that a
+  spreadsheet would run as a formula has a `'` before it; `--json` and `--parquet` change nothing.
 - A command uses as many processes and threads as the processors that it may use: affinity
   (`taskset`, batch systems) and the limits of control groups (containers) count.
 - Neither `/dev/shm` nor a temporary folder is required. File systems without locks work if no two

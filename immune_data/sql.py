@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from immune_data import recipes
 from immune_data.common import cli, duck, files, streams, textfile
 from immune_data.common.errors import ImmuneError
-from immune_data.common.table import aligned, print_by, widths
+from immune_data.common.table import aligned, print_by, spreadsheet_cell, widths
 from immune_data.common.text import counted, one_line
 from immune_data.select.database import NAME
 from immune_data.select.steps import sql_folder
@@ -272,8 +272,13 @@ def _csv(relation: duckdb.DuckDBPyRelation) -> None:
     rows = _texts(relation)
     first = next(rows, None)  # a query that fails at once prints nothing
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(relation.columns)
-    writer.writerows(rows if first is None else chain([first], rows))
+    writer.writerow(map(spreadsheet_cell, relation.columns))
+    numbers = [bool(_NUMBERS.fullmatch(str(kind))) for kind in relation.types]
+    for row in rows if first is None else chain([first], rows):
+        writer.writerow(
+            value if value is None or number else spreadsheet_cell(value)
+            for value, number in zip(row, numbers, strict=True)
+        )
 
 
 def _json(relation: duckdb.DuckDBPyRelation) -> None:

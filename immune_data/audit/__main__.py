@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from immune_data.audit.held_out import HeldOut
 
 _NAMED = 5  # ids that a sentence names
+_ID = 80  # characters of an id
 
 _EPILOG = """python -m immune_data.audit --recipe unified-clean
   python -m immune_data.audit eval_in_train answer_cut   only these checks
@@ -145,11 +146,11 @@ def _say_held_out(found: HeldOut, arguments: argparse.Namespace) -> None:
     if not known:
         raise ImmuneError(
             f"no incident has any of the ids in {arguments.held_out}, such as "
-            f"{one_line(found.unknown[0], 80)}: give those of the source files"
+            f"{one_line(found.unknown[0], _ID)}: give those of the source files"
         )
     said = f"held out: {known:,} of {counted(found.ids, 'id')} {are(known)} known"
     if found.unknown:
-        names = ", ".join(one_line(name, 80) for name in found.unknown[:_NAMED])
+        names = ", ".join(one_line(name, _ID) for name in found.unknown[:_NAMED])
         said += f"; unknown: {names}{' …' if len(found.unknown) > _NAMED else ''}"
     print(said, file=sys.stderr if arguments.json else sys.stdout)
 
@@ -227,7 +228,7 @@ def _line(result: Result, shows: str | None) -> str:
     mark = "ok" if not result.failed else "FAILED" if check.severity == "error" else "found"
     line = f"{mark:<8}{check.severity:<10}{check.name:<34}{result.rows:>8,}"
     return (
-        f"{line}  {result.first_incident or '':<38}{shows or ''}".rstrip()
+        f"{line}  {one_line(result.first_incident or '', _ID):<38}{shows or ''}".rstrip()
         if result.failed
         else line
     )

@@ -274,7 +274,7 @@ def progress() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True)
+    console = Console(file=streams.styled(sys.stderr))
     spinner = "dots" if console.encoding.startswith("utf") else "line"
     with console.status("starting", spinner=spinner) as status:
         yield lambda line: status.update(Text(one_line(line)))

@@ -1,8 +1,10 @@
 """The standard streams as commands need them: any text in, something printed out, come what may.
 
-What a terminal's encoding lacks is written as an escape. A stream that is closed, or whose reader
-goes away, neither stops the work nor changes its exit code; only a command whose product is what it
-prints ends with its reader.
+What a terminal's encoding lacks is written as an escape, and so is what would move its cursor,
+colour it or show another text than is there, since what a command prints may come from data. What
+we mean to style is printed to `styled`. A stream that is closed, or whose reader goes away, neither
+stops the work nor changes its exit code; only a command whose product is what it prints ends with
+its reader.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ import errno
 import io
 import json
 import os
+import re
 import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO, cast
+
+from immune_data.common.text import UNSEEN
 
 _ESCAPE = "immune-escape"
 # A stream in one of these ways has nobody who waits for what is printed.
@@ -67,6 +72,37 @@ class _Descriptor(io.RawIOBase):
         return len(data)
 
 
+class _Text(io.TextIOWrapper):
+    """Text to print, what cannot be seen in it escaped as in JSON, so that JSON stays JSON."""
+
+    harmless = ""  # characters that pass all the same
+
+    def write(self, text: str) -> int:
+        super().write(UNSEEN.sub(self._escaped, text))
+        return len(text)
+
+    def _escaped(self, found: re.Match[str]) -> str:
+        return found[0] if found[0] in self.harmless else json.dumps(found[0])[1:-1]
+
+
+class _Styled:
+    """A stream to print escapes of our own to, of which no text of others is a part."""
+
+    def __init__(self, stream: _Text) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return io.TextIOWrapper.write(self._stream, text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def styled(stream: TextIO) -> TextIO:
+    """A standard stream for what is styled: the text in it has been made visible before."""
+    return cast("TextIO", _Styled(stream)) if isinstance(stream, _Text) else stream
+
+
 class Printed:
     """What became of the text that was printed."""
 
@@ -95,6 +131,7 @@ def patient() -> Iterator[Printed]:
         sys.stdout, out = _printing(sys.stdout, 1)
     if sys.stderr is sys.__stderr__ or sys.stderr is None:
         sys.stderr, _ = _printing(sys.stderr, 2)
+        sys.stderr.harmless = "\r"  # the progress bars of libraries begin a line anew
     try:
         yield Printed(out)
     finally:
@@ -115,12 +152,12 @@ def _fill_gaps() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
-def _printing(stream: Any, number: int) -> tuple[io.TextIOWrapper, _Descriptor]:
+def _printing(stream: Any, number: int) -> tuple[_Text, _Descriptor]:
     if stream is not None:
         stream.flush()
         number = stream.fileno()
     descriptor = _Descriptor(number)
-    made = io.TextIOWrapper(
+    made = _Text(
         io.BufferedWriter(descriptor),
         encoding=stream.encoding if stream is not None else "utf-8",
         errors=_ESCAPE,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from immune_data.common import streams
 from immune_data.common.text import one_line
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def print_by(console: Console, shown: Table) -> None:
     """Print what rich lays out, ourselves: rich ends the process on a broken pipe."""
     with console.capture() as capture:
         console.print(shown)
-    print(capture.get(), end="")
+    print(capture.get(), end="", file=streams.styled(sys.stdout))
 
 
 def widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -108,4 +110,4 @@ def markdown_cell(text: str) -> str:
 
 def spreadsheet_cell(text: str) -> str:
     """A text as a cell of CSV that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 # Control characters would move the cursor or colour the terminal; bidirectional and zero-width
 # ones would show a text that is not the one that is there. Tabs and line ends stay.
-_UNSEEN = re.compile(
+UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
@@ -16,7 +16,7 @@ _UNSEEN = re.compile(
 
 def visible(text: str) -> str:
     """`text` with every character that cannot be seen written out, as `\\u200b`."""
-    return _UNSEEN.sub(lambda match: _escaped(match[0]), text)
+    return UNSEEN.sub(lambda match: _escaped(match[0]), text)
 
 
 def _escaped(character: str) -> str:

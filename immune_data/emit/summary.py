@@ -34,7 +34,7 @@ def show(folder: Path, content: Manifest, *, current: bool) -> None:
     context = content.inputs.settings["records"]["max_sequence_tokens"]
     for row in counts.rejects:
         noun = ("row",) if row.scope == "row" else ("entry", "entries")
-        print(f"rejected: {counted(row.rejects, *noun)} of {row.file}: {row.reason}")
+        print(one_line(f"rejected: {counted(row.rejects, *noun)} of {row.file}: {row.reason}"))
     for side in counts.sides:
         if side.split == "eval" and side.uneven and side.share is not None:
             print(

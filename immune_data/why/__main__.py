@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from immune_data import recipes
-from immune_data.common import cli
+from immune_data.common import cli, streams
 from immune_data.why.page import Page
 from immune_data.why.story import find, tell
 
@@ -47,7 +47,7 @@ def _command(arguments: argparse.Namespace) -> None:
         print(msgspec.json.format(msgspec.json.encode(story)).decode())
     else:
         for line in Page(arguments.full, _colourful()).lines(recipe.name, story):
-            print(line)
+            print(line, file=streams.styled(sys.stdout))
 
 
 def _colourful() -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from immune_data.common import table
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.common.text import are, counted
+from immune_data.common.text import are, counted, one_line
 from immune_data.contract.record import Record
 from immune_train.configs import Config
 from immune_train.data import plan
@@ -138,7 +138,7 @@ def show(preflight: Preflight, config: Config) -> None:
         f"the context of {config.max_length:,} tokens"
     )
     for note in (*preflight.notes, *(preflight.plan.warnings() if preflight.plan else ())):
-        print(f"warning: {note}")
+        print(one_line(f"warning: {note}"))
 
 
 def _split(name: str, records: Sequence[Record], config: Config, renderer: Renderer) -> Split:

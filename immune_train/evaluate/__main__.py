@@ -19,6 +19,7 @@ from pathlib import Path
 
 from immune_data.common import cli, jsonfile
 from immune_data.common.errors import ImmuneError
+from immune_data.common.text import one_line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,7 +117,7 @@ def command(arguments: argparse.Namespace) -> int | None:
         print(numbers, end="")
         return None
     for sentence in (*phrases.findings(found), *phrases.detectable(found)):
-        print(sentence)
+        print(one_line(sentence))
     print(f"wrote {arguments.output / outputs.PAGE}")
     return None
 

@@ -20,7 +20,7 @@ import msgspec
 
 from immune_data.common import textfile
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.common.text import are, counted
+from immune_data.common.text import are, counted, one_line
 from immune_train.evaluate import phrases
 from immune_train.evaluate.resampling import Estimate
 from immune_train.evaluate.scores import check_win_rates
@@ -199,9 +199,10 @@ def _left_out(table: Table) -> Iterator[str]:
 
 def show(found: Published, wrong: Sequence[list[str]]) -> None:
     """Print what is wrong with each table."""
-    print(f"source: {found.source}")
+    print(one_line(f"source: {found.source}"))
     for table, said in zip(found.tables, wrong, strict=True):
         candidates = counted(len(table.rows), "candidate")
-        print(f"\n{table.name}: {candidates}, {counted(table.incidents, 'incident')}")
+        incidents = counted(table.incidents, "incident")
+        print(f"\n{one_line(f'{table.name}: {candidates}, {incidents}')}")
         for sentence in said or ["Nothing is wrong with it."]:
-            print(f"- {sentence}")
+            print(one_line(f"- {sentence}"))

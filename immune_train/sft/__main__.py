@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from immune_data.common import cli, files
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.common.text import one_line
 
 if TYPE_CHECKING:
     from immune_train.artifacts.summary import Summary
@@ -215,7 +216,7 @@ def _train(
             kept = _kept(settings, state, last)
             summary = _summary(settings, backend, dataset, seen, state, kept)
             for warning in summary.warnings:
-                print(f"warning: {warning}")
+                print(one_line(f"warning: {warning}"))
             finish.keep(output, kept, tokenizer)
             finish.trained(output, summary, seen.eval.rows)
         if stopped or not last:
