@@ -57,12 +57,19 @@ def other_source(tmp_path: Path) -> Path:
     return Corpus().incidents("uvwxyz").write(tmp_path / "other")
 
 
-@pytest.fixture
-def out(source: Path, tmp_path: Path) -> Path:
-    """What two recipes made."""
+@pytest.fixture(scope="module")
+def _by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    source = Corpus().incidents("abcdef").write(folder / "source")
     for recipe in ("unified-v2", "risk"):
-        emitted(source, tmp_path / "out", recipe)
-    return tmp_path / "out"
+        emitted(source, folder / "out", recipe)
+    return folder / "out"
+
+
+@pytest.fixture
+def out(_by_two: Path, source: Path, tmp_path: Path) -> Path:
+    """What two recipes made of `source`."""
+    return Path(shutil.copytree(_by_two, tmp_path / "out"))
 
 
 def emitted(source: Path, out: Path, recipe: str = "unified-v2", **how: bool) -> emit.Emitted:
