@@ -1,7 +1,8 @@
 """Text that talks to whoever reads it by machine: a text in, what in it addresses a model out.
 
 Evidence holds what attackers sent, and answers may repeat it or plead for themselves. The audit
-asks the same of emitted evidence and of answers, in SQL (`sql/audit/prompt_injection.sql`).
+asks the same of emitted evidence and of answers, in SQL (`prompt_injection` and
+`prompt_injection_in_responses` of `sql/audit/`).
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ _JUDGE = re.compile(
     r"\b(?:dear|attention|note\s+(?:to|for)(?:\s+the)?|hey)[\s,:]+(?:the\s+)?"
     r"(?:judge|grader|evaluator|reviewer|examiner|scorer)s?\b"
     r"|\b(?:give|grant|award|assign|rate|score|grade|rank)\s+"
-    r"(?:me|us|this|that|it|the|my|our|answer|summary|analysis|response|candidate|label|[A-Z]\b)"
-    r"(?:\s+[\w/]+){0,6}\s*(?:\b10\b|\bten\b|\b100\b|\bfirst\b|\b(?:full|top|highest|maximum|best|"
-    r"perfect)\b)"
+    r"(?:me|us|it|(?:(?:this|that|the|my|our)\s+)?"
+    r"(?:answer|summary|analysis|response|candidate|label)(?:\s+[A-Z])?|[B-Z])\b"
+    r"(?:\s+[\w/]+){0,4}\s+(?:10\b|ten\b|100\b|(?:as|the|very)\s+(?:first|best)\b"
+    r"|first[ \t]*(?:$|[.!,\n])"
+    r"|(?:full|top|highest|maximum|best|perfect)\s+(?:score|grade|rating|mark|point))"
     r"|\b(?:score|grade|rating|marks?)\s*(?:should|must|shall|has\s+to|needs\s+to)\s+be\b"
     r"|\b(?:best|highest|perfect|full|top)\s+(?:possible\s+)?(?:score|grade|rating|marks)\b"
     r"|\b10\s*(?:/|out\s+of)\s*10\b"
