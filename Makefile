@@ -129,6 +129,7 @@ campaigns: .venv/.installed-dev
 	$(BIN)/python -m pip install --quiet $(TORCH) --editable '.[edge]'
 	touch $@
 
-.venv/.installed-dev: .venv/.installed-edge
-	$(BIN)/python -m pip install --quiet $(TORCH) --group dev
-	touch $@
+# All at once: each call of pip looks for versions and builds this package again.
+.venv/.installed-dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet $(TORCH) --editable '.[edge]' --group dev
+	touch .venv/.installed .venv/.installed-train .venv/.installed-edge $@
