@@ -82,7 +82,7 @@ class Dataset:
 
         Args:
             source: the folder of the source files.
-            force: make everything anew.
+            force: rebuild everything.
             replace: give up what stands in the way, as `--replace` says.
             threads: at most so many processes and threads; default: one per processor.
             report: is told each step.

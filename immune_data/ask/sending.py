@@ -149,7 +149,7 @@ def refuse_unfinished(report: Report, still_open: int) -> None:
         return
     left = counted(still_open, "answer") + (" is" if still_open == 1 else " are")
     if report.over_budget:
-        raise CheckFailed(f"the budget is used up and {left} still to come: run again to go on")
+        raise CheckFailed(f"the budget is used up and {left} still to come: run again to resume")
     if report.held == still_open:
         raise CheckFailed(f"{left} still to come, which another run asks for: run again after it")
     raise CheckFailed(f"{left} still to come, for what failed: run again")

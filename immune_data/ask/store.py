@@ -359,7 +359,7 @@ class Store:
         return self.path.with_name(f"{self.path.name}-run-{run}")
 
     def _lives(self, run: str) -> bool:
-        """Whether a run goes on; without locks there is no other one."""
+        """Whether a run is still alive; without locks there is no other one."""
         path = self._run_file(run)
         try:
             handle = os.open(path, os.O_RDWR)

@@ -191,7 +191,7 @@ class _Cluster:
         return self._threads + MARGIN
 
     def look(self) -> None:
-        """Count the threads anew; workers come and go."""
+        """Count the threads again; workers come and go."""
         self._check_connection()
         try:
             threads = sum(self._client.nthreads().values())

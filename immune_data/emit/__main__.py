@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="make everything anew",
+        help="rebuild everything",
     )
     parser.add_argument(
         "--replace",

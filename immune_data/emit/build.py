@@ -72,7 +72,7 @@ def emit(
 ) -> Emitted:
     """Make the dataset of `recipe` from the files in `source`, unless it is there and current.
 
-    `force` makes all of it anew; `replace` may drop what else would be lost. `workers` read,
+    `force` rebuilds all of it; `replace` may drop what else would be lost. `workers` read,
     condense, clean and render, by default `threads` processes of this machine.
 
     Raises:
@@ -158,7 +158,7 @@ class _Build:
         except database.Unreadable as error:
             if self.replace:
                 return None
-            raise ImmuneError(f"{error}: move it away, or make it anew with --replace") from None
+            raise ImmuneError(f"{error}: move it away, or rebuild it with --replace") from None
 
     def stamp(self) -> list[tuple[int, int, int] | None]:
         """What tells whether somebody wrote to the database."""

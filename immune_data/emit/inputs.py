@@ -17,7 +17,7 @@ from immune_data.recipes import Recipe
 from immune_data.select import steps
 
 # What makes no table and no record. All others decide what is emitted: one that
-# is new, or that has moved, makes datasets anew until it is named here.
+# is new, or that has moved, makes every dataset be rebuilt until it is named here.
 _READERS = (
     *("audit", "publish", "report", "sample", "sql", "why"),
     *("common/hub", "common/plotting", "common/publishing"),

@@ -7,7 +7,7 @@
 In: incidents with their answers, or files of answers by name, a rubric, and the servers of one
 judge. Out: a file of verdicts that `emit` and `immune_train.evaluate` read, what gave none beside
 it, and what the calls say of the judge: what it gives for places and lengths, and its noise.
-Every reply is stored before anything is made of it, so that a run that ends early goes on where it
+Every reply is stored before anything is made of it, so that a run that ends early resumes where it
 was, and the same replies give the same files.
 """
 

@@ -5,7 +5,7 @@
 
 In: files of incidents, a recipe, and the servers to ask. Out: the two dataset files under the names
 of the recipe's `[sources]`, which `emit` reads as they are, and `rejects.jsonl`, what gave no
-answer. Every reply is stored before anything is made of it, so that a run that ends early goes on
+answer. Every reply is stored before anything is made of it, so that a run that ends early resumes
 where it was, and the same replies give the same files.
 """
 

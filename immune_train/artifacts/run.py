@@ -6,7 +6,7 @@ incidents.json     the incidents it was trained and evaluated on, as the dataset
 environment.json   the libraries and the hardware
 metrics.jsonl      losses by step, one JSON object a line
 curves.svg, .png   the same as a picture
-checkpoints/       to go on from, until the run is trained
+checkpoints/       to resume from, until the run is trained
 adapter/           the best adapter and the tokenizer, as peft loads them
 trained.json       what training gave; from here on only what follows is missing
 merged_16bit/      base and adapter as one model, as transformers loads it
@@ -46,23 +46,23 @@ _LIBRARIES = (
 )
 
 
-# Settings in which a run may go on otherwise than it was begun: what follows training, and where
+# Settings in which a resumed run may differ from how it was begun: what follows training, and where
 # the dataset lies now, which its manifest knows again.
 _AFTERWARDS = ("merge", "gguf", "data", "dataset")
 
 
 def look(folder: Path, config: Config, *, resume: bool) -> None:
-    """See that a run can begin in the folder, or that the one in it can go on by these settings.
+    """See that a run can begin in the folder, or that the one in it can be resumed so.
 
     A run that failed before it saved a step is none: another may begin in its folder.
 
     Raises:
-        ImmuneError: the folder holds a run already, or none to go on with, or a finished or
+        ImmuneError: the folder holds a run already, or none to resume, or a finished or
             another one.
     """
     if resume:
         if not (folder / CONFIG).is_file():
-            raise ImmuneError(f"{folder} holds no run to go on with: leave --resume out")
+            raise ImmuneError(f"{folder} contains no run to resume: leave --resume out")
         if (folder / SUMMARY).exists():
             raise ImmuneError(f"the run in {folder} is done: name another --output to train again")
         begun = settings(folder)
@@ -73,7 +73,7 @@ def look(folder: Path, config: Config, *, resume: bool) -> None:
         ]
         if others:
             raise ImmuneError(
-                f"{folder / CONFIG} is of another run, with another {others[0]}: go on with the "
+                f"{folder / CONFIG} is of another run, with another {others[0]}: resume with the "
                 "settings that it was begun with, or name another --output"
             )
         return
@@ -81,7 +81,7 @@ def look(folder: Path, config: Config, *, resume: bool) -> None:
         raise ImmuneError(f"{folder} holds a finished run: name another --output")
     if last_checkpoint(folder) or (folder / TRAINED).exists():
         raise ImmuneError(
-            f"{folder} holds a run: go on with it by --resume, or name another --output"
+            f"{folder} contains a run: resume it with --resume, or name another --output"
         )
     for name in (ADAPTER, MERGED, GGUF):
         if not (folder / CONFIG).exists() and (folder / name).exists():
@@ -116,7 +116,7 @@ def begin(
 
 
 def go_on(folder: Path, config: Config, manifest_json: str | None = None) -> None:
-    """Go on with a run, on the dataset that it was begun with if it still needs one.
+    """Resume a run, on the dataset that it was begun with if it still needs one.
 
     Raises:
         ImmuneError: it was begun with another dataset.
@@ -124,7 +124,7 @@ def go_on(folder: Path, config: Config, manifest_json: str | None = None) -> Non
     begun_with = (folder / DATASET).read_text(encoding="utf-8")
     if manifest_json is not None and begun_with != manifest_json:
         raise ImmuneError(
-            f"{folder / DATASET} is of another run: go on with the dataset that it was begun "
+            f"{folder / DATASET} is of another run: resume with the dataset that it was begun "
             "with, or name another --output"
         )
     if settings(folder).values != config.values:
@@ -135,7 +135,7 @@ def unfinished(folder: Path) -> str:
     """What to say of a folder that holds no finished run."""
     if (folder / CONFIG).is_file():
         return (
-            f"the run in {folder} is not finished (no {SUMMARY}): go on with it by "
+            f"the run in {folder} is not finished (no {SUMMARY}): resume it with "
             f"`python -m immune_train.sft --output {folder} --resume` and its settings"
         )
     return f"{folder} holds no run (no {SUMMARY}): train one with `python -m immune_train.sft`"

@@ -151,7 +151,7 @@ class Config:
         if self.data_seed is None:
             values["data_seed"] = self.seed
         if self.load_best_model_at_end and self.save_total_limit == 1:
-            values["save_total_limit"] = 2  # the best one, and the last, to go on from
+            values["save_total_limit"] = 2  # the best one, and the last, to resume from
         values["dataloader_pin_memory"] &= torch.cuda.is_available()
         values["use_cpu"] = not torch.cuda.is_available()  # or processes would not know each other
         if self.packing:

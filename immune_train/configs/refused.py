@@ -27,7 +27,7 @@ _ADAPTER = "the adapter is one of LoRA on the linear layers of a Qwen2 model"
 _QUANTISED = "the base is trained over in 4 bits, by load_in_4bit=true, or in 16"
 _MEMORY = "too little memory ends a run with a sentence that says what to lower"
 _TERMINAL = "a bar is shown on a terminal, and lines elsewhere, by the first process"
-_GOING_ON = "a run goes on by --resume, with all that its last checkpoint holds"
+_GOING_ON = "a run is resumed by --resume, with everything in its last checkpoint"
 _CHECKPOINTING = "set gradient_checkpointing and gradient_checkpointing_kwargs"
 
 REASONS: dict[str, str] = {
@@ -79,7 +79,7 @@ REASONS: dict[str, str] = {
     "activation_checkpointing_kwargs": _CHECKPOINTING,
     "activation_offloading": "memory is saved by gradient_checkpointing",
     "liger_kernel_config": "backend=unsloth has faster kernels than Liger's",
-    "torch_compile": "conversations differ in length, so that each step would be compiled anew",
+    "torch_compile": "conversations differ in length, so that each step would be compiled again",
     "torch_compile_backend": "conversations differ in length, so that each step would be compiled "
     "anew",
     "torch_compile_mode": "conversations differ in length, so that each step would be compiled "
@@ -104,7 +104,7 @@ REASONS: dict[str, str] = {
     "output_dir": "name the folder with --output",
     "save_on_each_node": _SEVERAL,
     "skip_memory_metrics": "benchmarks/gpu.py measures memory",
-    # Stopping and going on
+    # Stopping and resuming
     "enable_jit_checkpoint": "every run saves when it is interrupted",
     "ignore_data_skip": _GOING_ON,
     "restore_callback_states_from_checkpoint": _GOING_ON,

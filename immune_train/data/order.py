@@ -22,7 +22,7 @@ def blank(pad_token: int, task: str) -> dict[str, object]:
 
 
 class Order:
-    """A sampler: the records, shuffled anew each epoch or as they are, then the blanks."""
+    """A sampler: the records, shuffled again each epoch or as they are, then the blanks."""
 
     def __init__(self, records: int, rows: int, seed: int | None) -> None:
         self._records, self._rows, self._seed = records, rows, seed

@@ -1,7 +1,7 @@
 """Batches: the rows of an optimiser step in, the micro-batches that a model reads out.
 
 Without packing a micro-batch is rows padded on the right to the longest of them. With packing it
-is one row that holds whole conversations one after the other: positions start anew with each, and
+is one row that holds whole conversations one after the other: positions start again with each, and
 `cu_seq_lens` says where they meet, so that no conversation attends to another.
 """
 

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--dag", type=cli.file, help="a file of a DAG's text; its header gives the facts"
     )
-    what.add_argument("--eval", type=cli.file, help="emitted records, each to be answered anew")
+    what.add_argument("--eval", type=cli.file, help="emitted records, each to be answered again")
     what.add_argument(
         "stdin", nargs="?", choices=(STDIN,), help="read an incident or a DAG's text from stdin"
     )

@@ -81,7 +81,7 @@ def ask(
         apart = sum(row["prompt_tokens"] for row in rows)
         say(
             f"all: {evaluated:,} prompt tokens evaluated; asked one by one they are {apart:,}"
-            f" ({apart / evaluated:.2f} times as many)"
+            f" ({apart / evaluated:.2f}× as many)"
         )
     if form == "stream":
         return

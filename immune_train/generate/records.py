@@ -1,6 +1,6 @@
-"""Ask the records of an emitted file anew: its questions in, a line of JSON for each answer out.
+"""Ask the records of an emitted file again: its questions in, a line of JSON for each answer out.
 
-What is written to a file goes on where an interrupted run left it.
+An interrupted run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _questions(path: Path, task: str, asker: Asker) -> Iterator[Question]:
 def _going_on(output: Path, run: dict[str, Any]) -> Iterator[tuple[list[dict], IO[bytes]]]:
     """The answers that an interrupted run left, and the file to add to; it is named at the end.
 
-    The file's first line says what the answers were made of, so that only the same run goes on.
+    The file's first line says what the answers were made of, so that only the same run resumes.
     """
     unfinished = output.with_name(f".{output.name}.unfinished")
     try:
@@ -114,13 +114,13 @@ def _going_on(output: Path, run: dict[str, Any]) -> Iterator[tuple[list[dict], I
         try:
             header, *done = [json.loads(line) for line in lines] or [None]
         except ValueError:
-            raise ImmuneError(f"{unfinished} is damaged: remove it to start anew") from None
+            raise ImmuneError(f"{unfinished} is damaged: remove it to start again") from None
         now = json.loads(json.dumps(run))
         if header is not None and header != now:
             others = ", ".join(sorted(key for key in now if header.get(key) != now[key]))
             raise ImmuneError(
                 f"{unfinished} was begun with another {others}: "
-                "remove it to start anew, or run with what it was begun with"
+                "remove it to start again, or run with what it was begun with"
             )
         file.truncate(sum(map(len, lines)))
         if header is None:
@@ -140,7 +140,7 @@ def _agreeing(done: list[dict], questions: list[Question], output: Path) -> int:
     """The number of answers that are there; they must be those of the first questions."""
     for row, question in zip(done, questions, strict=False):
         if (row["incident_id"], row["task"]) != (question.incident_id, question.task):
-            raise ImmuneError(f"the unfinished {output} is damaged: remove it to start anew")
+            raise ImmuneError(f"the unfinished {output} is damaged: remove it to start again")
     return len(done)
 
 

@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the last checkpoint of the run in --output, with the settings that it "
+        help="resume from the last checkpoint of the run in --output, with the settings that it "
         "was begun with",
     )
     made.add_argument(
@@ -121,18 +121,18 @@ def _begun(folder: Path, config: str | None) -> str:
     """The config that the run in `folder` wrote down.
 
     Raises:
-        ImmuneError: there is none to go on with, or it is of another config than is named.
+        ImmuneError: there is none to resume, or it is of another config than is named.
     """
     from immune_train import configs
     from immune_train.artifacts import run
 
     if not (folder / run.CONFIG).is_file():
-        raise ImmuneError(f"{folder} holds no run to go on with: leave --resume out")
+        raise ImmuneError(f"{folder} contains no run to resume: leave --resume out")
     begun = str(folder / run.CONFIG)
     of = configs.load(begun).name
     if config and Path(config).stem not in (of, Path(run.CONFIG).stem):
         raise ImmuneError(
-            f"{folder} holds a run of config {of}, not of {config}: leave --config out to go on "
+            f"{folder} holds a run of config {of}, not of {config}: leave --config out to resume "
             "with it, or name another --output"
         )
     return begun
@@ -224,7 +224,7 @@ def _train(
             state = run.state(saved) if saved else {"global_step": 0, "max_steps": 0}
             how = (
                 f"after step {state['global_step']:,} of {state['max_steps']:,}, which is saved: "
-                f"go on with {_again(output)}"
+                f"resume with {_again(output)}"
             )
             if not stopped:
                 raise CheckFailed(f"training ended {how}")
@@ -340,7 +340,7 @@ def _finish(settings: Config, output: Path) -> int:
         return 0
     with files.locked(output):
         run.go_on(output, settings)
-        saved = f"the adapter is trained and saved: go on with {_again(output)}"
+        saved = f"the adapter is trained and saved: resume with {_again(output)}"
         try:
             finish.finish(output, settings)
         except ImmuneError as error:

@@ -22,7 +22,7 @@ _KEPT = ("loss", "grad_norm", "learning_rate", "epoch")
 
 
 def record(folder: Path) -> Any:
-    """A callback that writes each logged step to `metrics.jsonl`, going on where a run stopped."""
+    """A callback that writes each logged step to `metrics.jsonl`, resuming where a run stopped."""
     from transformers import TrainerCallback
 
     class Record(TrainerCallback):

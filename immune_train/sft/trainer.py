@@ -203,7 +203,7 @@ def _class() -> type:
                 shutil.rmtree(folder, ignore_errors=True)  # a part of one
                 raise ImmuneError(
                     f"the disk of {folder.parent} is full, so that step "
-                    f"{self.state.global_step:,} could not be saved: make room, and go on with "
+                    f"{self.state.global_step:,} could not be saved: make room, and resume with "
                     "--resume"
                 ) from None
             if self.args.should_save:

@@ -504,7 +504,7 @@ def test_a_rerun_with_nothing_changed_does_nothing_and_says_so(
     assert says(capsys, "--source", tmp_path / "copy", "--data", out)["current"] is True
 
 
-def test_force_makes_everything_anew_and_the_same(
+def test_force_rebuilds_everything_the_same(
     source: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, bytes_before = marks(out), digests(out)
@@ -555,7 +555,7 @@ def test_an_output_that_was_changed_is_made_again(
         damaged = digests(out)
         said = refused(emit.main, *arguments)
         assert said.startswith(f"{out / name} cannot be opened by DuckDB ")
-        assert said.endswith(": move it away, or make it anew with --replace")
+        assert said.endswith(": move it away, or rebuild it with --replace")
         assert digests(out) == damaged
         arguments.append("--replace")
     assert says(capsys, *arguments)["current"] is False

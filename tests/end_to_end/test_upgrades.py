@@ -113,7 +113,7 @@ def test_a_manifest_of_another_version(
     assert said == f"{folder} was emitted by another version of immune: emit it again"
 
 
-def test_emit_makes_anew_what_another_version_emitted(emitted: Path, out: Path) -> None:
+def test_emit_rebuilds_what_another_version_emitted(emitted: Path, out: Path) -> None:
     path = out / "sft" / "unified-v2" / "manifest.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(content | {"schema_version": SCHEMA_VERSION - 1}))

@@ -330,7 +330,7 @@ def test_a_database_that_lacks_what_a_run_leaves_is_a_sentence(
         connection.execute("drop table main.source_files")
     said = refused(emit.main, "--source", source, "--data", out)
     assert "does not hold what a run leaves in it" in said
-    assert said.endswith("move it away, or make it anew with --replace")
+    assert said.endswith("move it away, or rebuild it with --replace")
     assert not emitted(source, out, replace=True).current
 
 

@@ -253,7 +253,7 @@ def test_a_run_from_its_own_config_with_packing(
     assert second == pytest.approx(first, rel=0.05)
 
 
-# Stopping and going on
+# Stopping and resuming
 
 
 def stop_by_signal() -> None:
@@ -366,7 +366,7 @@ def test_a_full_disk_at_a_checkpoint(
         said = refused(sft.main, *command(output, "merge=false"))
     assert said == (
         f"the disk of {output / 'checkpoints'} is full, so that step 8 could not be saved: make "
-        "room, and go on with --resume"
+        "room, and resume with --resume"
     )
     assert not (output / "checkpoints" / "checkpoint-8").exists()
     assert run.last_checkpoint(output).name == "checkpoint-4"
@@ -388,7 +388,7 @@ def test_a_run_is_not_overwritten_nor_gone_on_with_as_another(
     (output / "run.json").unlink()
     del before["run.json"]
     for more in ([], ["--dry-run"]):
-        assert "go on with it by --resume" in refused(sft.main, *command(output, *more))
+        assert "resume it with --resume" in refused(sft.main, *command(output, *more))
     said = refused(sft.main, *command(output, "seed=7", "--resume"))
     assert f"{output / 'config.yaml'} is of another run, with another seed" in said
     files = ["--train", str(write(tmp_path / "t", [record()]))]
@@ -401,7 +401,7 @@ def test_a_run_is_not_overwritten_nor_gone_on_with_as_another(
     said = refused(sft.main, "--resume", "--output", output)
     assert f"{output / 'dataset.json'} is of another run" in said
     shutil.copy(whole / "dataset.json", output)
-    assert "holds no run to go on with" in refused(
+    assert "contains no run to resume" in refused(
         sft.main, *command(tmp_path / "other", "--resume")
     )
     assert digests(output) == before
@@ -520,7 +520,7 @@ def test_a_trained_run_is_finished_without_its_dataset(
     with monkeypatch.context() as patched:
         patched.setattr(build, "export", lambda *_: no_room())
         said = refused(sft.main, *command(output, QUANTS, "--resume"))
-    assert said.startswith("the disk is full; the adapter is trained and saved: go on with `")
+    assert said.startswith("the disk is full; the adapter is trained and saved: resume with `")
     assert f"--output {output} --resume`" in said
     assert "not finished" in refused(recall.main, "--run", output)
     assert not (output / "run.json").exists()

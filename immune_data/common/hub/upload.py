@@ -182,7 +182,7 @@ def _check_token() -> None:
     if not token.isascii() or not token.isprintable() or " " in token:
         raise ImmuneError(
             "the Hugging Face token holds characters that no token has: "
-            "log in again with `hf auth login` or set HF_TOKEN anew"
+            "log in again with `hf auth login` or set HF_TOKEN again"
         )
 
 
