@@ -6,15 +6,17 @@ A publication holds a card and a manifest of its own, which names every other fi
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict
+from difflib import get_close_matches
+from importlib.resources import files as files_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import immune_data
 from immune_data.common import cli, digests, files, jsonfile
 from immune_data.common.errors import ImmuneError
+from immune_data.common.text import one_line
 
 if TYPE_CHECKING:
     from immune_data.common.hub.upload import Published
@@ -51,8 +53,14 @@ def check_options(repo_id: str, tag: str | None, license: str, *, licenses: str)
     from immune_data.common.hub import upload
 
     upload.check_names(repo_id, tag)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
-        raise ImmuneError(f"--license should be an id as the Hub spells it, such as {licenses}")
+    known = files_of("immune_data.common.hub").joinpath("licences.txt").read_text().split()
+    if license not in known:
+        near = get_close_matches(license.lower(), known, n=3, cutoff=0.75)
+        hint = f"did you mean {' or '.join(near)}" if near else f"such as {licenses}"
+        raise ImmuneError(
+            f"--license {one_line(license, 80) or repr(license)} is not an id that the Hub knows: "
+            f"{hint}; a licence that is not among them is called other"
+        )
 
 
 def refuse_unsaid(what: str, synthetic: bool, *, said: bool) -> None:

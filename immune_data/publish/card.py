@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import immune_data
 from immune_data.common import duck, table
+from immune_data.contract import model_terms
 from immune_data.prompts import TASKS
 from immune_data.publish.datasets import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
 
@@ -87,7 +88,7 @@ def render(
         _loading(datasets, terms),
         _auditing(folder, datasets, terms),
         _rebuilding(datasets),
-        _citing(terms),
+        _citing(terms, list(datasets[0].settings["models"])),
     ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
 
@@ -212,8 +213,9 @@ def _contents(folder: Path, datasets: Sequence[Dataset]) -> str:
             "they were emitted (`validation` is what our commands call `eval`), with their "
             "`manifest.json` and `incidents.json`, which names each split's incidents and their "
             "groups. `tables/` and `<config>/relations/` are every table and relation of "
-            "the run, `sql/` the queries that made and audited them, `audit.json` what the audit "
-            "found, and `manifest.json` the sha256 of every file.",
+            "the run, which [`relations.md`](relations.md) describes column by column, `sql/` the "
+            "queries that made and audited them, `audit.json` what the audit found, and "
+            "`manifest.json` the sha256 of every file.",
         ]
     )
 
@@ -478,7 +480,7 @@ the same bytes of JSONL, whose sha256 are in `<config>/manifest.json`:
 {_table(["source file", "sha256"], [[f"`{file}`", f"`{sha}`"] for file, sha in sorted(sources)])}"""
 
 
-def _citing(terms: Terms) -> str:
+def _citing(terms: Terms, models: Sequence[str]) -> str:
     owner, _, name = terms.repo_id.partition("/")
     return f"""## Cite it
 
@@ -493,7 +495,10 @@ def _citing(terms: Terms) -> str:
 
 ## Licence
 
-`{terms.license}`, as its publisher says."""
+`{terms.license}`, as its publisher says. The answers were written by models that have licences or \
+terms of their own, and what is made of the answers may have to keep to them:
+
+{_table(model_terms.COLUMNS, model_terms.rows(models))}"""
 
 
 def _synthetic(datasets: Sequence[Dataset]) -> bool:

@@ -34,6 +34,7 @@ class Run:
     gguf: Path | None
     exported: dict[str, Any]
     evaluation: str = ""  # the card's section that `evaluate` wrote
+    teachers: tuple[str, ...] = ()  # the models whose answers it may have learned from
 
     @property
     def synthetic(self) -> bool:
@@ -75,6 +76,7 @@ def read(folder: Path, gguf: Path | None) -> Run:
         gguf,
         exported,
         _evaluation(folder),
+        _teachers(_if_there(folder / runs.DATASET)),
     )
 
 
@@ -130,6 +132,14 @@ def _dataset(path: Path) -> Voucher:
         return msgspec.convert(_object(path), Voucher)
     except msgspec.ValidationError:
         raise ImmuneError(f"{path} cannot be read: it is not as the run wrote it") from None
+
+
+def _teachers(manifest: dict[str, Any]) -> tuple[str, ...]:
+    """The models whose answers are in the dataset, as its manifest says."""
+    try:
+        return tuple(dict.fromkeys(row["model"] for row in manifest["counts"]["models"]))
+    except (KeyError, TypeError):
+        return ()
 
 
 def _if_there(path: Path) -> dict[str, Any]:

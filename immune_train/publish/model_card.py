@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import immune_data
 from immune_data.common import hub, table
+from immune_data.contract import model_terms
 from immune_data.prompts import TASKS
 from immune_train.artifacts import run as runs
 from immune_train.export.quantise import SIXTEEN
@@ -89,6 +90,7 @@ def render(folder: Path, run: Run, terms: Terms) -> str:
         _use(folder, run, terms),
         _training(run, dataset),
         _limits(run),
+        _licence(run, terms, base, dataset),
         _contents(folder, run),
     ]
     text = "\n\n".join(section for section in sections if section)
@@ -389,6 +391,23 @@ def _limits(run: Run) -> str:
             "Its base model is not on the Hub, so that nobody can check what it was made of."
         )
     return "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _licence(run: Run, terms: Terms, base: str | None, dataset: str | None) -> str:
+    parts = [f"## Licence\n\n`{terms.license}`, as its publisher says."]
+    if base:
+        parts[0] += f" The licence of [{base}](https://huggingface.co/{base}) holds for it too."
+    if run.teachers:
+        parts[0] += " It learned from answers of models that have licences or terms of their own:"
+        rows = model_terms.rows(run.teachers)
+        parts.append(table.markdown(model_terms.COLUMNS, rows, [False] * len(rows[0])))
+    if dataset:
+        parts.append(
+            "The dataset's [relations.md]"
+            f"(https://huggingface.co/datasets/{dataset}/blob/main/relations.md) says what each "
+            "column means of the tables that the answers were selected from."
+        )
+    return "\n\n".join(parts)
 
 
 def _contents(folder: Path, run: Run) -> str:

@@ -27,6 +27,7 @@ from immune_data.audit import checks
 from immune_data.common.drawing import Drawn
 from immune_data.common.errors import ImmuneError
 from immune_data.common.hub import upload
+from immune_data.contract import model_terms
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
 from immune_data.publish import card
@@ -770,10 +771,36 @@ def test_without_a_token_it_says_how_to_get_one(
     assert hub.repos == {}
 
 
+def test_a_licence_that_nobody_knows_is_refused_before_any_work(
+    out: Path, hub: HubServer, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    nowhere = ["--data", out, "--dry-run", "--output", tmp_path / "made"]
+    said = refused(publish.main, "--repo-id", REPO, "--license", "cc-by-4", *nowhere)
+    assert "did you mean cc-by-4.0" in said
+    said = refused(publish.main, "--repo-id", REPO, "--license", "zzz", *nowhere)
+    assert "such as cc-by-4.0" in said
+    assert hub.requests == []
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_card_names_the_terms_of_the_models_that_answered(written: Path) -> None:
+    card = (written / "README.md").read_text(encoding="utf-8")
+    licence = card[card.index("## Licence") :]
+    assert re.search(r"`gpt-4o` \| OpenAI's terms of use.*openai\.com", licence)
+    assert re.search(r"`qwen2\.5-3b` \| Qwen Research License", licence)
+    assert re.search(r"`qwen2\.5-1\.5b` \| Apache-2\.0", licence)
+    assert "(relations.md)" in card
+    assert (written / "relations.md").is_file()
+    [[_, terms, source]] = model_terms.rows(["somebody's"])
+    assert "not known" in terms
+    assert not source
+
+
 def test_a_licence_that_the_hub_does_not_know_is_its_own_sentence(
     out: Path, hub: HubServer, refused: Callable[..., str]
 ) -> None:
-    arguments = ["--repo-id", REPO, "--license", "wtf-9", "--data", out, "--recipe", RECIPES[0]]
+    arguments = ["--repo-id", REPO, "--license", "openmdw-1.0", "--data", out]
+    arguments += ["--recipe", RECIPES[0]]
     said = refused(publish.main, *arguments)
     assert '"license" must be one of' in said
     assert hub.files(REPO) == {}

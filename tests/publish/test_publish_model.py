@@ -229,6 +229,19 @@ def test_the_card_tells_the_hub_what_it_is(copied: Path) -> None:
         assert values[f"perplexity on the answers, {file['quant']}"] == file["perplexity"]
 
 
+def test_the_card_names_the_terms_of_the_models_that_it_learned_from(copied: Path) -> None:
+    path = copied / "dataset.json"
+    content = json.loads(path.read_text())
+    rows = [{"model": name, "split": "train"} for name in ("qwen2.5-3b", "mine|x", "qwen2.5-3b")]
+    path.write_text(json.dumps({**content, "counts": {"models": rows}}))
+    assert call(copied, "--dry-run", "--dataset", "hf://datasets/acme/incidents") == 0
+    licence = card(copied)[1].partition("## Licence")[2].partition("## What is here")[0]
+    assert licence.count("Qwen Research License") == 1
+    assert r"| `mine\|x` | not known here" in licence
+    assert "acme/incidents/blob/main/relations.md" in licence
+    assert "The licence of [Qwen/Qwen2.5-1.5B-Instruct]" in licence
+
+
 def test_the_cards_text_is_what_is_on_record(copied: Path) -> None:
     assert call(copied, "--dry-run") == 0
     data, text = card(copied)
