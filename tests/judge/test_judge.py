@@ -244,6 +244,26 @@ def test_a_judge_sees_labels_and_no_names(tmp_path: Path, source: Path, server: 
         assert all({order[place] for order in of} == set(MODELS) for place in range(4))
 
 
+def test_a_schema_goes_to_servers_that_know_them_and_decides_no_key(
+    tmp_path: Path, source: Path, server: ChatServer
+) -> None:
+    """What one server was asked with a schema, another need not be asked without."""
+    given = arguments(tmp_path, source, server)
+    file = tmp_path / "e.toml"
+    file.write_text(file.read_text() + "json_schema = true\n")
+    assert judge.main([*given, "--repeats", "2"]) == 0
+    assert len(server.seen) == 2 * 4 * len(IDS)
+    for seen in server.seen:
+        told = seen.body["response_format"]["json_schema"]["schema"]
+        assert list(told["properties"]["scores"]["properties"]) == list(read(seen).answers)
+    server.seen.clear()
+    run(tmp_path, source, server)
+    assert server.seen == []
+    run(tmp_path, source, server, "--repeats", 3)
+    assert len(server.seen) == 4 * len(IDS)
+    assert not any("response_format" in seen.body for seen in server.seen)
+
+
 def test_a_rubric_of_ones_own_and_the_category(
     tmp_path: Path, source: Path, server: ChatServer
 ) -> None:
