@@ -150,7 +150,11 @@ def _command(args: argparse.Namespace) -> None:
     )
     judge = questions.Judge(recipe, loaded, asking, servers[0].model)
     found = answers.read(args.incidents, loaded.tasks, recipe, models, by_name)
-    cases = found.cases if earlier is None else earlier.again(found.cases)
+    cases, rejects = found.cases, found.rejects
+    if earlier is not None:
+        cases = earlier.again(cases)
+        asked = {case.incident.incident_id for case in cases}
+        rejects = [one for one in rejects if one.incident_id in asked]
     questions.check(cases, args.mode)
     in_shard = {
         incident.incident_id
@@ -181,13 +185,13 @@ def _command(args: argparse.Namespace) -> None:
                 judge,
                 candidates=[*models, *by_name],
                 synthetic=found.synthetic,
-                rejects=found.rejects,
+                rejects=rejects,
             )
             note.show(
                 sent,
                 judged,
                 report.make(cases, judged, loaded.tasks, earlier),
-                dict(Counter(one.reason for one in found.rejects)),
+                dict(Counter(one.reason for one in rejects)),
                 args.output,
                 as_json=args.json,
             )

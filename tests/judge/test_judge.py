@@ -537,6 +537,9 @@ def test_judging_again_says_how_far_two_runs_agree(
     tmp_path: Path, source: Path, server: ChatServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The lab's file prefers gpt-4o: no score is the same, and another answer is the best."""
+    answers = source_rows(source, SUMMARIES)
+    del answers[9]["llm_gpt_4o_analysis"]  # of an incident that is not judged again
+    (source / SUMMARIES).write_text(json.dumps(answers))
     rows = source_rows(source, RUN_1)[:7]
     (tmp_path / "earlier.json").write_text(json.dumps(rows))
     capsys.readouterr()
@@ -545,6 +548,7 @@ def test_judging_again_says_how_far_two_runs_agree(
     again = said["tasks"][0]["again"]
     assert said["verdicts"] == 7
     assert (again["incidents"], again["scores"], again["kept"]) == (7, 28, 0)
+    assert rejects(tmp_path / "verdicts.json") == []
     assert again["changed"] == 21  # the one of 5 is 5 again
     # Ours again: with new calls, which agree, as it has no noise.
     file = tmp_path / "verdicts.json"
