@@ -137,6 +137,7 @@ def tiny_model(shared_folder: Callable[[str, Make], Path]) -> Path:
 
         random_model.write(folder / "model", "tiny", **training.SMALL)
 
+    training.keep_memory()
     return shared_folder("tiny-model", make) / "model"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import random
@@ -16,6 +17,8 @@ from corpus import Corpus, dag
 from immune_data.contract import chat
 from immune_data.prompts import Message
 from immune_train.data.labels import Row
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
 
 NO_LOSS = -100
 START, END = 151_644, 151_645
@@ -50,6 +53,19 @@ SMALL = {
     **{"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1},
     **{"num_attention_heads": 2, "num_key_value_heads": 1},
 }
+
+
+def keep_memory() -> None:
+    """Keep what a step frees for the next one, which needs as much again.
+
+    Otherwise a third of a run on the CPU is spent on getting pages from the system and clearing
+    them: the logits of a real vocabulary are large. Where the C library has no `mallopt`, it stays
+    so.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_MMAP_MAX, 0)
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def corpus() -> Corpus:
