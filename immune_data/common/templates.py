@@ -1,15 +1,20 @@
-"""Pages from templates: a Jinja2 template and what it is filled with in, HTML out.
+"""Pages from templates: a Jinja2 template and what it is filled with in, HTML or Markdown out.
 
-Every value is escaped, and characters that cannot be seen are written out; what is HTML already is
-a `Markup`. A name that the template is not given is an error and not an empty place. A template may
+In HTML, every value is escaped, and characters that cannot be seen are written out; what is HTML
+already is a `Markup`. In Markdown, every value is text without a markup of its own, unless it is a
+`Markup`. A name that the template is not given is an error and not an empty place. A template may
 extend `layout.html.jinja` and import `parts.html.jinja`, which lie here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
+from immune_data.common import markdown
 from immune_data.common.text import visible
 
 if TYPE_CHECKING:
@@ -25,10 +30,15 @@ _SHARED = "immune_data.common"
 
 def render(package: str, name: str, **content: Any) -> str:
     """The template `name` in `package`, filled."""
-    return _environment(package).get_template(name).render(policy=POLICY, **content)
+    return _environment(package, _shown).get_template(name).render(policy=POLICY, **content)
 
 
-def _environment(package: str) -> Environment:
+def render_markdown(package: str, name: str, **content: Any) -> str:
+    """The template `name` in `package`, filled, as Markdown."""
+    return _environment(package, _plain).get_template(name).render(**content)
+
+
+def _environment(package: str, finalize: Callable[[Any], Any]) -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def source(name: str) -> str | None:
@@ -45,9 +55,13 @@ def _environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_shown,
+        finalize=finalize,
     )
 
 
 def _shown(value: Any) -> Any:
     return visible(value) if type(value) is str else value
+
+
+def _plain(value: Any) -> Any:
+    return Markup(markdown.escaped(value)) if type(value) is str else value

@@ -15,7 +15,7 @@ def rows(models: Iterable[str]) -> list[list[str]]:
     known: dict[str, dict[str, str]] = tomllib.loads(text)
     nothing = {"terms": "not known here: ask whoever published it", "source": ""}
     return [
-        [f"`{model}`", found["terms"], found["source"]]
+        [model, found["terms"], found["source"]]
         for model in models
         for found in [known.get(model, nothing)]
     ]

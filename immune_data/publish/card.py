@@ -1,6 +1,6 @@
 """The dataset card: a folder to publish and what is known of its datasets in, `README.md` out.
 
-Every number in it is computed from what is published.
+Every number in it is computed from what is published. The prose is in `card.md.jinja`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 import immune_data
-from immune_data.common import duck, table
+from immune_data.common import duck, markdown, table, templates
+from immune_data.common.text import are, visible
 from immune_data.contract import model_terms
 from immune_data.prompts import TASKS
 from immune_data.publish.datasets import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
@@ -21,10 +24,6 @@ if TYPE_CHECKING:
     from immune_data.common.drawing import Drawn
 
 _TAGS = ["security", "intrusion-detection", "slips", "sft", "lora", "llm-as-a-judge", "provenance"]
-_SYNTHETIC = (
-    "**Synthetic: a program made up every incident, answer and score here.** Nothing of it "
-    "happened, and no model and no judge was asked, whatever is said of them below."
-)
 _SIZES = ["1K", "10K", "100K", "1M", "10M", "100M", "1B"]
 
 _TABLES = {
@@ -79,18 +78,61 @@ def render(
         ],
         dataset_info=[_info(folder, name, files) for name, files in configs.items()],
     )
-    sections = [
-        *([_SYNTHETIC] if _synthetic(datasets) else []),
-        _opening(folder, datasets, terms),
-        _contents(folder, datasets),
-        _making(folder, datasets, figures),
-        _faults(datasets, terms),
-        _loading(datasets, terms),
-        _auditing(folder, datasets, terms),
-        _rebuilding(datasets),
-        _citing(terms, list(datasets[0].settings["models"])),
-    ]
-    return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+    owner, _, name = terms.repo_id.partition("/")
+    tables = folder / "tables"
+    relations = folder / datasets[0].name / "relations"
+    return templates.render_markdown(
+        "immune_data.publish",
+        "card.md.jinja",
+        # What stands in metadata and in code: of names and numbers that hold no markup.
+        metadata=Markup(data.to_yaml()),
+        repo_id=Markup(terms.repo_id),
+        key=Markup(name.lower()),
+        title=Markup(name),
+        owner=Markup(owner),
+        license=Markup(terms.license),
+        first=Markup(datasets[0].name),
+        at=Markup(_at(terms)),
+        version=Markup(immune_data.__version__),
+        views=Markup(_views(folder, terms, tables, relations)),
+        heading=name,
+        synthetic=_synthetic(datasets),
+        incidents=f"{_height(tables / 'incidents.parquet'):,}",
+        models=list(datasets[0].settings["models"]),
+        judges=sorted(
+            {run["judge"] for run in _asked(f"from {duck.PARQUET}", _judge_runs(folder))}
+        ),
+        datasets=[_told(folder, one, terms, figures[one.name]) for one in datasets],
+        sources=_sources(datasets),
+        model_terms=_table(
+            model_terms.COLUMNS,
+            [
+                [_code(model), words, _link(source)]
+                for model, words, source in model_terms.rows(datasets[0].settings["models"])
+            ],
+        ),
+        **_contents(folder, datasets),
+    )
+
+
+def _told(folder: Path, dataset: Dataset, terms: Terms, figures: Sequence[Drawn]) -> dict[str, Any]:
+    """What the card says of one dataset."""
+    [settings] = _asked(
+        f"from {duck.PARQUET}", folder / dataset.name / "relations" / "settings.parquet"
+    )
+    return {
+        "name": Markup(dataset.name),
+        "rules": [Markup(rule) for rule in _rules(folder, dataset, settings)],
+        "funnel": _table(
+            ["step", "incidents", "records", "lost", "why"],
+            [
+                [row.step, row.incidents, row.records, row.lost or None, row.why]
+                for row in dataset.manifest.counts.funnel
+            ],
+        ),
+        "figures": figures,
+        **_faults(dataset, terms),
+    }
 
 
 def _configs(datasets: Sequence[Dataset]) -> dict[str, dict[str, str]]:
@@ -157,29 +199,11 @@ def _size(rows: int) -> str:
     return f"n>{_SIZES[-1]}"
 
 
-def _opening(folder: Path, datasets: Sequence[Dataset], terms: Terms) -> str:
-    models = list(datasets[0].settings["models"])
-    judges = sorted({run["judge"] for run in _asked(f"from {duck.PARQUET}", _judge_runs(folder))})
-    incidents = _height(folder / "tables" / "incidents.parquet")
-    return (
-        f"# {terms.repo_id.partition('/')[2]}\n\n"
-        "Conversations about network-security incidents to fine-tune a small language model on, "
-        "selected from judged answers of larger ones.\n\n"
-        "The intrusion detection system "
-        "[Slips](https://github.com/stratosphereips/StratosphereLinuxIPS) reported "
-        f"{incidents:,} incidents. {len(models)} language models ({', '.join(models)}) each wrote "
-        "a summary, an analysis of the cause and an assessment of the risk of an incident, and "
-        f"judge models ({', '.join(judges)}) scored them. Here are the conversations that were "
-        "selected, and beside them everything they were selected from, so that each can be "
-        "traced to its source and asked about by SQL.\n\n"
-        "Read [the known faults](#known-faults) before you train on it."
-    )
-
-
-def _contents(folder: Path, datasets: Sequence[Dataset]) -> str:
+def _contents(folder: Path, datasets: Sequence[Dataset]) -> dict[str, Markup]:
+    """The tables of what is in it."""
     recipes = [
         [
-            f"`{dataset.name}`" + (" (default)" if dataset is datasets[0] else ""),
+            Markup(f"`{dataset.name}`" + (" (default)" if dataset is datasets[0] else "")),
             *(_rows(dataset, split) for split in SPLITS.values()),
             dataset.settings["description"],
         ]
@@ -190,9 +214,9 @@ def _contents(folder: Path, datasets: Sequence[Dataset]) -> str:
         if config in _TABLES:
             rows = _height(folder / files["train"])
             of = f" (of `{datasets[0].name}`)" if config in RELATION_CONFIGS else ""
-            tables.append([f"`{config}`", rows, f"{_TABLES[config]}{of}"])
+            tables.append([_code(config), rows, Markup(f"{_TABLES[config]}{of}")])
     records = [
-        [f"`{dataset.name}`", split, row.task, row.records, row.tokens]
+        [_code(dataset.name), split, row.task, row.records, row.tokens]
         for dataset in datasets
         for split, ours in SPLITS.items()
         for row in sorted(
@@ -200,53 +224,14 @@ def _contents(folder: Path, datasets: Sequence[Dataset]) -> str:
             key=lambda row: TASKS.index(row.task),
         )
     ]
-    return "\n\n".join(
-        [
-            "## What is in it",
-            _table(["config", *SPLITS, "what it is"], recipes),
-            _table(["config", "rows", "what it is"], tables),
-            "Records and tokens by task:",
-            _table(["config", "split", "task", "records", "tokens"], records),
-            "A record:",
-            _table(["key", "what it is"], [[f"`{key}`", what] for key, what in _KEYS.items()]),
-            "`<config>/train.jsonl` and `validation.jsonl` are the same rows as lines of JSON, as "
-            "they were emitted (`validation` is what our commands call `eval`), with their "
-            "`manifest.json` and `incidents.json`, which names each split's incidents and their "
-            "groups. `tables/` and `<config>/relations/` are every table and relation of "
-            "the run, which [`relations.md`](relations.md) describes column by column, `sql/` the "
-            "queries that made and audited them, `audit.json` what the audit found, and "
-            "`manifest.json` the sha256 of every file.",
-        ]
-    )
-
-
-def _making(
-    folder: Path, datasets: Sequence[Dataset], figures: Mapping[str, Sequence[Drawn]]
-) -> str:
-    parts = ["## How it was made"]
-    for dataset in datasets:
-        [settings] = _asked(
-            f"from {duck.PARQUET}",
-            folder / dataset.name / "relations" / "settings.parquet",
-        )
-        parts.append(f"### `{dataset.name}`")
-        parts.append("\n".join(f"- {rule}" for rule in _rules(folder, dataset, settings)))
-        parts.append("The way of the incidents, and where they were lost:")
-        parts.append(
-            _table(
-                ["step", "incidents", "records", "lost", "why"],
-                [
-                    [row.step, row.incidents, row.records, row.lost or None, row.why]
-                    for row in dataset.manifest.counts.funnel
-                ],
-            )
-        )
-        for figure in figures[dataset.name]:
-            parts.append(
-                f"![{table.markdown_cell(figure.title)}](figures/{dataset.name}/{figure.name}.svg)"
-            )
-            parts.append(f"*{table.markdown_cell(figure.title)}.* {figure.description}")
-    return "\n\n".join(parts)
+    return {
+        "recipes": _table(["config", *SPLITS, "what it is"], recipes),
+        "tables": _table(["config", "rows", "what it is"], tables),
+        "records": _table(["config", "split", "task", "records", "tokens"], records),
+        "keys": _table(
+            ["key", "what it is"], [[_code(key), Markup(what)] for key, what in _KEYS.items()]
+        ),
+    }
 
 
 def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str]:
@@ -264,13 +249,14 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
         _judge_runs(folder),
     )
     judged = "; ".join(
-        f"{run['judge']} ({run['provider']}) on {' and '.join(run['tasks'])}: "
+        f"{markdown.escaped(run['judge'])} ({markdown.escaped(run['provider'])}) on "
+        f"{' and '.join(run['tasks'])}: "
         f"{run['incidents']:,} incidents"
         for run in runs
     )
     # A recipe whose fit is the context says how much is shown, the others how much may be.
     number = "N" if settings["dag_within_context"] else str(settings["dag_limit"])
-    marker = settings["dag_marker"].replace("{limit}", number)
+    marker = _code(settings["dag_marker"].replace("{limit}", number))
     whose = {
         "any": "Any model's answer will do, whether or not it is the one that is used",
         "winner": "It is the answers that are used that must pass",
@@ -303,7 +289,7 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
         f"{settings['max_sequence_tokens']:,} tokens. No event is left out."
         if settings["dag_form"] == "condensed"
         else f"**Evidence.** At most {settings['dag_limit']:,} {settings['dag_unit']}, cut between "
-        f"lines and then marked `{marker}`"
+        f"lines and then marked {marker}"
         + (
             f", N being the tokens shown; less where the conversation would pass "
             f"{settings['max_sequence_tokens']:,} tokens, and of a line of more than an eighth of "
@@ -352,153 +338,63 @@ def _split_rule(settings: dict[str, Any]) -> str:
         "groups": f"{drawn}; incidents of one source address and time window, or of one text of "
         "evidence, stay on one side.",
         "hashed": f"{share} on average: those whose source address and time window hash, with the "
-        f"key `{settings['split_key']}`, into that share of the range, so that incidents that "
+        f"key {_code(settings['split_key'])}, into that share of the range, so that incidents that "
         "are added move none out of it. An incident with the evidence of one on that side is not "
         "in `train`.",
     }[settings["split_method"]]
 
 
-def _faults(datasets: Sequence[Dataset], terms: Terms) -> str:
-    parts = [
-        "## Known faults",
-        "An audit ran over every dataset before it was published. An `error` makes a record wrong "
-        "to train on, a `warn` wants a look, an `info` is good to know. `audit.json` says it all.",
-    ]
-    for dataset in datasets:
-        failed = [found for found in dataset.audit if found.failed]
-        failed.sort(key=lambda found: ("error", "warn", "info").index(found.check.severity))
-        accepted = [found for found in dataset.errors if found.check.name in terms.accepted]
-        said = (
-            f"{len(accepted)} of them are errors that the publisher accepts."
-            if accepted
-            else "None of them is an error."
-        )
-        parts.append(f"### In `{dataset.name}`")
-        if not failed:
-            parts.append(f"{len(dataset.audit)} checks ran; none found anything.")
-            continue
-        parts.append(f"{len(dataset.audit)} checks ran; {len(failed)} found something. {said}")
-        parts.append(
-            _table(
-                ["check", "severity", "rows", "what is wrong with them"],
-                [
-                    [
-                        f"`{found.check.name}`",
-                        found.check.severity + (" (accepted)" if found in accepted else ""),
-                        found.rows,
-                        _sentence(found.check.sentence),
-                    ]
-                    for found in failed
-                ],
-            )
-        )
-    return "\n\n".join(parts)
-
-
-def _loading(datasets: Sequence[Dataset], terms: Terms) -> str:
-    return f"""## Load it
-
-```python
-from datasets import load_dataset
-
-dataset = load_dataset("{terms.repo_id}", "{datasets[0].name}")
-print(dataset["train"][0]["messages"])
-```
-
-Name a tag by `revision="…"` to get the same bytes for ever. A trainer that takes conversations \
-needs `messages` alone; let the loss be on the assistant's turn."""
-
-
-def _auditing(folder: Path, datasets: Sequence[Dataset], terms: Terms) -> str:
-    at = f"hf://datasets/{terms.repo_id}"
-    name = datasets[0].name
-    tables = sorted((folder / "tables").glob("*.parquet"))
-    relations = sorted((folder / name / "relations").glob("*.parquet"))
-    views = "\n".join(
-        f"create view \"{path.stem}\" as from '{at}/{path.relative_to(folder).as_posix()}';"
-        for path in [*tables, *relations]
+def _faults(dataset: Dataset, terms: Terms) -> dict[str, Any]:
+    """What the audit found in a dataset."""
+    failed = [found for found in dataset.audit if found.failed]
+    failed.sort(key=lambda found: ("error", "warn", "info").index(found.check.severity))
+    if not failed:
+        return {"audited": f"{len(dataset.audit)} checks ran; none found anything.", "faults": None}
+    accepted = [found for found in dataset.errors if found.check.name in terms.accepted]
+    said = (
+        f"{len(accepted)} of them {are(len(accepted), 'is an error', 'are errors')} that the "
+        "publisher accepts."
+        if accepted
+        else "None of them is an error."
     )
-    return f"""## Audit it
-
-```console
-$ python -m immune_data.audit --dataset {at} --recipe {name}
-```
-
-Or with any DuckDB client, straight from the Hub. Where incidents were lost, and at which gate:
-
-```sql
-from '{at}/{name}/relations/funnel.parquet';
-
-select verdict, count(*) as incidents
-from '{at}/{name}/relations/gates.parquet'
-where not passed
-group by verdict
-order by incidents desc, verdict;
-```
-
-Records of one incident on both sides:
-
-```sql
-select train.task, count(*) as records
-from '{at}/{name}/train.parquet' as train
-semi join '{at}/{name}/validation.parquet' as validation
-    on train.incident_id = validation.incident_id
-group by train.task
-order by train.task;
-```
-
-With these views every file of `sql/` runs by `.read`:
-
-<details><summary>Views of all tables and relations</summary>
-
-```sql
-{views}
-```
-
-</details>"""
+    return {
+        "audited": f"{len(dataset.audit)} checks ran; {len(failed)} found something. {said}",
+        "faults": _table(
+            ["check", "severity", "rows", "what is wrong with them"],
+            [
+                [
+                    _code(found.check.name),
+                    found.check.severity + (" (accepted)" if found in accepted else ""),
+                    found.rows,
+                    Markup(_sentence(found.check.sentence)),
+                ]
+                for found in failed
+            ],
+        ),
+    }
 
 
-def _rebuilding(datasets: Sequence[Dataset]) -> str:
+def _at(terms: Terms) -> str:
+    return f"hf://datasets/{terms.repo_id}"
+
+
+def _views(folder: Path, terms: Terms, *parts: Path) -> str:
+    """A view of every table and relation, by its name."""
+    return "\n".join(
+        f"create view \"{path.stem}\" as from '{_at(terms)}/{path.relative_to(folder).as_posix()}';"
+        for part in parts
+        for path in sorted(part.glob("*.parquet"))
+    )
+
+
+def _sources(datasets: Sequence[Dataset]) -> Markup:
     sources = {
         (name, sha256)
         for dataset in datasets
         for name, sha256 in dataset.manifest.inputs.sources.items()
     }
-    commands = "\n".join(
-        f"$ python -m immune_data.emit --source data/source --data data --recipe {dataset.name}"
-        for dataset in datasets
-    )
-    return f"""## Rebuild it
-
-With `immune-sft` {immune_data.__version__} and the source files below, these commands give \
-the same bytes of JSONL, whose sha256 are in `<config>/manifest.json`:
-
-```console
-{commands}
-```
-
-{_table(["source file", "sha256"], [[f"`{file}`", f"`{sha}`"] for file, sha in sorted(sources)])}"""
-
-
-def _citing(terms: Terms, models: Sequence[str]) -> str:
-    owner, _, name = terms.repo_id.partition("/")
-    return f"""## Cite it
-
-```bibtex
-@misc{{{name.lower()},
-  title = {{{name}: judged answers about network-security incidents}},
-  author = {{{owner}}},
-  howpublished = {{Hugging Face Hub}},
-  url = {{https://huggingface.co/datasets/{terms.repo_id}}}
-}}
-```
-
-## Licence
-
-`{terms.license}`, as its publisher says. The answers were written by models that have licences or \
-terms of their own, and what is made of the answers may have to keep to them:
-
-{_table(model_terms.COLUMNS, model_terms.rows(models))}"""
+    rows = [[_code(file), _code(sha256)] for file, sha256 in sorted(sources)]
+    return _table(["source file", "sha256"], rows)
 
 
 def _synthetic(datasets: Sequence[Dataset]) -> bool:
@@ -527,16 +423,24 @@ def _asked(query: str, parquet: Path) -> list[dict[str, Any]]:
         return duck.rows(connection, query, [duck.pattern(parquet)])
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
     """A table in Markdown, its columns of numbers to the right."""
     cells = [[_cell(value) for value in row] for row in rows]
-    return table.markdown(columns, cells, table.numeric(rows, len(columns)))
+    return Markup(table.markdown(columns, cells, table.numeric(rows, len(columns))))
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int | float) else str(value)
+    if value is None or isinstance(value, Markup):
+        return value or ""
+    return f"{value:,}" if isinstance(value, int | float) else markdown.escaped(str(value))
+
+
+def _code(text: str) -> Markup:
+    return Markup(f"`{visible(text).replace('`', '')}`")
+
+
+def _link(url: str) -> Markup:
+    return Markup(f"<{url}>" if url else "")
 
 
 def _sentence(text: str) -> str:

@@ -399,7 +399,7 @@ def _licence(run: Run, terms: Terms, base: str | None, dataset: str | None) -> s
         parts[0] += f" The licence of [{base}](https://huggingface.co/{base}) holds for it too."
     if run.teachers:
         parts[0] += " It learned from answers of models that have licences or terms of their own:"
-        rows = model_terms.rows(run.teachers)
+        rows = [[f"`{name}`", *more] for name, *more in model_terms.rows(run.teachers)]
         parts.append(table.markdown(model_terms.COLUMNS, rows, [False] * len(rows[0])))
     if dataset:
         parts.append(
