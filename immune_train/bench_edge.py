@@ -337,11 +337,11 @@ def ratios(timings: Sequence[Timing]) -> Iterator[str]:
         base, others = timings[0], [base]
     for other in others:
         by_incident = [a / b for a, b in zip(base.seconds, other.seconds, strict=True)]
-        times, what = [sum(base.seconds) / sum(other.seconds), *by_incident], "less"
+        times, what = [sum(base.seconds) / sum(other.seconds), *by_incident], "faster"
         if times[0] < 1:
-            times, what = [1 / one for one in times], "more"
+            times, what = [1 / one for one in times], "slower"
         yield (
-            f"the three tasks of an incident take {times[0]:.2f} times {what} with {other.recipe}, "
+            f"the three tasks of an incident are {times[0]:.2f}× {what} with {other.recipe}, "
             f"{other.tasks}, than with {base.recipe}, {base.tasks} ({min(times[1:]):.2f} to "
             f"{max(times[1:]):.2f} by incident)"
         )

@@ -140,19 +140,19 @@ def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection
         yield connection
 
 
-def _say_held_out(found: HeldOut, arguments: argparse.Namespace) -> None:
+def _say_held_out(held: HeldOut, arguments: argparse.Namespace) -> None:
     """How many of the ids are of incidents that there are, and which are not."""
-    known = found.ids - len(found.unknown)
+    known = held.ids - len(held.unknown)
     if not known:
         raise ImmuneError(
             f"no incident has any of the ids in {arguments.held_out}, such as "
-            f"{one_line(found.unknown[0], _ID)}: give those of the source files"
+            f"{one_line(held.unknown[0], _ID)}: give those of the source files"
         )
-    said = f"held out: {known:,} of {counted(found.ids, 'id')} {are(known)} known"
-    if found.unknown:
-        names = ", ".join(one_line(name, _ID) for name in found.unknown[:_NAMED])
-        said += f"; unknown: {names}{' …' if len(found.unknown) > _NAMED else ''}"
-    print(said, file=sys.stderr if arguments.json else sys.stdout)
+    message = f"held out: {known:,} of {counted(held.ids, 'id')} {are(known)} known"
+    if held.unknown:
+        names = ", ".join(one_line(name, _ID) for name in held.unknown[:_NAMED])
+        message += f"; unknown: {names}{' …' if len(held.unknown) > _NAMED else ''}"
+    print(message, file=sys.stderr if arguments.json else sys.stdout)
 
 
 def _recipe(arguments: argparse.Namespace) -> str:
@@ -179,26 +179,26 @@ def _audit(
 ) -> int:
     from immune_data.audit import checks
 
-    found: list[Result] = []
-    with _rows_kept(_rows_folder(arguments), found) as (folder, hidden):
+    results: list[Result] = []
+    with _rows_kept(_rows_folder(arguments), results) as (folder, hidden):
         if not arguments.json:
             print(
                 f"{'':<8}{'severity':<10}{'check':<34}{'rows':>8}  {'first incident':<38}shown by"
             )
         for result in checks.run(connection, wanted, keep=hidden):
-            found.append(result)
+            results.append(result)
             if not arguments.json:
                 print(_line(result, _shows(result, folder, arguments)), flush=True)
-    errors = [result for result in found if result.failed and result.check.severity == "error"]
+    errors = [result for result in results if result.failed and result.check.severity == "error"]
     if arguments.json:
-        _print_json(found, folder, arguments)
+        _print_json(results, folder, arguments)
     else:
-        _print_closing(found, errors, folder, arguments)
+        _print_closing(results, errors, folder, arguments)
     return 1 if errors else 0
 
 
 @contextmanager
-def _rows_kept(folder: Path, found: list[Result]) -> Iterator[tuple[Path | None, Path | None]]:
+def _rows_kept(folder: Path, results: list[Result]) -> Iterator[tuple[Path | None, Path | None]]:
     """The folder of the rows of failed checks, and the one to write them into; or neither.
 
     Files appear when all checks are run. An audit of what cannot be written to keeps no rows.
@@ -214,7 +214,7 @@ def _rows_kept(folder: Path, found: list[Result]) -> Iterator[tuple[Path | None,
             return
         hidden = stack.enter_context(files.staging(folder))
         yield folder, hidden
-        for result in found:
+        for result in results:
             path = folder / f"{result.check.name}.parquet"
             if result.failed:
                 files.move(hidden / path.name, path)
@@ -268,12 +268,12 @@ def _shows(result: Result, folder: Path | None, arguments: argparse.Namespace) -
 
 
 def _print_closing(
-    found: list[Result], errors: list[Result], folder: Path | None, arguments: argparse.Namespace
+    results: list[Result], errors: list[Result], folder: Path | None, arguments: argparse.Namespace
 ) -> None:
-    if any(result.failed for result in found):
+    if any(result.failed for result in results):
         where = f"the rows of what was found are in {folder}; " if folder else ""
         print(f"{where}--list says what each check finds")
-    of = f"{counted(len(found), 'check')} of {_recipe(arguments)}"
+    of = f"{counted(len(results), 'check')} of {_recipe(arguments)}"
     if errors:
         names = ", ".join(result.check.name for result in errors)
         print(f"{of}: {len(errors)} of severity error failed: {names}")
@@ -281,7 +281,7 @@ def _print_closing(
         print(f"{of}: none of severity error failed")
 
 
-def _print_json(found: list[Result], folder: Path | None, arguments: argparse.Namespace) -> None:
+def _print_json(results: list[Result], folder: Path | None, arguments: argparse.Namespace) -> None:
     content = [
         {
             "check": result.check.name,
@@ -296,7 +296,7 @@ def _print_json(found: list[Result], folder: Path | None, arguments: argparse.Na
             else None,
             "shows": _shows(result, folder, arguments),
         }
-        for result in found
+        for result in results
     ]
     print(jsonfile.text(content), end="")
 
@@ -304,11 +304,11 @@ def _print_json(found: list[Result], folder: Path | None, arguments: argparse.Na
 def _funnel(connection: duckdb.DuckDBPyConnection, arguments: argparse.Namespace) -> int:
     from immune_data.audit import funnel
 
-    found = funnel.gather(connection)
+    tables = funnel.gather(connection)
     if arguments.json:
-        print(jsonfile.text(found), end="")
+        print(jsonfile.text(tables), end="")
     else:
-        funnel.show(found)
+        funnel.show(tables)
     return 0
 
 
@@ -317,13 +317,13 @@ def _diff(arguments: argparse.Namespace, folders: list[str]) -> int:
 
     if len(folders) != 2:
         raise ImmuneError("`audit diff` takes two folders of emitted datasets")
-    with difference.compared(*map(Path, folders)) as found:
+    with difference.compared(*map(Path, folders)) as differences:
         if arguments.json:
-            json.dump(found.summary(), sys.stdout, indent=2, ensure_ascii=False)
+            json.dump(differences.summary(), sys.stdout, indent=2, ensure_ascii=False)
             print()
         else:
-            found.show()
-        return 0 if found.equal else 1
+            differences.show()
+        return 0 if differences.equal else 1
 
 
 if __name__ == "__main__":

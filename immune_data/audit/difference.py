@@ -1,5 +1,5 @@
-"""Compare two emitted datasets: two folders with `train.jsonl` and `eval.jsonl` in, what they
-have, lack and changed out, by incident and task.
+"""Compare two emitted datasets: two folders with `train.jsonl` and `eval.jsonl` in, what is
+missing, added or changed out, by incident and task.
 
 DuckDB reads the files, so that only digests of texts are held, and those on disk if need be.
 """
@@ -51,7 +51,7 @@ select
     incident_id,
     task,
     case
-        when b_records.records is null then 'lacking'
+        when b_records.records is null then 'missing'
         when a_records.records is null then 'added'
         else 'changed'
     end as difference,
@@ -68,7 +68,7 @@ order by incident_id, task
 
 @dataclass(frozen=True)
 class Difference:
-    """What the second of two datasets lacks, has added and changed against the first."""
+    """What is missing from the second of two datasets, added to it and changed in it."""
 
     folders: tuple[Path, Path]
     connection: duckdb.DuckDBPyConnection
@@ -127,7 +127,7 @@ class Difference:
             print(f"{second} holds the records of {first} in another order: {self.reordered}")
             return
         table.show(
-            f"what {second} lacks, has added and changed against {first}",
+            f"missing from {second}, added or changed, compared with {first}",
             ["difference", "task", "incidents"],
             self.counts,
         )
@@ -190,5 +190,5 @@ def _read(
     try:
         connection.execute(query, {"path": duck.pattern(path)})
     except duckdb.Error as error:
-        said = str(error).splitlines()[0]
-        raise ImmuneError(f"{path} does not hold emitted records: {said}") from None
+        message = str(error).splitlines()[0]
+        raise ImmuneError(f"{path} does not contain emitted records: {message}") from None

@@ -81,8 +81,8 @@ def version() -> str:
 
 def module(name: str) -> ModuleType:
     """The module of a command: a file, or the `__main__` of a folder."""
-    found = import_module(name)
-    return import_module(f"{name}.__main__") if hasattr(found, "__path__") else found
+    module = import_module(name)
+    return import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
 
 
 def parser(module: str, *, summary: str, example: str) -> Parser:
@@ -173,8 +173,8 @@ def _outcome(parser: argparse.ArgumentParser, command: Command, argv: Sequence[s
             if isinstance(error, MemoryError):
                 return _refused("there is too little memory: close other programs and run again")
             if isinstance(error, ImportError) and not (error.name or "").startswith("immune_"):
-                said = str(error).strip().splitlines()[-1:]
-                return _refused(f"a library cannot be loaded: {''.join(said)}")
+                last = str(error).strip().splitlines()[-1:]
+                return _refused(f"a library cannot be loaded: {''.join(last)}")
             if isinstance(error, OSError) and error.strerror:
                 what = f"{error.filename}: " if error.filename is not None else ""
                 return _refused(f"{what}{error.strerror}")

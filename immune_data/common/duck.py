@@ -103,6 +103,6 @@ def rows(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: object = None
 ) -> list[dict[str, Any]]:
     """The rows of a query, each by the names of its columns."""
-    found = connection.execute(query, parameters)
-    names = [column[0] for column in found.description]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    result = connection.execute(query, parameters)
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

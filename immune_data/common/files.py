@@ -138,8 +138,8 @@ def is_full(error: Exception) -> bool:
 
     DuckDB, safetensors and torch have exceptions of their own for it, whose text is all there is.
     """
-    said = [os.strerror(number) for number in _FULL] + ["PytorchStreamWriter", "inline_container"]
-    return getattr(error, "errno", None) in _FULL or any(text in str(error) for text in said)
+    texts = [os.strerror(number) for number in _FULL] + ["PytorchStreamWriter", "inline_container"]
+    return getattr(error, "errno", None) in _FULL or any(text in str(error) for text in texts)
 
 
 def names(folder: Path) -> Iterator[str]:

@@ -76,8 +76,8 @@ def held(path: Path) -> Held | None:
         try:
             return _held(connection)
         except duckdb.Error as error:
-            said = str(error).splitlines()[0]
-            raise Unreadable(f"{path} does not hold what a run leaves in it ({said})") from None
+            message = str(error).splitlines()[0]
+            raise Unreadable(f"{path} does not hold what a run leaves in it ({message})") from None
 
 
 def _held(connection: duckdb.DuckDBPyConnection) -> Held:
@@ -105,12 +105,12 @@ def _held(connection: duckdb.DuckDBPyConnection) -> Held:
 
 def _schemas(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """The schemas of the database but for `main` and DuckDB's own."""
-    found = connection.execute(
+    rows = connection.execute(
         "select schema_name from duckdb_schemas() "
         "where database_name = ? and not internal order by schema_name",
         [CATALOG],
     ).fetchall()
-    return [name for (name,) in found]
+    return [name for (name,) in rows]
 
 
 @contextmanager
@@ -137,16 +137,16 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 f"{path} is open for writing in this very process: close that connection first"
             ) from None
         except duckdb.Error as error:
-            said = str(error).splitlines()[0]
-            if "Could not set lock" in said:
-                holder = _HOLDER.search(said)
+            message = str(error).splitlines()[0]
+            if "Could not set lock" in message:
+                holder = _HOLDER.search(message)
                 process = f" (process {holder[1]})" if holder else ""
                 raise ImmuneError(
                     f"{path} is open for writing in another program{process}: close it there, "
                     "or open it there with -readonly, and run again"
                 ) from None
             raise Unreadable(
-                f"{path} cannot be opened by DuckDB {duckdb.__version__}: {said}"
+                f"{path} cannot be opened by DuckDB {duckdb.__version__}: {message}"
             ) from None
         yield connection
 
@@ -207,10 +207,10 @@ def _refuse_another(connection: duckdb.DuckDBPyConnection, path: Path, recipe: R
     import duckdb
 
     try:
-        found = connection.execute("select recipe_sha256 from recipe").fetchall()
+        rows = connection.execute("select recipe_sha256 from recipe").fetchall()
     except duckdb.Error:
-        found = []
-    if found != [(recipe_sha256(recipe),)]:
+        rows = []
+    if rows != [(recipe_sha256(recipe),)]:
         raise ImmuneError(
             f"{path} holds under {recipe.name} what another recipe made, or this one before it or "
             "its prompts were edited: emit it again with "

@@ -9,7 +9,7 @@ from typing import Literal
 
 from immune_data.common import digests
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.common.text import counted
+from immune_data.common.text import are, counted
 from immune_data.prompts import TASKS
 from immune_train.evaluate import baselines
 from immune_train.score.answers import REFERENCE, Cases, read_answers
@@ -54,10 +54,11 @@ def gather(reference: Cases, files: Mapping[str, Path]) -> list[Candidate]:
 def _refuse_lacking(name: str, answers: Cases, reference: Cases) -> None:
     for task in dict.fromkeys(key[1] for key in answers):
         asked = [key for key in reference if key[1] == task]
-        lacking = [key[0] for key in asked if key not in answers]
-        if lacking:
+        missing = [key[0] for key in asked if key not in answers]
+        if missing:
             raise CheckFailed(
-                f"{name} lacks {len(lacking):,} of {counted(len(asked), 'answer')} to task {task} "
-                f"(first: {lacking[0]}), and would be compared on incidents of its own: have it "
+                f"{name}: {len(missing):,} of {counted(len(asked), 'answer')} to task {task} "
+                f"{are(len(missing))} missing (first: {missing[0]}), and it would be compared on "
+                "incidents of its own: have it "
                 'answer them all, a failed one with finish "error"'
             )

@@ -11,7 +11,7 @@ import numpy as np
 
 from immune_data.common import digests, jsonfile
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.common.text import counted
+from immune_data.common.text import are, counted
 from immune_data.contract import incidents as listed
 from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS
@@ -212,11 +212,11 @@ def _refuse_unlike(table: Table, candidates: Sequence[Candidate], reference: Cas
             f"give them as {others[0]}=FILE (known: {', '.join(sorted(known))})"
         )
     asked = [incident for incident, task in reference if task == table.task]
-    if lacking := [incident for incident in asked if incident not in table.scores]:
+    if missing := [incident for incident in asked if incident not in table.scores]:
         raise CheckFailed(
-            f"the verdicts of task {table.task} lack {len(lacking):,} of "
-            f"{counted(len(asked), 'incident')} "
-            f"(first: {lacking[0]}): judge them all"
+            f"the verdicts of task {table.task}: {len(missing):,} of "
+            f"{counted(len(asked), 'incident')} {are(len(missing))} missing "
+            f"(first: {missing[0]}): judge them all"
         )
     if extra := sorted(set(table.scores) - set(asked)):
         raise CheckFailed(

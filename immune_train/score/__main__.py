@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from immune_data.common import cli, files, jsonfile
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import counted
+from immune_data.common.text import are, counted
 from immune_train.score import figure, intervals
 from immune_train.score.answers import named, read_answers, read_reference
 from immune_train.score.metrics import REFERENCE, score
@@ -51,10 +51,10 @@ def command(arguments: argparse.Namespace) -> None:
     reference = read_reference(arguments.reference)
     cases = {name: [*read_answers(path, reference).values()] for name, path in answers.items()}
     for name, of_model in cases.items():
-        if lacking := len(reference) - len(of_model):
+        if missing := len(reference) - len(of_model):
             print(
-                f"warning: {name} lacks {lacking} of {counted(len(reference), 'answer')}, and is"
-                " measured on those it has",
+                f"warning: {name}: {missing} of {counted(len(reference), 'answer')} "
+                f"{are(missing)} missing, and it is measured on those it has",
                 file=sys.stderr,
             )
     cases = {REFERENCE: list(reference.values()), **cases}

@@ -334,7 +334,7 @@ def test_a_difference_is_told_by_incident_and_task(
     rows = {(row["incident_id"], row["task"]): row for row in found["rows"]}
     told_as = {key: (row["difference"], row["fields"]) for key, row in rows.items()}
     assert told_as[gone["incident_id"], gone["task"]][0] == (
-        "changed" if any(_same(row, gone) for row in changed[1:]) else "lacking"
+        "changed" if any(_same(row, gone) for row in changed[1:]) else "missing"
     )
     assert told_as["zz", added["task"]][0] == "added"
     assert told_as[told["incident_id"], told["task"]] == ("changed", ["answer"])
@@ -349,7 +349,7 @@ def test_a_difference_is_shown(sample_out: Out, capsys: pytest.CaptureFixture[st
     sft = sample_out("unified-clean") / "sft"
     assert audit.main(["diff", str(sft / "unified-v2"), str(sft / "unified-clean")]) == 1
     text = capsys.readouterr().out
-    assert "lacks, has added and changed" in text
+    assert "missing from" in text
     assert "--json gives all" in text
     assert audit.main(["diff", str(sft / "unified-v2"), str(sft / "unified-v2")]) == 0
 
@@ -540,7 +540,7 @@ def test_what_the_hub_refuses_is_a_sentence(
         (["funnel", "tie"], "takes no checks"),
         (["diff", "one"], "takes two folders"),
         (["diff", "one", "two"], "one/train.jsonl does not exist"),
-        (["diff", "{tmp}", "{tmp}"], "does not hold emitted records"),
+        (["diff", "{tmp}", "{tmp}"], "does not contain emitted records"),
     ],
 )
 def test_wrong_uses_are_sentences(

@@ -71,9 +71,9 @@ def test_ratios_are_of_the_same_incidents() -> None:
         timing("b", "all", [10.0, 30.0]),
     ]
     (line,) = bench_edge.ratios(timings)
-    assert "take 2.25 times less with b, all, than with a, all (2.00 to 3.00 by incident)" in line
+    assert "are 2.25× faster with b, all, than with a, all (2.00 to 3.00 by incident)" in line
     (line,) = bench_edge.ratios([*timings[:1], timing("a", "all", [180.0, 270.0])])
-    assert "take 2.50 times more with a, all, than with a, one by one (2.00 to 3.00 by" in line
+    assert "are 2.50× slower with a, all, than with a, one by one (2.00 to 3.00 by" in line
 
 
 @pytest.mark.parametrize(

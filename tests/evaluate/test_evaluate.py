@@ -299,7 +299,7 @@ def test_a_missing_incident_is_refused(refused: Refused, world: World) -> None:
     lines = world.files["tuned"].read_text().splitlines(keepends=True)
     world.files["tuned"].write_text("".join(lines[:4] + lines[5:]))
     said = refused(evaluate.main, *world.arguments(), code=1)
-    assert "tuned lacks 1 of 60 answers to task cause (first: e001)" in said
+    assert "tuned: 1 of 60 answers to task cause is missing (first: e001)" in said
 
 
 def test_a_model_may_do_one_task(world: World) -> None:
@@ -317,7 +317,7 @@ def test_a_model_may_do_one_task(world: World) -> None:
         ({"orders": "seeded"}, "orders: seeded", 1),
         ("again", "judges task summary of e000 again: give the verdicts of one run", 1),
         ("pasted", "judges other candidates", 1),
-        ("lacking", "lack 1 of 60 incidents (first: e059)", 1),
+        ("lacking", "1 of 60 incidents is missing (first: e059)", 1),
         ("more", "are of 1 incident that the reference does not hold (first: z)", 1),
         ("unknown", "are of gpt, whose answers are not here", 2),
         ("eleven", "gives base 11 in `scores`, which is from 0 to 10", 2),

@@ -172,7 +172,7 @@ def test_a_table_json_and_a_picture(
     assert score.main([*arguments, "--output", str(numbers), "--figure", str(svg)]) == 0
     said = capsys.readouterr()
     assert "risk level is the reference's" in said.out
-    assert "warning: bad lacks 1 of 24 answers" in said.err
+    assert "warning: bad: 1 of 24 answers is missing" in said.err
     content = json.loads(numbers.read_text())
     assert content["models"] == ["good", "bad"]
     of = {(s["task"], s["model"], s["metric"]): s for s in content["scores"]}
