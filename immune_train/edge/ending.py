@@ -14,6 +14,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import cache
 
+import numpy as np
+
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.tokens import text_ids, token_bytes
 from immune_data.contract.vocabulary import END
@@ -98,6 +100,7 @@ class Ending:
                 f"needs {needed + least * whole.texts}: raise --max-tokens or --context, or give "
                 "--no-grammar"
             )
+        self._tag_at = -1  # the length of the text after which a severity is to be chosen
         self.wound_up = False
         self._from = 0  # what lies before this place in the text is settled
         self._looked = self._good = (
@@ -132,6 +135,35 @@ class Ending:
             return None
         kept, left = text.split(until)
         return kept, text_ids(left + self._rest(text.whole[:until]).fixed)
+
+    def too_long(self, text: Text, token: int) -> tuple[int, list[int]] | None:
+        """Where `token` makes a bullet too long: what to keep, and what to write then.
+
+        It ends with its last sentence, or else between words, and with the severity that it names;
+        where it names none, that is chosen next.
+        """
+        start = grammar.too_long(self._form, text.after(token))
+        if start is None:
+            return None
+        whole = text.whole[: start + grammar.TOO_LONG]
+        places = [(end, "") for end in reversed(grammar.sentence_ends(whole, start))]
+        places += [(at, _CUT) for at in range(len(whole) - 1, start, -1) if whole[at] == " "]
+        for until, mark in places:
+            tag = grammar.tag_in(self._form, whole[start:until])
+            end = f"{mark} {tag}\n" if tag else f"{mark} ["
+            if self._may_stand is None or self._may_stand(whole[:until] + end):
+                kept, left = text.split(until)
+                self._tag_at = -1 if tag else until + len(end)
+                return kept, text_ids(left + end)
+        return None
+
+    def tag(self, text: Text, logits: np.ndarray) -> list[int]:
+        """The severity that ends a bullet that was too long, where it is to be chosen."""
+        if len(text.whole) != self._tag_at or isinstance(self._form, str):
+            return []
+        return text_ids(
+            max(self._form.severities, key=lambda one: logits[text_ids(one)[0]]) + "]\n"
+        )
 
     def settled(self, text: Text) -> int:
         """The length of the text that stays, however the answer goes on."""

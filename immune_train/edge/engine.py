@@ -104,6 +104,7 @@ class LocalModel:
         seed: int = 0,
         exactly: bool = False,
         spans: bool = True,
+        drafts: bool = False,
         say: Callable[[str], None] | None = None,
     ) -> Answer:
         """The answer to a prompt, at most `limit` tokens of it.
@@ -113,13 +114,15 @@ class LocalModel:
             shown: the names that the answer may hold; None if it may hold any.
             exactly: go on to `limit` tokens whether or not the model would stop, to time it.
             spans: evaluate in one batch what a grammar lets follow alone.
+            drafts: evaluate in one batch what follows if the answer goes on to copy its prompt.
             say: is given each piece of the answer's text as soon as it is there.
 
         Raises:
             ImmuneError: the prompt fills the context, or leaves less than the grammar needs.
         """
         prompt = Prompt(ids, limit, grammar, shown)
-        writing = self._begin(prompt, temperature, seed, exactly=exactly, spans=spans, say=say)
+        how = {"exactly": exactly, "spans": spans, "drafts": drafts}
+        writing = self._begin(prompt, temperature, seed, **how, say=say)
         start = time.perf_counter()
         writing.evaluated = self._evaluate(list(ids))
         writing.take(self._context.logits(self._last))
@@ -137,18 +140,21 @@ class LocalModel:
         seed: int = 0,
         exactly: bool = False,
         spans: bool = True,
+        drafts: bool = False,
         beside: bool = True,
     ) -> list[Answer]:
         """The answers to some prompts, written side by side if these are mostly the same.
 
         Args:
             spans: evaluate in one batch what a grammar lets follow alone.
+            drafts: evaluate in one batch what follows if the answer goes on to copy its prompt.
             beside: whether they may be; a processor that is slow at few rows at a time is faster
                 one after the other.
 
         Raises:
             ImmuneError: a prompt fills the context.
         """
+        how = {"exactly": exactly, "spans": spans, "drafts": drafts}
         if not beside or len(prompts) > _SEQUENCES or not together(prompts):
             return [
                 self.answer(
@@ -157,15 +163,11 @@ class LocalModel:
                     shown=prompt.shown,
                     temperature=temperature,
                     seed=seed,
-                    exactly=exactly,
-                    spans=spans,
+                    **how,
                 )
                 for prompt in prompts
             ]
-        writings = [
-            self._begin(prompt, temperature, seed, exactly=exactly, spans=spans)
-            for prompt in prompts
-        ]
+        writings = [self._begin(prompt, temperature, seed, **how) for prompt in prompts]
         begin = _shared_by_all(prompts)
         ends = sum(len(writing.prompt.ids) - begin + writing.limit for writing in writings)
         self._make_room(begin + ends)
@@ -196,8 +198,8 @@ class LocalModel:
         ]
         for writing in writings:
             writing.evaluated += len(writing.prompt.ids) - begin
-        for row, sequence in self._decoded(rest):
-            writings[sequence].take(self._context.logits(row))
+        for i, (_, _, sequence, _) in self._decoded(rest):
+            writings[sequence].take(self._context.logits(i))
 
     def _write_on(self, writings: Sequence[Writing]) -> list[float]:
         """Write all answers to their ends, a step of each at a time; the seconds of each."""
@@ -215,23 +217,21 @@ class LocalModel:
         for sequence, writing in enumerate(writings):
             if not writing.goes_on:
                 continue
-            if writing.went_back:
-                self._context.drop(sequence, writing.place)
-            last = len(writing.pending) - 1
-            rows += [
-                (token, writing.place + i, sequence, i == last)
-                for i, token in enumerate(writing.pending)
-            ]
-        for row, sequence in self._decoded(rows):
-            writings[sequence].take(self._context.logits(row))
+            place = writing.place
+            self._context.drop(sequence, place)
+            tokens, first = writing.step()
+            rows += [(token, place + i, sequence, i >= first) for i, token in enumerate(tokens)]
+        for i, (_, position, sequence, _) in self._decoded(rows):
+            if writings[sequence].wants(position):
+                writings[sequence].take(self._context.logits(i))
 
-    def _decoded(self, rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
-        """Evaluate rows; the place in its batch and the sequence of each whose logits are wanted,
-        which are there until the next one is asked for."""
+    def _decoded(self, rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
+        """Evaluate rows; each whose logits are wanted, which are there until the next one is asked
+        for, with its place in its batch."""
         for start in range(0, len(rows), _BATCH):
             part = rows[start : start + _BATCH]
             self._context.decode(part)
-            yield from ((i, row[2]) for i, row in enumerate(part) if row[3])
+            yield from ((i, row) for i, row in enumerate(part) if row[3])
 
     def forget(self) -> None:
         """Drop what was evaluated, so that the next prompt shares nothing with it."""
@@ -245,6 +245,7 @@ class LocalModel:
         *,
         exactly: bool,
         spans: bool,
+        drafts: bool,
         say: Callable[[str], None] | None = None,
     ) -> Writing:
         limit = min(prompt.limit, self.context - len(prompt.ids))
@@ -259,7 +260,7 @@ class LocalModel:
         choose = Chooser(self.model, gbnf, temperature, random, never_end=exactly)
         may_stand = shown.is_whole if shown else None
         ending = Ending(form, limit, may_stand) if form else None
-        return Writing(prompt, limit, choose, ending, say, spans=spans)
+        return Writing(prompt, limit, choose, ending, say, spans=spans, drafts=drafts)
 
     def _make_room(self, cells: int) -> None:
         """Have a context of at least so many tokens; what was evaluated is lost to a larger one."""

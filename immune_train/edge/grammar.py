@@ -59,7 +59,9 @@ bullet ::= "• " text
 text ::= {first} {character}{{0,{longest}}}
 """
 
-BULLET_LONGEST = 300  # characters of what a bullet of a summary says; the longest known has 200
+# Characters of what a bullet of a summary says; the longest known has 200. One that comes to be
+# too long is brought to its end before that.
+BULLET_LONGEST, TOO_LONG = 300, 260
 _SUMMARY = """\
 root ::= {header} "\\n\\n" bullet ("\\n" bullet){{0,{bullets}}} "\\n\\n" {closing}
 bullet ::= "• " time (("-" | " - " | "–" | ", ") time){{0,31}} " - " text " [" {severity} "]"
@@ -247,11 +249,11 @@ def _rest_of_summary(form: Summary, answer: str) -> Rest | None:
         needed = closing[2 + len(close) :]
         is_one = closing[2:].startswith(close)
         return Rest(needed, needed, 0, in_text=False, sure=needed) if is_one else None
-    full = len(before) + 1 >= form.bullets
-    if bullet_of(form).fullmatch(last):
-        return Rest(closing, closing, 0, in_text=True, sure=closing if full else "")
+    if bullet_of(form).fullmatch(last):  # it may go on: a text may hold a severity of its own
+        return Rest(closing, closing, 0, in_text=True)
     if not last and before:
-        return Rest(closing[1:], "", 0, in_text=False)
+        full = len(before) >= form.bullets
+        return Rest(closing[1:], "", 0, in_text=False, sure=closing[1:] if full else "")
     if "• ".startswith(last):
         mark = "• "[len(last) :]
         return Rest(f"{mark}00:00 - {_FILLER}{_tag(form)}{closing}", mark, 0, False, mark)
@@ -262,15 +264,32 @@ def _tag(form: Summary) -> str:
     return f" [{max(form.severities, key=len)}]"
 
 
+_CLOCK = r"\d\d:\d\d(?::\d\d)?"
+_TIMES = rf"• {_CLOCK}(?:(?:-| - |–|, ){_CLOCK}){{0,31}} - "
+_LAST_TEXT = re.compile(rf"(?:^|\n){_TIMES}([^\n]*)\Z", re.ASCII)
+
+
 @cache
 def bullet_of(form: Summary) -> re.Pattern[str]:
     """A whole bullet of a summary."""
-    clock = r"\d\d:\d\d(?::\d\d)?"
     return re.compile(
-        rf"• {clock}(?:(?:-| - |–|, ){clock}){{0,31}} - "
-        rf"{_FIRST}{_CHARACTER}{{0,{BULLET_LONGEST - 1}}} \[(?:{'|'.join(form.severities)})\]",
+        rf"{_TIMES}{_FIRST}{_CHARACTER}{{0,{BULLET_LONGEST - 1}}}"
+        rf" \[(?:{'|'.join(form.severities)})\]",
         re.ASCII,
     )
+
+
+def too_long(form: Form, answer: str) -> int | None:
+    """Where the text of a summary's last bullet begins, if it is too long; None if it is not."""
+    found = _LAST_TEXT.search(answer) if isinstance(form, Summary) else None
+    return found.start(1) if found and len(found[1]) > TOO_LONG else None
+
+
+def tag_in(form: Form, text: str) -> str:
+    """The first severity that a bullet's text holds; nothing if it holds none."""
+    severities = form.severities if isinstance(form, Summary) else ()
+    tag = re.search(rf"\[(?:{'|'.join(severities)})\]", text)
+    return tag[0] if tag else ""
 
 
 def repeated(form: Form, answer: str) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from immune_data.contract.tokens import token_bytes
 from immune_data.contract.vocabulary import END, END_OF_TEXT
+from immune_train.edge.drafts import Drafts
 from immune_train.edge.ending import Ending, Text
 from immune_train.edge.grammar import LEVEL_PLACE, Form, level_beginnings
 from immune_train.edge.grounded import Lacking, Shown
@@ -66,6 +67,7 @@ class Answer:
     that were written side by side the first one has the seconds in which all prompts were read, and
     each the seconds from there to its end. `levels` are the probabilities of the levels of risk at
     the place where one was chosen, whatever the temperature; None where there was no such place.
+    Of `drafted` tokens, which were evaluated on trial, the `accepted` ones are in the answer.
     """
 
     text: str
@@ -78,6 +80,8 @@ class Answer:
     generation_seconds: float
     interventions: tuple[Intervention, ...] = ()
     levels: dict[str, float] | None = None
+    drafted: int = 0
+    accepted: int = 0
 
     @property
     def tokens(self) -> int:
@@ -88,8 +92,8 @@ class Writing:
     """An answer that is being written: logits in, token by token, until it ends.
 
     Attributes:
-        pending: the tokens that are to be evaluated next; the logits after the last are wanted.
-        went_back: whether other tokens were evaluated from `place` on, which no longer count.
+        place: how many tokens of prompt and answer are evaluated, so that what was evaluated from
+            there on no longer counts. All of the prompt's are when it begins.
     """
 
     def __init__(
@@ -101,10 +105,11 @@ class Writing:
         say: Callable[[str], None] | None,
         *,
         spans: bool = True,
+        drafts: bool = False,
     ) -> None:
         self.prompt, self.limit = prompt, limit
-        self.pending: list[int] = []
-        self.evaluated, self.went_back = 0, False
+        self.place = len(prompt.ids)
+        self.evaluated = 0
         self._choose, self._ending, self._say = choose, ending, say
         self._spans = spans  # whether what is sure to follow is evaluated at once
         self._ids: list[int] = []
@@ -115,15 +120,18 @@ class Writing:
         self._levels: dict[str, float] | None = None
         self._holds: dict[int, _Hold] = {}  # by the number of tokens before the place
         self._retreats: list[int] = []
+        self._drafts = Drafts(prompt.ids) if drafts else None
+        self._draft: list[int] = []  # what is evaluated from `place` on, on trial
+        self._drafted = self._accepted = 0
 
     @property
     def tokens(self) -> int:
         return len(self._ids)
 
     @property
-    def place(self) -> int:
-        """The position of the first pending token in the sequence of prompt and answer."""
-        return len(self.prompt.ids) + len(self._ids) - len(self.pending)
+    def length(self) -> int:
+        """Of prompt and answer."""
+        return len(self.prompt.ids) + len(self._ids)
 
     @property
     def read(self) -> list[int]:
@@ -131,18 +139,46 @@ class Writing:
         return [*self.prompt.ids, *self._ids][: self.place]
 
     @property
+    def pending(self) -> list[int]:
+        """The tokens of prompt and answer that are not evaluated."""
+        answered = max(0, self.place - len(self.prompt.ids))
+        return [*self.prompt.ids[self.place :], *self._ids[answered:]]
+
+    @property
     def goes_on(self) -> bool:
         return not self._stopped and self.tokens < self.limit
 
+    def step(self) -> tuple[list[int], int]:
+        """The tokens to evaluate next, from `place` on: those that are pending, and a draft.
+
+        The number is that of the first one whose logits are wanted, and those of all after it.
+        """
+        pending = self.pending
+        room = self.limit - self.tokens - 1  # the last token's logits are not asked for
+        draft = []
+        if self._drafts is not None and self.tokens not in self._holds:
+            draft = self._drafts.after(self._ids)[:room]
+        self.place, self._draft = self.length, draft
+        self._drafted += len(draft)
+        return [*pending, *draft], len(pending) - 1
+
+    def wants(self, position: int) -> bool:
+        """Whether the logits after the token at a position are those to go on with.
+
+        They are not if that token was drafted and another one was chosen.
+        """
+        return self.goes_on and position + 1 == self.place == self.length
+
     def take(self, logits: np.ndarray) -> None:
         """Choose the next token, or go back, to leave a name out or to end the answer in time."""
-        self.went_back, self.pending = False, []
         if self._levels is None and self._text.whole.endswith(LEVEL_PLACE):
             self._levels = probabilities(logits, level_beginnings())
         tokens = self._sure() if not self._ids else []
+        if self._ending is not None:
+            tokens = tokens or self._ending.tag(self._text, logits)
         tokens = tokens or self._next(logits)
         if not tokens:  # for the logits after what is left
-            self.pending = [self._ids[-1] if self._ids else self.prompt.ids[-1]]
+            self.place = min(self.place, self.length - 1)
             return
         for token in tokens:
             self._add(token)
@@ -168,12 +204,18 @@ class Writing:
         if not self._stopped:
             self._ids.append(token)
             self._text.add(token)
-            self.pending.append(token)
+            if self._draft and self._draft.pop(0) == token and self.place == self.length - 1:
+                self.place += 1
+                self._accepted += 1
+            else:
+                self._draft = []
 
     def _cut(self, kept: int) -> None:
         """Keep only the first tokens."""
-        self.went_back = self.went_back or kept < self.tokens
+        if kept < self.tokens:
+            self._draft = []
         del self._ids[kept:]
+        self.place = min(self.place, self.length)
         self._text.cut(kept)
         self._choose.restart(self._ids)
         self._holds = {place: hold for place, hold in self._holds.items() if place <= kept}
@@ -281,12 +323,12 @@ class Writing:
         ending = self._ending
         if ending is None or token in _ENDS:
             return [token]
-        if close := ending.repeated(self._text, token):
+        if close := ending.repeated(self._text, token) or ending.too_long(self._text, token):
             kept, forced = close
+            self._cut(kept)
             self._interventions.append(
                 Intervention(len(self._text.whole), "bullet", "", went_back=True)
             )
-            self._cut(kept)
             return forced
         if ending.fits(self._text.after(token), self.tokens + 1):
             return [token]
@@ -333,6 +375,8 @@ class Writing:
             generation_seconds=generation_seconds,
             interventions=tuple(one for one in self._interventions if one.at <= len(text)),
             levels=self._levels,
+            drafted=self._drafted,
+            accepted=self._accepted,
         )
 
 

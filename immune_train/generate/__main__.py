@@ -61,13 +61,21 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--grammar",
         action=argparse.BooleanOptionalAction,
-        help="only let the documented structure through (default: for risk; else offered)",
+        help="only let the documented structure through (default: for risk, and for summary with"
+        " models whose recipe demands grounded answers; else offered)",
     )
     made.add_argument(
         "--grounded",
         action=argparse.BooleanOptionalAction,
         help="let no address, port, domain … through that the prompt does not show (default: for"
         " models whose recipe demands it of the answers that are learned from)",
+    )
+    made.add_argument(
+        "--drafts",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="try in one step what follows if the answer copies its prompt (default: not; see"
+        " bench_edge for what is faster here)",
     )
     made.add_argument(
         "--side-by-side",
@@ -107,7 +115,6 @@ def command(arguments: argparse.Namespace) -> None:
         raise ImmuneError("--stream prints text as it comes: leave out --json, --eval and --output")
     if task is None and not arguments.eval:
         raise ImmuneError(f"--task is missing: give one of {', '.join((*TASKS, 'all'))}")
-    grammars = _grammars(arguments.grammar)
     if output:
         files.target(output)  # said before answers are written, not after
 
@@ -119,8 +126,10 @@ def command(arguments: argparse.Namespace) -> None:
     here = None if arguments.request and not (model and model.is_file()) else model
     asker = askers.asker(here, arguments.recipe, arguments.context)
     settings = Settings(
-        *(grammars, arguments.max_tokens, arguments.temperature, arguments.seed),
+        _grammars(arguments.grammar, grounded=asker.grounded),
+        *(arguments.max_tokens, arguments.temperature, arguments.seed),
         grounded=asker.grounded if arguments.grounded is None else arguments.grounded,
+        drafts=arguments.drafts,
     )
     if arguments.request or arguments.eval:
         streams.for_programs()
@@ -151,9 +160,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(parser(), command, argv)
 
 
-def _grammars(wanted: bool | None) -> tuple[str, ...]:
-    """The tasks whose answers follow their grammar."""
-    return {None: grammar.BY_DEFAULT, True: TASKS, False: ()}[wanted]
+def _grammars(wanted: bool | None, *, grounded: bool) -> tuple[str, ...]:
+    """The tasks whose answers follow their grammar.
+
+    That of a summary is made of its evidence, as is the rule that answers are grounded.
+    """
+    by_default = (*grammar.BY_DEFAULT, "summary") if grounded else grammar.BY_DEFAULT
+    return {None: by_default, True: TASKS, False: ()}[wanted]
 
 
 if __name__ == "__main__":

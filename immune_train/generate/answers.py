@@ -28,6 +28,7 @@ class Settings:
     temperature: float
     seed: int
     grounded: bool
+    drafts: bool = False
 
     def limit(self, question: Question) -> int:
         return self.max_tokens or question.room
@@ -73,6 +74,7 @@ def answer(
         shown=settings.shown(question),
         temperature=settings.temperature,
         seed=settings.seed,
+        drafts=settings.drafts,
         say=say,
     )
 
@@ -86,7 +88,11 @@ def answers(
         for one in questions
     ]
     return model.answers(
-        prompts, temperature=settings.temperature, seed=settings.seed, beside=beside
+        prompts,
+        temperature=settings.temperature,
+        seed=settings.seed,
+        drafts=settings.drafts,
+        beside=beside,
     )
 
 
@@ -103,6 +109,8 @@ def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, An
         "finish": given.finish,
         "interventions": [asdict(one) for one in given.interventions],
         "tokens": given.tokens,
+        "drafted_tokens": given.drafted,
+        "accepted_tokens": given.accepted,
         "max_tokens": given.limit,
         "dag_tokens": question.dag_tokens,
         "dag_tokens_shown": question.dag_tokens_shown,
@@ -142,8 +150,13 @@ def took(row: dict[str, Any]) -> str:
         f" evaluated in {row['prefill_seconds']:.1f} s, {row['tokens']:,} generated in"
         f" {row['generation_seconds']:.1f} s"
         + (
-            f"; kept {counted(len(row['interventions']), 'time')} from names not shown"
+            f"; kept {counted(len(row['interventions']), 'time')} from names or bullets"
             if row["interventions"]
+            else ""
+        )
+        + (
+            f"; {row['accepted_tokens']:,} of {row['drafted_tokens']:,} drafted tokens accepted"
+            if row["drafted_tokens"]
             else ""
         )
         + (f"; {why} (raise --max-tokens or --context)" if why else "")

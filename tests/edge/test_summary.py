@@ -152,6 +152,43 @@ def test_there_are_no_more_bullets_than_groups(model: Model) -> None:
     assert (answer.text, answer.finish) == (whole(*many.splitlines()[:3]), "stop")
 
 
+LONG = "• 10:15 - Scan of ports 22 and 443. Contact" + " with 10.0.0.15 again" * 30
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ends"),
+    [
+        # With its last sentence, or else between words; with the severity that it names ...
+        (LONG.replace("Scan", "9 events [MEDIUM] Scan"), "Scan of ports 22 and 443. [MEDIUM]"),
+        (LONG.replace("443. Contact", "[LOW]"), "… [LOW]"),
+        # ... or one that is chosen, of those that the evidence has.
+        (LONG, "• 10:15 - Scan of ports 22 and 443. ["),
+        ("• 10:15 - " + "x" * 300, None),
+    ],
+)
+def test_a_bullet_that_is_too_long_comes_to_its_end(
+    model: Model, wanted: str, ends: str | None
+) -> None:
+    text = f"{FORM.header}\n\n{wanted}"
+    answer, _ = write(model, wanting(text, model.size))
+    assert let_through(model, FORM, answer.text)
+    first = answer.text[len(FORM.header) + 2 :].split("\n")[0]
+    assert len(first) <= 310
+    if ends is None:
+        return
+    assert ends in first
+    assert first.endswith(("[HIGH]", "[MEDIUM]", "[LOW]"))
+    assert answer.interventions[0].kind == "bullet"
+
+
+def test_the_last_bullet_says_what_it_has_to_say(model: Model) -> None:
+    """Though it holds a severity before that, as the evidence's own bullets do."""
+    text = whole("• 10:15-10:20 - 9 events [HIGH] scan of ports 22 and 443 [HIGH]")
+    form = Summary(FORM.header, FORM.closing, 1, FORM.severities)
+    answer, _ = write(model, wanting(text, model.size), form=form)
+    assert (answer.text, answer.finish) == (text, "stop")
+
+
 def test_one_that_does_not_fit_ends_after_a_whole_bullet(model: Model) -> None:
     form = Summary(FORM.header, FORM.closing, 50, FORM.severities)
     many = "".join(f"• 10:{i} - Scan number {i} of many [HIGH]\n" for i in range(11, 60))
