@@ -173,7 +173,7 @@ def test_a_bullet_that_is_too_long_comes_to_its_end(
     answer, _ = write(model, wanting(text, model.size))
     assert let_through(model, FORM, answer.text)
     first = answer.text[len(FORM.header) + 2 :].split("\n")[0]
-    assert len(first) <= 310
+    assert len(first) <= 320
     if ends is None:
         return
     assert ends in first
