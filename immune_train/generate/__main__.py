@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=False,
         help="try in one step what follows if the answer copies its prompt (default: not; see"
-        " bench_edge for what is faster here)",
+        " docs/edge.md for where that is faster)",
     )
     made.add_argument(
         "--side-by-side",
