@@ -50,7 +50,7 @@ def encrypted(security: Security, **settings: Any) -> Iterator[LocalCluster]:
         protocol="tls://",
         host="127.0.0.1",
         security=security,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # any port: another cluster may have the usual one
         **settings,
     ) as cluster:
         yield cluster
@@ -70,7 +70,7 @@ def main() -> None:
             processes=False,
             protocol="tcp://",
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any port: another cluster may have the usual one
         ) as cluster,
     ):
         print(cluster.scheduler_address, flush=True)
