@@ -121,8 +121,9 @@ class LocalModel:
             ImmuneError: the prompt fills the context, or leaves less than the grammar needs.
         """
         prompt = Prompt(ids, limit, grammar, shown)
-        how = {"exactly": exactly, "spans": spans, "drafts": drafts}
-        writing = self._begin(prompt, temperature, seed, **how, say=say)
+        writing = self._begin(
+            prompt, temperature, seed, exactly=exactly, spans=spans, drafts=drafts, say=say
+        )
         start = time.perf_counter()
         writing.evaluated = self._evaluate(list(ids))
         writing.take(self._context.logits(self._last))
@@ -154,7 +155,6 @@ class LocalModel:
         Raises:
             ImmuneError: a prompt fills the context.
         """
-        how = {"exactly": exactly, "spans": spans, "drafts": drafts}
         if not beside or len(prompts) > _SEQUENCES or not together(prompts):
             return [
                 self.answer(
@@ -163,11 +163,16 @@ class LocalModel:
                     shown=prompt.shown,
                     temperature=temperature,
                     seed=seed,
-                    **how,
+                    exactly=exactly,
+                    spans=spans,
+                    drafts=drafts,
                 )
                 for prompt in prompts
             ]
-        writings = [self._begin(prompt, temperature, seed, **how) for prompt in prompts]
+        writings = [
+            self._begin(prompt, temperature, seed, exactly=exactly, spans=spans, drafts=drafts)
+            for prompt in prompts
+        ]
         begin = _shared_by_all(prompts)
         ends = sum(len(writing.prompt.ids) - begin + writing.limit for writing in writings)
         self._make_room(begin + ends)
