@@ -17,7 +17,6 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from immune_data import recipes
 from immune_data.ask import sending
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--incidents",
-        type=Path,
+        type=cli.file,
         nargs="+",
         required=True,
         metavar="FILE",
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--rubric",
-        type=Path,
+        type=cli.folder,
         metavar="DIR",
         help="folder with a rubric of your own, summary.txt or cause_risk.txt",
     )
@@ -86,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--again",
-        type=Path,
+        type=cli.file,
         metavar="FILE",
         help="judge again what this file of verdicts judges, and say how far they agree",
     )
@@ -94,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--judge", metavar="MODEL", help="the model that judges, if the endpoints have several"
     )
     recipes.add_option(parser)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="file of verdicts to write")
+    parser.add_argument("--output", type=cli.file, metavar="FILE", help="file of verdicts to write")
     parser.add_argument(
         "--temperature", type=cli.temperature, default=0.0, help="of the judge (default: 0)"
     )
