@@ -18,16 +18,32 @@ and shared:
     python benchmarks/quality.py … --prepare                       # emit and ask, without a GPU
     python benchmarks/quality.py --model MODEL --output DIR --only unified-clean 1 --only …
     python benchmarks/quality.py --output DIR                      # the tables, of what is there
+
+A variant of a recipe is trained with other settings, on some tasks only, or not at all; its cells
+are called RECIPE@VARIANT and may stand in one table with the recipe's own:
+
+    python benchmarks/quality.py --model MODEL --output DIR --only unified-clean 1 \\
+        --variant r16 --set lora_r=16 lora_alpha=16
+    python benchmarks/quality.py --model MODEL --output DIR --only unified-clean 1 \\
+        --variant summary-only --tasks summary
+    python benchmarks/quality.py --model MODEL --output DIR --only unified-clean 0 \\
+        --variant base --untrained
+    python benchmarks/quality.py --output DIR --recipes unified-clean unified-clean@r16 --seeds 1
+
+With the tables come `answers/RECIPE-SEED.jsonl`, the answers as `immune_train.generate --eval`
+writes them, for `immune_train.evaluate` and `immune_train.score`.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import quality_answers
 import quality_cell
 import quality_held
 import quality_table
@@ -36,9 +52,15 @@ from quality_held import Held
 
 from immune_data.common import cli, jsonfile
 from immune_data.common.errors import CheckFailed, ImmuneError
+from immune_data.prompts import TASKS
 from immune_train.score import intervals
 
 LIMIT = 1_000
+
+# What the cells of one table have in common; those of variants need not be trained alike.
+_BASE = ("model", "limit")
+_TRAINING = ("config", "settings")
+_FILES = (*quality_held.SPLITS, quality_held.RECORDS)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,6 +96,17 @@ def parser() -> argparse.ArgumentParser:
         "--set", nargs="+", action="extend", default=[], metavar="key=value", help="settings of sft"
     )
     made.add_argument(
+        "--variant", type=_variant, metavar="NAME", help="call the cells that are made RECIPE@NAME"
+    )
+    made.add_argument(
+        "--tasks",
+        nargs="+",
+        choices=TASKS,
+        default=list(TASKS),
+        help="train on and measure these tasks (default: all)",
+    )
+    made.add_argument("--untrained", action="store_true", help="measure the base as it is")
+    made.add_argument(
         "--limit",
         type=cli.positive,
         default=LIMIT,
@@ -96,12 +129,14 @@ def command(arguments: argparse.Namespace) -> int | None:
     if arguments.only and not arguments.model:
         raise ImmuneError("--only makes a cell: name the base with --model")
     if arguments.model:
-        setting = Setting(arguments.model, arguments.config, tuple(arguments.set), arguments.limit)
-        every = [(name, seed) for seed in arguments.seeds for name in names]
-        chosen = [(_name(recipe), cli.seed(seed)) for recipe, seed in arguments.only or ()]
+        variant = f"{quality_cell.VARIANT}{arguments.variant}" if arguments.variant else ""
+        every = [(f"{name}{variant}", seed) for seed in arguments.seeds for name in names]
+        chosen = [
+            (f"{_name(recipe)}{variant}", cli.seed(seed)) for recipe, seed in arguments.only or ()
+        ]
         for name, _ in chosen:
             _known(held, name)
-        _make(output, chosen or every, setting)
+        _make(output, chosen or every, _setting(arguments))
     if not arguments.only:
         return _table(output, held, _cells(output, names, arguments.seeds))
 
@@ -119,12 +154,32 @@ def _prepared(arguments: argparse.Namespace) -> Held:
         )
 
 
+def _variant(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise argparse.ArgumentTypeError(f"{name} should be letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _setting(arguments: argparse.Namespace) -> Setting:
+    tasks = tuple(task for task in TASKS if task in arguments.tasks)
+    if not arguments.variant and (tasks != TASKS or arguments.untrained):
+        raise ImmuneError("--tasks and --untrained are of a variant: name it with --variant")
+    return Setting(
+        arguments.model,
+        arguments.config,
+        tuple(arguments.set),
+        arguments.limit,
+        tasks,
+        not arguments.untrained,
+    )
+
+
 def _name(recipe: str) -> str:
     return Path(recipe).stem if recipe.endswith(".toml") else recipe
 
 
 def _known(held: Held, name: str) -> None:
-    if name not in held.recipes:
+    if quality_cell.recipe_of(name) not in held.recipes:
         raise ImmuneError(
             f"no recipe {name} was prepared: name one of {', '.join(held.recipes)}, or prepare it"
         )
@@ -148,12 +203,14 @@ def _make(output: Path, wanted: Sequence[tuple[str, int]], setting: Setting) -> 
 
 
 def _cells(output: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str, list[Cell]]:
-    """The cells of a table, which must all be there and have all in common but recipe and seed.
+    """The cells of a table, which must all be there and have all in common but recipe and seed,
+    and variants the base and the length of answers.
 
     Raises:
         CheckFailed: they are not, or have not.
     """
     found: dict[str, list[Cell]] = {name: [] for name in names}
+    common = _BASE if any(quality_cell.VARIANT in name for name in names) else _BASE + _TRAINING
     shared, lacking = None, []
     for name in names:
         files = quality_cell.of_files(output, name)
@@ -162,7 +219,7 @@ def _cells(output: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str
             if cell is None or not files.items() <= cell.depends.items():
                 lacking.append(f"{name} {seed}")
                 continue
-            of_cell = {key: value for key, value in cell.depends.items() if key not in files}
+            of_cell = {key: value for key, value in cell.depends.items() if key in common}
             if shared not in (None, of_cell):
                 raise CheckFailed(
                     f"{quality_cell.path(output, name, seed)} was made with another base or other "
@@ -189,7 +246,12 @@ def _table(output: Path, held: Held, cells: dict[str, list[Cell]]) -> None:
         "incidents": len(held.incidents),
         "groups": len({incident.group for incident in held.incidents.values()}),
         "left_out": held.left_out,
-        "setting": {key: one.depends[key] for key in ("model", "config", "settings", "limit")},
+        "setting": {key: one.depends[key] for key in (*_BASE, *_TRAINING)},
+        "variants": {
+            name: {key: value for key, value in of[0].depends.items() if key not in _FILES}
+            for name, of in cells.items()
+            if quality_cell.VARIANT in name
+        },
         "hardware": sorted({cell.hardware for of in cells.values() for cell in of}),
         "intervals": {**intervals.METHODS, "shares": intervals.METHODS["means"], "of": "groups"},
         "results": found,
@@ -203,6 +265,9 @@ def _table(output: Path, held: Held, cells: dict[str, list[Cell]]) -> None:
     ]
     quality_table.write(output / "quality.md", quality_table.markdown(made, notes))
     quality_table.draw(found, output / "quality.svg")
+    for of in cells.values():
+        for cell in of:
+            quality_answers.write(output, cell)
     print(f"wrote {', '.join(str(output / f'quality.{kind}') for kind in ('json', 'md', 'svg'))}")
 
 

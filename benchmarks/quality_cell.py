@@ -2,12 +2,17 @@
 
 The model is trained by `immune_train.sft` as anyone would, and measured as it is deployed: base
 and adapter added up, in 16 bits. Out, for every held-out record: the loss of its reference answer
-and the model's own greedy answer.
+and the model's own greedy answer. What the run says of itself stays in `runs/`, without weights,
+so that `immune_train.evaluate --trained` can read it.
+
+A recipe's cell may be of a variant, `RECIPE@VARIANT`: trained with other settings, on some tasks
+only, or not at all.
 """
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +26,11 @@ from immune_data.common import digests, files
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract.record import Record
 from immune_data.contract.vocabulary import END, END_OF_TEXT
+from immune_data.prompts import TASKS
 from immune_train.data.dataset import read_records
 
-FOLDER = "cells"
+FOLDER, RUNS = "cells", "runs"
+VARIANT = "@"  # between a recipe and the name of a variant
 
 _ENDS = (END, END_OF_TEXT)
 
@@ -43,6 +50,8 @@ class Setting:
     config: str
     settings: tuple[str, ...]
     limit: int  # tokens of an answer, after which it counts as never ending
+    tasks: tuple[str, ...] = TASKS  # of the records that are trained on and measured
+    is_trained: bool = True  # False: the base is measured as it is
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -77,6 +86,15 @@ def path(output: Path, recipe: str, seed: int) -> Path:
     return output / FOLDER / f"{recipe}-{seed}.json"
 
 
+def recipe_of(name: str) -> str:
+    """The recipe of a cell that may be a variant's."""
+    return name.partition(VARIANT)[0]
+
+
+def run_folder(output: Path, recipe: str, seed: int) -> Path:
+    return output / RUNS / f"{recipe}-{seed}"
+
+
 def read(output: Path, recipe: str, seed: int) -> Cell | None:
     """A cell that is there; None where there is none that can be read."""
     try:
@@ -87,7 +105,7 @@ def read(output: Path, recipe: str, seed: int) -> Cell | None:
 
 def of_files(output: Path, recipe: str) -> dict[str, str]:
     """What of a cell's dependencies lies in the output folder."""
-    folder = output / quality_held.FOLDER / recipe
+    folder = output / quality_held.FOLDER / recipe_of(recipe)
     names = (*quality_held.SPLITS, quality_held.RECORDS)
     return {name: digests.sha256(folder / name) for name in names}
 
@@ -96,12 +114,18 @@ def of_setting(setting: Setting) -> dict[str, Any]:
     """What of a cell's dependencies all cells of a table share."""
     from immune_train import configs
 
-    return {
+    found = {
         "model": _weights(setting.model),
         "config": {setting.config: digests.digest(configs.read(setting.config)[0])},
         "settings": list(setting.settings),
         "limit": setting.limit,
     }
+    # Named only where they are not the rule, so that cells of before stay what they are.
+    if setting.tasks != TASKS:
+        found["tasks"] = list(setting.tasks)
+    if not setting.is_trained:
+        found["trained"] = False
+    return found
 
 
 def _weights(model: str) -> str:
@@ -121,69 +145,121 @@ def make(output: Path, recipe: str, seed: int, setting: Setting, depends: dict[s
     Raises:
         ImmuneError: training is refused or fails.
     """
-    from immune_train.artifacts import run, summary
-
-    folder = output / "runs" / f"{recipe}-{seed}"
+    records = [one for one in held(output, recipe) if one.task in setting.tasks]
+    folder = run_folder(output, recipe, seed)
     shutil.rmtree(folder, ignore_errors=True)
     began = time.monotonic()
-    _train(output / quality_held.FOLDER / recipe, folder, recipe, seed, setting)
-    seconds = time.monotonic() - began
-    trained = summary.read(folder / run.SUMMARY)
-    of_train = trained.preflight["train"]
-    measured = _measure(folder, held(output, recipe), setting.limit)
+    if setting.is_trained:
+        _train(output / quality_held.FOLDER / recipe_of(recipe), folder, recipe, seed, setting)
+    seconds = time.monotonic() - began if setting.is_trained else 0.0
+    measuring = time.monotonic()
+    model, tokenizer = _trained(folder) if setting.is_trained else _base(setting.model)
     made = Cell(
         recipe=recipe,
         seed=seed,
         depends=depends,
-        hardware=trained.hardware or "",
-        records=of_train["records"],
-        train_tokens=of_train["tokens"],
-        supervised_tokens=of_train["supervised_tokens"],
-        steps=trained.steps or 0,
-        best_step=trained.best_step or 0,
         seconds=round(seconds, 1),
-        measured_seconds=round(time.monotonic() - began - seconds, 1),
-        measured=measured,
+        measured=_measure(model, tokenizer, records, setting.limit),
+        measured_seconds=round(time.monotonic() - measuring, 1),
+        **(_of_run(folder) if setting.is_trained else _UNTRAINED),
     )
     with files.replacing(path(output, recipe, seed)) as beside:
         beside.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
-    shutil.rmtree(folder)
+    _drop_weights(folder)
     return made
+
+
+# What the cell of a base says of training.
+_UNTRAINED: dict[str, Any] = {
+    "hardware": "",
+    **dict.fromkeys(("records", "train_tokens", "supervised_tokens", "steps", "best_step"), 0),
+}
+
+
+def _of_run(folder: Path) -> dict[str, Any]:
+    """What a cell says of its training."""
+    from immune_train.artifacts import run, summary
+
+    trained = summary.read(folder / run.SUMMARY)
+    of_train = trained.preflight["train"]
+    return {
+        "hardware": trained.hardware or "",
+        "records": of_train["records"],
+        "train_tokens": of_train["tokens"],
+        "supervised_tokens": of_train["supervised_tokens"],
+        "steps": trained.steps or 0,
+        "best_step": trained.best_step or 0,
+    }
+
+
+def _drop_weights(folder: Path) -> None:
+    """Keep of a run what it says, and nothing of its size."""
+    from immune_train.artifacts import run
+
+    for name in (run.ADAPTER, run.CHECKPOINTS):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def held(output: Path, recipe: str) -> list[Record]:
     """The held-out records of a recipe."""
-    return read_records(output / quality_held.FOLDER / recipe / quality_held.RECORDS)
+    return read_records(output / quality_held.FOLDER / recipe_of(recipe) / quality_held.RECORDS)
 
 
 def _train(dataset: Path, folder: Path, recipe: str, seed: int, setting: Setting) -> None:
     from immune_train.sft import __main__ as sft
 
-    arguments = [
-        *("--config", setting.config, "--model", setting.model, "--backend", "trl"),
-        *("--dataset", str(dataset), "--recipe", recipe, "--output", str(folder)),
-        *_ALWAYS,
-        *setting.settings,
-        f"seed={seed}",
-    ]
-    if code := sft.command(sft.parser().parse_args(arguments)):
-        raise CheckFailed(f"training {recipe} with seed {seed} was stopped (exit code {code})")
+    with tempfile.TemporaryDirectory() as parts:
+        arguments = [
+            *("--config", setting.config, "--model", setting.model, "--backend", "trl"),
+            *_records(dataset, Path(parts), setting.tasks),
+            *("--recipe", recipe_of(recipe), "--output", str(folder)),
+            *_ALWAYS,
+            *setting.settings,
+            f"seed={seed}",
+        ]
+        if code := sft.command(sft.parser().parse_args(arguments)):
+            raise CheckFailed(f"training {recipe} with seed {seed} was stopped (exit code {code})")
 
 
-def _measure(folder: Path, records: Sequence[Record], limit: int) -> list[Measured]:
-    """The losses and answers of the model in a run's folder."""
-    import torch
+def _records(dataset: Path, parts: Path, tasks: Sequence[str]) -> Iterator[str]:
+    """The arguments that name what to train on; of some tasks alone, files written to `parts`."""
+    if tuple(tasks) == TASKS:
+        yield from ("--dataset", str(dataset))
+        return
+    for option, name in zip(("--train", "--eval"), quality_held.SPLITS, strict=True):
+        lines = (dataset / name).read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if msgspec.json.decode(line)["task"] in tasks]
+        (parts / name).write_bytes(b"".join(kept))
+        yield from (option, str(parts / name))
+
+
+def _trained(folder: Path) -> tuple[Any, Any]:
+    """The merged model in a run's folder, on the CPU, and its tokenizer."""
     from transformers import AutoTokenizer
 
     from immune_train import configs, merge
     from immune_train.artifacts import run
-    from immune_train.data.labels import Renderer
 
     settings = configs.load(str(folder / run.CONFIG))
-    tokenizer = AutoTokenizer.from_pretrained(folder / run.ADAPTER)
     model = merge.merged(
         settings.model_name_or_path, folder / run.ADAPTER, revision=settings.model_revision
     )
+    return model, AutoTokenizer.from_pretrained(folder / run.ADAPTER)
+
+
+def _base(name: str) -> tuple[Any, Any]:
+    """A base that was not trained, on the CPU, and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+
+
+def _measure(model: Any, tokenizer: Any, records: Sequence[Record], limit: int) -> list[Measured]:
+    """The losses of the reference answers, and the model's own answers."""
+    import torch
+
+    from immune_train.data.labels import Renderer
+
     model = model.to(torch.bfloat16).eval()  # as a merged model is written
     model = model.to("cuda") if torch.cuda.is_available() else model.float()
     rows = list(Renderer(tokenizer).rows(records))

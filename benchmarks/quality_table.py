@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 import msgspec
-from quality_cell import Cell, Measured
+from quality_cell import Cell, Measured, recipe_of
 from quality_held import Asked, Held
 
 from immune_data.common import files, table
@@ -116,9 +116,13 @@ def results(held: Held, cells: dict[str, list[Cell]], asked: dict[str, list[Reco
                 seeds=[cell.seed for cell in of_recipe],
                 train_records=of_recipe[0].records,
                 train_tokens=of_recipe[0].train_tokens,
-                shared_tokens=held.recipes[name].shared_tokens,
+                shared_tokens=held.recipes[recipe_of(name)].shared_tokens,
                 seconds=fmean(cell.seconds for cell in of_recipe),
-                losses=[_loss(task, sums[name][task], sums[first][task]) for task in sums[name]],
+                losses=[
+                    _loss(task, sums[name][task], sums[first][task])
+                    for task in sums[name]
+                    if task in sums[first] and (task != ALL or len(sums[name]) == len(sums[first]))
+                ],
                 shares=_shares(answers, groups),
             )
         )
@@ -241,15 +245,18 @@ def tables(held: Held, found: Sequence[Result]) -> list[Table]:
         for one in trained
     ]
     losses = [
-        [one.recipe, *(_interval(loss.loss, loss.low, loss.high) for loss in one.losses)]
+        [one.recipe, *_by_task(one, tasks, lambda loss: _interval(loss.loss, loss.low, loss.high))]
         for one in trained
     ]
     differences = [
         [
             one.recipe,
-            *(
-                _interval(loss.difference, loss.difference_low, loss.difference_high, "+")
-                for loss in one.losses
+            *_by_task(
+                one,
+                tasks,
+                lambda loss: _interval(
+                    loss.difference, loss.difference_low, loss.difference_high, "+"
+                ),
             ),
         ]
         for one in trained[1:]
@@ -274,6 +281,12 @@ def tables(held: Held, found: Sequence[Result]) -> list[Table]:
         if rows:
             made.append((f"{task} answers", columns, rows))
     return made
+
+
+def _by_task(one: Result, tasks: Iterable[str], cell: Callable[[Loss], str]) -> list[str]:
+    """A cell for each task; a dash for one that a variant did not learn."""
+    losses = {loss.task: loss for loss in one.losses}
+    return [cell(losses[task]) if task in losses else "–" for task in tasks]
 
 
 def _by_tier(shares: Iterable[Share], task: str) -> dict[str, list[Share]]:

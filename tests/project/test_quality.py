@@ -26,6 +26,7 @@ from immune_data.prompts import Message
 from immune_train.data.labels import Renderer
 from immune_train.data.preflight import TASKS
 from immune_train.score import intervals
+from immune_train.score.answers import read_answers, read_reference
 
 LINES = str(REPOSITORY / "benchmarks" / "clean-lines.toml")
 END, END_OF_TEXT = 151_645, 151_643
@@ -349,7 +350,15 @@ def test_a_cell_is_made_once_and_again_for_other_settings(
     assert row["losses"][0]["tokens"] == sum(
         one.tokens for one in quality_cell.read(prepared, "unified-edge", 5).measured
     )
-    assert not list((prepared / "runs").iterdir())
+    run = prepared / "runs" / "unified-edge-5"
+    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"] == "unified-edge"
+    assert not [path for path in run.rglob("*") if path.suffix in (".safetensors", ".bin", ".pt")]
+    answers = read_answers(
+        prepared / "answers" / "unified-edge-5.jsonl",
+        read_reference(prepared / "prepared" / "unified-edge" / "held.jsonl"),
+    )
+    assert len(answers) == 6
+    assert {case.finish for case in answers.values()} == {"length"}
     for name in ("quality.md", "quality.svg"):
         assert "unified-edge" in (prepared / name).read_text(encoding="utf-8")
 
@@ -360,6 +369,48 @@ def test_a_cell_is_made_once_and_again_for_other_settings(
     monkeypatch.setattr(quality_cell, "make", lambda *given: pytest.fail("another cell"))
     with pytest.raises(pytest.fail.Exception, match="another cell"):
         quality.main([*arguments, "weight_decay=0.1"])
+
+
+def test_variants_stand_beside_their_recipe(
+    prepared: Path, tiny_model: Path, quick: None, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    """Other settings, one task, and the base itself, whose loss is that of no training at all."""
+    shutil.copytree(prepared / "prepared", tmp_path / "prepared")
+    output = ["--output", str(tmp_path)]
+    making = [*output, "--model", str(tiny_model), "--config", "tiny", "--limit", "2"]
+    settings = ["--set", "max_steps=1", "eval_strategy=no"]
+    only = ["--only", "unified-edge", "1"]
+    assert "name it with --variant" in refused(quality.main, *making, *only, "--untrained")
+    for given in (
+        [],
+        ["--variant", "r4", "lora_r=4", "lora_alpha=4"],
+        ["--variant", "risk", "--tasks", "risk"],
+        ["--variant", "base", "--untrained"],
+    ):
+        values = [one for one in given if "=" in one]
+        options = [one for one in given if "=" not in one]
+        assert quality.main([*making, *settings, *values, *only, *options]) == 0
+
+    def cell_of(variant: str) -> Cell:
+        found = quality_cell.read(tmp_path, f"unified-edge{variant}", 1)
+        assert found is not None
+        return found
+
+    assert {one.task for one in cell_of("@risk").measured} == {"risk"}
+    assert cell_of("@risk").records == 9
+    assert cell_of("@base").steps == 0
+    assert [one.task for one in cell_of("@base").measured] == [
+        one.task for one in cell_of("").measured
+    ]
+    names = [f"unified-edge{variant}" for variant in ("", "@r4", "@risk", "@base")]
+    assert quality.main([*output, "--recipes", *names, "--seeds", "1"]) == 0
+    content = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))
+    losses = {row["recipe"]: {one["task"] for one in row["losses"]} for row in content["results"]}
+    assert losses["unified-edge@risk"] == {"risk"}
+    assert losses["unified-edge@base"] == {"all", *TASKS}
+    assert content["variants"]["unified-edge@risk"]["tasks"] == ["risk"]
+    assert "lora_r=4" in content["variants"]["unified-edge@r4"]["settings"]
+    assert "| unified-edge@risk | – |" in (tmp_path / "quality.md").read_text(encoding="utf-8")
 
 
 def test_cells_of_other_settings_are_not_put_into_one_table(
