@@ -60,7 +60,9 @@ def _of_word(word: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_label(text: str) -> bool:
-    return 0 < len(text) < 60 and set(text) <= LETTERS
+    """A label of a host's name ends with a letter or a digit (RFC 1123, section 2.1)."""
+    ends_well = len(text) == 1 or not text.endswith("_")
+    return 0 < len(text) < 60 and set(text) <= LETTERS and ends_well
 
 
 def _leading(text: str, characters: set[str]) -> str:
@@ -71,9 +73,17 @@ def _leading(text: str, characters: set[str]) -> str:
 
 
 def lacking(answer: str, shown: str) -> list[tuple[str, str]]:
-    """What an answer clearly names and nowhere in `shown` stands."""
+    """What an answer clearly names and nowhere in `shown` stands.
+
+    A total stands there with the commas of its thousands, too.
+    """
     shown = shown.lower()
-    return [(kind, name) for kind, name in named(answer) if not _stands_in(name, shown)]
+    texts = {"event_total": (shown, shown.replace(",", ""))}
+    return [
+        (kind, name)
+        for kind, name in named(answer)
+        if not any(_stands_in(name, text) for text in texts.get(kind, (shown,)))
+    ]
 
 
 def _stands_in(name: str, text: str) -> bool:
