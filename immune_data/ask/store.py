@@ -160,7 +160,7 @@ class Store:
 
     def _ready(self, database: sqlite3.Connection) -> sqlite3.Connection:
         try:
-            database.execute("pragma journal_mode = wal").fetchall()  # or what there is
+            _write_ahead(database)
             with _transaction(database):
                 (application,) = database.execute("pragma application_id").fetchone()
                 (version,) = database.execute("pragma user_version").fetchone()
@@ -388,6 +388,23 @@ class Store:
             if "readonly" in said:
                 said = "it is read-only"
             raise ImmuneError(f"cannot use the store {self.path}: {said}") from None
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Have a log written ahead, or what journal there is.
+
+    Of two that open a new store at once, SQLite may refuse one without waiting for the other, so we
+    wait.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            database.execute("pragma journal_mode = wal").fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            if "is locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 @contextmanager

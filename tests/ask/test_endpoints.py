@@ -91,7 +91,11 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
 
 def test_keys_are_read_and_never_said(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Endpoint(url="https://example.com/v1", model="m", key_env="OUR_KEY")
-    for wrong, says in (("", "has no OUR_KEY"), ("  \n", "has no OUR_KEY"), ("se cret", "no key")):
+    for wrong, says in (
+        ("", "has no OUR_KEY"),
+        ("  \n", "has no OUR_KEY"),
+        ("se cret", "is not a key"),
+    ):
         monkeypatch.setenv("OUR_KEY", wrong)
         with pytest.raises(ImmuneError, match=says) as raised:
             Keys([one])

@@ -7,6 +7,8 @@ import fcntl
 import itertools
 import shutil
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,17 @@ def test_an_empty_file_is_no_store_to_look_into_and_stays_empty(tmp_path: Path) 
     with pytest.raises(ImmuneError, match="is empty and no store"):
         Store(empty, make=False)
     assert empty.read_bytes() == b""
+
+
+def test_runs_that_begin_at_once_share_a_new_store(tmp_path: Path) -> None:
+    """Six at a time, many times: whoever comes second waits for the one that makes it."""
+    with ThreadPoolExecutor(6) as threads:
+        for number in range(30):
+            path, together = tmp_path / f"{number}", threading.Barrier(6)
+
+            def opened(_: int, path: Path = path, together: threading.Barrier = together) -> bool:
+                together.wait()
+                with Store(path) as store:
+                    return store.has_locks
+
+            assert all(threads.map(opened, range(6)))

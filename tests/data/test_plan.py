@@ -138,7 +138,7 @@ def test_how_many_processes_share_the_work_is_said(
     planned = planned_on(loaded, 9)
     plan.show(planned, loaded)
     first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("60 steps of 9 conversations: 60 epochs of 1 steps")
+    assert first.startswith("60 steps of 9 conversations: 60 epochs of 1 step")
     assert second == "3 processes share the work: each takes 3 of the 9 conversations of a step"
     assert planned.as_json()["processes"] == 3
 

@@ -278,7 +278,7 @@ def test_what_is_no_matrix_is_refused(
     (tmp_path / "old.dat").write_bytes(b"\1\0\0\0")
     for file in (tmp_path / "old.dat", exported / "tiny-q8_0.gguf"):
         said = refused(export.main, "--model", tiny, "--output", tmp_path / "o", "--imatrix", file)
-        assert "no importance matrix" in said
+        assert "is not an importance matrix" in said
     said = refused(export.main, "--model", tiny, "--imatrix", tmp_path / "none")
     assert "does not exist" in said
 
