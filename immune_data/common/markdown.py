@@ -6,11 +6,15 @@ import re
 
 from immune_data.common.text import visible
 
-# An underscore within a word marks nothing up.
-_MARKS = re.compile(r"[\\`*\[\]<>~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+# An underscore within a word marks nothing up; at the beginning of a line, more marks do something.
+_MARKS = re.compile(
+    r"[\\`*\[\]<>~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\A(?:[#=]|[-+](?![\d.]))"
+)
+_ITEM = re.compile(r"\A(\d+)([.)])(?=\s|\Z)")
 
 
 def escaped(text: str) -> str:
     """A text on one line, none of whose characters marks anything up."""
     line = " ".join(visible(text).split())
-    return _MARKS.sub(lambda mark: f"\\{mark[0]}", line.replace("&", "&amp;"))
+    marked = _MARKS.sub(lambda mark: f"\\{mark[0]}", line.replace("&", "&amp;"))
+    return _ITEM.sub(r"\1\\\2", marked)

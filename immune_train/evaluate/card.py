@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from immune_data.common import table
+from immune_data.common import markdown, table
 from immune_data.common.text import counted
 from immune_train.evaluate import phrases
 from immune_train.evaluate.evaluation import Evaluation
@@ -17,14 +17,14 @@ def section(of: Evaluation) -> str:
             "**On synthetic data: a program made up every incident and answer.** The numbers say "
             "nothing of real incidents."
         )
-    runs = ", ".join(run.name for run in of.runs)
+    runs = ", ".join(markdown.escaped(run.name) for run in of.runs)
     parts.append(
         f"{counted(of.incidents, 'incident')} in {counted(of.groups, 'group')}, none of them, "
         f"nor another of its group, in what {runs} was trained on. `reference` are the records' "
         "own answers; `constant-…` says one level of every incident, and `extract` quotes the "
         "gravest lines of the evidence. Intervals are of 95 %."
     )
-    parts.append("\n".join(f"- {_escaped(one)}" for one in phrases.findings(of)))
+    parts.append("\n".join(f"- {markdown.escaped(one)}" for one in phrases.findings(of)))
     for cell in of.cells:
         if cell.part == ALL and cell.differences:
             judged = of.tables[cell.task]
@@ -38,7 +38,7 @@ def section(of: Evaluation) -> str:
                 for one in cell.standings
             ]
             parts.append(
-                f"Task {cell.task}, {_escaped(str(judged.judge))}. {phrases.noise(judged)}"
+                f"Task {cell.task}, {markdown.escaped(str(judged.judge))}. {phrases.noise(judged)}"
             )
             parts.append(_table(["candidate", "score", "at equal length", "win rate"], rows))
     costs = [
@@ -61,12 +61,5 @@ def section(of: Evaluation) -> str:
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
-    cells = [[_escaped(cell) for cell in row] for row in rows]
+    cells = [[markdown.escaped(cell) for cell in row] for row in rows]
     return table.markdown(columns, cells, [i > 0 for i in range(len(columns))])
-
-
-def _escaped(text: str) -> str:
-    """A text whose names are no markup."""
-    for character in "\\`*_[]<>#":
-        text = text.replace(character, f"\\{character}")
-    return text

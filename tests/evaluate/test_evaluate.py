@@ -236,7 +236,9 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "\x1b" not in page
     assert HOSTILE in Read(page).text
     assert f"'{name}" in (world.folder / "out" / outputs.RESULTS).read_text()
-    assert "\\<script\\>" in (world.folder / "out" / outputs.CARD).read_text()
+    card = (world.folder / "out" / outputs.CARD).read_text()
+    assert "\\<script\\>" in card
+    assert "\x1b" not in card
 
 
 # What is refused
