@@ -7,9 +7,7 @@ import re
 from immune_data.common.text import visible
 
 # An underscore within a word marks nothing up; at the beginning of a line, more marks do something.
-_MARKS = re.compile(
-    r"[\\`*\[\]<>~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\A(?:[#=]|[-+](?![\d.]))"
-)
+_MARKS = re.compile(r"[\\`*\[\]<>~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\A(?:[#=]|[-+](?![\d.]))")
 _ITEM = re.compile(r"\A(\d+)([.)])(?=\s|\Z)")
 
 
