@@ -73,6 +73,8 @@ class Dataset:
         force: bool = False,
         replace: bool = False,
         threads: int | None = None,
+        executor: str | None = None,
+        insecure: bool = False,
         report: Callable[[str], None] = lambda line: None,
     ) -> Dataset:
         """Make the dataset of the files in `source`, unless it is there and current.
@@ -85,13 +87,17 @@ class Dataset:
             force: rebuild everything.
             replace: give up what stands in the way, as `--replace` says.
             threads: at most so many processes and threads; default: one per processor.
+            executor: the address of a Dask scheduler whose workers share the work, as
+                `--executor` takes it; default: processes of this machine.
+            insecure: let it be on another machine without encryption.
             report: is told each step.
 
         Raises:
-            ImmuneError: the sources cannot be used, or something would be lost.
+            ImmuneError: the sources or the cluster cannot be used, or something would be lost.
             CheckFailed: train or eval has no record.
         """
         from immune_data.emit import build, summary
+        from immune_data.emit.executor import workers
 
         emitted = build.emit(
             Path(source),
@@ -100,6 +106,7 @@ class Dataset:
             force=force,
             replace=replace,
             threads=threads,
+            workers=workers(executor, insecure=insecure, report=report),
             report=report,
         )
         if lacks := summary.lacks(emitted.manifest):

@@ -14,16 +14,15 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import msgspec
 
 from immune_data import recipes
-from immune_data.common import cli, cluster
+from immune_data.common import cli
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.emit import inputs
-from immune_data.emit.build import FILES, Emitted, Workers, emit
+from immune_data.emit import executor, inputs
+from immune_data.emit.build import FILES, Emitted, emit
 
 __all__ = ["FILES", "Emitted", "emit", "main"]
 
@@ -71,13 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(arguments: argparse.Namespace) -> None:
     recipe = recipes.load(arguments.recipe)
-    if arguments.insecure and arguments.executor is None:
-        raise ImmuneError("--insecure is about an --executor, and there is none")
     if arguments.check:
         if arguments.force or arguments.replace:
             raise ImmuneError("--check changes nothing: leave --force and --replace out")
-        if arguments.executor is not None:
-            raise ImmuneError("--check has no work to share: leave --executor out")
+        if arguments.executor is not None or arguments.insecure:
+            raise ImmuneError("--check has no work to share: leave --executor and --insecure out")
         folder = arguments.data / "sft" / recipe.name
         found = inputs.check(folder, recipe)
         emitted = Emitted(folder, found, current=True)
@@ -85,6 +82,9 @@ def _command(arguments: argparse.Namespace) -> None:
         if arguments.threads:
             os.environ["POLARS_MAX_THREADS"] = str(arguments.threads)
         with cli.progress() as report:
+            workers = executor.workers(
+                arguments.executor, insecure=arguments.insecure, report=report
+            )
             emitted = emit(
                 arguments.source,
                 arguments.data,
@@ -92,7 +92,7 @@ def _command(arguments: argparse.Namespace) -> None:
                 force=arguments.force,
                 replace=arguments.replace,
                 threads=arguments.threads,
-                workers=_workers(arguments, report),
+                workers=workers,
                 report=report,
             )
     from immune_data.emit import summary
@@ -117,14 +117,6 @@ def _command(arguments: argparse.Namespace) -> None:
         command = ["python", "-m", "immune_data.audit", "funnel"]
         command += ["--recipe", arguments.recipe, "--data", str(arguments.data)]
         raise CheckFailed(f"{lacks}; `{shlex.join(command)}` shows the whole way")
-
-
-def _workers(arguments: argparse.Namespace, report: Callable[[str], None]) -> Workers | None:
-    """The cluster's, if one is to share the work."""
-    if arguments.executor is None:
-        return None
-    scheduler = cluster.address(arguments.executor, insecure=arguments.insecure)
-    return partial(cluster.workers, scheduler, inputs.program, report)
 
 
 if __name__ == "__main__":

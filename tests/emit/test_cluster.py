@@ -22,6 +22,7 @@ import pytest
 from corpus import digests
 from distributed import LocalCluster, Security
 
+from immune_data import Dataset
 from immune_data.common import cluster as clustered
 from immune_data.common import processes
 from immune_data.common.errors import ImmuneError
@@ -121,6 +122,16 @@ def test_a_cluster_makes_the_same_bytes(
         assert emit.main(arguments) == 0
         assert cluster.scheduler.transition_counter > before, "others did the work"
     assert _made(out) == _made(alone)
+
+
+def test_it_is_the_same_from_python(
+    cluster: LocalCluster, small_source: Path, alone: Path, tmp_path: Path
+) -> None:
+    before = cluster.scheduler.transition_counter
+    dataset = Dataset(tmp_path, "unified-clean")
+    dataset.emit(small_source, executor=cluster.scheduler_address)
+    assert cluster.scheduler.transition_counter > before, "others did the work"
+    assert digests(dataset.folder) == digests(alone / "sft" / "unified-clean")
 
 
 def test_what_a_killed_worker_had_is_done_by_another(
@@ -247,9 +258,13 @@ def test_who_has_no_or_other_certificates_gets_no_answer(
 def test_an_address_is_on_this_machine_or_encrypted(
     address: str, said: str, small_source: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
-    arguments = _arguments(small_source, tmp_path / "out", "risk", address)
-    assert said in refused(emit.main, *arguments)
-    assert not (tmp_path / "out").exists()
+    out = tmp_path / "out"
+    sentence = refused(emit.main, *_arguments(small_source, out, "risk", address))
+    assert said in sentence
+    with pytest.raises(ImmuneError) as raised:
+        Dataset(out, "risk").emit(small_source, executor=address)
+    assert str(raised.value) == sentence, "the same from Python"
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
@@ -271,8 +286,29 @@ def test_options_that_say_nothing_are_refused(
 ) -> None:
     arguments = _arguments(small_source, tmp_path / "out", "risk")
     assert "--insecure is about" in refused(emit.main, *arguments, "--insecure")
-    arguments += ["--executor", "dask://127.0.0.1:8786", "--check"]
-    assert "leave --executor out" in refused(emit.main, *arguments)
+    with pytest.raises(ImmuneError, match="--insecure is about"):
+        Dataset(tmp_path / "out", "risk").emit(small_source, insecure=True)
+    for option in (["--insecure"], ["--executor", "dask://127.0.0.1:8786"]):
+        said = refused(emit.main, *arguments, *option, "--check")
+        assert "leave --executor and --insecure out" in said
+
+
+def test_an_insecure_address_is_asked_for_by_name(
+    small_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def connected(distributed: Any, scheduler: str) -> Any:
+        asked.append(scheduler)
+        raise ImmuneError("no further")
+
+    monkeypatch.setattr(clustered, "_connected", connected)
+    out, address = tmp_path / "out", "dask://node17:8786"
+    arguments = _arguments(small_source, out, "risk", address)
+    assert emit.main([*arguments, "--insecure"]) == 2
+    with pytest.raises(ImmuneError, match="no further"):
+        Dataset(out, "risk").emit(small_source, executor=address, insecure=True)
+    assert asked == ["tcp://node17:8786"] * 2
 
 
 def test_a_scheduler_that_is_killed_is_a_sentence(
