@@ -1,16 +1,16 @@
 # make emit   set up, write the synthetic sample corpus if there is no data/source, emit the dataset
 # make test   set up, run the linters and all tests
 # make train-tiny  set up, train a tiny model on the sample's answers, on the CPU, in minutes
-# make edge-tiny   the same, then take it to GGUF, answer, score, publish to a Hub on loopback, run
-# make evaluate-tiny  after train-tiny: answer, judge by a rule, evaluate beside the base
+# make edge-tiny   the same, then export to GGUF, answer, score, publish to a Hub on loopback, run
+# make evaluate-tiny  after train-tiny: answer, judge by a rule, compare with the base
 # make label-tiny  set up, have a tiny model behind a server on loopback label sample incidents, emit
 # make judge-tiny  set up, have a judge on loopback score sample answers, emit before and after
 # make docs   set up, write the generated pages and the outputs that README and docs show
-# make bench  set up, time our chain against a plain script (SCALES="1 10 100")
-# make lowest  run the tests of immune_data on the lowest versions of libraries that it allows
+# make bench  set up, compare the speed of emit with a plain script (SCALES="1 10 100")
+# make lowest  run the tests of immune_data with the lowest library versions that it allows
 # make campaigns  set up, kill two hundred runs, read ten thousand broken sources and alert files,
 #                 have ten thousand answers written by random weights, evaluate 2,000 times,
-#                 try every law on four times as many examples
+#                 run the property tests with four times as many examples
 
 PYTHON ?= python3
 SOURCE ?= data/source
@@ -24,29 +24,29 @@ DATA_TESTS ?= api audit common contract emit prompts publish read recipes report
 	slips sql why
 SEED ?= 7
 
-# A machine with a GPU takes the torch it has: make train-tiny TORCH=
+# To use the torch that is installed, for instance with a GPU: make train-tiny TORCH=
 TORCH ?= --constraint constraints.txt
 
-# Of llama.cpp we load the library alone. Its programs, its server and what reads images are three
-# quarters of the time in which pip builds llama-cpp-python. Who has CMAKE_ARGS of their own, for
-# instance -DGGML_CUDA=on, keeps those.
+# We need only the library of llama.cpp. Its programs, its server and its image code take three
+# quarters of the time that pip needs to build llama-cpp-python. CMAKE_ARGS from the environment,
+# for instance -DGGML_CUDA=on, are used instead of these.
 CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF \
 	-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
 	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_CURL=OFF
 export CMAKE_ARGS
 
-# Tests start hundreds of processes, which need not compile the same files again.
+# Tests start hundreds of processes, which should not all compile the same files again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: emit test lint train-tiny edge-tiny evaluate-tiny label-tiny judge-tiny docs bench lowest campaigns
 
 emit: .venv/.installed
-	@# Nobody's own folder is made up, nor one that something was emitted from: emit says it is gone.
+	@# Write the sample only to the default folder, and only if nothing was emitted from there before.
 	test -d "$(SOURCE)" || test "$(SOURCE)" != data/source || test -e "$(OUT)/tables" || \
 		$(BIN)/python -m immune_data.sample --output data/source
 	$(BIN)/python -m immune_data.emit --source "$(SOURCE)" --data "$(OUT)" --recipe "$(RECIPE)"
 
-# Each worker takes what lies together, and from the other what that has not come to.
+# Each worker takes tests of the same files, and then those that the other has not started.
 test: .venv/.installed-dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -54,7 +54,7 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
-	@# Side by side: mypy has one process, and takes the longest.
+	@# In parallel: mypy uses one process and takes the longest.
 	$(BIN)/mypy & types=$$!; \
 		$(BIN)/sqlfluff lint --processes 1 sql immune_data/slips/sql; style=$$?; \
 		wait $$types && exit $$style
@@ -93,7 +93,7 @@ docs: .venv/.installed-dev
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/bench.py --scales $(SCALES)
 
-# Without torch; CI need not run it. Older libraries may warn of each other.
+# Without torch; CI does not have to run it. Older libraries may warn about each other.
 lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --upgrade pip
@@ -129,7 +129,7 @@ campaigns: .venv/.installed-dev
 	$(BIN)/python -m pip install --quiet $(TORCH) --editable '.[edge]'
 	touch $@
 
-# All at once: each call of pip looks for versions and builds this package again.
+# In one call: each call of pip resolves versions and builds this package again.
 .venv/.installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet $(TORCH) --editable '.[edge]' --group dev
 	touch .venv/.installed .venv/.installed-train .venv/.installed-edge $@
