@@ -8,7 +8,7 @@ from conftest import REPOSITORY
 
 _PINNED = r"^([\w-]+)==([\d.]+)$"
 _BOUND = r'"([\w-]+)>=([\d.]+)'
-TESTED = {"duckdb", "huggingface-hub", "msgspec", "polars", "pyarrow"}
+TESTED = {"distributed", "duckdb", "huggingface-hub", "msgspec", "polars", "pyarrow"}
 
 
 def test_the_lowest_versions_are_those_of_the_bounds() -> None:
