@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from immune_data import recipes
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.common.text import near, one_line
+from immune_data.common.text import one_line, suggestion
 
 if TYPE_CHECKING:
     import duckdb
@@ -122,7 +122,7 @@ class Dataset:
         with self._connection() as connection:
             known = _tables(connection, self.recipe.name)
             if name not in known:
-                hint = near(name, known, f"use {', '.join(known)}", most=3)
+                hint = suggestion(name, known, f"use {', '.join(known)}", most=3)
                 raise ImmuneError(f"no table {one_line(name, 80) or repr(name)}: {hint}")
             return connection.table(f'"{name}"').pl()
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from immune_data import recipes
 from immune_data.common import cli, duck, files, streams, textfile
 from immune_data.common.errors import ImmuneError
-from immune_data.common.table import aligned, print_by, spreadsheet_cell, widths
+from immune_data.common.table import aligned, print_rich, spreadsheet_cell, widths
 from immune_data.common.text import counted, one_line
 from immune_data.select.database import NAME
 from immune_data.select.steps import sql_folder
@@ -394,7 +394,7 @@ def _terminal_table(names: list[str], right: list[bool], rows: Iterator[Row]) ->
             for name, value in zip(names, row, strict=True):
                 table.add_row(Text(name), Text(value))
             table.add_section()
-    print_by(console, table)
+    print_rich(console, table)
     if count > len(first):
         print(f"the first {len(first)} of {count:,} rows; --csv, --json and --parquet give all")
     else:

@@ -385,12 +385,12 @@ class _Ending:
         """End as whoever handled the signal before would have."""
         if self.received is not None:
             self._before[self.received](self.received, None)
-            raise signals.Asked(self.received)
+            raise signals.EndRequested(self.received)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.received is None:
             self.received, self._at = number, now
         elif now - self._at > _AGAIN:
-            raise signals.Asked(self.received)
+            raise signals.EndRequested(self.received)
         self._stop()

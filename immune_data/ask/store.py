@@ -351,7 +351,7 @@ class Store:
                 self._held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             except OSError as error:
                 raise ImmuneError(f"cannot write {path}: {error.strerror}") from None
-            if not files.hold(self._held, path):
+            if not files.lock(self._held, path):
                 self._without_locks()
         return self._run
 
@@ -366,7 +366,7 @@ class Store:
         except OSError:
             return False
         try:
-            files.hold(handle, path)
+            files.lock(handle, path)
         except ImmuneError:
             return True
         finally:

@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="hf://datasets/ORG/NAME[@REV]|DIR",
         help="audit a published dataset, which is downloaded, or the folder that publish wrote",
     )
-    parser.gone(**{"from": "--dataset"})
+    parser.renamed(**{"from": "--dataset"})
     return parser
 
 

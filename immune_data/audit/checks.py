@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from immune_data.common import duck
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import near, one_line
+from immune_data.common.text import one_line, suggestion
 from immune_data.select.steps import sql_folder
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def load(names: Sequence[str] | None = None) -> list[Check]:
     known = {path.stem: path for path in sorted(folder().glob("*.sql"))}
     for name in names or ():
         if name not in known:
-            hint = near(name, known, "`audit --list` names them all", most=3)
+            hint = suggestion(name, known, "`audit --list` names them all", most=3)
             raise ImmuneError(f"no check {one_line(name, 80) or repr(name)}: {hint}")
     checks = [_read(known[name]) for name in dict.fromkeys(names or known)]
     return sorted(checks, key=lambda check: (SEVERITIES.index(check.severity), check.name))

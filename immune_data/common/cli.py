@@ -26,8 +26,8 @@ _THREADS = 512
 Command = Callable[[argparse.Namespace], int | None]
 
 
-class _Gone(argparse.Action):
-    """An option that was; `const` is its name now."""
+class _Renamed(argparse.Action):
+    """An option under its former name; `const` is its name now."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **settings: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs="?", **settings)
@@ -43,10 +43,10 @@ class _Gone(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one sentence, without the usage block.
+    """An argument parser whose error is one sentence, without the usage block.
 
-    Arguments of which there may be many stand on both sides of an option, and a `Path` is read
-    by `path`. An option that has gone says what it is called now.
+    Repeatable arguments may stand before and after an option, and a `Path` is read by `path`.
+    An option that was renamed says what it is called now.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -56,10 +56,10 @@ class Parser(argparse.ArgumentParser):
             "--version", action="version", version=version(), help="say which version this is"
         )
 
-    def gone(self, **options: str) -> None:
-        """Options that were, each with the one that is given in its place."""
-        for option, now in options.items():
-            self.add_argument(f"--{option}", action=_Gone, const=now, help=argparse.SUPPRESS)
+    def renamed(self, **options: str) -> None:
+        """Options that were renamed: the former name and the option to use instead."""
+        for option, name in options.items():
+            self.add_argument(f"--{option}", action=_Renamed, const=name, help=argparse.SUPPRESS)
 
     # `Namespace` in, `Namespace` out: the library's overloads for other classes are not ours.
     def parse_args(  # type: ignore[override]
@@ -114,20 +114,21 @@ def add_data(parser: Parser) -> None:
         metavar="DIR",
         help="folder of the artifacts (default: data)",
     )
-    parser.gone(out="--data")
+    parser.renamed(out="--data")
 
 
-def verbs(package: str, of: Mapping[str, str], argv: Sequence[str] | None) -> int:
+def verbs(package: str, summaries: Mapping[str, str], argv: Sequence[str] | None) -> int:
     """Run `python -m PACKAGE VERB …`, the same as `python -m PACKAGE.VERB …`.
 
-    `of` says what each verb does; they are listed by `--help` and, as bad usage, without a verb.
+    `summaries` says what each verb does; `--help` lists them, as does a call without a verb, which
+    is bad usage.
     """
     verb, *rest = (sys.argv[1:] if argv is None else argv) or [""]
-    if verb in of:
+    if verb in summaries:
         return module(f"{package}.{verb}").main(rest)
-    width = max(map(len, of)) + 2
-    listed = "\n".join(f"  {name:<{width}}{what}" for name, what in of.items())
-    usage = f"usage: python -m {package} VERB …\n\n{listed}\n\nVERB --help says more."
+    width = max(map(len, summaries)) + 2
+    lines = "\n".join(f"  {name:<{width}}{what}" for name, what in summaries.items())
+    usage = f"usage: python -m {package} VERB …\n\n{lines}\n\nVERB --help says more."
     with streams.patient():
         if verb in ("-h", "--help", "--version"):
             print(version() if verb == "--version" else usage)
@@ -135,7 +136,7 @@ def verbs(package: str, of: Mapping[str, str], argv: Sequence[str] | None) -> in
         if not verb:
             print(usage, file=sys.stderr)
             return 2
-        return _refused(f"no verb {verb}: use one of {', '.join(of)}")
+        return _print_error(f"{verb} is not a verb: use one of {', '.join(summaries)}")
 
 
 def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:
@@ -143,55 +144,57 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
 
     0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted, 143 terminated.
     """
-    with streams.patient() as printed:
+    with streams.patient() as output:
         try:
             code = _outcome(parser, command, argv)
-        except signals.Asked as asked:  # just before the command began, or when it was done
-            code = _interrupted(asked.number)
+        except signals.EndRequested as request:  # just before the command begins, or after its end
+            code = _print_interruption(request.number)
         sys.stdout.flush()
-        if printed.lost_to and code in (0, 1):
-            code = _refused(f"standard output cannot be written: {printed.lost_to}")
+        if output.failure and code in (0, 1):
+            code = _print_error(f"standard output cannot be written: {output.failure}")
         return code
 
 
 def _outcome(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:
     with signals.Ending() as ending:
         try:
-            arguments = parser.parse_args(_readable(sys.argv[1:] if argv is None else argv))
+            arguments = parser.parse_args(_check_encoding(sys.argv[1:] if argv is None else argv))
             if getattr(arguments, "json", False) or getattr(arguments, "csv", False):
-                streams.for_programs()
+                streams.use_utf8()
             return command(arguments) or 0
         except streams.ReaderGone:
-            return 0  # it has read what it wanted (`| head`)
+            return 0  # it has read all that it needs (`| head`)
         except KeyboardInterrupt:
-            return _interrupted(ending.received or signal.SIGINT)
+            return _print_interruption(ending.received or signal.SIGINT)
         except Exception as error:
             if ending.received:  # libraries turn the interruption into errors of their own
-                return _interrupted(ending.received)
+                return _print_interruption(ending.received)
             if isinstance(error, ImmuneError):
-                return _refused(str(error), error.exit_code)
+                return _print_error(str(error), error.exit_code)
             if isinstance(error, MemoryError):
-                return _refused("there is too little memory: close other programs and run again")
+                return _print_error(
+                    "there is too little memory: close other programs and run again"
+                )
             if isinstance(error, ImportError) and not (error.name or "").startswith("immune_"):
                 last = str(error).strip().splitlines()[-1:]
-                return _refused(f"a library cannot be loaded: {''.join(last)}")
+                return _print_error(f"a library cannot be loaded: {''.join(last)}")
             if isinstance(error, OSError) and error.strerror:
                 what = f"{error.filename}: " if error.filename is not None else ""
-                return _refused(f"{what}{error.strerror}")
+                return _print_error(f"{what}{error.strerror}")
             raise
 
 
-def _refused(sentence: str, code: int = 2) -> int:
+def _print_error(sentence: str, code: int = 2) -> int:
     print(f"error: {one_line(sentence)}", file=sys.stderr)
     return code
 
 
-def _interrupted(number: int) -> int:
+def _print_interruption(number: int) -> int:
     print(signals.sentence(number), file=sys.stderr)
     return 128 + number
 
 
-def _readable(argv: Sequence[str]) -> Sequence[str]:
+def _check_encoding(argv: Sequence[str]) -> Sequence[str]:
     for argument in argv:
         try:
             argument.encode()
@@ -204,32 +207,32 @@ def _readable(argv: Sequence[str]) -> Sequence[str]:
 
 
 def path(text: str) -> Path:
-    """An argument that is a path; a `~` that no shell has seen, as in `--out=~/data`, is home."""
+    """An argument that is a path; a `~` that no shell expands, as in `--data=~/data`, is home."""
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
-    return Path(os.path.expanduser(text))  # noqa: PTH111 (it takes `./~` for what it says)
+    return Path(os.path.expanduser(text))  # noqa: PTH111 (it leaves `./~` as it is)
 
 
 def folder(text: str) -> Path:
-    """An argument that is a folder, there or still to be made."""
-    named = path(text)
-    if named.exists() and not named.is_dir():
-        raise argparse.ArgumentTypeError(f"{named} is a file: name a folder")
-    return named
+    """An argument that is a folder, which need not exist yet."""
+    location = path(text)
+    if location.exists() and not location.is_dir():
+        raise argparse.ArgumentTypeError(f"{location} is a file: name a folder")
+    return location
 
 
 def file(text: str) -> Path:
-    """An argument that is a file, there or still to be written; a pipe is one too."""
-    named = path(text)
-    if named.is_dir():
-        raise argparse.ArgumentTypeError(f"{named} is a folder: name a file")
-    return named
+    """An argument that is a file, which need not exist yet; a pipe is one too."""
+    location = path(text)
+    if location.is_dir():
+        raise argparse.ArgumentTypeError(f"{location} is a folder: name a file")
+    return location
 
 
 def dataset(text: str) -> str:
     """An argument that is a dataset: an address on the Hub, or a folder."""
-    named = None if text.startswith("hf://") else folder(text)
-    return str(named) if named and named.is_dir() else text
+    location = None if text.startswith("hf://") else folder(text)
+    return str(location) if location and location.is_dir() else text
 
 
 def positive(text: str) -> int:
@@ -242,12 +245,12 @@ def positive(text: str) -> int:
 def seed(text: str) -> int:
     """An argument that seeds a generator of random numbers."""
     if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
-        raise argparse.ArgumentTypeError(f"{text[:40]} is not a whole number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not a whole number, 0 or more")
     return int(text)
 
 
 def temperature(text: str) -> float:
-    """An argument that says how far a model strays from its best token; 0 is not at all."""
+    """An argument that says how far a model may stray from its best token; 0: not at all."""
     try:
         value = float(text)
     except ValueError:

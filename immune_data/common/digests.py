@@ -1,4 +1,4 @@
-"""What a file or a value is, as one short value: its sha256."""
+"""Identify content: a file or a value in, its sha256 out."""
 
 from __future__ import annotations
 

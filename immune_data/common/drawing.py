@@ -1,7 +1,7 @@
-"""Draw a figure: what plots it in, SVG and PNG out.
+"""Draw a figure: the function that plots it in, SVG and PNG out.
 
-Every figure is drawn twice, for a desk and for a phone; a stylesheet chooses. Colours are those of
-a light page; `DARK` overrides them where the reader prefers dark. The same rows give the same
+Every figure is drawn twice, for a desktop and for a phone; a style sheet chooses. Colours are those
+of a light page; `DARK` overrides them where the reader prefers dark. The same rows give the same
 bytes.
 """
 
@@ -54,10 +54,10 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure: its name, what it is called and shows in words, its legend and its two widths.
+class Drawing:
+    """A figure: its name, title, description and legend, drawn at two widths.
 
-    The two widths stand in a page, which says the title and the legend. The files say them too.
+    The two widths are for a page, which shows title and legend itself; in the files they are drawn.
     """
 
     name: str
@@ -76,46 +76,46 @@ def draw(
     description: str,
     legend: Sequence[Key],
     plot: Callable[[bool], Figure],
-) -> Drawn:
+) -> Drawing:
     """The figure that `plot` makes, given whether it should be narrow."""
-    with _ours(name):
+    with _settings(name):
         figure = plot(False)
         wide = _svg(figure, name)
         _complete(figure, title, legend)
         alone = _svg(figure, name)
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
-    with _ours(f"{name}-narrow"):
+    with _settings(f"{name}-narrow"):
         narrow = _svg(plot(True), f"{name}-narrow")
-    label = _labelled(name, title, description)
+    label = _label(name, title, description)
     background = f'<rect width="100%" height="100%" style="fill: {SURFACE}"/>'
     style = f"<style>@media (prefers-color-scheme: dark){{{DARK}}}</style>"
-    return Drawn(
+    return Drawing(
         name,
         title,
         description,
         tuple(legend),
-        _inline(wide, _labelled(f"{name}-wide", title, description)),
-        _inline(narrow, _labelled(f"{name}-narrow", title, description)),
-        _opened(alone, label, f"{label[1]}{style}{background}", xml=True),
+        _inline(wide, _label(f"{name}-wide", title, description)),
+        _inline(narrow, _label(f"{name}-narrow", title, description)),
+        _with_opening_tag(alone, label, f"{label[1]}{style}{background}", xml=True),
         image.getvalue(),
     )
 
 
 def _complete(figure: Figure, title: str, legend: Sequence[Key]) -> None:
-    """Add what a figure needs that stands alone: its title above, its legend below."""
+    """Add what a figure outside a page needs: its title above, its legend below."""
     from matplotlib.lines import Line2D
 
     figure.set_figheight(figure.get_figheight() + _HEADING + (_LEGEND if legend else 0))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     if legend:
         marks = [
-            Line2D([], [], color=one.colour, marker=one.mark, markersize=6, linestyle="none")
-            for one in legend
+            Line2D([], [], color=key.colour, marker=key.mark, markersize=6, linestyle="none")
+            for key in legend
         ]
         figure.legend(
             marks,
-            [one.text for one in legend],
+            [key.text for key in legend],
             loc="outside lower left",
             ncols=len(legend),
             frameon=False,
@@ -125,11 +125,11 @@ def _complete(figure: Figure, title: str, legend: Sequence[Key]) -> None:
 
 
 @contextmanager
-def _ours(salt: str) -> Iterator[None]:
-    """Matplotlib as it comes, whatever the user's configuration, and then our choices."""
+def _settings(salt: str) -> Iterator[None]:
+    """Matplotlib's defaults, whatever the user's configuration, overridden by our choices."""
     mpl = plotting.library()
     with warnings.catch_warnings(), mpl.rc_context():
-        warnings.simplefilter("ignore")  # a glyph that our font lacks, the reader's has
+        warnings.simplefilter("ignore")  # a glyph missing from our font is in the reader's
         mpl.rcdefaults()
         mpl.rcParams.update(
             {
@@ -187,8 +187,8 @@ def _svg(figure: Figure, salt: str) -> str:
     return re.sub(r"\n\s*", "\n", svg).strip()
 
 
-def _labelled(name: str, title: str, description: str) -> tuple[str, str]:
-    """Attributes and elements that say to those who cannot see it what an SVG shows."""
+def _label(name: str, title: str, description: str) -> tuple[str, str]:
+    """Attributes and elements that tell those who cannot see it what an SVG shows."""
     return (
         f'role="img" aria-labelledby="{name}-title {name}-desc"',
         f'<title id="{name}-title">{html.escape(title)}</title>'
@@ -196,8 +196,8 @@ def _labelled(name: str, title: str, description: str) -> tuple[str, str]:
     )
 
 
-def _opened(svg: str, label: tuple[str, str], first: str, *, xml: bool) -> str:
-    """`svg` with an opening tag of ours, and something to stand first in it."""
+def _with_opening_tag(svg: str, label: tuple[str, str], first: str, *, xml: bool) -> str:
+    """`svg` with an opening tag of ours, followed by `first`."""
     opening, _, rest = svg.partition(">")
     [(width, height)] = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)
     names = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -208,4 +208,4 @@ def _opened(svg: str, label: tuple[str, str], first: str, *, xml: bool) -> str:
 
 
 def _inline(svg: str, label: tuple[str, str]) -> str:
-    return _opened(svg, label, label[1], xml=False).replace("xlink:href", "href")
+    return _with_opening_tag(svg, label, label[1], xml=False).replace("xlink:href", "href")

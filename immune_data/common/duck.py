@@ -1,7 +1,7 @@
-"""DuckDB: connections bounded in memory, and what it asks of the file system.
+"""DuckDB: connections with bounded memory, and paths that it reads as we mean them.
 
-DuckDB and pyarrow read more into a path than a file's name: home, patterns, the scheme and the
-options of an address, the columns of a Hive table.
+DuckDB and pyarrow see more in a path than the name of a file: the home folder, patterns, the scheme
+and the options of an address, the columns of a Hive table.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from immune_data.common.errors import ImmuneError
 if TYPE_CHECKING:
     import duckdb
 
-# A relation: one file, whose place is the parameter, by its `pattern`.
+# A relation of one file, whose `pattern` is the parameter.
 PARQUET = "read_parquet(?, hive_partitioning = false)"
 
-MEMORY = "512MB"  # what a command that only asks has
+MEMORY = "512MB"  # for commands that only query
 
-_CANNOT = "?\\"  # to DuckDB an address's options, and another `/`
+_REFUSED = "?\\"  # to DuckDB the options of an address, and another `/`
 
 
 def path(file: Path) -> str:
@@ -34,28 +34,29 @@ def path(file: Path) -> str:
     Raises:
         ImmuneError: DuckDB cannot.
     """
-    whole = os.path.abspath(file)  # noqa: PTH100 (without it a name may begin with `~` or `s3:`)
-    for character in _CANNOT:
-        if character in whole:
+    absolute = os.path.abspath(file)  # noqa: PTH100 (without it a name may begin with `~` or `s3:`)
+    for character in _REFUSED:
+        if character in absolute:
             raise ImmuneError(
-                f"DuckDB cannot work in {whole}, whose name holds {character}: use another folder"
+                f"DuckDB cannot work in {absolute}, whose name contains {character}: use another "
+                "folder"
             )
     try:
-        whole.encode()
+        absolute.encode()
     except UnicodeEncodeError:
         raise ImmuneError(
-            f"DuckDB cannot work in {whole}, whose name is not UTF-8: use another folder"
+            f"DuckDB cannot work in {absolute}, whose name is not UTF-8: use another folder"
         ) from None
-    return whole
+    return absolute
 
 
 def pattern(file: Path) -> str:
-    """A pattern that only this file matches, for what takes patterns."""
+    """A pattern that matches only this file, for functions that take patterns."""
     return glob.escape(path(file))
 
 
 def quoted(text: str) -> str:
-    """A text as a literal of SQL."""
+    """A text as a SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -63,7 +64,7 @@ def quoted(text: str) -> str:
 def spill() -> Iterator[str]:
     """A `temp_directory` for as long as the context lasts.
 
-    Where no temporary folder can be written to it is none (""): a query that needs more memory
+    Where there is no writable temporary folder it is empty (""): a query that needs more memory
     than there is then fails.
     """
     try:
@@ -78,12 +79,12 @@ def spill() -> Iterator[str]:
 def connect(
     database: str = ":memory:", *, memory: str = MEMORY, spill: str = "", **settings: Any
 ) -> duckdb.DuckDBPyConnection:
-    """A connection that holds no more than `memory`.
+    """A connection that uses no more than `memory`.
 
     Args:
         database: a file to work in, as DuckDB opens it.
         memory: a size as DuckDB reads it.
-        spill: a folder for what memory does not hold; without one a query that needs more fails.
+        spill: a folder for what does not fit in memory; without one a query that needs more fails.
         settings: any other configuration of DuckDB.
     """
     import duckdb
@@ -94,8 +95,8 @@ def connect(
 
 def attach(connection: duckdb.DuckDBPyConnection, file: Path, catalog: str, *options: str) -> None:
     """Open a database file under the name `catalog`, with options of `attach`, and use it."""
-    listed = f" ({', '.join(options)})" if options else ""
-    connection.execute(f"attach {quoted(path(file))} as {catalog}{listed}")
+    clause = f" ({', '.join(options)})" if options else ""
+    connection.execute(f"attach {quoted(path(file))} as {catalog}{clause}")
     connection.execute(f"use {catalog}.main")
 
 

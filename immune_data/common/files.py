@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all: write beside, then rename.
+"""Outputs that appear whole or not at all: write next to the final place, then rename.
 
 A run holds a lock on its output folder, writes into a hidden folder in it, and moves finished
 files to their names in one go. What a killed run left behind, the next one removes.
@@ -30,16 +30,16 @@ class ReadOnly(ImmuneError):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the right to write into `folder`, which is made if need be.
+    """Hold the right to write into `folder`, which is created if it does not exist.
 
     The lock is on the folder itself, so it leaves no file and dies with its process. Where that
-    cannot be (NFS), it is on a file in it.
+    is not possible (NFS), it is on a file in it.
 
     Raises:
         ReadOnly: the folder cannot be made or written.
         ImmuneError: another run holds it, or it is a file.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -51,27 +51,27 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise ReadOnly(f"cannot write to {folder}: it is read-only")
-        held = hold(handle, folder)
-        with nullcontext() if held else _locked_by_file(folder):
+        is_locked = lock(handle, folder)
+        with nullcontext() if is_locked else _locked_by_file(folder):
             yield
     finally:
         os.close(handle)
-        with suppress(OSError):  # there is something in it: it was worth making
-            for path in made:
+        with suppress(OSError):  # it is not empty: it is kept
+            for path in new_folders:
                 path.rmdir()
 
 
-def hold(handle: int, what: Path) -> bool:
-    """Lock an open file or folder for as long as it is open; False if its file system cannot.
+def lock(handle: int, path: Path) -> bool:
+    """Lock an open file or folder until it is closed; False where the file system has no locks.
 
     Raises:
-        ImmuneError: another process holds it.
+        ImmuneError: another process has locked it.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise ImmuneError(f"another run is writing to {what}: wait for it to end") from None
-    except OSError:  # no locks there, or none on what is open for reading only
+        raise ImmuneError(f"another run is writing to {path}: wait for it to end") from None
+    except OSError:  # no locks, or none on a file that is open for reading only
         return False
     return True
 
@@ -83,7 +83,7 @@ def _locked_by_file(folder: Path) -> Iterator[None]:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            held = hold(handle, folder)
+            is_locked = lock(handle, folder)
             # A run that ends removes its file, perhaps between our opening and our holding it.
             if path.exists() and os.path.samestat(path.stat(), os.fstat(handle)):
                 break
@@ -91,9 +91,10 @@ def _locked_by_file(folder: Path) -> Iterator[None]:
             os.close(handle)
             raise
         os.close(handle)
-    if not held:
+    if not is_locked:
         print(
-            f"the file system of {folder} knows no locks: see that no other run writes to it",
+            f"the file system of {folder} does not support locks: make sure that no other run "
+            "writes to it",
             file=sys.stderr,
         )
     try:
@@ -105,7 +106,7 @@ def _locked_by_file(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """A hidden folder in `folder` to write into; gone afterwards, with what was not moved out.
+    """A hidden folder in `folder` to write into; removed afterwards, with all that is still in it.
 
     Raises:
         ImmuneError: the disk is full or the folder cannot be written.
@@ -136,7 +137,7 @@ def staging(folder: Path) -> Iterator[Path]:
 def is_full(error: Exception) -> bool:
     """Whether an error says that a disk is full.
 
-    DuckDB, safetensors and torch have exceptions of their own for it, whose text is all there is.
+    DuckDB, safetensors and torch have exceptions of their own for it, known only by their text.
     """
     texts = [os.strerror(number) for number in _FULL] + ["PytorchStreamWriter", "inline_container"]
     return getattr(error, "errno", None) in _FULL or any(text in str(error) for text in texts)
@@ -150,7 +151,7 @@ def names(folder: Path) -> Iterator[str]:
 
 
 def target(file: Path) -> Path:
-    """The file that a name which a user gives stands for: links are followed.
+    """The file that a user's path leads to: links are followed.
 
     Raises:
         ImmuneError: it is a folder or a device, which would be replaced.
@@ -165,28 +166,28 @@ def target(file: Path) -> Path:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of `file`, whole, when the context ends well.
+    """A path to write to, which replaces `file` as a whole when the context ends without an error.
 
     Raises:
         ImmuneError: `file` is a folder or a device, or cannot be written.
     """
     real = target(file)
-    beside = real.with_name(f".{os.getpid()}.unfinished")
+    unfinished = real.with_name(f".{os.getpid()}.unfinished")
     try:
         real.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        move(beside, real)
+        yield unfinished
+        move(unfinished, real)
     except OSError as error:
         raise ImmuneError(f"cannot write {file}: {error.strerror or error}") from None
     finally:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
 
 
 def move(staged: Path, final: Path) -> None:
-    """Give a finished file or folder its name; what had that name is replaced.
+    """Give a finished file or folder its name, replacing what has that name.
 
-    A file is replaced at once. Whoever made them, files are as readable as others of the user's.
+    A file is replaced in one step, and gets the permissions that the user's umask asks for.
     """
     follow_umask(staged)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -195,14 +196,14 @@ def move(staged: Path, final: Path) -> None:
     staged.replace(final)
 
 
-def follow_umask(made: Path) -> None:
-    """Let a file, or all files of a folder, be as readable as the umask says.
+def follow_umask(path: Path) -> None:
+    """Give a file, or all files of a folder, the permissions that the umask asks for.
 
     Some libraries write files that only their owner can read.
     """
     umask = os.umask(0o077)  # it can only be read by setting it
     os.umask(umask)
-    for path in (made, *made.rglob("*")):
-        if path.is_file() and not path.is_symlink():
+    for file in (path, *path.rglob("*")):
+        if file.is_file() and not file.is_symlink():
             with suppress(PermissionError):  # a link to somebody else's file
-                path.chmod(0o666 & ~umask)
+                file.chmod(0o666 & ~umask)

@@ -1,4 +1,4 @@
-"""JSON for people to read: a file that is one object read without trust, and any value written."""
+"""JSON files: an untrusted file in, its object out; any value in, JSON for people to read out."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def write(path: Path, content: Any) -> None:
 
 
 def text(content: Any) -> str:
-    """A value over several lines, keys in their order, letters as they are; and a line end."""
+    """A value over several lines, keys in their order, letters unescaped, with a final newline."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

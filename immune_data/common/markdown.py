@@ -1,4 +1,4 @@
-"""Markdown that cannot be broken into: text in, the same text without a markup of its own out."""
+"""Text in Markdown: any text in, the same text with its markup escaped out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ITEM = re.compile(r"\A(\d+)([.)])(?=\s|\Z)")
 
 
 def escaped(text: str) -> str:
-    """A text on one line, none of whose characters marks anything up."""
+    """A text on one line, with everything escaped that Markdown would take for markup."""
     line = " ".join(visible(text).split())
     marked = _MARKS.sub(lambda mark: f"\\{mark[0]}", line.replace("&", "&amp;"))
     return _ITEM.sub(r"\1\\\2", marked)

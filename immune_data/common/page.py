@@ -1,4 +1,4 @@
-"""What HTML pages have in common: their style, tables and figures, for the shared templates."""
+"""What HTML pages share: style, tables and figures, for the shared templates."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 
 from markupsafe import Markup
 
-from immune_data.common.drawing import DARK, Drawn, Key
+from immune_data.common.drawing import DARK, Drawing, Key
 from immune_data.common.table import numeric
 from immune_data.common.text import visible
 
-_LONG = 40  # characters of a cell that should not be squeezed
+_LONG = 40  # characters from which a cell is given room
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: its column, what it shows, and its class in the style sheet."""
+    """A cell: its column, its content, and its class in the style sheet."""
 
     column: str
     content: str
-    look: str
+    css_class: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: numbers to the right, a row's first cell its heading.
+    """A table: numbers aligned to the right, a row's first cell its heading.
 
-    On a narrow page it scrolls in itself, or `stacks` a row's cells one below the other.
+    On a narrow page it scrolls within itself, or `stacks` a row's cells one below the other.
     """
 
     caption: str
@@ -38,7 +38,7 @@ class Table:
     stacks: bool = False
 
     @property
-    def heads(self) -> list[tuple[str, bool]]:
+    def headings(self) -> list[tuple[str, bool]]:
         return list(zip(self.columns, self._right, strict=True))
 
     @property
@@ -46,7 +46,7 @@ class Table:
         right = self._right
         for row in self.rows:
             yield [
-                Cell(column, shown(value), _look(value, right[i]))
+                Cell(column, cell_text(value), _css_class(value, right[i]))
                 for i, (column, value) in enumerate(zip(self.columns, row, strict=True))
             ]
 
@@ -55,7 +55,7 @@ class Table:
         return numeric(self.rows, len(self.columns))
 
 
-def _look(value: Any, right: bool) -> str:
+def _css_class(value: Any, right: bool) -> str:
     if right:
         return "n"
     if not isinstance(value, str) or (len(value) <= _LONG and "\n" not in value):
@@ -63,7 +63,7 @@ def _look(value: Any, right: bool) -> str:
     return "t excerpt" if "\n" in value else "t"
 
 
-def shown(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """A value as a cell's text."""
     if value is None:
         return "–"
@@ -75,7 +75,7 @@ def shown(value: Any) -> str:
 
 
 def style(more: str = "") -> Markup:
-    """The style sheet of every page, and what one page has besides."""
+    """The style sheet of every page, followed by the rules of one page."""
     text = files("immune_data.common").joinpath("page.css").read_text(encoding="utf-8")
     return Markup(f"{text}@media screen and (prefers-color-scheme: dark){{{DARK}}}\n{more}")
 
@@ -90,21 +90,23 @@ class Figure:
     legend: Sequence[Key]
 
 
-def figures(drawn: Sequence[Drawn]) -> dict[str, Figure]:
+def figures(drawings: Sequence[Drawing]) -> dict[str, Figure]:
     """The figures of a page, by name."""
     return {
-        one.name: Figure(Markup(one.wide), Markup(one.narrow), one.description, one.legend)
-        for one in drawn
+        drawing.name: Figure(
+            Markup(drawing.wide), Markup(drawing.narrow), drawing.description, drawing.legend
+        )
+        for drawing in drawings
     }
 
 
-def code(text: str, look: str = "") -> Markup:
+def code(text: str, css_class: str = "") -> Markup:
     """A text as code."""
-    opening = Markup('<code class="{}">').format(look) if look else Markup("<code>")
+    opening = Markup('<code class="{}">').format(css_class) if css_class else Markup("<code>")
     return opening + visible(text) + Markup("</code>")
 
 
 def prose(text: str) -> Markup:
-    """A text whose every other part, between backquotes, is code."""
+    """A text in which code stands between backquotes."""
     parts = text.split("`")
     return Markup("").join(code(part) if i % 2 else visible(part) for i, part in enumerate(parts))

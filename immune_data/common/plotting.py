@@ -1,4 +1,4 @@
-"""Matplotlib, for whoever draws."""
+"""Load Matplotlib: nothing in, the library out, or a sentence that says why not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from immune_data.common.errors import ImmuneError
 
 
 def library() -> ModuleType:
-    """Matplotlib, loaded without its remarks about where it keeps its list of fonts.
+    """Matplotlib, loaded without its messages about its font cache.
 
     Raises:
         ImmuneError: it cannot be loaded here.

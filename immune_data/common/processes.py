@@ -1,8 +1,8 @@
 """Work for several processes: items in, results out in the order of the items.
 
 Tokenising holds Python's lock between short calls, so processes help where threads do not. The
-number of processes never shows in a result. A `Pool` is whatever takes such work: processes of
-this machine, made here, or a cluster's (`common/cluster.py`).
+number of processes never changes a result. A `Pool` is anything that takes such work: processes of
+this machine, started here, or a cluster's (`common/cluster.py`).
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Pending(Protocol[Made]):
-    """The result of a call that was given away."""
+    """The result of a submitted call, which may not be ready yet."""
 
     def result(self) -> Made: ...
 
 
 class Pool(Protocol):
-    """Workers that calls are given to as they become free.
+    """Workers that take calls as they become free.
 
     A call travels with its arguments: a worker may lie on another machine.
     """
 
     @property
     def ahead(self) -> int:
-        """How many items to have in flight, each of which is held in memory."""
+        """How many items to have in flight; each of them is kept in memory."""
 
     def submit(self, function: Callable[[Item], Result], item: Item, /) -> Pending[Result]: ...
 
@@ -71,7 +71,7 @@ def processors() -> int:
 
 
 def _quotas() -> Iterator[float]:
-    """The processors that each control group around this process may fill, where it says so."""
+    """The processors that each control group of this process allows it, where there is a limit."""
     with suppress(OSError, ValueError):
         for line in _OWN_CGROUPS.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -81,7 +81,7 @@ def _quotas() -> Iterator[float]:
                 roots, version = [_CGROUPS / controllers, _CGROUPS / "cpu"], 1
             else:
                 continue
-            # In a container the path may be the host's, of which only the root is there.
+            # In a container the path may be the host's; then only its root exists here.
             inner = Path(path.lstrip("/"))
             for root in roots:
                 for folder in (root / inner, *(root / outer for outer in inner.parents)):
@@ -101,14 +101,14 @@ def _quota(folder: Path, version: int) -> float:
 
 
 class Killed(ImmuneError):
-    """A process of ours was killed: the kernel does it to the largest when memory runs out."""
+    """A process of ours was killed: the kernel kills the largest one when memory runs out."""
 
 
 class _Worker:
     """A process that runs one call after the other, and ends with ours.
 
-    It is spoken to by a pipe. The queues of multiprocessing need semaphores, which lie in /dev/shm,
-    and that may be full or read-only.
+    We talk to it over a pipe. The queues of multiprocessing need semaphores in /dev/shm, which may
+    be full or read-only.
     """
 
     def __init__(self) -> None:
@@ -116,8 +116,8 @@ class _Worker:
         self._connection, theirs = context.Pipe()
         with theirs:
             self._process = context.Process(target=_serve, args=(theirs,))
-            # Ctrl-C is ours to handle, also while the process starts: it inherits the mask. What
-            # multiprocessing starts beside the first one comes before, since it opens the mask.
+            # Ctrl-C is ours to handle, also while the process starts: it inherits the mask. The
+            # resource tracker is started before that, since starting it resets the mask.
             resource_tracker.ensure_running()
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
@@ -125,15 +125,15 @@ class _Worker:
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """`function(…)`, run there.
 
         Raises:
             Killed: the process has ended.
         """
         try:
-            self._connection.send((function, arguments, named))
-            done, made = self._connection.recv()
+            self._connection.send((function, arguments, keywords))
+            done, result = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
             raise Killed(
@@ -142,8 +142,8 @@ class _Worker:
                 "out: close other programs and run again"
             ) from None
         if done:
-            return made
-        raise made
+            return result
+        raise result
 
     def kill(self) -> None:
         self._process.terminate()
@@ -154,13 +154,13 @@ class _Worker:
 
 
 def _follow(parent: int) -> None:
-    """End with the process that wants our work."""
+    """End when the parent process ends."""
     wait([parent])
     os._exit(1)
 
 
 def _serve(connection: Connection) -> None:
-    """Run calls until there are no more, or the process that wants them is gone."""
+    """Run calls until there are no more, or the parent process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker is started by a process"
@@ -168,16 +168,16 @@ def _serve(connection: Connection) -> None:
     with streams.patient():
         while True:
             try:
-                function, arguments, named = connection.recv()
+                function, arguments, keywords = connection.recv()
             except EOFError:
                 return
-            connection.send(outcome(function, *arguments, **named))
+            connection.send(outcome(function, *arguments, **keywords))
 
 
-def outcome(function: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[bool, Any]:
-    """Whether `function(…)` ended well, and what came of it or the error that tells why not."""
+def outcome(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> tuple[bool, Any]:
+    """Whether `function(…)` succeeded, and its result or its error."""
     try:
-        return True, function(*arguments, **named)
+        return True, function(*arguments, **keywords)
     except Exception as error:
         error.add_note(traceback.format_exc())
         return False, error
@@ -195,14 +195,14 @@ class _Processes:
             self._free.put(worker)
 
     def submit(
-        self, function: Callable[..., Result], /, *arguments: Any, **named: Any
+        self, function: Callable[..., Result], /, *arguments: Any, **keywords: Any
     ) -> Future[Result]:
-        return self._threads.submit(self._call, function, *arguments, **named)
+        return self._threads.submit(self._call, function, *arguments, **keywords)
 
-    def _call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    def _call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         worker = self._free.get()
         try:
-            return worker.call(function, *arguments, **named)
+            return worker.call(function, *arguments, **keywords)
         finally:
             self._free.put(worker)
 
@@ -214,24 +214,24 @@ class _Processes:
 def workers(processes: int, begin: Callable[[], None] | None = None) -> Iterator[Pool | None]:
     """A pool of `processes` workers, or None for one: then `in_order` works in this process.
 
-    There are never more of them than items in flight. Each does `begin` ahead of its first item.
+    There are never more of them than items in flight. Each calls `begin` before its first item.
     """
     processes = min(processes, AHEAD)
     if processes < 2:
         yield None
         return
-    with _started(processes) as found:
-        if not found:
+    with _started(processes) as started:
+        if not started:
             yield None
             return
-        pool = _Processes(found)
+        pool = _Processes(started)
         if begin is not None:  # it takes them a while to start
-            for _ in found:
+            for _ in started:
                 pool.submit(begin)
         try:
             yield pool
         except BaseException:
-            for worker in found:  # what they are at is not wanted any more
+            for worker in started:  # nobody needs what they are working on
                 worker.kill()
             raise
         finally:
@@ -240,20 +240,20 @@ def workers(processes: int, begin: Callable[[], None] | None = None) -> Iterator
 
 @contextmanager
 def _started(processes: int) -> Iterator[list[_Worker]]:
-    """Up to so many workers: as many as the system lets us have."""
-    found: list[_Worker] = []
+    """As many workers as the system lets us start, at most `processes`."""
+    workers: list[_Worker] = []
     try:
         with suppress(OSError):
             for _ in range(processes):
-                found.append(_Worker())
-        yield found
+                workers.append(_Worker())
+        yield workers
     finally:
-        for worker in found:
+        for worker in workers:
             worker.end()
 
 
 def release() -> None:
-    """Give memory that is free to us back to the system, as far as libraries let us."""
+    """Give our free memory back to the system, as far as libraries let us."""
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
@@ -261,11 +261,11 @@ def release() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def apart(function: Callable[..., Result], *arguments: object, **named: object) -> Result:
-    """`function(…)` in a process of its own, whose memory is its alone, and that ends with ours."""
+def apart(function: Callable[..., Result], *arguments: object, **keywords: object) -> Result:
+    """`function(…)` in a process of its own, with its own memory, which ends with ours."""
     worker = _Worker()
     try:
-        return worker.call(function, *arguments, **named)
+        return worker.call(function, *arguments, **keywords)
     except BaseException:
         worker.kill()
         raise
@@ -291,10 +291,10 @@ def in_order(
 
 @contextmanager
 def behind(calls: int = 2) -> Iterator[Callable[..., None]]:
-    """`do(function, *arguments)` in a thread beside this one, in order, at most `calls` behind.
+    """`do(function, *arguments)` in another thread, in order, at most `calls` behind this one.
 
-    For work that leaves Python's lock alone: compressing, writing. An error of a call comes up in
-    a later one, or at the end, where all are done.
+    For work that releases Python's lock: compressing, writing. The error of a call is raised by a
+    later one, or at the end, which waits for all of them.
     """
     pending: deque[Future[None]] = deque()
     thread = ThreadPoolExecutor(1)

@@ -1,6 +1,6 @@
-"""Publish a folder: what a dataset's and a model's have in common, from options to what is said.
+"""Publish a folder: what datasets and models have in common, from the options to the output.
 
-A publication holds a card and a manifest of its own, which names every other file by its sha256.
+A publication contains a card and a manifest of its own, which lists every other file by its sha256.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SCHEMA_VERSION = 1
 
 
 def add_options(parser: cli.Parser, *, license: str, synthetic: str, to: str) -> None:
-    """The options of every command that publishes; the texts say what they are to this one."""
+    """The options of every command that publishes; the texts are this command's help for them."""
     parser.add_argument("--repo-id", required=True, metavar="ORG/NAME", help="the repository")
     parser.add_argument("--license", required=True, metavar="ID", help=license)
     parser.add_argument("--revision", metavar="TAG", help="tag of this version, such as v1.0")
@@ -40,7 +40,7 @@ def add_options(parser: cli.Parser, *, license: str, synthetic: str, to: str) ->
         "--dry-run", action="store_true", help="write the folder and print the card, no more"
     )
     parser.add_argument("--output", type=cli.folder, metavar="DIR", help=to)
-    parser.gone(to="--output")
+    parser.renamed(to="--output")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
 
@@ -55,26 +55,26 @@ def check_options(repo_id: str, tag: str | None, license: str, *, licenses: str)
     upload.check_names(repo_id, tag)
     known = files_of("immune_data.common.hub").joinpath("licences.txt").read_text().split()
     if license not in known:
-        near = get_close_matches(license.lower(), known, n=3, cutoff=0.75)
-        hint = f"did you mean {' or '.join(near)}" if near else f"such as {licenses}"
+        matches = get_close_matches(license.lower(), known, n=3, cutoff=0.75)
+        hint = f"did you mean {' or '.join(matches)}" if matches else f"such as {licenses}"
         raise ImmuneError(
             f"--license {one_line(license, 80) or repr(license)} is not an id that the Hub knows: "
             f"{hint}; a licence that is not among them is called other"
         )
 
 
-def refuse_unsaid(what: str, synthetic: bool, *, said: bool) -> None:
-    """See that whoever publishes made-up data knows it.
+def check_synthetic(what: str, synthetic: bool, *, declared: bool) -> None:
+    """Check that synthetic data is published as such, and nothing else is.
 
     Raises:
-        ImmuneError: it is synthetic and that was not said, or it was said and is not so.
+        ImmuneError: it is synthetic and was not declared so, or the other way round.
     """
-    if synthetic and not said:
+    if synthetic and not declared:
         raise ImmuneError(
             f"{what} is synthetic, made up by a program: take real sources, or publish it as what "
             "it is with --synthetic"
         )
-    if said and not synthetic:
+    if declared and not synthetic:
         raise ImmuneError(f"{what} is not synthetic: leave --synthetic out")
 
 
@@ -84,27 +84,27 @@ def write(to: Path, fill: Callable[[Path], None]) -> None:
     `fill` puts everything into the folder that it is given.
 
     Raises:
-        ImmuneError: `to` is something else than a publication, or cannot be written.
+        ImmuneError: `to` is not a publication, or cannot be written.
     """
     if to.exists() and not _replaceable(to):
         raise ImmuneError(
-            f"{to} holds something else than a publication: name another with --output"
+            f"{to} is neither empty nor a publication: name another folder with --output"
         )
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImmuneError(f"cannot write to {to.parent}: {error.strerror}") from None
     with files.staging(to.parent) as hidden:
-        made = hidden / "made"
-        made.mkdir()
-        fill(made)
+        new = hidden / "made"
+        new.mkdir()
+        fill(new)
         if to.exists():
             to.rename(hidden / "replaced")
-        made.rename(to)
+        new.rename(to)
 
 
 def _replaceable(folder: Path) -> bool:
-    """Whether nothing is lost with a folder: it is empty, or we wrote it."""
+    """Whether nothing is lost when a folder is replaced: it is empty, or we wrote it."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     if not any(folder.iterdir()):
@@ -129,7 +129,7 @@ def write_manifest(
 
 
 def say(folder: Path, published: Published | None, tag: str | None, *, as_json: bool) -> None:
-    """Print what was written, and where it was published, and under which tag, if it was."""
+    """Print what was written and, if it was published, where and under which tag."""
     if as_json:
         names = sorted(files.names(folder))
         content = {
@@ -149,9 +149,9 @@ def say(folder: Path, published: Published | None, tag: str | None, *, as_json: 
         print(f"published {published.url} at commit {published.commit}")
     else:
         print(
-            f"{published.url} holds these very files at commit {published.commit}: no commit made"
+            f"{published.url} already has these files at commit {published.commit}: no new commit"
         )
     if tag:
-        print(f"tag {tag}: {'set' if published.tagged else 'there already'}")
+        print(f"tag {tag}: {'set' if published.tagged else 'already set'}")
     if published.private:
         print("the repository is private; its settings on the Hub make it public")

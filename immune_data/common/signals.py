@@ -1,8 +1,8 @@
-"""What asks a process to end: Ctrl-C, SIGTERM or a closed terminal in, `Asked` out.
+"""Requests to end the process: Ctrl-C, SIGTERM or a closed terminal in, `EndRequested` out.
 
-So everything that was begun is tidied up, by whatever way a command ends. Python hears of a signal
-only between two steps of its own; a library that is busy for longer is interrupted where it can be,
-and else the process ends without it.
+With that, a command cleans up however it ends. Python handles a signal only between two steps of
+its own; a library that is busy for longer is interrupted where possible, and otherwise the process
+ends without waiting for it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# Seconds: within these, a second signal is the first one once more, sent to the process and to its
-# group; and so long the main thread may take to hear of one.
+# Seconds: a second signal within this time is the first one again, sent to the process and to its
+# group; and the time that the main thread may take to handle one.
 _AGAIN = 1.0
 _PATIENCE = 5.0
 
@@ -30,7 +30,7 @@ _interruptible: list[Callable[[], Any]] = []
 _unfinished: list[Path] = []
 
 
-class Asked(KeyboardInterrupt):
+class EndRequested(KeyboardInterrupt):
     """The process was asked to end.
 
     Python may end itself by SIGINT when a KeyboardInterrupt, and no subclass, was raised in `exec`.
@@ -62,64 +62,64 @@ def unfinished(folder: Path) -> Iterator[None]:
 
 
 def sentence(number: int) -> str:
-    """What to say when a signal has ended a command."""
+    """The message after a signal has ended a command."""
     how = "interrupted" if number == signal.SIGINT else "terminated"
     return f"{how}: no file is half-written; run again"
 
 
 class Ending:
-    """In its context the signals raise `Asked`; `received` is the first one that came.
+    """In its context the signals raise `EndRequested`; `received` is the first one.
 
-    One that is ignored, as by nohup, or that something else handles, is left as it is; also one
-    that something else comes to handle meanwhile, such as a training loop that ends its step first.
+    A signal that is ignored, as under nohup, or that has another handler, is left alone; also one
+    that gets another handler meanwhile, such as that of a training loop which ends its step first.
     A second signal ends the process at once.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._at = 0.0
-        self._before: dict[int, Any] = {}
-        self._written: int | None = None
-        self._late = False
+        self._received_at = 0.0
+        self._handlers: dict[int, Any] = {}
+        self._write_end: int | None = None
+        self._deferred = False
 
     def __enter__(self) -> Ending:
         if threading.current_thread() is not threading.main_thread():
             return self
-        read, self._written = os.pipe()
-        os.set_blocking(self._written, False)
-        self._wakeup = signal.set_wakeup_fd(self._written, warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(read,), daemon=True).start()
+        read_end, self._write_end = os.pipe()
+        os.set_blocking(self._write_end, False)
+        self._wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(read_end,), daemon=True).start()
         for number in _ENDING:
-            before = signal.getsignal(number)
-            if before in (signal.SIG_DFL, signal.default_int_handler):
-                self._before[number] = before
+            handler = signal.getsignal(number)
+            if handler in (signal.SIG_DFL, signal.default_int_handler):
+                self._handlers[number] = handler
                 signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._written is None:
+        if self._write_end is None:
             return
         signal.set_wakeup_fd(self._wakeup)
-        os.close(self._written)
-        for number, handler in self._before.items():
+        os.close(self._write_end)
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.received is None and _loads_a_library(frame):
-            self._late = True  # it would abort the process
+            self._deferred = True  # it would abort the process
         elif self.received is None:
-            self.received, self._at = number, now
-            raise Asked(number)
-        elif now - self._at > _AGAIN:
+            self.received, self._received_at = number, now
+            raise EndRequested(number)
+        elif now - self._received_at > _AGAIN:
             os._exit(128 + self.received)
 
-    def _watch(self, read: int) -> None:
-        """Hear of signals although the main thread is busy in a library."""
-        with os.fdopen(read, "rb", buffering=0) as signals:
+    def _watch(self, read_end: int) -> None:
+        """Act on signals while the main thread is busy in a library."""
+        with os.fdopen(read_end, "rb", buffering=0) as signals:
             while data := signals.read(1):
                 number = data[0]
-                if number not in self._before or signal.getsignal(number) != self._receive:
+                if number not in self._handlers or signal.getsignal(number) != self._receive:
                     continue
                 for interrupt in tuple(_interruptible):
                     with suppress(Exception):
@@ -127,8 +127,8 @@ class Ending:
                 until = time.monotonic() + _PATIENCE
                 while self.received is None and time.monotonic() < until:
                     time.sleep(0.05)
-                    if self._late:
-                        self._late = False
+                    if self._deferred:
+                        self._deferred = False
                         os.kill(os.getpid(), number)
                 if self.received is None:
                     for folder in tuple(_unfinished):
@@ -139,7 +139,7 @@ class Ending:
 
 
 def _loads_a_library(frame: FrameType | None) -> bool:
-    """Whether compiled code is being loaded there."""
+    """Whether compiled code is being loaded in this frame or a caller of it."""
     while frame is not None:
         if isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
             return True

@@ -1,10 +1,10 @@
-"""The standard streams as commands need them: any text in, something printed out, come what may.
+"""The standard streams as commands need them: any text in, harmless output out, whatever happens.
 
-What a terminal's encoding lacks is written as an escape, and so is what would move its cursor,
-colour it or show another text than is there, since what a command prints may come from data. What
-we mean to style is printed to `styled`. A stream that is closed, or whose reader goes away, neither
-stops the work nor changes its exit code; only a command whose product is what it prints ends with
-its reader.
+Characters missing from a terminal's encoding are written as escapes, and so are those that would
+move its cursor, colour it or make a text look like another one, since what a command prints may
+come from data. Text with styles of our own is printed to `styled`. A stream that is closed, or
+whose reader goes away, neither stops the work nor changes its exit code; only a command whose
+product is its output ends with its reader.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from typing import Any, TextIO, cast
 from immune_data.common.text import UNSEEN
 
 _ESCAPE = "immune-escape"
-# A stream in one of these ways has nobody who waits for what is printed.
+# After one of these errors, nobody waits for what is printed.
 _NOBODY = {errno.EPIPE, errno.EBADF, errno.EIO}
 
 
 class ReaderGone(BaseException):
-    """Nobody reads what is printed any more, and nothing else is wanted of this command."""
+    """Nobody reads the output any more, which is all that this command is for."""
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """Characters that an encoding lacks as JSON writes them, so that JSON stays JSON."""
+    """Characters missing from an encoding as JSON escapes, so that JSON stays JSON."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
@@ -43,7 +43,7 @@ codecs.register_error(_ESCAPE, _escaped)
 
 
 class _Descriptor(io.RawIOBase):
-    """An open file to print to; what can no longer be written to it is dropped."""
+    """An open file to print to; text that can no longer be written is dropped."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -63,7 +63,7 @@ class _Descriptor(io.RawIOBase):
         while self.error is None:
             try:
                 return os.write(self._number, data)
-            except BlockingIOError:  # whoever shares it made it so
+            except BlockingIOError:  # another process that shares it made it non-blocking
                 select.select([], [self._number], [])
             except OSError as error:
                 self.error = error
@@ -73,20 +73,20 @@ class _Descriptor(io.RawIOBase):
 
 
 class _Text(io.TextIOWrapper):
-    """Text to print, what cannot be seen in it escaped as in JSON, so that JSON stays JSON."""
+    """Text to print, its invisible characters escaped as in JSON, so that JSON stays JSON."""
 
-    harmless = ""  # characters that pass all the same
+    allowed = ""  # invisible characters that are printed as they are
 
     def write(self, text: str) -> int:
         super().write(UNSEEN.sub(self._escaped, text))
         return len(text)
 
-    def _escaped(self, found: re.Match[str]) -> str:
-        return found[0] if found[0] in self.harmless else json.dumps(found[0])[1:-1]
+    def _escaped(self, match: re.Match[str]) -> str:
+        return match[0] if match[0] in self.allowed else json.dumps(match[0])[1:-1]
 
 
 class _Styled:
-    """A stream to print escapes of our own to, of which no text of others is a part."""
+    """A stream for text with escapes of our own, into which no text from data goes unescaped."""
 
     def __init__(self, stream: _Text) -> None:
         self._stream = stream
@@ -99,30 +99,30 @@ class _Styled:
 
 
 def styled(stream: TextIO) -> TextIO:
-    """A standard stream for what is styled: the text in it has been made visible before."""
+    """A standard stream for styled text, whose invisible characters were escaped before."""
     return cast("TextIO", _Styled(stream)) if isinstance(stream, _Text) else stream
 
 
-class Printed:
-    """What became of the text that was printed."""
+class Output:
+    """The standard output of a command, and whether it was written."""
 
     def __init__(self, descriptor: _Descriptor | None) -> None:
         self._descriptor = descriptor
 
     @property
-    def lost_to(self) -> str | None:
-        """Why text that somebody waits for was lost: a full disk, say."""
+    def failure(self) -> str | None:
+        """Why output that somebody waits for was lost: a full disk, for example."""
         error = self._descriptor.error if self._descriptor else None
         return None if error is None or error.errno in _NOBODY else error.strerror
 
 
 @contextmanager
-def patient() -> Iterator[Printed]:
+def patient() -> Iterator[Output]:
     """Standard streams that take any text and outlive their readers.
 
-    Streams that somebody has put in the place of Python's own are left as they are.
+    Streams that have replaced Python's own are left as they are.
     """
-    before = sys.stdin, sys.stdout, sys.stderr
+    originals = sys.stdin, sys.stdout, sys.stderr
     _fill_gaps()
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123
@@ -131,24 +131,24 @@ def patient() -> Iterator[Printed]:
         sys.stdout, out = _printing(sys.stdout, 1)
     if sys.stderr is sys.__stderr__ or sys.stderr is None:
         sys.stderr, _ = _printing(sys.stderr, 2)
-        sys.stderr.harmless = "\r"  # the progress bars of libraries begin a line anew
+        sys.stderr.allowed = "\r"  # the progress bars of libraries rewrite their line
     try:
-        yield Printed(out)
+        yield Output(out)
     finally:
         try:
-            for stream, other in ((sys.stdout, before[1]), (sys.stderr, before[2])):
-                if stream is not other:
+            for stream, original in ((sys.stdout, originals[1]), (sys.stderr, originals[2])):
+                if stream is not original:
                     stream.flush()
         finally:
-            sys.stdin, sys.stdout, sys.stderr = before
+            sys.stdin, sys.stdout, sys.stderr = originals
 
 
 def _fill_gaps() -> None:
-    """Open what is closed of the three, or the next file opened, a database say, is printed to."""
+    """Open those of the three that are closed, lest we print into the next file that is opened."""
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # what is opened gets the lowest number that is free
+        except OSError:  # a file that is opened gets the lowest free number
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
@@ -157,18 +157,18 @@ def _printing(stream: Any, number: int) -> tuple[_Text, _Descriptor]:
         stream.flush()
         number = stream.fileno()
     descriptor = _Descriptor(number)
-    made = _Text(
+    text = _Text(
         io.BufferedWriter(descriptor),
         encoding=stream.encoding if stream is not None else "utf-8",
         errors=_ESCAPE,
         line_buffering=number == 2 or descriptor.isatty(),
     )
-    return made, descriptor
+    return text, descriptor
 
 
 @contextmanager
 def for_reader() -> Iterator[None]:
-    """In here, what is printed is all that is wanted: without a reader the command ends.
+    """In its context the output is the command's whole product: without a reader it ends.
 
     Raises:
         ReaderGone: the reader went away.
@@ -185,7 +185,7 @@ def for_reader() -> Iterator[None]:
         descriptor.for_reader = False
 
 
-def for_programs() -> None:
-    """Print UTF-8 from here on, whatever a terminal shows: what programs read is defined so."""
+def use_utf8() -> None:
+    """Print UTF-8 from here on, whatever the terminal's encoding: programs expect it."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors=_ESCAPE)

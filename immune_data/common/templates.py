@@ -1,9 +1,9 @@
-"""Pages from templates: a Jinja2 template and what it is filled with in, HTML or Markdown out.
+"""Pages from templates: a Jinja2 template and its values in, HTML or Markdown out.
 
-In HTML, every value is escaped, and characters that cannot be seen are written out; what is HTML
-already is a `Markup`. In Markdown, every value is text without a markup of its own, unless it is a
-`Markup`. A name that the template is not given is an error and not an empty place. A template may
-extend `layout.html.jinja` and import `parts.html.jinja`, which lie here.
+In HTML, every value is escaped, and invisible characters are written out; a value that is HTML
+already is a `Markup`. In Markdown, the markup in every value is escaped, unless it is a `Markup`.
+A missing value is an error and not an empty place. A template may extend `layout.html.jinja` and
+import `parts.html.jinja`, which are in this folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from immune_data.common.text import visible
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# No script, no network: a page shows what it holds, and its pictures and styles are in it.
+# No script, no network: a page contains its pictures and styles.
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'"

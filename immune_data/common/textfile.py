@@ -1,12 +1,12 @@
-"""Text that people write and save: a path, or bytes and where they are from, in; the text out.
+"""Text that people write and save: a path, or bytes and their origin, in; the text out.
 
 An editor may put a byte-order mark in front of a text, end its lines as Windows does, or save
-letters with marks in their decomposed form. The mark goes, a line ends with `\\n`, and what is not
-UTF-8 is refused.
+accented letters in their decomposed form. The mark is removed, a line ends with `\\n`, and bytes
+that are not UTF-8 are refused.
 
-Decomposed letters: a text stays as it is written, and Qwen2.5's tokenizer composes it (NFC) before
-it counts or encodes it, so that both forms are the same tokens. What has no tokenizer in between is
-composed here instead: prompts, names that are compared with names, and whatever is sent to a
+Decomposed letters: a text stays as it was written, and Qwen2.5's tokenizer composes it (NFC) before
+it counts or encodes it, so that both forms are the same tokens. Texts that no tokenizer reads are
+composed here instead: prompts, names that are compared with names, and text that is sent to a
 program that does not compose.
 """
 
@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from immune_data.common.errors import ImmuneError
 
-_MOST = 1 << 28  # bytes of what is not a file: a device may never end
+_MOST = 1 << 28  # bytes of a pipe or a device, which may never end
 
 
 def read(path: Path) -> str:
@@ -39,7 +39,7 @@ def read(path: Path) -> str:
 
 
 def standard_input() -> str:
-    """The text that is typed or piped in.
+    """The text of standard input.
 
     Raises:
         ImmuneError: it is not UTF-8, or does not end.
@@ -56,7 +56,7 @@ def _to_its_end(stream: BinaryIO, where: str) -> bytes:
 
 
 def decoded(data: bytes, where: str) -> str:
-    """The text of a file's bytes; `where` says in an error where they are from.
+    """The text of a file's bytes; `where` names their origin in an error.
 
     Raises:
         ImmuneError: they are not UTF-8.
@@ -69,5 +69,5 @@ def decoded(data: bytes, where: str) -> str:
 
 
 def composed(text: str) -> str:
-    """The text with its letters and their marks composed (NFC)."""
+    """The text with its accented letters composed (NFC)."""
     return unicodedata.normalize("NFC", text)

@@ -21,7 +21,7 @@ from immune_data.publish.datasets import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from immune_data.common.drawing import Drawn
+    from immune_data.common.drawing import Drawing
 
 _TAGS = ["security", "intrusion-detection", "slips", "sft", "lora", "llm-as-a-judge", "provenance"]
 _SIZES = ["1K", "10K", "100K", "1M", "10M", "100M", "1B"]
@@ -55,7 +55,7 @@ def render(
     folder: Path,
     datasets: Sequence[Dataset],
     terms: Terms,
-    figures: Mapping[str, Sequence[Drawn]],
+    figures: Mapping[str, Sequence[Drawing]],
 ) -> str:
     """The card of what `folder` holds; `figures` by dataset, which lie in it as SVG files."""
     from huggingface_hub import DatasetCardData
@@ -115,7 +115,9 @@ def render(
     )
 
 
-def _told(folder: Path, dataset: Dataset, terms: Terms, figures: Sequence[Drawn]) -> dict[str, Any]:
+def _told(
+    folder: Path, dataset: Dataset, terms: Terms, figures: Sequence[Drawing]
+) -> dict[str, Any]:
     """What the card says of one dataset."""
     [settings] = _asked(
         f"from {duck.PARQUET}", folder / dataset.name / "relations" / "settings.parquet"

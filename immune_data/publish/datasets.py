@@ -85,7 +85,7 @@ def audited(
                 "folder of every publication is named: rename its file and emit it again"
             )
         content = _verified(out, recipe)
-        publishing.refuse_unsaid(recipe.name, content.synthetic, said=synthetic)
+        publishing.check_synthetic(recipe.name, content.synthetic, declared=synthetic)
         facts = gather(out, recipe, report)
         folder = out / "sft" / recipe.name
         datasets.append(Dataset(recipe.name, recipe.argument, folder, content, facts))

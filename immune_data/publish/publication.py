@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from immune_data.audit.checks import Result
-    from immune_data.common.drawing import Drawn
+    from immune_data.common.drawing import Drawing
 
 AUDIT = "audit.json"
 
@@ -101,7 +101,7 @@ def _copy(files: Sequence[Path], folder: Path) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-def _write_figures(figures: Sequence[Drawn], folder: Path) -> None:
+def _write_figures(figures: Sequence[Drawing], folder: Path) -> None:
     folder.mkdir(parents=True)
     for figure in figures:
         (folder / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")

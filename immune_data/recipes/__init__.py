@@ -21,7 +21,7 @@ from msgspec import Meta, Struct, inspect
 
 from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import near
+from immune_data.common.text import suggestion
 
 SHIPPED = Path(__file__).parent
 DEFAULT = "unified-v2"
@@ -342,7 +342,7 @@ def _sentence(error: msgspec.ValidationError) -> str:
             known = [field.name for field in fields]
             if not key:  # where a file says neither what it is called nor where it lies
                 known = ["extends", *(name for name in known if name not in ("name", "file"))]
-            hint = near(unknown[1], known, f"known are {', '.join(known)}")
+            hint = suggestion(unknown[1], known, f"known are {', '.join(known)}")
             return f"unknown key `{unknown[1]}`{place}: {hint}"
         case _, inspect.LiteralType(values=values) if what.startswith("Invalid enum value"):
             given = what.removeprefix("Invalid enum value ")

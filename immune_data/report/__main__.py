@@ -20,7 +20,7 @@ from immune_data.common import cli, files
 from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
-    from immune_data.common.drawing import Drawn
+    from immune_data.common.drawing import Drawing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="the page's path (default: report/<recipe>.html in the folder of the artifacts); "
         "the figures go into a folder of its name beside it",
     )
-    parser.gone(to="--output")
+    parser.renamed(to="--output")
     return cli.run(parser, _command, argv)
 
 
@@ -60,7 +60,7 @@ def _command(arguments: argparse.Namespace) -> None:
     print(f"wrote {path} and {len(drawn)} figures in {path.with_suffix('') / 'figures'}")
 
 
-def write(path: Path, page: str, figures: Sequence[Drawn]) -> None:
+def write(path: Path, page: str, figures: Sequence[Drawing]) -> None:
     """Write the page and the figures beside it; each file is whole or not there.
 
     Raises:

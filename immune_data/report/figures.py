@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from immune_data.common.drawing import INK, KEPT, LOST, MUTED, OTHER, SURFACE, Drawn, Key, draw
+from immune_data.common.drawing import INK, KEPT, LOST, MUTED, OTHER, SURFACE, Drawing, Key, draw
 from immune_data.common.text import one_line
 from immune_data.prompts import TASKS
 from immune_data.report.facts import Facts, Row
@@ -24,7 +24,7 @@ _LABEL = 30  # characters
 _VALUES = 8  # of a property, the rarer ones as one
 
 
-def drawn(facts: Facts) -> list[Drawn]:
+def drawn(facts: Facts) -> list[Drawing]:
     """The figures of a page."""
     settings = facts.manifest.inputs.settings
     limit = settings["dag"]["limit"] if settings["dag"]["unit"] == "tokens" else None

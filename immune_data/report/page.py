@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from immune_data.common import digests, page, templates
-from immune_data.common.drawing import Drawn
-from immune_data.common.page import Table, code, prose, shown
-from immune_data.common.text import counted, excerpt, middle_left_out, middle_out, one_line
+from immune_data.common.drawing import Drawing
+from immune_data.common.page import Table, cell_text, code, prose
+from immune_data.common.text import counted, excerpt, one_line, split_middle, without_middle
 from immune_data.contract import chat
 from immune_data.contract.agreement import Estimate
 from immune_data.prompts import Message
@@ -46,7 +46,7 @@ _FIT = {
 _FUNNEL = ("step", "incidents", "records", "lost", "why")
 
 
-def render(facts: Facts, drawn: Sequence[Drawn]) -> str:
+def render(facts: Facts, drawn: Sequence[Drawing]) -> str:
     """The page."""
     inputs = facts.manifest.inputs
     return templates.render(
@@ -232,7 +232,7 @@ def _example(example: dict[str, Any]) -> dict[str, Any]:
         "title": f"{example['task'].capitalize()}, {example['split']} line {example['line']:,}",
         "incident": one_line(example["incident_id"], _NAME),
         "model": one_line(example["model"], _NAME),
-        "score": shown(example["score"]),
+        "score": cell_text(example["score"]),
         "tokens": f"{example['tokens']:,} tokens",
         "evidence": f"{example['dag_tokens_shown']:,} of {example['dag_tokens']:,} evidence tokens "
         "shown",
@@ -244,10 +244,8 @@ def _example(example: dict[str, Any]) -> dict[str, Any]:
 
 def _turn(turn: Message) -> dict[str, str]:
     """A message, shortened in its middle."""
-    head, hidden, tail = middle_out(turn.content.split("\n"), _HEAD, _TAIL)
-    first, last = (
-        "\n".join(middle_left_out(line, _LINE) for line in part) for part in (head, tail)
-    )
+    head, hidden, tail = split_middle(turn.content.split("\n"), _HEAD, _TAIL)
+    first, last = ("\n".join(without_middle(line, _LINE) for line in part) for part in (head, tail))
     left_out = counted(hidden, "line") if hidden else ""
     return {"role": turn.role, "first": first, "hidden": left_out, "last": last}
 
@@ -308,4 +306,4 @@ def _flat(value: Any, path: str = "") -> Iterator[list[Any]]:
         for key, entry in entries:
             yield from _flat(entry, f"{path}.{key}" if path else str(key))
     else:
-        yield [path, ", ".join(map(str, value)) if isinstance(value, list) else shown(value)]
+        yield [path, ", ".join(map(str, value)) if isinstance(value, list) else cell_text(value)]

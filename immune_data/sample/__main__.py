@@ -377,7 +377,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=Path("data/source"),
         help="folder to write to, created if missing (default: data/source)",
     )
-    parser.gone(out="--output")
+    parser.renamed(out="--output")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another corpus")
     parser.add_argument(
         "--scale", type=_natural, default=1, help="how many times as many incidents (default: 1)"

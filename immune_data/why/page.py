@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from immune_data.common.table import aligned, numeric, widths
-from immune_data.common.text import are, counted, middle_left_out, middle_out, one_line, visible
+from immune_data.common.text import are, counted, one_line, split_middle, visible, without_middle
 from immune_data.why.story import Row, order
 
 _HEAD, _TAIL = 20, 8  # lines of a long message
@@ -264,11 +264,11 @@ class Page:
         if self._full or whole:
             yield from lines
             return
-        head, hidden, tail = middle_out(lines, _HEAD, _TAIL)
-        yield from (middle_left_out(line, _LINE) for line in head)
+        head, hidden, tail = split_middle(lines, _HEAD, _TAIL)
+        yield from (without_middle(line, _LINE) for line in head)
         if hidden:
             yield f"… {hidden:,} lines left out, --full shows them …"
-            yield from (middle_left_out(line, _LINE) for line in tail)
+            yield from (without_middle(line, _LINE) for line in tail)
 
     def _line(self, text: str, *, loss: bool) -> str:
         if not self._colourful:

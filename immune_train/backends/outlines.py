@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import near
+from immune_data.common.text import suggestion
 from immune_train.backends import readable, trl
 from immune_train.backends.base import see_shapes
 from immune_train.configs import Config
@@ -68,7 +68,7 @@ def _see_targets(config: Config, known: set[str]) -> None:
     names = trl.targets(config)
     for name in [] if isinstance(names, str) else names:
         if not any(name == one or name.endswith(f".{one}") for one in known):
-            hint = near(name, known, f"it has {', '.join(sorted(known))}")
+            hint = suggestion(name, known, f"it has {', '.join(sorted(known))}")
             raise ImmuneError(
                 f"lora_target_modules names {name}, which is not a linear layer of the blocks of "
                 f"{config.model_name_or_path}: {hint}"

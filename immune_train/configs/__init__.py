@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from immune_data.common.errors import ImmuneError
-from immune_data.common.text import near
+from immune_data.common.text import suggestion
 
 if TYPE_CHECKING:
     from trl import SFTConfig, TrlParser
@@ -295,7 +295,7 @@ def _find(name: str, beside: Path | None = None) -> Path:
     for path in (*([beside / name] if beside else []), Path(name)):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path
-    hint = near(name, shipped(), f"shipped are {', '.join(shipped())}.")
+    hint = suggestion(name, shipped(), f"shipped are {', '.join(shipped())}.")
     raise ImmuneError(f"there is no config {name}: {hint} A .yaml file of your own will do as well")
 
 
@@ -355,7 +355,7 @@ def _names(dataclass: type) -> list[str]:
 
 
 def _unknown(key: str, origin: str, known: Iterable[str]) -> str:
-    hint = near(key, known, "see TRL's SFTConfig and ModelConfig")
+    hint = suggestion(key, known, "see TRL's SFTConfig and ModelConfig")
     return f"{key} ({origin}) is not a setting: {hint}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from immune_data.common.drawing import GRID, KEPT, LOST, MUTED, OTHER, Drawn, Key, draw
+from immune_data.common.drawing import GRID, KEPT, LOST, MUTED, OTHER, Drawing, Key, draw
 from immune_data.common.text import one_line
 from immune_data.prompts import TASKS
 from immune_train.evaluate import phrases
@@ -35,7 +35,7 @@ class Panel:
     is_share: bool = False
 
 
-def drawn(of: Evaluation) -> list[Drawn]:
+def drawn(of: Evaluation) -> list[Drawing]:
     """Every figure of which there is something to draw."""
     kinds = {one.name: str(one.kind) for one in of.candidates}
     made = []

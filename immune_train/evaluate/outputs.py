@@ -11,7 +11,7 @@ from immune_data.common import files
 from immune_train.evaluate.candidates import Candidate
 
 if TYPE_CHECKING:
-    from immune_data.common.drawing import Drawn
+    from immune_data.common.drawing import Drawing
 
 FOLDER = "evaluation"  # of a run, where `publish` looks
 NUMBERS, PAGE = "evaluation.json", "evaluation.html"
@@ -20,7 +20,7 @@ FIGURES, BASELINES = "figures", "baselines"
 
 
 def write(
-    folder: Path, texts: dict[str, str], drawn: Sequence[Drawn], baselines: Sequence[Candidate]
+    folder: Path, texts: dict[str, str], drawn: Sequence[Drawing], baselines: Sequence[Candidate]
 ) -> None:
     """Write an evaluation in place of the one that may be there, each file or folder whole.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import immune_data
 from immune_data.common import page, templates
-from immune_data.common.drawing import Drawn
+from immune_data.common.drawing import Drawing
 from immune_data.common.text import counted
 from immune_data.prompts import TASKS
 from immune_train.evaluate import phrases
@@ -45,7 +45,7 @@ class Table:
     right: bool = True
 
 
-def render(of: Evaluation, drawn: Sequence[Drawn]) -> str:
+def render(of: Evaluation, drawn: Sequence[Drawing]) -> str:
     """The page."""
     figures = page.figures(drawn)
     losses = _losses(of)

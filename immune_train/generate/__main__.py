@@ -132,7 +132,7 @@ def command(arguments: argparse.Namespace) -> None:
         drafts=arguments.drafts,
     )
     if arguments.request or arguments.eval:
-        streams.for_programs()
+        streams.use_utf8()
     with nullcontext() if output else streams.for_reader():
         if arguments.eval:
             records.ask(

@@ -106,7 +106,7 @@ def _going_on(output: Path, run: dict[str, Any]) -> Iterator[tuple[list[dict], I
     except OSError as error:
         raise ImmuneError(f"cannot write {output}: {error.strerror}") from None
     with file:
-        files.hold(file.fileno(), output)
+        files.lock(file.fileno(), output)
         file.seek(0)
         lines = file.read().splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):  # killed in the middle of it

@@ -68,8 +68,8 @@ def command(arguments: argparse.Namespace) -> None:
     with cli.progress() as report:
         report("checking the run")
         run = read(arguments.run, arguments.gguf)
-        publishing.refuse_unsaid(
-            f"the dataset of {arguments.run}", run.synthetic, said=arguments.synthetic
+        publishing.check_synthetic(
+            f"the dataset of {arguments.run}", run.synthetic, declared=arguments.synthetic
         )
         write(run, terms, folder, report)
         published = None

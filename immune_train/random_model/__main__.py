@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--output", type=cli.folder, required=True, help="folder to write, not there yet"
     )
-    made.gone(out="--output")
+    made.renamed(out="--output")
     made.add_argument("--seed", type=cli.seed, default=0, help="seed of the weights (default: 0)")
     made.add_argument(
         "--dtype",

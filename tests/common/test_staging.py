@@ -69,7 +69,7 @@ def test_a_file_system_without_locks_is_no_other_run(
     with files.locked(tmp_path / "a" / "b"):
         (tmp_path / "a" / "b" / "made").touch()
     said = capsys.readouterr().err
-    assert ("knows no locks" in said) == (network != errno.EBADF)
+    assert ("does not support locks" in said) == (network != errno.EBADF)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "made"]
 
 

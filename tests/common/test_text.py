@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from immune_data.common.text import are, counted, near
+from immune_data.common.text import are, counted, suggestion
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,6 @@ def test_one_thing_is_and_several_are(number: int, row: str, entry: str, verb: s
 
 def test_a_name_is_answered_by_those_that_are_near_to_it() -> None:
     known = ["train", "trial", "eval"]
-    assert near("trail", known, "none") == "did you mean trial?"
-    assert near("trail", known, "none", most=3) == "did you mean trial or train?"
-    assert near("xyz", known, "use train or eval") == "use train or eval"
+    assert suggestion("trail", known, "none") == "did you mean trial?"
+    assert suggestion("trail", known, "none", most=3) == "did you mean trial or train?"
+    assert suggestion("xyz", known, "use train or eval") == "use train or eval"

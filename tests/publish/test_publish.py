@@ -24,7 +24,7 @@ from corpus import Corpus, digests, query, records
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors, take_for_the_hub
 
 from immune_data.audit import checks
-from immune_data.common.drawing import Drawn
+from immune_data.common.drawing import Drawing
 from immune_data.common.errors import ImmuneError
 from immune_data.common.hub import upload
 from immune_data.contract import model_terms
@@ -43,10 +43,10 @@ TERMS = ("--repo-id", REPO, "--license", "cc-by-4.0")
 FAULT = "eval_in_train"
 
 
-def sketched(facts: Facts) -> list[Drawn]:
+def sketched(facts: Facts) -> list[Drawing]:
     """Stands in for the report's figures, whose drawing takes seconds."""
     svg = f'<svg xmlns="http://www.w3.org/2000/svg"><!-- {len(facts.funnel)} --></svg>'
-    return [Drawn("funnel", "The way", "Step by step.", (), svg, svg, svg, b"")]
+    return [Drawing("funnel", "The way", "Step by step.", (), svg, svg, svg, b"")]
 
 
 @pytest.fixture(autouse=True)
@@ -583,7 +583,7 @@ def test_the_same_bytes_make_no_commit(
     assert hub.repos[REPO].commits == commits
     assert not [route for route in hub.routes(since) if "/commit/" in route or "PUT" in route]
     assert run(out, "--revision", "v1.0") == 0
-    assert "there already" in capsys.readouterr().out
+    assert "already set" in capsys.readouterr().out
     assert run(out, "--revision", "v1.1", "--json") == 0
     published = json.loads(capsys.readouterr().out)["published"]
     assert published["committed"] is False

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: addresses of repositories, which are downloaded from and uploaded to."""
+"""The Hugging Face Hub: addresses of repositories, to download from and to upload to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Address:
 
 
 def address(text: str) -> Address:
-    """The address that a `hf://` text gives.
+    """The address in a `hf://` text.
 
     Raises:
         ImmuneError: it is not one.

@@ -1,4 +1,4 @@
-"""Download a dataset: its address and the files wanted in, a folder of the cache out."""
+"""Download a dataset: its address and patterns of files in, a folder of the cache out."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from immune_data.common.hub import Address, Report, revisions
 
 
-def download(found: Address, patterns: Sequence[str], report: Report) -> Path:
-    """The folder in `huggingface_hub`'s cache that holds the dataset's files of these patterns.
+def download(address: Address, patterns: Sequence[str], report: Report) -> Path:
+    """The folder in `huggingface_hub`'s cache with the dataset's files that match the patterns.
 
     Raises:
         ImmuneError: there is no such dataset, it is not ours to read, or the Hub is out of reach
@@ -20,14 +20,14 @@ def download(found: Address, patterns: Sequence[str], report: Report) -> Path:
     from huggingface_hub.utils import disable_progress_bars as no_bars
     from huggingface_hub.utils import enable_progress_bars as bars
 
-    commit = revisions.commit("dataset", found.repo_id, found.revision, report)
+    commit = revisions.commit("dataset", address.repo_id, address.revision, report)
     quiet = are_progress_bars_disabled()
     no_bars()
     try:
-        with revisions.readable("dataset", found.repo_id, found.revision):
+        with revisions.readable("dataset", address.repo_id, address.revision):
             return Path(
                 snapshot_download(
-                    found.repo_id,
+                    address.repo_id,
                     repo_type="dataset",
                     revision=commit,
                     allow_patterns=list(patterns),

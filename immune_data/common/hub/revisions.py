@@ -1,7 +1,7 @@
-"""At which commit a repository of the Hub is read: its name and a revision in, a commit out.
+"""The commit at which a repository of the Hub is read: its name and a revision in, a commit out.
 
-Libraries take what is in their cache, without a word, where the Hub cannot be reached. Here that is
-said, with the commit, and everything else is then read at that commit.
+Libraries silently use their cache where the Hub cannot be reached. Here that is reported, with the
+commit, and everything else is then read at that commit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from immune_data.common.errors import ImmuneError
 from immune_data.common.hub import Kind, Report
 
-_PATIENCE = 20  # seconds in which the Hub has to answer
+_PATIENCE = 20  # seconds for the Hub to answer
 
 
 class _OutOfReach(ImmuneError):
@@ -22,7 +22,7 @@ class _OutOfReach(ImmuneError):
 
 
 def commit(kind: Kind, repo_id: str, revision: str | None, report: Report) -> str:
-    """The commit at which the revision is, by the Hub or else by the cache, which is reported.
+    """The commit of a revision, from the Hub or else from the cache, which is reported.
 
     Raises:
         ImmuneError: there is no such repository or revision, it is not ours to read, or the Hub is
@@ -71,10 +71,10 @@ def _cached(kind: Kind, repo_id: str, revision: str) -> str | None:
     """The commit at which the cache has the revision."""
     folder = _folder(kind, repo_id)
     try:
-        found = (folder / "refs" / revision).read_text(encoding="utf-8").strip()
+        commit = (folder / "refs" / revision).read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return None
-    return found if (folder / "snapshots" / found).is_dir() else None
+    return commit if (folder / "snapshots" / commit).is_dir() else None
 
 
 @contextmanager
@@ -109,16 +109,16 @@ def readable(kind: Kind, repo_id: str, revision: str | None) -> Iterator[None]:
         raise _OutOfReach("HF_HUB_OFFLINE is set") from None
     except LocalEntryNotFoundError:
         raise ImmuneError(
-            f"the Hub cannot be reached and {repo_id} is not whole in the cache: check the network "
-            "and HF_ENDPOINT, and run again"
+            f"the Hub cannot be reached and {repo_id} is not complete in the cache: check the "
+            "network and HF_ENDPOINT, and run again"
         ) from None
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", 0)
         if status >= 500:
             raise _OutOfReach(f"the Hub answers {status}") from None
         raise ImmuneError(
-            f"the Hub answers {status or 'an error'} for {repo_id}: see whether your login may "
-            "read it, or run again later"
+            f"the Hub answers {status or 'with an error'} for {repo_id}: check whether your login "
+            "may read it, or run again later"
         ) from None
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):

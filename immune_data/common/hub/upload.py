@@ -1,7 +1,7 @@
-"""Upload a folder to the Hub: a folder and a repository in, the commit it is now at out.
+"""Upload a folder to the Hub: a folder and a repository in, its new commit out.
 
-All of it goes in one commit, so that nothing is ever published in part, and a step may be tried
-again at any point: each looks at what is there first. Works with `huggingface_hub` 1.3x and 2.x.
+All of it goes into one commit, so that nothing is ever published in part, and a step may be retried
+at any point: each first looks at what is there. Works with `huggingface_hub` 1.3x and 2.x.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
-# Seconds: the pauses before a step is tried again, the longest one that the Hub may ask for, and
-# how long it may take to accept a connection or to say nothing on one.
+# Seconds: the pauses before a step is retried, the longest one that the Hub may ask for, and how
+# long it may take to accept a connection and may stay silent on one.
 PAUSES = (1, 4, 16)
 LONGEST_PAUSE = 300
 _CONNECT, _SILENCE = 30, 300
@@ -43,7 +43,7 @@ _HUBS_OWN = ".gitattributes"
 
 @dataclass(frozen=True)
 class Published:
-    """Where a folder was published: the commit that holds it, and whether this run made it."""
+    """Where a folder was published: its commit, and whether this run made it."""
 
     url: str
     commit: str
@@ -62,15 +62,15 @@ class _File:
 
     @cached_property
     def blob(self) -> str:
-        """The id that git gives the content."""
+        """The id of the content in git."""
         with self.path.open("rb") as file:
-            made = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size)
+            digest = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size)
             while part := file.read(1 << 20):
-                made.update(part)
-        return made.hexdigest()
+                digest.update(part)
+        return digest.hexdigest()
 
     def is_at(self, remote: RepoFile | None) -> bool:
-        """Whether the repository has this very content there."""
+        """Whether the repository's file has the same content."""
         if remote is None:
             return False
         if remote.lfs is not None:
@@ -80,7 +80,7 @@ class _File:
 
 @dataclass(frozen=True)
 class _Problem:
-    """What went wrong, in a sentence without its end, and whether trying again may help."""
+    """What went wrong, as the beginning of a sentence, and whether a retry may help."""
 
     sentence: str
     passing: bool
@@ -88,14 +88,14 @@ class _Problem:
 
 
 class _TooLong(Exception):
-    """The Hub asks for more patience than we have."""
+    """The Hub asks us to wait longer than we do."""
 
 
 def check_names(repo_id: str, tag: str | None) -> None:
     """Refuse, before any work, what the Hub would refuse.
 
     Raises:
-        ImmuneError: it cannot be the name of a repository of an owner, or of a tag.
+        ImmuneError: it is not a valid name of a repository of an owner, or of a tag.
     """
     import re
 
@@ -127,7 +127,7 @@ def publish(
     report: Report,
     kind: Kind = "dataset",
 ) -> Published:
-    """Make the repository hold what `folder` holds, under `tag` too if one is given.
+    """Make the repository contain the files of `folder`, also under `tag` if there is one.
 
     Raises:
         ImmuneError: the Hub does not let us, or cannot be reached; nothing is published in part.
@@ -172,8 +172,8 @@ def _check_token() -> None:
         token = get_token()
     except OIDCError:
         raise ImmuneError(
-            "HF_OIDC_RESOURCE is set, and no token can be had by it: unset it, or run where "
-            "its provider is"
+            "HF_OIDC_RESOURCE is set, but yields no token: unset it, or run where its provider "
+            "is available"
         ) from None
     if token is None:
         raise ImmuneError(
@@ -181,7 +181,7 @@ def _check_token() -> None:
         )
     if not token.isascii() or not token.isprintable() or " " in token:
         raise ImmuneError(
-            "the Hugging Face token holds characters that no token has: "
+            "the Hugging Face token contains characters that are not allowed in a token: "
             "log in again with `hf auth login` or set HF_TOKEN again"
         )
 
@@ -201,36 +201,36 @@ class _Repo:
         self._sent = False
 
     def open(self, private: bool) -> tuple[DatasetInfo | ModelInfo, bool]:
-        """What the Hub says of the repository, which is made if need be, and whether it was."""
+        """The Hub's entry for the repository, created if missing, and whether it was created."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         with suppress(RepositoryNotFoundError):
             return self._info(), self._created
         self._created = True
-        # Without a word on `private`, an organisation's own default applies.
+        # Where `private` is not set, the organisation's own default applies.
         self._api.create_repo(
             self._id, repo_type=self._kind, private=private or None, exist_ok=True
         )
         return self._info(), True
 
     def synchronise(self) -> tuple[str, bool]:
-        """The commit at which the repository holds our files, and whether it took a new one."""
+        """The commit at which the repository has our files, and whether it is a new one."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         head = self._info().sha
         assert head is not None, "the Hub names the commit of what it was asked for"
         remote = self._files(head)
         changed = self._changed(remote)
-        gone = [name for name in remote if name not in self._local]
-        if not changed and not gone:
+        removed = [name for name in remote if name not in self._local]
+        if not changed and not removed:
             return head, self._sent
-        self._report(f"uploading {counted(len(changed), 'file')}, removing {len(gone)}")
+        self._report(f"uploading {counted(len(changed), 'file')}, removing {len(removed)}")
         self._sent = True
         commit = self._api.create_commit(
             self._id,
             [
                 *(CommitOperationAdd(name, self._local[name].path) for name in changed),
-                *(CommitOperationDelete(name) for name in gone),
+                *(CommitOperationDelete(name) for name in removed),
             ],
             commit_message=f"Publish with immune {immune_data.__version__}",
             repo_type=self._kind,
@@ -239,10 +239,10 @@ class _Repo:
         return commit.oid, True
 
     def tagged(self, tag: str) -> bool:
-        """Whether the tag is there, on our files.
+        """Whether the tag exists and is on our files.
 
         Raises:
-            ImmuneError: it is there on other ones.
+            ImmuneError: it is on other files.
         """
         refs = self._api.list_repo_refs(self._id, repo_type=self._kind)
         if tag not in [ref.name for ref in refs.tags]:
@@ -256,17 +256,17 @@ class _Repo:
         return True
 
     def tag(self, tag: str, commit: str) -> bool:
-        """Put the tag on the commit; whether it was not there before."""
+        """Put the tag on the commit; True if it was not there before."""
         if self.tagged(tag):
             return False
         self._api.create_tag(self._id, tag=tag, revision=commit, repo_type=self._kind)
         return True
 
     def persist(self, step: Callable[[], Done]) -> Done:
-        """Do a step, and again after a pause where that may help.
+        """Do a step, and retry it after a pause where that may help.
 
         Raises:
-            ImmuneError: it did not, or something else is wrong.
+            ImmuneError: all attempts failed, or a retry cannot help.
         """
         for pause in (*PAUSES, None):
             try:
@@ -287,8 +287,8 @@ class _Repo:
         raise AssertionError("the last pause is none")
 
     def _info(self) -> DatasetInfo | ModelInfo:
-        found = self._api.repo_info(self._id, repo_type=self._kind)
-        return cast("DatasetInfo | ModelInfo", found)
+        info = self._api.repo_info(self._id, repo_type=self._kind)
+        return cast("DatasetInfo | ModelInfo", info)
 
     def _files(self, revision: str) -> dict[str, RepoFile]:
         from huggingface_hub.hf_api import RepoFile
@@ -309,9 +309,9 @@ class _Repo:
 
 
 def _problem(error: Exception, repo_id: str, host: str) -> _Problem | None:
-    """What an exception of `huggingface_hub` means to the user; None if it is a fault of ours.
+    """What an exception of `huggingface_hub` means to the user; None if it is a bug of ours.
 
-    No exception's text is passed on but the Hub's own words: the others may hold signed URLs.
+    Of the texts of exceptions only the Hub's own is shown: the others may contain signed URLs.
     """
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -330,10 +330,10 @@ def _problem(error: Exception, repo_id: str, host: str) -> _Problem | None:
         if isinstance(cause, OfflineModeIsEnabled):
             return _Problem("HF_HUB_OFFLINE is set: unset it to publish", passing=False)
         if isinstance(cause, HfHubHTTPError) and cause.response is not None:
-            return _answer(cause, repo_id, host)
+            return _http_problem(cause, repo_id, host)
         if isinstance(cause, connection_error):
             return _Problem(
-                f"the connection to {host} fails: see whether it can be reached, then run again",
+                f"the connection to {host} fails: check whether it can be reached, then run again",
                 passing=True,
             )
     if isinstance(error, json.JSONDecodeError):
@@ -341,20 +341,20 @@ def _problem(error: Exception, repo_id: str, host: str) -> _Problem | None:
     if isinstance(error, ValueError) and "README.md" in str(error):
         return _Problem(f"the Hub refuses the card: {_line(str(error))}", passing=False)
     if isinstance(error, FileNotFoundError) and error.filename:
-        return _Problem(f"{error.filename} went away: run again", passing=False)
+        return _Problem(f"{error.filename} has disappeared: run again", passing=False)
     if isinstance(error, ValueError) and "LFS" in str(error):
         return _Problem(f"the Hub refuses a file: {_line(str(error))}", passing=False)
     if isinstance(error, OSError | RuntimeError):  # of Xet, of the storage
         return _Problem(
-            f"the upload to {host} fails: run again, what is there is not sent twice", passing=True
+            f"the upload to {host} fails: run again, nothing is sent twice", passing=True
         )
     return None
 
 
-def _answer(error: Any, repo_id: str, host: str) -> _Problem:
-    """What an answer other than 200 means."""
+def _http_problem(error: Any, repo_id: str, host: str) -> _Problem:
+    """What a response other than 200 means."""
     status = error.response.status_code
-    said = _line(error.server_message or "")
+    message = _line(error.server_message or "")
     owner = repo_id.partition("/")[0]
     if status == 401:
         sentence = (
@@ -364,24 +364,24 @@ def _answer(error: Any, repo_id: str, host: str) -> _Problem:
     elif status == 403:
         sentence = f"the token may not write to {repo_id}: use one that has write access to {owner}"
     elif status == 404:
-        sentence = f"the Hub does not find {repo_id}: see whether {owner} exists and is yours"
+        sentence = f"the Hub does not find {repo_id}: check whether {owner} exists and is yours"
     elif status in (409, 412):
         sentence = f"{repo_id} is being changed by someone else: run again when that is done"
         return _Problem(sentence, passing=True)
     elif status == 429:
-        wait = _asked_to_wait(error.response)
-        sentence = f"{host} gets too many requests: run again in {max(wait, 60):.0f} s"
+        wait = _retry_after(error.response)
+        sentence = f"{host} has had too many requests: run again in {max(wait, 60):.0f} s"
         return _Problem(sentence, passing=True, pause=wait)
     elif status >= 500 or status == 408:
         sentence = f"{host} has trouble ({status}): run again later"
-        return _Problem(sentence, passing=True, pause=_asked_to_wait(error.response))
+        return _Problem(sentence, passing=True, pause=_retry_after(error.response))
     else:
         sentence = f"the Hub refuses ({status})"
-    return _Problem(f"{sentence} (it says: {said})" if said else sentence, passing=False)
+    return _Problem(f"{sentence} (it says: {message})" if message else sentence, passing=False)
 
 
 def _line(text: str) -> str:
-    """Some words of another's, fit to stand in a sentence and without our token."""
+    """A text of the Hub's, short enough for a sentence and without our token."""
     from huggingface_hub import get_token
 
     words = " ".join(text.split())[:300]
@@ -389,8 +389,8 @@ def _line(text: str) -> str:
     return words.replace(token, "<token>") if token else words
 
 
-def _asked_to_wait(response: Any) -> float:
-    """The seconds of a `Retry-After`, which are a number or a date; 0 if there is none."""
+def _retry_after(response: Any) -> float:
+    """The seconds of a `Retry-After` header, a number or a date; 0 if there is none."""
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value)
@@ -402,10 +402,10 @@ def _asked_to_wait(response: Any) -> float:
 
 @contextmanager
 def _patient_client(report: Report) -> Iterator[None]:
-    """Let `huggingface_hub` wait, but not for ever; and write nothing of its own.
+    """Let `huggingface_hub` wait, but not for ever, and print nothing of its own.
 
-    It retries some requests by itself and then waits as long as the Hub asks; and what it logs
-    meanwhile holds URLs that are as good as passwords.
+    It retries some requests by itself and then waits as long as the Hub asks; and it logs URLs that
+    are as good as passwords.
     """
     from huggingface_hub import logging, set_client_factory
     from huggingface_hub.utils import (
@@ -415,21 +415,22 @@ def _patient_client(report: Report) -> Iterator[None]:
     )
     from huggingface_hub.utils._http import default_client_factory
 
-    def look(response: Any) -> None:
+    def check_response(response: Any) -> None:
         status = response.status_code
         if status != 429 and status < 500:
             return
-        wait = _asked_to_wait(response)
+        wait = _retry_after(response)
         if wait > LONGEST_PAUSE:
             raise _TooLong(
-                f"the Hub asks to wait {wait:.0f} s, which is too long to wait here: run again then"
+                f"the Hub asks to wait {wait:.0f} s, which is too long to wait here: run again "
+                "after that time"
             )
         report(f"the Hub answers {status}" + (f", wait {wait:.0f} s" if wait else ""))
 
     def factory() -> Any:
         client = default_client_factory()
         hooks = client.event_hooks
-        client.event_hooks = {**hooks, "response": [*hooks.get("response", []), look]}
+        client.event_hooks = {**hooks, "response": [*hooks.get("response", []), check_response]}
         client.timeout = type(client.timeout)(_SILENCE, connect=_CONNECT)
         return client
 
