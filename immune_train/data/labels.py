@@ -12,7 +12,6 @@ the template puts before the answer is tokenised by itself.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -186,8 +185,9 @@ def _split_tokenizer(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, dic
     """
     from tokenizers import Tokenizer
 
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    control = {token["content"]: token["id"] for token in content["added_tokens"]}
-    content["added_tokens"] = []
-    content["post_processor"] = None
-    return Tokenizer.from_str(json.dumps(content)), control
+    whole = tokenizer.backend_tokenizer
+    control = {token.content: number for number, token in whole.get_added_tokens_decoder().items()}
+    text = Tokenizer(whole.model)  # shared: it takes a second to copy
+    text.normalizer, text.pre_tokenizer = whole.normalizer, whole.pre_tokenizer
+    text.decoder = whole.decoder
+    return text, control
