@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from markupsafe import Markup
+
+from immune_data.common import table as tables
 from immune_data.common.text import visible
 
 # An underscore within a word marks nothing up; at the beginning of a line, more marks do something.
@@ -16,3 +20,20 @@ def escaped(text: str) -> str:
     line = " ".join(visible(text).split())
     marked = _MARKS.sub(lambda mark: f"\\{mark[0]}", line.replace("&", "&amp;"))
     return _ITEM.sub(r"\1\\\2", marked)
+
+
+def code(text: str) -> Markup:
+    """A text as code."""
+    return Markup(f"`{visible(text).replace('`', '')}`")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
+    """A table, its columns of numbers to the right; what is not a `Markup` is escaped."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    return Markup(tables.markdown(columns, cells, tables.numeric(rows, len(columns))))
+
+
+def _cell(value: object) -> str:
+    if value is None or isinstance(value, Markup):
+        return value or ""
+    return f"{value:,}" if isinstance(value, int | float) else escaped(str(value))

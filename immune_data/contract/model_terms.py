@@ -1,4 +1,4 @@
-"""Under which terms models write: their names in, rows for a card's table out."""
+"""Under which terms models write: their names in, a card's table of them out."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import tomllib
 from collections.abc import Iterable
 from importlib.resources import files
 
-COLUMNS = ("model", "licence or terms", "where they are")
+from markupsafe import Markup
+
+from immune_data.common import markdown
+
+_UNKNOWN = {"terms": "not known here: ask whoever published it", "source": ""}
 
 
-def rows(models: Iterable[str]) -> list[list[str]]:
+def table(models: Iterable[str]) -> Markup:
     """One row per model; those that `model_terms.toml` does not name are not known."""
     text = files("immune_data.contract").joinpath("model_terms.toml").read_text(encoding="utf-8")
     known: dict[str, dict[str, str]] = tomllib.loads(text)
-    nothing = {"terms": "not known here: ask whoever published it", "source": ""}
-    return [
-        [model, found["terms"], found["source"]]
+    rows = [
+        [
+            markdown.code(model),
+            terms["terms"],
+            Markup(f"<{terms['source']}>" if terms["source"] else ""),
+        ]
         for model in models
-        for found in [known.get(model, nothing)]
+        for terms in [known.get(model, _UNKNOWN)]
     ]
+    return markdown.table(["model", "licence or terms", "where they are"], rows)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 import immune_data
-from immune_data.common import duck, markdown, table, templates
-from immune_data.common.text import are, visible
+from immune_data.common import duck, markdown, templates
+from immune_data.common.text import are
 from immune_data.contract import model_terms
 from immune_data.prompts import TASKS
 from immune_data.publish.datasets import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
@@ -104,13 +104,7 @@ def render(
         ),
         datasets=[_told(folder, one, terms, figures[one.name]) for one in datasets],
         sources=_sources(datasets),
-        model_terms=_table(
-            model_terms.COLUMNS,
-            [
-                [_code(model), words, _link(source)]
-                for model, words, source in model_terms.rows(datasets[0].settings["models"])
-            ],
-        ),
+        model_terms=model_terms.table(datasets[0].settings["models"]),
         **_contents(folder, datasets),
     )
 
@@ -125,7 +119,7 @@ def _told(
     return {
         "name": Markup(dataset.name),
         "rules": [Markup(rule) for rule in _rules(folder, dataset, settings)],
-        "funnel": _table(
+        "funnel": markdown.table(
             ["step", "incidents", "records", "lost", "why"],
             [
                 [row.step, row.incidents, row.records, row.lost or None, row.why]
@@ -216,9 +210,9 @@ def _contents(folder: Path, datasets: Sequence[Dataset]) -> dict[str, Markup]:
         if config in _TABLES:
             rows = _height(folder / files["train"])
             of = f" (of `{datasets[0].name}`)" if config in RELATION_CONFIGS else ""
-            tables.append([_code(config), rows, Markup(f"{_TABLES[config]}{of}")])
+            tables.append([markdown.code(config), rows, Markup(f"{_TABLES[config]}{of}")])
     records = [
-        [_code(dataset.name), split, row.task, row.records, row.tokens]
+        [markdown.code(dataset.name), split, row.task, row.records, row.tokens]
         for dataset in datasets
         for split, ours in SPLITS.items()
         for row in sorted(
@@ -227,11 +221,12 @@ def _contents(folder: Path, datasets: Sequence[Dataset]) -> dict[str, Markup]:
         )
     ]
     return {
-        "recipes": _table(["config", *SPLITS, "what it is"], recipes),
-        "tables": _table(["config", "rows", "what it is"], tables),
-        "records": _table(["config", "split", "task", "records", "tokens"], records),
-        "keys": _table(
-            ["key", "what it is"], [[_code(key), Markup(what)] for key, what in _KEYS.items()]
+        "recipes": markdown.table(["config", *SPLITS, "what it is"], recipes),
+        "tables": markdown.table(["config", "rows", "what it is"], tables),
+        "records": markdown.table(["config", "split", "task", "records", "tokens"], records),
+        "keys": markdown.table(
+            ["key", "what it is"],
+            [[markdown.code(key), Markup(what)] for key, what in _KEYS.items()],
         ),
     }
 
@@ -258,7 +253,7 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
     )
     # A recipe whose fit is the context says how much is shown, the others how much may be.
     number = "N" if settings["dag_within_context"] else str(settings["dag_limit"])
-    marker = _code(settings["dag_marker"].replace("{limit}", number))
+    marker = markdown.code(settings["dag_marker"].replace("{limit}", number))
     whose = {
         "any": "Any model's answer will do, whether or not it is the one that is used",
         "winner": "It is the answers that are used that must pass",
@@ -340,9 +335,9 @@ def _split_rule(settings: dict[str, Any]) -> str:
         "groups": f"{drawn}; incidents of one source address and time window, or of one text of "
         "evidence, stay on one side.",
         "hashed": f"{share} on average: those whose source address and time window hash, with the "
-        f"key {_code(settings['split_key'])}, into that share of the range, so that incidents that "
-        "are added move none out of it. An incident with the evidence of one on that side is not "
-        "in `train`.",
+        f"key {markdown.code(settings['split_key'])}, into that share of the range, so that "
+        "incidents that are added move none out of it. An incident with the evidence of one on "
+        "that side is not in `train`.",
     }[settings["split_method"]]
 
 
@@ -361,11 +356,11 @@ def _faults(dataset: Dataset, terms: Terms) -> dict[str, Any]:
     )
     return {
         "audited": f"{len(dataset.audit)} checks ran; {len(failed)} found something. {said}",
-        "faults": _table(
+        "faults": markdown.table(
             ["check", "severity", "rows", "what is wrong with them"],
             [
                 [
-                    _code(found.check.name),
+                    markdown.code(found.check.name),
                     found.check.severity + (" (accepted)" if found in accepted else ""),
                     found.rows,
                     Markup(_sentence(found.check.sentence)),
@@ -395,8 +390,8 @@ def _sources(datasets: Sequence[Dataset]) -> Markup:
         for dataset in datasets
         for name, sha256 in dataset.manifest.inputs.sources.items()
     }
-    rows = [[_code(file), _code(sha256)] for file, sha256 in sorted(sources)]
-    return _table(["source file", "sha256"], rows)
+    rows = [[markdown.code(file), markdown.code(sha256)] for file, sha256 in sorted(sources)]
+    return markdown.table(["source file", "sha256"], rows)
 
 
 def _synthetic(datasets: Sequence[Dataset]) -> bool:
@@ -423,26 +418,6 @@ def _asked(query: str, parquet: Path) -> list[dict[str, Any]]:
     """The rows of a query over a file, which is its parameter."""
     with duck.connect() as connection:
         return duck.rows(connection, query, [duck.pattern(parquet)])
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
-    """A table in Markdown, its columns of numbers to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    return Markup(table.markdown(columns, cells, table.numeric(rows, len(columns))))
-
-
-def _cell(value: object) -> str:
-    if value is None or isinstance(value, Markup):
-        return value or ""
-    return f"{value:,}" if isinstance(value, int | float) else markdown.escaped(str(value))
-
-
-def _code(text: str) -> Markup:
-    return Markup(f"`{visible(text).replace('`', '')}`")
-
-
-def _link(url: str) -> Markup:
-    return Markup(f"<{url}>" if url else "")
 
 
 def _sentence(text: str) -> str:

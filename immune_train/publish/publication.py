@@ -29,7 +29,7 @@ from immune_train.artifacts import run as runs
 from immune_train.evaluate import outputs
 from immune_train.export.build import MODELFILE, RECORD
 from immune_train.export.modelfile import TEMPLATE
-from immune_train.publish import model_card
+from immune_train.publish import card
 from immune_train.publish.finished_run import SCORES, Run, Terms
 
 TRAINING = "training"
@@ -78,7 +78,7 @@ def _fill(folder: Path, run: Run, terms: Terms, report: Callable[[str], None]) -
         _place(run.gguf, (RECORD,), folder / TRAINING)
         _tell_ollama(folder, run.exported.get("ollama", {}))
     report("writing the card")
-    (folder / publishing.CARD).write_text(model_card.render(folder, run, terms), encoding="utf-8")
+    (folder / publishing.CARD).write_text(card.render(folder, run, terms), encoding="utf-8")
     _refuse_tokens(folder)
     report("hashing")
     publishing.write_manifest(folder, terms.repo_id, terms.license, synthetic=run.synthetic)

@@ -21,6 +21,7 @@ from corpus import digests
 from exported import conversation, model, write_eval
 from exported import run as export_model
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors, take_for_the_hub
+from markdown_it import MarkdownIt
 
 from immune_data.common.digests import sha256
 from immune_train.artifacts import run
@@ -53,7 +54,7 @@ SUMMARY = {
     "records": {"summary": 675, "cause": 760, "risk": 760},
     "preflight": {
         "train": {"answers_cut": 21, "answers_lost": 1234, "dropped": 0},
-        "leaked": {"incidents": 43, "records": 86},
+        "leaked": {"cause": 43, "risk": 1043},
     },
     "steps": 1300,
     "best_step": 1250,
@@ -147,8 +148,14 @@ def published(folder: Path) -> Path:
 
 
 def card(folder: Path) -> tuple[dict[str, Any], str]:
+    """The metadata of the card that was written, and the whole of it, whose Markdown is sound."""
     text = (published(folder) / "README.md").read_text(encoding="utf-8")
-    return yaml.safe_load(text.split("---\n")[1]), text
+    _, metadata, body = text.split("---\n", 2)
+    assert "\n\n\n" not in body
+    shown = MarkdownIt("commonmark").enable("table").render(body)
+    assert "---" not in shown  # of a table that is none
+    assert shown.count("<h1>") == 1
+    return yaml.safe_load(metadata), text
 
 
 # The folder
@@ -235,7 +242,7 @@ def test_the_card_names_the_terms_of_the_models_that_it_learned_from(copied: Pat
     rows = [{"model": name, "split": "train"} for name in ("qwen2.5-3b", "mine|x", "qwen2.5-3b")]
     path.write_text(json.dumps({**content, "counts": {"models": rows}}))
     assert call(copied, "--dry-run", "--dataset", "hf://datasets/acme/incidents") == 0
-    licence = card(copied)[1].partition("## Licence")[2].partition("## What is here")[0]
+    licence = card(copied)[1].partition("## Licence")[2]
     assert licence.count("Qwen Research License") == 1
     assert r"| `mine\|x` | not known here" in licence
     assert "acme/incidents/blob/main/relations.md" in licence
@@ -249,16 +256,22 @@ def test_the_cards_text_is_what_is_on_record(copied: Path) -> None:
     for said in (
         *("| summary | 0.7000 | 2.7500 |", "| risk | 0.5300 |  |", "step 1,250 of 1,300"),
         *("2,195 conversations (675 summary, 760 cause, 760 risk)", "`unified-clean`"),
-        *("| LoRA rank | 4 |", "| learning rate | 2e-05 |", "| adapted modules | q_proj, v_proj |"),
-        *("train loss 0.5123", "on one machine | of ours", "torch 2.13.0", "ab" * 32),
+        *("| LoRA rank | 4 |", "| learning rate | 2e-05 |", "| target modules | q_proj, v_proj |"),
+        *("train loss 0.5123", "one machine | of ours", "torch 2.13.0", "ab" * 32),
         *("| risk | levels allowed | 1 (0.7 to 1) | 0.875 (0.5 to 0.98) |  |",),
-        *("1,234 conversations lost their whole answer", "43 incidents", "a context of 4,096"),
+        *(
+            "1,234 conversations lost their whole answer",
+            "too good: it was trained on 1,086 records of eval incidents (43 cause, 1,043 risk)",
+            "context of 4,096",
+        ),
         *(f"ollama run hf.co/{REPO}:Q4_K_M", f"llama-server -hf {REPO}:Q4_K_M", "run-q8_0.gguf"),
         *("AutoModelForCausalLM", 'subfolder="adapter"', "training/curves.svg"),
     ):
         assert said in text, said
     assert "None" not in text
-    assert "were left out" not in text
+    assert "longer than the context" not in text
+    assert "These figures are too good" in text
+    assert "no comparison is on record" in text
 
 
 def test_a_run_with_less_on_record_has_a_shorter_card(copied: Path) -> None:
@@ -272,7 +285,8 @@ def test_a_run_with_less_on_record_has_a_shorter_card(copied: Path) -> None:
     assert not {"base_model", "base_model_relation", "model-index", "datasets"} & set(data)
     assert "gguf" not in data["tags"]
     assert "nobody can check" in text
-    for heading in ("Evaluation", "Scores", "Quantised files"):
+    assert "no evaluation on record" in text
+    for heading in ("Evaluation", "Quantised files", "How it was trained"):
         assert f"## {heading}" not in text
     assert "ollama" not in text
     assert "None" not in text
@@ -286,11 +300,22 @@ def test_an_evaluation_of_the_run_is_on_the_card(copied: Path, refused: Callable
     (made / outputs.PAGE).write_text("<!doctype html>")
     write_json(made / outputs.NUMBERS, {"runs": [{"sha256": sha256(copied / run.SUMMARY)}]})
     assert call(copied, "--dry-run") == 0
-    assert "## Evaluation against baselines\n\n- It is good." in card(copied)[1]
+    text = card(copied)[1]
+    assert "## Evaluation against baselines\n\n- It is good." in text
+    assert "no comparison is on record" not in text
     assert (published(copied) / "training" / outputs.PAGE).is_file()
     write_json(made / outputs.NUMBERS, {"runs": [{"sha256": "0" * 64}]})
     said = refused(publish.main, *TERMS, "--run", copied, "--dry-run", code=1)
     assert "is an evaluation of another run" in said
+
+
+def test_a_run_without_a_leak_says_that_eval_was_not_trained_on(copied: Path) -> None:
+    write_json(copied / "run.json", {**SUMMARY, "preflight": {"train": {}, "leaked": {}}})
+    assert call(copied, "--dry-run", "--dataset", "hf://datasets/acme/incidents") == 0
+    text = card(copied)[1]
+    assert "None of its incidents was trained on." in text
+    assert "too good" not in text
+    assert 'load_dataset("acme/incidents", "unified-clean", split="validation")' in text
 
 
 def test_the_same_run_gives_the_same_bytes(copied: Path) -> None:
