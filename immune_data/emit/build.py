@@ -299,7 +299,7 @@ class _Build:
 
                 def clean_answers(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("cleaning answers")
-                    cleaning.write(at, asking.load(self.recipe), pool)
+                    cleaning.write(at, hidden, asking.load(self.recipe), pool)
 
                 def write_records(at: duckdb.DuckDBPyConnection) -> None:
                     self.report("rendering records")

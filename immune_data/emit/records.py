@@ -20,10 +20,9 @@ from immune_data.common.processes import Pool, behind, in_order, release
 from immune_data.contract import answer_fields, chat, control_tokens, prompting
 from immune_data.contract.prompting import Conversations, Counted
 from immune_data.contract.record import Record, polars_schema
-from immune_data.emit import texts
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
-from immune_data.select import steps
+from immune_data.select import steps, texts
 
 if TYPE_CHECKING:
     import duckdb

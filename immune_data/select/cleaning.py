@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -17,7 +18,7 @@ from immune_data.common.processes import Pool, in_order
 from immune_data.contract.prompting import Counted
 from immune_data.contract.tokens import count
 from immune_data.read.measures import lengths
-from immune_data.select import steps
+from immune_data.select import steps, texts
 from immune_data.select.asking import Asking, Question, Refusal
 from immune_data.select.cleaning_rules import clean
 from immune_data.select.closing_lines import with_closing_lines
@@ -36,9 +37,11 @@ _CLEANED = {
 }
 
 
-def write(connection: duckdb.DuckDBPyConnection, asking: Asking, pool: Pool | None) -> None:
-    """Make both relations in the current schema."""
-    work = in_order(pool, partial(_clean_all, asking), _batches(connection))
+def write(
+    connection: duckdb.DuckDBPyConnection, folder: Path, asking: Asking, pool: Pool | None
+) -> None:
+    """Make both relations in the current schema; `folder` is for what memory should not hold."""
+    work = in_order(pool, partial(_clean_all, asking), _batches(connection, folder))
     rules = [pl.DataFrame(schema=_CLEANING)]
     with appending(connection) as append:
         append("cleaned", pl.DataFrame(schema=_CLEANED))
@@ -49,12 +52,33 @@ def write(connection: duckdb.DuckDBPyConnection, asking: Asking, pool: Pool | No
         append("cleaning", pl.concat(rules).sort(keys, maintain_order=True))
 
 
-def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, Any]]]:
+def _batches(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """Answers of judged incidents, each with its incident's facts and evidence."""
     incidents = connection.sql(steps.text("emit/judged_incidents.sql")).pl()
     answers = connection.sql(steps.text("emit/answers_to_clean.sql"))
-    for batch in answers.to_arrow_reader(_ANSWERS):
-        judged = pl.DataFrame(batch).join(incidents, on="incident_id", maintain_order="left")
-        yield judged.to_dicts()
+    wanted = incidents["condensed_row"].drop_nulls().to_numpy()
+    file = folder / "evidence"
+    places = texts.write(connection, {"condensed": wanted}, file)
+    with file.open("rb") as opened:
+        for batch in answers.to_arrow_reader(_ANSWERS):
+            frame = pl.DataFrame(batch)
+            known = _of(incidents, frame["incident_id"])
+            # One object for all answers of an incident: it travels to a worker once.
+            evidence = {
+                row: texts.read(opened, places.start[row], places.size[row]).decode()
+                for row in known["condensed_row"].drop_nulls()
+            }
+            judged = frame.join(known, on="incident_id", maintain_order="left").to_dicts()
+            for answer in judged:
+                answer["condensed"] = evidence.get(answer.pop("condensed_row"))
+            yield judged
+    file.unlink()
+
+
+def _of(incidents: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    """Of `incidents`, in the order of their ids, the rows of these ids and perhaps others."""
+    rows = incidents["incident_id"].search_sorted(ids.unique())
+    return incidents[rows.filter(rows < incidents.height).unique()]
 
 
 def _clean_all(

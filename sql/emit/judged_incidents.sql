@@ -1,11 +1,11 @@
--- judged_incidents: one row per incident that was judged on any task: its facts, and its evidence
+-- judged_incidents: one row per incident that was judged on any task, if the recipe cleans answers:
 -- reads: condensed, made by immune_data/select/condensing.py
--- where the recipe condenses it. The risk dataset's is used where it has any.
+-- its facts, and in which row of `condensed` its evidence lies, where the recipe condenses it. The
+-- risk dataset's is used where it has any.
 with evidence as (
     select
         incident_id,
-        arg_min(text, dataset) as condensed,  -- 'cause_risk' sorts before 'summaries'
-        arg_min(tokens, dataset) as condensed_tokens
+        arg_min(rowid, dataset) as condensed_row  -- 'cause_risk' sorts before 'summaries'
     from condensed
     group by incident_id
 )
@@ -17,8 +17,9 @@ select
     incidents.timeline,
     incidents.threat_level,
     incidents.event_count,
-    evidence.condensed,
-    evidence.condensed_tokens
+    evidence.condensed_row
 from incidents
 left join evidence on incidents.incident_id = evidence.incident_id
 semi join judgements on incidents.incident_id = judgements.incident_id
+where (select settings.answers_cleaned from settings)
+order by incidents.incident_id

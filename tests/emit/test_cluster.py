@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -12,9 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import clusters
 import dask
@@ -22,12 +24,12 @@ import pytest
 from corpus import digests
 from distributed import LocalCluster, Security
 
-from immune_data import Dataset
+from immune_data import Dataset, recipes
 from immune_data.common import cluster as clustered
 from immune_data.common import processes
 from immune_data.common.errors import ImmuneError
 from immune_data.emit import __main__ as emit
-from immune_data.emit import inputs
+from immune_data.emit import build, inputs
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPES = ("unified-v2", "unified-clean", "risk")
@@ -168,6 +170,43 @@ def test_calls_in_flight_are_as_many_as_there_are_threads_and_a_few(cluster: Loc
         assert next(results) == 0
         assert len(taken) == threads + clustered.MARGIN
         assert list(results) == list(range(1, 30))
+
+
+class _Here:
+    """A pool that makes each call at once, and remembers those of a function."""
+
+    ahead = 1
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+        self.items: list[Any] = []
+
+    def submit(self, function: Callable[[Any], Any], item: Any, /) -> Any:
+        if getattr(function, "func", function).__name__ == self.function:
+            self.items.append(item)
+        return _Made(function(item))
+
+
+class _Made(NamedTuple):
+    made: Any
+
+    def result(self) -> Any:
+        return self.made
+
+
+def test_evidence_travels_once_to_where_the_answers_of_its_incident_are_cleaned(
+    small_source: Path, tmp_path: Path
+) -> None:
+    pool = _Here("_clean_all")
+    recipe = recipes.load("unified-clean")
+    build.emit(small_source, tmp_path, recipe, workers=lambda: nullcontext(pool))
+    assert len(pool.items) > 1
+    for answers in pool.items:
+        texts = {answer["incident_id"]: answer["condensed"] for answer in answers}
+        travels = pickle.dumps(answers)
+        assert len(answers) > 5 * len(texts)
+        for text in texts.values():
+            assert travels.count(text.encode()) == 1
 
 
 def test_an_error_of_a_call_is_the_same_here(cluster: LocalCluster) -> None:

@@ -1,4 +1,4 @@
-"""The texts of the records: rows of tables in, one file out from which they are read in any order.
+"""Texts to read in any order: rows of tables in, one file out.
 
 A table is scanned once, as it lies in the database. Where a text lies is told by its number, which
 is that of its row in all tables put one behind the other.
@@ -18,8 +18,6 @@ import polars as pl
 if TYPE_CHECKING:
     import duckdb
 
-TABLES = ("dags", "condensed", "responses", "cleaned")
-
 _SCANNED = 1024
 
 
@@ -37,16 +35,16 @@ def write(
 ) -> Places:
     """Write into `path` the texts of the rows that `wanted` names for each table by their rowid."""
     first, rows = {}, 0
-    for table in TABLES:
+    for table in wanted:
         first[table] = rows
         rows += connection.execute(f"select count(*) from {table}").fetchall()[0][0]
     taken = np.zeros(rows, dtype=bool)
-    for table in TABLES:
-        taken[first[table] + wanted[table]] = True
+    for table, numbers in wanted.items():
+        taken[first[table] + numbers] = True
     places = Places(first, np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64))
     position = 0
     with path.open("wb") as file:
-        for table in TABLES:
+        for table in wanted:
             for numbers, texts in _scanned(connection, table, first[table], taken):
                 size = texts.str.len_bytes().cast(pl.Int64).to_numpy()
                 places.start[numbers] = position + size.cumsum() - size
