@@ -332,6 +332,7 @@ class _Build:
                     counts=_counts(connection),
                     outputs=manifest.outputs(hidden, OUTPUTS),
                 )
+                pipeline.finish(connection)
         manifest.write(hidden, content)
         return content
 

@@ -189,11 +189,12 @@ def reading(out: Path, recipe: Recipe | str) -> Iterator[duckdb.DuckDBPyConnecti
 
 def _missing(connection: duckdb.DuckDBPyConnection, recipe: str) -> str | None:
     """A column that runs of this version make and the database lacks; None if it has them all."""
-    columns = connection.execute(
+    rows = connection.execute(
         "select schema_name, table_name, column_name from duckdb_columns() "
         "where database_name = ? and schema_name in ('main', ?)",
         [CATALOG, recipe],
     ).fetchall()
+    columns = set(rows)
     for schema, kind in (("main", "tables"), (recipe, "relations")):
         for file in sorted((steps.sql_folder() / "comments" / kind).glob("*.sql")):
             for table, column in _COLUMN.findall(file.read_text(encoding="utf-8")):

@@ -36,7 +36,11 @@ MEMORY = "320MB"
 
 
 def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConnection:
-    """Open a database to build in, bounded in memory, spilling into `scratch`."""
+    """Open a database to build in, bounded in memory, spilling into `scratch`.
+
+    It keeps no log: a run that ends early leaves nothing to recover. Only what `finish` has written
+    is in the file.
+    """
     connection = duck.connect(
         memory=MEMORY,
         spill=duck.path(scratch / "spill"),
@@ -52,8 +56,14 @@ def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConne
         CATALOG,
         f"row_group_size {_ROW_GROUP}",
         f"storage_version '{STORAGE}'",
+        "recovery_mode no_wal_writes",
     )
     return connection
+
+
+def finish(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write all that was made into the file of the database."""
+    connection.execute(f"checkpoint {CATALOG}")
 
 
 def load_tables(
