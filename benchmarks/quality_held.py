@@ -207,7 +207,7 @@ def _questions(
         incident = asked[answer.incident_id]
         facts, dag = asking.facts(incident.facts), asking.evidence(incident.dag_analysis)
         try:
-            shown = asking.asked(facts, dag, context, [answer.task])[answer.task]
+            shown = asking.shown_by_task(facts, dag, context, [answer.task])[answer.task]
         except ImmuneError as error:
             if incident.incident_id not in refused:
                 refused.add(incident.incident_id)

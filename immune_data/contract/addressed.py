@@ -1,7 +1,7 @@
-"""Text that talks to whoever reads it by machine: a text in, what in it addresses a model out.
+"""Text that addresses the model that reads it: a text in, the words that address a model out.
 
-Evidence holds what attackers sent, and answers may repeat it or plead for themselves. The audit
-asks the same of emitted evidence and of answers, in SQL (`prompt_injection` and
+Evidence contains what attackers sent, and answers may repeat it or plead for themselves. The audit
+checks emitted evidence and answers for the same, in SQL (`prompt_injection` and
 `prompt_injection_in_responses` of `sql/audit/`).
 """
 
@@ -27,7 +27,7 @@ _MODEL = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 
-# What is said to somebody who gives grades; an answer has no reason to speak of them.
+# Words for somebody who gives grades; an answer has no reason to mention grades.
 _JUDGE = re.compile(
     r"\b(?:dear|attention|note\s+(?:to|for)(?:\s+the)?|hey)[\s,:]+(?:the\s+)?"
     r"(?:judge|grader|evaluator|reviewer|examiner|scorer)s?\b"

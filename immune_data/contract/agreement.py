@@ -1,12 +1,12 @@
 """How far a judge can be trusted: its verdicts in, its agreement, noise and preferences out.
 
-A verdict is on one task of one incident. It has a score for each model's answer, and where the
+A verdict is about one task of one incident. It has a score for each model's answer and, where the
 judge was asked several times, the calls behind it: the answers in the order shown, with the scores
 of that call. Names of models are compared as they are.
 
-Every interval is one of 95 %, over incidents: what is said of one incident hangs together. None
-stands for what the verdicts cannot tell, such as a preference for the first place where an answer
-always has the same place.
+Every interval is a 95% interval over incidents, since the scores of one incident are correlated.
+None stands for a value that the verdicts do not determine, such as a preference for the first place
+where an answer always has the same place.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Whole = NDArray[np.int64]
 
 CONFIDENCE = 0.95
 
-# The criteria that a score of a task is the sum of: each is rounded to a whole number.
+# How many criteria a score of a task is the sum of; each is rounded to a whole number.
 CRITERIA = {"summary": 1, "cause": 3, "risk": 3}
 
 _KEYS = {"summary": "scores", "cause": "cause_scores", "risk": "risk_scores"}
 _ROUNDING = 1 / 12  # the variance that rounding to whole numbers adds
-_NEARLY = 1e-9  # what additions of floats leave of nothing
-_TOLD = 1e-6  # the same of inverted matrices
+_EPSILON = 1e-9  # a sum of floats below it is zero
+_TOLERANCE = 1e-6  # the same for inverted matrices
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a judge said when it was asked once: models in the order shown, and their scores."""
+    """One call to a judge: the models in the order shown, and their scores."""
 
     order: tuple[str, ...]
     scores: Mapping[str, float]
@@ -57,7 +57,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval, and the number of incidents that it rests on."""
+    """A value with its interval, and the number of incidents that it is based on."""
 
     value: float
     low: float
@@ -67,7 +67,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Noise:
-    """The standard deviation of a score when the same is asked again; degrees of freedom of it."""
+    """The standard deviation of a score between identical calls, and its degrees of freedom."""
 
     deviation: Estimate
     freedom: int
@@ -75,11 +75,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What two runs say of the same answers.
+    """How far two runs agree on the same answers.
 
     `changed` of `scores` differ; the best answer is the same for `kept` of `incidents`; `shift` is
-    by how much the second run's scores are higher in the mean; `deviation` the standard deviation
-    of one score that the differences tell, had both runs the same noise and one score each.
+    by how much the second run's scores are higher on average; `deviation` is the standard deviation
+    of one score, estimated from the differences as if both runs had the same noise.
     """
 
     incidents: int
@@ -92,11 +92,11 @@ class Agreement:
 
 
 def verdicts(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Verdict]]:
-    """By task the verdicts of the rows of a file, in either documented format.
+    """The verdicts in the rows of a file, by task, in either documented format.
 
-    Null entries are not scores. Rows are taken to be as documented.
+    Null entries are not scores. Rows are assumed to be as documented.
     """
-    found: dict[str, list[Verdict]] = {}
+    by_task: dict[str, list[Verdict]] = {}
     for row in rows:
         for task, key in _KEYS.items():
             scores = _scores(row.get(key))
@@ -105,8 +105,8 @@ def verdicts(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Verdict]]:
                     Call(tuple(call["order"]), _scores(call.get(key)))
                     for call in row.get("calls") or ()
                 )
-                found.setdefault(task, []).append(Verdict(row["incident_id"], scores, calls))
-    return found
+                by_task.setdefault(task, []).append(Verdict(row["incident_id"], scores, calls))
+    return by_task
 
 
 def _scores(entries: Mapping[str, Any] | None) -> dict[str, float]:
@@ -118,27 +118,29 @@ def _scores(entries: Mapping[str, Any] | None) -> dict[str, float]:
 
 
 def agreement(first: Iterable[Verdict], second: Iterable[Verdict]) -> Agreement | None:
-    """What two runs say of the answers that both judged; None if there is none."""
-    before = {verdict.incident: verdict for verdict in first}
+    """How far two runs agree on the answers that both judged; None if there are none."""
+    earlier_by_incident = {verdict.incident: verdict for verdict in first}
     pairs: list[tuple[float, float]] = []
     incidents = kept = 0
-    for again in second:
-        once = before.get(again.incident)
-        common = [model for model in again.scores if once is not None and model in once.scores]
-        if once is None or not common:
+    for later in second:
+        earlier = earlier_by_incident.get(later.incident)
+        models = [
+            model for model in later.scores if earlier is not None and model in earlier.scores
+        ]
+        if earlier is None or not models:
             continue
         incidents += 1
-        pairs += [(once.scores[model], again.scores[model]) for model in common]
-        kept += _best_of(once, common) == _best_of(again, common)
+        pairs += [(earlier.scores[model], later.scores[model]) for model in models]
+        kept += _best_of(earlier, models) == _best_of(later, models)
     if not pairs:
         return None
     differences = [later - earlier for earlier, later in pairs]
     shift = math.fsum(differences) / len(pairs)
-    squares = math.fsum((one - shift) ** 2 for one in differences)
+    squares = math.fsum((difference - shift) ** 2 for difference in differences)
     return Agreement(
         incidents,
         len(pairs),
-        sum(abs(one) > _NEARLY for one in differences),
+        sum(abs(difference) > _EPSILON for difference in differences),
         kept,
         _correlation(pairs),
         shift,
@@ -159,101 +161,105 @@ def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def noise(judged: Iterable[Verdict], criteria: int = 1) -> Noise | None:
-    """How much the scores of one answer differ between calls, wherever it stands.
+    """How much the scores of one answer differ between calls, whatever its place.
 
-    The mean of each answer and that of each place are taken out; and where all scores are whole,
-    what rounding adds: a score is the sum of so many `criteria`, each of them rounded. Where that
-    is all there is (below 0.3 a criterion), rounding hides some of the noise, and less is told.
+    The mean of each answer and that of each place are removed. Where all scores are whole numbers,
+    so is the variance that rounding adds: a score is the sum of `criteria` numbers, each of them
+    rounded. Where there is little other noise (below 0.3 per criterion), rounding hides some of it,
+    and the estimate is too low.
     """
-    given = _Given(judged)
-    if not given.incidents:
+    scores = _Scores(judged)
+    if not scores.incidents:
         return None
-    fit = given.of_places()
-    incidents = _distinct(given.incidents)
-    # What an incident has to tell: its scores, less the mean of each of its answers.
-    _, firsts = np.unique(_distinct(given.answers), return_index=True)
-    free = np.bincount(incidents) - np.bincount(incidents[firsts])
-    freedom = int(free.sum()) - fit.rank
-    if freedom < 1 or len(free) < 2:
+    fit = scores.place_fit()
+    incidents = _distinct(scores.incidents)
+    # An incident's degrees of freedom: its scores, less one for the mean of each of its answers.
+    _, first_rows = np.unique(_distinct(scores.answers), return_index=True)
+    degrees = np.bincount(incidents) - np.bincount(incidents[first_rows])
+    freedom = int(degrees.sum()) - fit.rank
+    if freedom < 1 or len(degrees) < 2:
         return None
-    squares = _totals(incidents, fit.left**2)
+    squares = _totals(incidents, fit.residuals**2)
     variance = float(squares.sum()) / freedom
-    wide = 1.0
-    if variance <= _NEARLY:
+    factor = 1.0
+    if variance <= _EPSILON:
         variance = 0.0
     else:
-        off = squares - variance * free
-        error = math.sqrt(float(off @ off) * len(free) / (len(free) - 1)) / float(free.sum())
-        wide = math.exp(_quantile(len(free) - 1) * error / variance)
-    whole = bool((given.scores == np.rint(given.scores)).all())
-    added = criteria * _ROUNDING if whole else 0.0
+        deviations = squares - variance * degrees
+        error = math.sqrt(
+            float(deviations @ deviations) * len(degrees) / (len(degrees) - 1)
+        ) / float(degrees.sum())
+        factor = math.exp(_quantile(len(degrees) - 1) * error / variance)
+    whole = bool((scores.scores == np.rint(scores.scores)).all())
+    rounding = criteria * _ROUNDING if whole else 0.0
     value, low, high = (
-        math.sqrt(max(0.0, one - added)) for one in (variance, variance / wide, variance * wide)
+        math.sqrt(max(0.0, estimate - rounding))
+        for estimate in (variance, variance / factor, variance * factor)
     )
-    return Noise(Estimate(value, low, high, len(free)), freedom)
+    return Noise(Estimate(value, low, high, len(degrees)), freedom)
 
 
 def place_means(judged: Iterable[Verdict]) -> list[float]:
-    """By place from the first, how much higher an answer is scored there than it is in the mean."""
-    given = _Given(judged)
-    return given.of_places().coefficients.tolist() if given.incidents else []
+    """For each place, from the first, how much higher an answer is scored there than on average."""
+    scores = _Scores(judged)
+    return scores.place_fit().coefficients.tolist() if scores.incidents else []
 
 
 def spread(calls: Sequence[Call], means: Sequence[float]) -> dict[str, float | None]:
-    """The standard deviation of each answer's scores, the `place_means` of its run taken out.
+    """The standard deviation of each answer's scores, without the `place_means` of its run.
 
-    None for an answer with fewer than two.
+    None for an answer with fewer than two scores.
     """
-    left: dict[str, list[float]] = {}
+    residuals: dict[str, list[float]] = {}
     for call in calls:
         for place, model in enumerate(call.order):
             if model in call.scores:
-                left.setdefault(model, []).append(call.scores[model] - means[place])
+                residuals.setdefault(model, []).append(call.scores[model] - means[place])
     return {
         model: statistics.stdev(values) if len(values) > 1 else None
-        for model, values in left.items()
+        for model, values in residuals.items()
     }
 
 
 def place_preference(judged: Iterable[Verdict]) -> list[Estimate | None]:
-    """By place from the first, how much higher an answer is scored there than in the others.
+    """For each place, from the first, how much higher an answer is scored there than elsewhere.
 
-    Answers of one call are compared, what a model is worth in all of them taken out.
+    Answers of one call are compared, without the effect of the models, which is fitted too.
     """
-    given = _Given(judged)
-    if not given.incidents:
+    scores = _Scores(judged)
+    if not scores.incidents:
         return []
-    places, models = _columns(given.places), _columns(_distinct(given.models))
-    calls = _distinct(given.calls)
+    places, models = _columns(scores.places), _columns(_distinct(scores.models))
+    calls = _distinct(scores.calls)
     fit = _fit(
-        _centred(given.scores, calls),
+        _centred(scores.scores, calls),
         _centred(np.hstack([places, models]), calls),
-        _distinct(given.incidents),
+        _distinct(scores.incidents),
         len(set(calls)),
     )
-    number = places.shape[1]
-    contrasts = np.zeros((number, fit.coefficients.size))
-    contrasts[:, :number] = (np.eye(number) * number - 1) / max(1, number - 1)
+    count = places.shape[1]
+    contrasts = np.zeros((count, fit.coefficients.size))
+    contrasts[:, :count] = (np.eye(count) * count - 1) / max(1, count - 1)
     return [fit.estimate(contrast) for contrast in contrasts]
 
 
 def length_preference(
     judged: Iterable[Verdict], lengths: Mapping[tuple[str, str], int]
 ) -> Estimate | None:
-    """How much higher an answer is scored that is twice as long.
+    """How much higher an answer is scored if it is twice as long.
 
-    `lengths` are by incident and model. Answers to one incident are compared, what a model is worth
-    in all of them taken out.
+    `lengths` are by incident and model. Answers to one incident are compared, without the effect of
+    the models, which is fitted too.
     """
-    known = [
+    rows = [
         (verdict.incident, model, score, math.log2(lengths[verdict.incident, model]))
         for verdict in judged
         for model, score in verdict.scores.items()
         if lengths.get((verdict.incident, model), 0) > 0
     ]
-    if not known:
+    if not rows:
         return None
-    names, models, scores, doublings = zip(*known, strict=True)
+    names, models, scores, doublings = zip(*rows, strict=True)
     incidents = _distinct(names)
     columns = np.hstack([np.array(doublings)[:, None], _columns(_distinct(models))])
     fit = _fit(
@@ -265,13 +271,13 @@ def length_preference(
     return fit.estimate(np.eye(columns.shape[1])[0])
 
 
-class _Given:
+class _Scores:
     """The scores of calls as columns, each with its incident, call, answer, model and place."""
 
-    def __init__(self, judged: Iterable[Verdict]) -> None:
+    def __init__(self, verdicts: Iterable[Verdict]) -> None:
         rows = [
             (verdict.incident, number, model, place, call.scores[model])
-            for verdict in judged
+            for verdict in verdicts
             for number, call in enumerate(verdict.calls)
             for place, model in enumerate(call.order)
             if model in call.scores
@@ -283,8 +289,8 @@ class _Given:
         self.models = [model for *_, model, _, _ in rows]
         self.places = np.array([place for *_, place, _ in rows], dtype=np.int64)
 
-    def of_places(self) -> _Fit:
-        """What the places tell of scores of which each answer's mean is taken out."""
+    def place_fit(self) -> _Fit:
+        """The effect of the places on the scores, less the mean of each answer."""
         answers = _distinct(self.answers)
         return _fit(
             _centred(self.scores, answers),
@@ -296,19 +302,19 @@ class _Given:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Least squares: the coefficients, what of them can be told and how surely, what is left."""
+    """Least squares: coefficients, which combinations of them are estimable, residuals."""
 
     coefficients: Floats
-    told: Floats  # projects onto the combinations of coefficients that the data tell
+    estimable: Floats  # projects onto the combinations of coefficients that the data determine
     covariance: Floats
-    left: Floats
+    residuals: Floats
     rank: int
     freedom: int
     incidents: int
 
     def estimate(self, contrast: Floats) -> Estimate | None:
-        """A combination of the coefficients; None where the data do not tell it."""
-        if abs(self.told @ contrast - contrast).max() > _TOLD or self.freedom < 1:
+        """A combination of the coefficients; None where the data do not determine it."""
+        if abs(self.estimable @ contrast - contrast).max() > _TOLERANCE or self.freedom < 1:
             return None
         value = float(contrast @ self.coefficients)
         error = math.sqrt(max(0.0, float(contrast @ self.covariance @ contrast)))
@@ -317,25 +323,27 @@ class _Fit:
 
 
 def _fit(values: Floats, columns: Floats, incidents: Whole, means: int) -> _Fit:
-    """Fit values by columns, of both of which so many means were taken out.
+    """Fit values by columns, after `means` group means were subtracted from both.
 
-    The covariance is that of whole incidents (Liang and Zeger 1986), with the usual correction for
-    few of them.
+    The covariance is clustered by incident (Liang and Zeger 1986), with the usual correction for a
+    small number of clusters.
     """
     squares = columns.T @ columns
-    inverse = np.linalg.pinv(squares, rcond=_TOLD, hermitian=True)
-    told = inverse @ squares
-    rank = round(float(np.trace(told)))
+    inverse = np.linalg.pinv(squares, rcond=_TOLERANCE, hermitian=True)
+    estimable = inverse @ squares
+    rank = round(float(np.trace(estimable)))
     coefficients = inverse @ (columns.T @ values)
-    left = values - columns @ coefficients
+    residuals = values - columns @ coefficients
     freedom = len(values) - means - rank
-    number = len(np.unique(incidents))
+    count = len(np.unique(incidents))
     covariance = np.zeros_like(squares)
-    if freedom > 0 and number > 1:
-        pulls = np.stack([_totals(incidents, one * left) for one in columns.T])
-        few = number / (number - 1) * (len(values) - 1) / max(1, len(values) - rank)
-        covariance = few * inverse @ (pulls @ pulls.T) @ inverse
-    return _Fit(coefficients, told, covariance, left, rank, freedom if number > 1 else 0, number)
+    if freedom > 0 and count > 1:
+        influences = np.stack([_totals(incidents, column * residuals) for column in columns.T])
+        correction = count / (count - 1) * (len(values) - 1) / max(1, len(values) - rank)
+        covariance = correction * inverse @ (influences @ influences.T) @ inverse
+    return _Fit(
+        coefficients, estimable, covariance, residuals, rank, freedom if count > 1 else 0, count
+    )
 
 
 def _distinct(keys: Sequence[Hashable]) -> Whole:
@@ -345,7 +353,7 @@ def _distinct(keys: Sequence[Hashable]) -> Whole:
 
 
 def _columns(numbers: Whole) -> Floats:
-    """A column for each number, which is 1 where it stands."""
+    """One indicator column for each number."""
     return np.eye(int(numbers.max()) + 1)[numbers]
 
 
@@ -356,12 +364,12 @@ def _totals(groups: Whole, values: Floats) -> Floats:
 def _centred(values: Floats, groups: Whole) -> Floats:
     """The values, or the columns of them, less the means of their groups."""
     if values.ndim > 1:
-        return np.stack([_centred(one, groups) for one in values.T], axis=1)
+        return np.stack([_centred(column, groups) for column in values.T], axis=1)
     return values - (_totals(groups, values) / np.bincount(groups))[groups]
 
 
 def _quantile(freedom: int) -> float:
-    """How many standard errors an interval reaches to either side, by Student's t."""
+    """Half the width of an interval in standard errors, by Student's t."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))

@@ -2,7 +2,7 @@
 
 Slips has changed its format three times: IDEA0 to 1.1.1, IDMEFv2 2.0.3 to 1.1.21, IDMEFv2 2.D.V03
 from 1.1.22 on. The dialect is decided line by line, since one file may mix them. Reading is strict:
-what Slips always writes must be there and of its type; keys that are not read may hold anything.
+keys that Slips always writes must be there and have their type; other keys may contain anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[0-9A-Za-z._-]{1,15})?", re.ASCII)
 _LEVEL_AT_END = re.compile(rf"[Tt]hreat level: ({'|'.join(LEVELS)})\. *\Z")
 _WINDOW_IN_TEXT = re.compile(r"\bon timewindow (-?\d{1,18})\b", re.ASCII)
-_LONGEST = 200  # characters of what a line holds, where an error repeats it
+_LONGEST = 200  # characters of a line that an error repeats
 
 
 class Unusable(Exception):
@@ -39,7 +39,7 @@ class Unusable(Exception):
 
 
 class UnknownDialect(Exception):
-    """An object in a format that is not known, which its text says."""
+    """An object in an unknown format, which the exception's text names."""
 
 
 class Time(Struct, frozen=True):
@@ -50,7 +50,7 @@ class Time(Struct, frozen=True):
 
     @property
     def instant(self) -> int:
-        """In UTC: what times of different offsets are compared by."""
+        """The time in UTC, by which times of different offsets are compared."""
         return self.written - self.offset
 
     def __str__(self) -> str:
@@ -60,9 +60,9 @@ class Time(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """Something that Slips noticed about `attacker`.
+    """An event that Slips noticed about `attacker`.
 
-    IDEA0 does not say when the traffic was: there, `time` is when Slips wrote the event. Its
+    IDEA0 does not contain the time of the traffic: there, `time` is when Slips wrote the event. Its
     `severity` and `threat_level` are None before Slips 1.0.12, its `window` before 1.0.9.
     """
 
@@ -101,7 +101,7 @@ class Incident(Struct, frozen=True):
     events: tuple[str, ...] | None
 
 
-class _End(Struct):
+class _Endpoint(Struct):
     """One end of the traffic: a `Source` or a `Target`."""
 
     IP: str | None = None
@@ -116,8 +116,8 @@ class _End(Struct):
 
     @property
     def address(self) -> str | None:
-        found = self.IP or _first(self.IP4) or _first(self.IP6)
-        return None if found is None else _address(found)
+        text = self.IP or _first(self.IP4) or _first(self.IP6)
+        return None if text is None else _address(text)
 
     @property
     def name(self) -> str | None:
@@ -141,11 +141,11 @@ class _End(Struct):
     def _server_name(self) -> str | None:
         if self.Note is None:
             return None
-        name = _decoded(self.Note, _END_NOTES, "Note of Target").SNI
+        name = _decode(self.Note, _ENDPOINT_NOTES, "Note of Target").SNI
         return name if isinstance(name, str) and name else None
 
 
-class _EndNote(Struct):
+class _EndpointNote(Struct):
     SNI: Any = None
 
 
@@ -163,7 +163,7 @@ class _Note(Struct):
 
 
 class _Line(Struct):
-    """What any dialect may hold of what is read here."""
+    """The keys of all dialects that are read here."""
 
     Version: str | None = None
     Format: str | None = None
@@ -179,8 +179,8 @@ class _Line(Struct):
     Description: str | None = None
     Attach: list[_Attachment] | None = None
     Size: int | None = None
-    Source: list[_End] | None = None
-    Target: list[_End] | None = None
+    Source: list[_Endpoint] | None = None
+    Target: list[_Endpoint] | None = None
     CorrelID: list[str] | None = None
     Note: str | None = None
     uids: list[str] | None = None
@@ -192,7 +192,7 @@ class _Line(Struct):
 _LINES = msgspec.json.Decoder(_Line)
 _ANYTHING = msgspec.json.Decoder()
 _NOTES = msgspec.json.Decoder(_Note)
-_END_NOTES = msgspec.json.Decoder(_EndNote)
+_ENDPOINT_NOTES = msgspec.json.Decoder(_EndpointNote)
 
 
 def read(line: bytes) -> Event | Incident:
@@ -203,144 +203,146 @@ def read(line: bytes) -> Event | Incident:
         UnknownDialect: it is an object in another format.
     """
     try:
-        found = _decoded(line, _LINES, "")
+        alert = _decode(line, _LINES, "")
     except Unusable as unusable:
         if unusable.reason == "wrong_type":
-            # A format that is not known explains more than a type that is wrong in it.
-            whole = _decoded(line, _ANYTHING, "")
-            if not isinstance(whole, dict):
-                raise Unusable("not_an_object", "the line holds no JSON object") from None
-            _dialect(whole.get("Version"), whole.get("Format"), whole.get("Status"))
+            # An unknown format explains more than a wrong type in it.
+            value = _decode(line, _ANYTHING, "")
+            if not isinstance(value, dict):
+                raise Unusable("not_an_object", "the line is not a JSON object") from None
+            _dialect(value.get("Version"), value.get("Format"), value.get("Status"))
         raise
-    dialect = _dialect(found.Version, found.Format, found.Status)
-    if found.ID is None or not is_id(found.ID):
-        raise Unusable("wrong_id", f"ID {found.ID!r:.{_LONGEST}}")
+    dialect = _dialect(alert.Version, alert.Format, alert.Status)
+    if alert.ID is None or not is_id(alert.ID):
+        raise Unusable("wrong_id", f"ID {alert.ID!r:.{_LONGEST}}")
     if dialect == IDEA0:
-        if found.Format == IDEA0:
-            return _idea0_event(found)
-        if found.Category != "Alert":
-            raise UnknownDialect(f"Category {found.Category!r:.{_LONGEST}} of Format 'Json'")
-        return _idea0_incident(found)
-    return _event(found, dialect) if found.Status == "Event" else _incident(found, dialect)
+        if alert.Format == IDEA0:
+            return _idea0_event(alert)
+        if alert.Category != "Alert":
+            raise UnknownDialect(f"Category {alert.Category!r:.{_LONGEST}} of Format 'Json'")
+        return _idea0_incident(alert)
+    return _event(alert, dialect) if alert.Status == "Event" else _incident(alert, dialect)
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is an id as Slips makes them, a UUID."""
+    """Whether a text is an id of Slips, a UUID."""
     return _ID.fullmatch(text) is not None
 
 
-def _dialect(version: object, form: object, status: object) -> str:
-    if version is None and form in (IDEA0, "Json"):
+def _dialect(version: object, format_name: object, status: object) -> str:
+    if version is None and format_name in (IDEA0, "Json"):
         return IDEA0
     if version in DIALECTS[1:]:
         if status in ("Event", "Incident"):
             return str(version)
         raise UnknownDialect(f"Status {status!r:.{_LONGEST}} of Version {version!r}")
-    if version is None and form is None:
+    if version is None and format_name is None:
         raise UnknownDialect("neither Version nor Format")
-    named = ("Version", version) if version is not None else ("Format", form)
-    raise UnknownDialect(f"{named[0]} {named[1]!r:.{_LONGEST}}")
+    field = ("Version", version) if version is not None else ("Format", format_name)
+    raise UnknownDialect(f"{field[0]} {field[1]!r:.{_LONGEST}}")
 
 
-def _event(found: _Line, dialect: str) -> Event:
-    note = _decoded(_needed(found.Note, "Note"), _NOTES, "Note")
+def _event(alert: _Line, dialect: str) -> Event:
+    note = _decode(_require(alert.Note, "Note"), _NOTES, "Note")
     name = "Severity" if dialect == IDMEF_203 else "Priority"
-    source = _source(found)
-    target = found.Target[0] if found.Target else _End()
+    source = _source(alert)
+    target = alert.Target[0] if alert.Target else _Endpoint()
     return Event(
-        event_id=str(found.ID),
+        event_id=str(alert.ID),
         dialect=dialect,
-        time=_time(found.StartTime, "StartTime"),
-        severity=_level(getattr(found, name), name),
+        time=_time(alert.StartTime, "StartTime"),
+        severity=_level(getattr(alert, name), name),
         threat_level=_level(note.threat_level, "Note.threat_level"),
-        confidence=_confidence(found.Confidence),
-        window=_whole(_needed(note.timewindow, "Note.timewindow")),
+        confidence=_confidence(alert.Confidence),
+        window=_window(_require(note.timewindow, "Note.timewindow")),
         attacker=source.address or source.name,
         victim=target.address,
         hostname=target.name,
         port=target.port,
         protocol=source.protocol,
-        flows=tuple(_needed(note.uids, "Note.uids")),
-        text=_text(found.Description, "Description"),
+        flows=tuple(_require(note.uids, "Note.uids")),
+        text=_text(alert.Description, "Description"),
     )
 
 
-def _incident(found: _Line, dialect: str) -> Incident:
-    note = _decoded(_needed(found.Note, "Note"), _NOTES, "Note")
-    window = _whole(_needed(note.timewindow, "Note.timewindow"))
+def _incident(alert: _Line, dialect: str) -> Incident:
+    note = _decode(_require(alert.Note, "Note"), _NOTES, "Note")
+    window = _window(_require(note.timewindow, "Note.timewindow"))
     return Incident(
-        incident_id=str(found.ID),
+        incident_id=str(alert.ID),
         dialect=dialect,
-        host=_needed(_source(found).address, "Source[0].IP"),
+        host=_require(_source(alert).address, "Source[0].IP"),
         window=window,
         linked_window=window,
-        start=_time(found.StartTime, "StartTime"),
+        start=_time(alert.StartTime, "StartTime"),
         end=_time(note.EndTime, "Note.EndTime"),
-        threat_level=_sum(_needed(note.accumulated_threat_level, "Note.accumulated_threat_level")),
-        written=_time(found.CreateTime, "CreateTime"),
-        events=tuple(_needed(found.CorrelID, "CorrelID")),
+        threat_level=_accumulated_level(
+            _require(note.accumulated_threat_level, "Note.accumulated_threat_level")
+        ),
+        written=_time(alert.CreateTime, "CreateTime"),
+        events=tuple(_require(alert.CorrelID, "CorrelID")),
     )
 
 
-def _idea0_event(found: _Line) -> Event:
-    source = _source(found)
-    target = found.Target[0] if found.Target else _End()
-    attached = found.Attach[0] if found.Attach else _Attachment()
-    text = attached.Content
-    if text is None and attached.Hash:  # a file that was downloaded has no text
-        size = "" if found.Size is None else f", {found.Size} bytes"
-        text = f"Downloaded file {_first(attached.Hash)}{size}"
+def _idea0_event(alert: _Line) -> Event:
+    source = _source(alert)
+    target = alert.Target[0] if alert.Target else _Endpoint()
+    attachment = alert.Attach[0] if alert.Attach else _Attachment()
+    text = attachment.Content
+    if text is None and attachment.Hash:  # a file that was downloaded has no text
+        size = "" if alert.Size is None else f", {alert.Size} bytes"
+        text = f"Downloaded file {_first(attachment.Hash)}{size}"
     text = _text(text, "Attach[0].Content")
-    said = _LEVEL_AT_END.search(text)
-    level = said[1] if said else None
-    # Of a scan or a C&C channel, the port of the other end is that of a source.
-    ports = (end.port for end in (target, *(found.Source or ())))
+    match = _LEVEL_AT_END.search(text)
+    level = match[1] if match else None
+    # In the event of a scan or a C&C channel, a source has the port of the other endpoint.
+    ports = (end.port for end in (target, *(alert.Source or ())))
     return Event(
-        event_id=str(found.ID),
+        event_id=str(alert.ID),
         dialect=IDEA0,
-        time=_time(found.DetectTime, "DetectTime"),
+        time=_time(alert.DetectTime, "DetectTime"),
         severity="high" if level == "critical" else level,  # as IDMEFv2 has it
         threat_level=level,
-        confidence=_confidence(found.Confidence),
-        window=_whole(found.timewindow),
+        confidence=_confidence(alert.Confidence),
+        window=_window(alert.timewindow),
         attacker=source.address or source.name,
         victim=target.address,
         hostname=target.name,
         port=next((port for port in ports if port is not None), None),
-        protocol=next((end.protocol for end in found.Source or () if end.protocol), None),
-        flows=tuple(_needed(found.uids, "uids")),
+        protocol=next((end.protocol for end in alert.Source or () if end.protocol), None),
+        flows=tuple(_require(alert.uids, "uids")),
         text=text,
     )
 
 
-def _idea0_incident(found: _Line) -> Incident:
-    window = _whole(found.timewindow)
-    said = _WINDOW_IN_TEXT.search(found.Attach[0].Content or "") if found.Attach else None
+def _idea0_incident(alert: _Line) -> Incident:
+    window = _window(alert.timewindow)
+    match = _WINDOW_IN_TEXT.search(alert.Attach[0].Content or "") if alert.Attach else None
     host = (
-        _source(found).address
-        if found.profileid is None
-        else _address(found.profileid.removeprefix("profile_"))
+        _source(alert).address
+        if alert.profileid is None
+        else _address(alert.profileid.removeprefix("profile_"))
     )
     return Incident(
-        incident_id=str(found.ID),
+        incident_id=str(alert.ID),
         dialect=IDEA0,
-        host=_needed(host, "Source[0].IP4"),
-        window=int(said[1]) if window is None and said else window,
+        host=_require(host, "Source[0].IP4"),
+        window=int(match[1]) if window is None and match else window,
         linked_window=window,
         start=None,
         end=None,
-        threat_level=_sum(found.threat_level),
-        written=_time(found.DetectTime, "DetectTime"),
+        threat_level=_accumulated_level(alert.threat_level),
+        written=_time(alert.DetectTime, "DetectTime"),
         events=None,
     )
 
 
-def _source(found: _Line) -> _End:
-    return _needed(found.Source, "Source")[0]
+def _source(alert: _Line) -> _Endpoint:
+    return _require(alert.Source, "Source")[0]
 
 
-def _decoded(text: bytes | str, decoder: msgspec.json.Decoder[Any], where: str) -> Any:
-    """The value of a JSON text; `where` says in an error where it stands."""
+def _decode(text: bytes | str, decoder: msgspec.json.Decoder[Any], where: str) -> Any:
+    """The value of a JSON text; `where` names its place in an error."""
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
@@ -354,7 +356,7 @@ def _decoded(text: bytes | str, decoder: msgspec.json.Decoder[Any], where: str) 
     raise Unusable(reason, f"{where}: {detail}" if where else detail)
 
 
-def _needed(value: Any, name: str) -> Any:
+def _require(value: Any, name: str) -> Any:
     if value is None or (value == [] and name == "Source"):
         raise Unusable("missing", name)
     return value
@@ -365,20 +367,20 @@ def _first(values: str | list[Any] | None) -> Any:
 
 
 def _time(time: datetime | None, name: str) -> Time:
-    time = _needed(time, name)
+    time = _require(time, name)
     offset = time.utcoffset() or timedelta()
     written = time.replace(tzinfo=None) - _EPOCH
     return Time(written // _MICROSECOND, offset // _MICROSECOND)
 
 
 def _level(level: str | None, name: str) -> str:
-    found = _needed(level, name).lower()
-    if found not in LEVELS:
+    name_of_level = _require(level, name).lower()
+    if name_of_level not in LEVELS:
         raise Unusable("wrong_value", f"{name} {level!r:.{_LONGEST}}")
-    return found
+    return name_of_level
 
 
-def _sum(level: float | None) -> float | None:
+def _accumulated_level(level: float | None) -> float | None:
     """An accumulated level."""
     if level is not None and not 0 <= level < 1e15:
         raise Unusable("wrong_value", f"accumulated threat level {level}")
@@ -386,19 +388,19 @@ def _sum(level: float | None) -> float | None:
 
 
 def _confidence(confidence: float | None) -> float:
-    if not 0 <= _needed(confidence, "Confidence") <= 1:
+    if not 0 <= _require(confidence, "Confidence") <= 1:
         raise Unusable("wrong_value", f"Confidence {confidence}")
     return float(confidence or 0)
 
 
-def _whole(number: int | float | None) -> int | None:
+def _window(number: int | float | None) -> int | None:
     if number is not None and (int(number) != number or abs(number) >= 1 << 53):
         raise Unusable("wrong_value", f"timewindow {number}")
     return None if number is None else int(number)
 
 
 def _text(text: str | None, name: str) -> str:
-    if not _needed(text, name).strip():
+    if not _require(text, name).strip():
         raise Unusable("missing", name)
     return str(text)
 

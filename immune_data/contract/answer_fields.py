@@ -1,9 +1,9 @@
 """The parts of an answer: a text and its task in, its documented fields out.
 
-What belongs to an answer is said by the prompts. This is the one reading of answers: the relation
-`conversations` holds what it finds, for SQL; `generate`, `score` and the grammars ask it directly.
-A part is found by its heading at the start of a line, however it is marked or numbered, and never
-by its words in the middle of a sentence.
+The prompts define which parts an answer has. This is the only parser of answers: for SQL the
+relation `conversations` has its results; `generate`, `score` and the grammars call it directly. A
+part is found by its heading at the start of a line, however it is marked or numbered, and never by
+its words in the middle of a sentence.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ LEVELS = {
     "investigation_priority": ("immediate", "high", "medium", "low"),
 }
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO")
-LARGEST = 2**63 - 1  # a longer number of events is a slip of the pen, and fits no table
+LARGEST = 2**63 - 1  # a larger number of events is a mistake, and does not fit in a table
 
-# What stands around a heading: marks of emphasis and of lists, numbers; and a colon after it, or
-# the end of its line.
+# Around a heading there may be marks of emphasis and of lists and numbers; after it there is a
+# colon or the end of its line.
 _BEFORE = r"^(?P<before>[ \t*_#>\d.)•-]*)"
 _AFTER = r"[ \t*_]*(?::[ \t*_]*|$)"
 _CAUSE = {
@@ -42,7 +42,7 @@ _RISK = {
 _LIST_MARKS = re.compile(r"[•-]")
 
 _WORD = re.compile(r"[\W\d_]*(?P<level>[a-z]+)", re.IGNORECASE)
-_SAID = re.compile(r"[^\s*_:;,.()…–—-]")  # a section of nothing but marks says nothing
+_CONTENT = re.compile(r"[^\s*_:;,.()…–—-]")  # a section of nothing but marks is empty
 _BULLET = re.compile(r"^\s*(?:[•*-]|\d+[.)])\s+")
 _SEVERITY = re.compile(rf"\[({'|'.join(SEVERITIES)})\]", re.IGNORECASE)
 _TIMED = re.compile(
@@ -50,12 +50,12 @@ _TIMED = re.compile(
     re.DOTALL,
 )
 
-# The header of a summary stands in lines of its own, or parts of a line between upright strokes.
+# A field of a summary's header is a line of its own, or a part of a line between vertical bars.
 _FIELD = r"(?:^|\|)[ \t*_#>•-]*{name}[ \t*_]*:[ \t*_`]*(?P<value>{value})"
 _NUMBER = r"(?<!\d)\d{1,19}(?!\d)(?:,\d{3}(?!\d))*"
 _HEADER = {
-    name: re.compile(_FIELD.format(name=said, value=value), re.IGNORECASE | re.MULTILINE)
-    for name, said, value in (
+    name: re.compile(_FIELD.format(name=label, value=value), re.IGNORECASE | re.MULTILINE)
+    for name, label, value in (
         ("incident_id", "incident(?: id)?", r"[^\s*`|]+"),
         ("source_ip", "source ip", r"[^|\n]*[^|\s*`]"),
         ("timewindow", "time ?window", r"[^|\n]*[^|\s*`]"),
@@ -65,7 +65,7 @@ _HEADER = {
     )
 }
 _TOTAL = re.compile(_FIELD.format(name=EVENT_TOTAL, value=_NUMBER), re.IGNORECASE | re.MULTILINE)
-# What is counted stands in the line of the heading, or in the lines below it that name a severity.
+# The counts are in the line of the heading, or in the lines below it that name a severity.
 _BREAKDOWN = re.compile(
     r"\bseverity breakdown[^\n:]{0,80}:"
     rf"(?P<counts>.*(?:\n+.*\b(?:{'|'.join(SEVERITIES)})\b.*)*)",
@@ -83,35 +83,35 @@ _ASSESSMENT = re.compile(
 
 @dataclass(frozen=True)
 class Parts:
-    """An answer taken apart: its fields by name, None for one that is not there."""
+    """A parsed answer: its fields by name, None for a missing one."""
 
     fields: dict[str, Any]
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The names of the documented fields that are not there, sorted.
+        """The names of the missing documented fields, sorted.
 
-        A level without a reason is a level: its reason is never missing.
+        A level is complete without a reason, so that a reason is never missing.
         """
-        lacking = (name for name, value in self.fields.items() if value is None)
-        return tuple(sorted(name for name in lacking if not name.endswith("_reason")))
+        absent = (name for name, value in self.fields.items() if value is None)
+        return tuple(sorted(name for name in absent if not name.endswith("_reason")))
 
 
 def parse(task: str, text: str) -> Parts:
-    """Take an answer apart. A part that cannot be found is None, and nothing is an error."""
+    """Parse an answer. A part that cannot be found is None, and nothing is an error."""
     text = text.replace("\r\n", "\n")
     return Parts({"summary": _summary, "cause": _cause, "risk": _risk}[task](text))
 
 
 def _risk(text: str) -> dict[str, Any]:
-    said = _sections(text, _RISK)
-    risk, _ = _level(said, "risk_level")
-    likelihood, likelihood_reason = _level(said, "likelihood")
-    priority, priority_reason = _level(said, "investigation_priority")
+    sections = _sections(text, _RISK)
+    risk, _ = _level(sections, "risk_level")
+    likelihood, likelihood_reason = _level(sections, "likelihood")
+    priority, priority_reason = _level(sections, "investigation_priority")
     return {
         "risk_level": risk,
-        "justification": said["justification"],
-        "business_impact": said["business_impact"],
+        "justification": sections["justification"],
+        "business_impact": sections["business_impact"],
         "likelihood": likelihood,
         "likelihood_reason": likelihood_reason,
         "investigation_priority": priority,
@@ -120,40 +120,42 @@ def _risk(text: str) -> dict[str, Any]:
 
 
 def _level(sections: dict[str, str | None], part: str) -> tuple[str | None, str | None]:
-    """The allowed level that a section opens with, and the reason it goes on with.
+    """The allowed level at the beginning of a section, and the reason after it.
 
-    The prompt's own choice repeated in front of it ("High/Medium/Low: High") is not a level.
+    The prompt's list of choices, repeated in front of it ("High/Medium/Low: High"), is not a level.
     """
-    said = sections[part]
-    if said is None:
+    section = sections[part]
+    if section is None:
         return None, None
     level = "|".join(LEVELS[part])
-    choice = re.match(rf"[\W\d_]*(?:{level})(?:/(?:{level}))+[*_ ]*:", said, re.IGNORECASE)
-    said = said[choice.end() :] if choice else said
-    match = _WORD.match(said)
+    choice = re.match(rf"[\W\d_]*(?:{level})(?:/(?:{level}))+[*_ ]*:", section, re.IGNORECASE)
+    section = section[choice.end() :] if choice else section
+    match = _WORD.match(section)
     if match is None or match["level"].lower() not in LEVELS[part]:
-        return None, said
-    return match["level"].capitalize(), said[match.end() :].lstrip(" \t\r\n-–—:,.;()*_]/") or None
+        return None, section
+    return match["level"].capitalize(), section[match.end() :].lstrip(
+        " \t\r\n-–—:,.;()*_]/"
+    ) or None
 
 
 def _cause(text: str) -> dict[str, Any]:
-    said = _sections(text, _CAUSE)
-    conclusion = said.pop("conclusion")
+    sections = _sections(text, _CAUSE)
+    conclusion = sections.pop("conclusion")
     fields: dict[str, Any] = {
         part: None if section is None else _items(section, listed=False)
-        for part, section in said.items()
+        for part, section in sections.items()
     }
     return {**fields, "conclusion": conclusion}
 
 
 def _summary(text: str) -> dict[str, Any]:
-    found = {name: of.search(text) for name, of in _HEADER.items()}
-    fields: dict[str, Any] = {name: match and match["value"] for name, match in found.items()}
+    matches = {name: pattern.search(text) for name, pattern in _HEADER.items()}
+    fields: dict[str, Any] = {name: match and match["value"] for name, match in matches.items()}
     if fields["threat_level"] is not None:
         fields["threat_level"] = float(fields["threat_level"])
     assessment = _ASSESSMENT.search(text)
     events = _items(text[: assessment.start()] if assessment else text, listed=True)
-    # Of several, the last: they close a summary.
+    # The last one if there are several: they are at the end of a summary.
     breakdowns = [_counts(match["counts"]) for match in _BREAKDOWN.finditer(text)]
     totals = [match["value"] for match in _TOTAL.finditer(text)]
     return {
@@ -165,21 +167,21 @@ def _summary(text: str) -> dict[str, Any]:
     }
 
 
-def _number(said: str | None) -> int | None:
-    if said is None:
+def _number(text: str | None) -> int | None:
+    if text is None:
         return None
-    digits = said.replace(",", "")
+    digits = text.replace(",", "")
     return int(digits) if len(digits) < 20 and int(digits) <= LARGEST else None
 
 
-def _counts(said: str) -> dict[str, int] | None:
-    """The count of each severity, whichever of the two stands first; None if nothing is counted."""
-    by_place = [(match.start(), of) for of in _COUNTED if (match := of.search(said))]
-    if not by_place:
+def _counts(text: str) -> dict[str, int] | None:
+    """The count of each severity, written before or after it; None if there are no counts."""
+    matches = [(match.start(), pattern) for pattern in _COUNTED if (match := pattern.search(text))]
+    if not matches:
         return None
-    _, first = min(by_place, key=lambda one: one[0])
+    _, first = min(matches, key=lambda pair: pair[0])
     counts: dict[str, int] = {}
-    for match in first.finditer(said):
+    for match in first.finditer(text):
         number = _number(match["number"])
         if number is not None:
             counts.setdefault(match["level"].lower(), number)
@@ -187,50 +189,50 @@ def _counts(said: str) -> dict[str, int] | None:
 
 
 def _sections(text: str, headings: dict[str, str]) -> dict[str, str | None]:
-    """What follows each heading, up to the next one; headings may stand in any order."""
-    found = {}
+    """The text after each heading, up to the next one; headings may be in any order."""
+    first_matches = {}
     for part, heading in headings.items():
         matches = list(re.finditer(_BEFORE + heading + _AFTER, text, re.I | re.M))
-        # The item of a list can begin like a heading: one that is marked as such goes first.
+        # A list item can begin like a heading: a line without a list mark takes precedence.
         matches.sort(key=lambda match: bool(_LIST_MARKS.search(match["before"])))
         if matches:
-            found[part] = matches[0]
-    places = sorted((match.start(), match.end(), part) for part, match in found.items())
+            first_matches[part] = matches[0]
+    places = sorted((match.start(), match.end(), part) for part, match in first_matches.items())
     sections: dict[str, str | None] = dict.fromkeys(headings)
     for i, (_, end, part) in enumerate(places):
-        until = places[i + 1][0] if i + 1 < len(places) else len(text)
-        section = text[end:until].strip()
-        sections[part] = section if _SAID.search(section) else None
+        stop = places[i + 1][0] if i + 1 < len(places) else len(text)
+        section = text[end:stop].strip()
+        sections[part] = section if _CONTENT.search(section) else None
     return sections
 
 
 def _items(text: str, *, listed: bool) -> list[str]:
-    """The items of a list; a line without a bullet goes on with the item before it.
+    """The items of a list; a line without a bullet continues the item before it.
 
     Unless they must be `listed`, a paragraph without a bullet is an item too.
     """
     items: list[str] = []
-    going_on = False
+    is_open = False
     for line in text.splitlines():
         if match := _BULLET.match(line):
             items.append(line[match.end() :].strip())
-            going_on = True
+            is_open = True
         elif not line.strip():
-            going_on = False
-        elif going_on:
+            is_open = False
+        elif is_open:
             items[-1] += f" {line.strip()}"
         elif not listed:
             items.append(line.strip())
-            going_on = True
+            is_open = True
     return [item for item in items if item]
 
 
 def _event(bullet: str) -> dict[str, str | None]:
     severity = _SEVERITY.search(bullet)
-    said = _SEVERITY.sub("", bullet).strip()
-    timed = _TIMED.match(said)
+    text = _SEVERITY.sub("", bullet).strip()
+    match = _TIMED.match(text)
     return {
-        "time": timed["time"] if timed else None,
-        "description": timed["rest"].strip() if timed else said,
+        "time": match["time"] if match else None,
+        "description": match["rest"].strip() if match else text,
         "severity": severity[1].upper() if severity else None,
     }

@@ -18,10 +18,10 @@ DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assi
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a conversation: what precedes the answer, and the answer.
+    """Tokens of a conversation: those before the answer, and those of the answer.
 
-    `prompt` runs up to and with the newline after the last `<|im_start|>assistant`; `answer` is
-    the answer, its `<|im_end|>` and the final newline. Together they are what a trainer sees.
+    `prompt` ends with the newline after the last `<|im_start|>assistant`; `answer` is the answer,
+    its `<|im_end|>` and the final newline. Together they are what a trainer sees.
     """
 
     prompt: int
@@ -33,7 +33,7 @@ class Lengths:
 
 
 def with_system(messages: Sequence[Message]) -> list[Message]:
-    """The messages with Qwen2.5's default system message where they bring none."""
+    """The messages, with Qwen2.5's default system message if they have none."""
     if messages and messages[0].role == "system":
         return list(messages)
     return [Message("system", DEFAULT_SYSTEM), *messages]
@@ -48,10 +48,10 @@ def render(messages: Sequence[Message]) -> str:
 
 
 def prompt_ids(messages: Sequence[Message]) -> list[int]:
-    """The tokens that ask for an answer, up to and with the line end after `assistant`.
+    """The tokens of a prompt, including the newline after `assistant`.
 
-    The template's control tokens are such, and everything that a message says is ordinary text, so
-    that no control token written out in the evidence can ever end a turn.
+    The template's control tokens are control tokens, and everything in a message is ordinary text,
+    so that a control token written out in the evidence can never end a turn.
     """
     ids = []
     for message in with_system(messages):
@@ -62,17 +62,17 @@ def prompt_ids(messages: Sequence[Message]) -> list[int]:
 def measure(messages: Sequence[Message], known: Mapping[str, int] | None = None) -> Lengths:
     """Token counts of a conversation whose last message is the answer.
 
-    `known` gives the tokens of texts that were counted before: a message that ends in one is
-    then counted without it. Text between the template's control tokens is counted as ordinary
-    text, so that a control token written out in an answer counts as the letters it is made of,
-    as a trainer must read it.
+    `known` contains the token counts of texts that were counted before: of a message that ends in
+    one, only the rest is counted. Text between the template's control tokens is counted as ordinary
+    text, so that a control token written out in an answer counts as its letters, as a trainer must
+    read it.
     """
-    *asked, answer = with_system(messages)
+    *prompt_messages, answer = with_system(messages)
     # <|im_start|> and <|im_end|> are a token each, and so is the newline after <|im_end|>.
-    prompt = sum(3 + _count(message, known or {}) for message in asked)
+    prompt = sum(3 + _count(message, known or {}) for message in prompt_messages)
     header = 1 + count(f"{answer.role}\n")
-    whole = 3 + _count(answer, known or {})
-    return Lengths(prompt + header, whole - header)
+    total = 3 + _count(answer, known or {})
+    return Lengths(prompt + header, total - header)
 
 
 def _count(message: Message, known: Mapping[str, int]) -> int:

@@ -11,6 +11,6 @@ OF_EVIDENCE = (
 
 
 def closing_lines(evidence: str) -> tuple[str, ...]:
-    """The lines in which evidence states its totals, those that it has; the last of several."""
-    found = (list(line.finditer(evidence)) for line in OF_EVIDENCE)
-    return tuple(matches[-1][0] for matches in found if matches)
+    """The lines in which evidence states its totals: the last one of each kind, if any."""
+    matches_by_line = (list(line.finditer(evidence)) for line in OF_EVIDENCE)
+    return tuple(matches[-1][0] for matches in matches_by_line if matches)

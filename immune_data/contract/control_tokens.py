@@ -1,4 +1,4 @@
-"""Qwen2.5's added tokens written out in a text: neutralised visibly, and turned back exactly.
+"""Qwen2.5's added tokens written out in a text: neutralised visibly, and restored exactly.
 
 A token is made harmless by a backslash after its `<`: `<|im_end|>` becomes `<\\|im_end|>`. Text
 that already looks like that gets one backslash more, so that taking one away from each always
@@ -18,13 +18,13 @@ _ESCAPABLE = re.compile(rf"<(?=\\*(?:{_TAILS}))")
 _ESCAPED = re.compile(rf"<\\(?=\\*(?:{_TAILS}))")
 
 
-def found(text: str) -> bool:
-    """Whether one of the added tokens stands in `text`."""
+def contains(text: str) -> bool:
+    """Whether `text` contains one of the added tokens."""
     return _TOKEN.search(text) is not None
 
 
 def escape(text: str) -> str:
-    """`text` with every added token, and whatever looks like an escaped one, escaped once."""
+    """`text` with every added token, and everything that looks like one escaped, escaped once."""
     return _ESCAPABLE.sub(r"<\\", text)
 
 

@@ -1,9 +1,9 @@
 """The evidence of an incident: its events in, in any order, a DAG text out.
 
 The text is condensed (rule 11), or has the form that the lab's parser writes, which the documents
-call `dag_analysis`. What the network said stands in it as one visible line and never as a line of
-its own, so that no text can change what the lines around it say. The same events give the same
-text, in whichever order they come.
+call `dag_analysis`. Text from the network is part of one visible line and never a line of its own,
+so that no text can change the meaning of the lines around it. The same events give the same text,
+whatever their order.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from immune_data.contract import evidence
 
 CONDENSED, DOCUMENTED = "condensed", "documented"
 FORMS = (CONDENSED, DOCUMENTED)
-UNKNOWN = "unknown"  # the severity of events that do not say theirs
+UNKNOWN = "unknown"  # the severity of events without one
 
-_VALUES = 8  # that a condensed text names at one place
-_DETAILS = 3  # texts that the lab's form shows of a block
+_VALUES = 8  # shown in one slot of a condensed text
+_DETAILS = 3  # texts of a block that the lab's form shows
 _DAY = 24 * 60  # minutes
 _RULE = "=" * 60
 
 _BREAKS = re.compile(r"[ \t]*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+[ \t]*")
 _LEVEL = re.compile(r"Threat level: (?=[a-z]+\.\Z)")
-# What the lab's form would take for a number of events, or of texts.
+# Text that could be mistaken for a number of events or texts in the lab's form.
 _AMBIGUOUS = re.compile(r".* \(x\d+\)|\.\.\. and \d+ more variations", re.ASCII)
 
 
 class Facts(NamedTuple):
-    """An incident as its header says it; the window's limits as `YYYY-MM-DD HH:MM:SS`, if known.
+    """The facts in an incident's header; the timeline as `YYYY-MM-DD HH:MM:SS` twice, if known.
 
     `start` is the minute at which the window starts, counted like those of the events.
     """
@@ -81,21 +81,21 @@ class _Block:
         self.place = min(self.place, event.place)
         self.first = min(self.first, event.minute)
         self.last = max(self.last, event.minute)
-        seen = self.texts.setdefault(text, [event.time, 0])
-        seen[0] = min(seen[0], event.time)
-        seen[1] += 1
+        entry = self.texts.setdefault(text, [event.time, 0])
+        entry[0] = min(entry[0], event.time)
+        entry[1] += 1
 
 
 class Dag:
-    """An incident's evidence on its way to a text of `form`."""
+    """An incident's evidence, collected for a text of `form`."""
 
     def __init__(self, form: str) -> None:
         self._documented = form == DOCUMENTED
         self._blocks: dict[tuple[str, str, bool], _Block] = {}
 
     def add(self, event: Event, kind: str) -> None:
-        """Add an event, whose `kind` is what `kind_of` says."""
-        # IDMEFv2 has no severity above High, and so has the lab's form; the level has.
+        """Add an event; its `kind` is that of `kind_of`."""
+        # IDMEFv2 has no severity above High, and neither has the lab's form; the level has.
         severity = (event.severity if self._documented else event.threat_level) or UNKNOWN
         text = line(event.text)
         target = self._target(event)
@@ -110,7 +110,7 @@ class Dag:
         block.add(event, text)
 
     def _target(self, event: Event) -> str | None:
-        """What was aimed at: `192.0.2.1:443 (www.example.com)`, with what of it is known."""
+        """The target: `192.0.2.1:443 (www.example.com)`, as far as it is known."""
         target = event.victim or event.hostname
         if target is None:
             return None
@@ -121,7 +121,7 @@ class Dag:
         return line(target) or None
 
     def text(self, facts: Facts) -> str:
-        """The text, whose header says `facts`."""
+        """The text, with `facts` in its header."""
         blocks = list(self._blocks.values())
         if not blocks:
             return f"Incident {facts.incident_id}: No associated events found"
@@ -146,11 +146,11 @@ class Dag:
             for block in blocks
         )
         before = [evidence.without_noise_in(line) for line in before]
-        return evidence.gathered(before, groups, after, start % _DAY).text(_VALUES)
+        return evidence.merge(before, groups, after, start % _DAY).text(_VALUES)
 
 
 def kind_of(text: str, threat_level: str | None) -> str:
-    """The kind of an event's text: its names and numbers replaced by what they are."""
+    """The kind of an event's text: its names and numbers replaced by their kinds."""
     return str(evidence.kind(line(text), threat_level or UNKNOWN))
 
 
@@ -163,7 +163,7 @@ def line(text: str) -> str:
 
 def _header(facts: Facts, events: int) -> list[str]:
     level = ""
-    if facts.threat_level is not None:  # a header does not say 1e-05
+    if facts.threat_level is not None:  # a header has no 1e-05
         level = f"Threat Level: {Decimal(str(facts.threat_level)):f} | "
     return [
         _RULE,
@@ -187,15 +187,15 @@ def _footer(counts: Counter[str]) -> list[str]:
 
 
 def _bullet(block: _Block) -> list[str]:
-    times = [f"{at % _DAY // 60:02}:{at % 60:02}" for at in (block.first, block.last)]
+    times = [f"{minute % _DAY // 60:02}:{minute % 60:02}" for minute in (block.first, block.last)]
     span = times[0] if block.first == block.last else "-".join(times)
-    said = "Event" if block.events == 1 else f"{block.events} events"
-    lines = [f"• {span} - {said} to {block.target} [{block.severity}]"]
-    texts = sorted(block.texts.items(), key=lambda seen: (seen[1][0], seen[0]))
+    subject = "Event" if block.events == 1 else f"{block.events} events"
+    lines = [f"• {span} - {subject} to {block.target} [{block.severity}]"]
+    texts = sorted(block.texts.items(), key=lambda item: (item[1][0], item[0]))
     for text, (_, number) in texts[:_DETAILS]:
         text = _LEVEL.sub("threat level: ", text)
-        counted = f" (x{number})" if number > 1 or _AMBIGUOUS.fullmatch(text) else ""
-        lines.append(f"  - {text}{counted}")
+        suffix = f" (x{number})" if number > 1 or _AMBIGUOUS.fullmatch(text) else ""
+        lines.append(f"  - {text}{suffix}")
     if len(texts) > _DETAILS:
         lines.append(f"  - ... and {len(texts) - _DETAILS} more variations")
     return lines

@@ -1,4 +1,4 @@
-"""Error messages that were stored as answers: a text in, whether it is one out."""
+"""Error messages that were stored as answers: a text in, whether it is such a message out."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Condensed evidence (rule 11): the events of a DAG, or blocks of them, said once for each kind.
+"""Condensed evidence (rule 11): the events of a DAG, or blocks of them, one line for each kind.
 
 A DAG lists events by target, so that one scan takes a thousand lines that differ in an address.
-Here events are grouped by severity and kind, where the kind is the text with its names and
-numbers taken out, and each group is one bullet:
+Here events are grouped by severity and kind, where the kind is the text without its names and
+numbers, and each group is one bullet:
 
     • 02:05-02:08 - 9 events [LOW] connection to blacklisted IP: {170.179.44.25, … 9 in all} from
     192.168.1.113. Description: {SBL221379, … 9 in all}. Source: drop.txt.
@@ -24,7 +24,7 @@ from immune_data.contract import names
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO")
 _DAY = 24 * 60  # minutes
 
-# Lines. What the texts hold may be any character but a line feed.
+# Lines. The texts may contain any character but a line feed.
 _TIME = r"((?:[01]\d|2[0-3]):[0-5]\d)"
 _SPAN = rf"• {_TIME}(?:-{_TIME})? - "
 _BULLET = re.compile(rf"{_SPAN}(?:Event|(\d{{1,18}}) events) to ([^\n]+) \[([A-Z]+)\]", re.ASCII)
@@ -35,8 +35,8 @@ _TIMELINE = re.compile(rf"Timeline: \d{{4}}-\d\d-\d\d {_TIME}:\d\d to [^\n]+", r
 _LEVEL = re.compile(r"(?<=\AThreat Level: )\d{1,18}\.\d{3,18}(?= \| Events: \d{1,18}\Z)", re.ASCII)
 _HIDDEN = re.compile(r" \{and (\d{1,18}) more variations\}\Z", re.ASCII)
 
-# Names and numbers, the first kind that fits. They stand alone: no word character at either end,
-# and no digit before or after that a dot joins to them.
+# Names and numbers, by the first kind that matches. They are not part of a longer word or number:
+# there is no word character at either end, and no digit that a dot joins to them.
 _HEX = "[0-9A-Fa-f]{1,4}"
 _NAMES = {
     "mac": r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}",
@@ -51,7 +51,7 @@ _NAMES = {
 }
 _NAME = re.compile("|".join(f"(?P<{kind}>{of})" for kind, of in _NAMES.items()), re.ASCII)
 _QUOTED = r"'[^\s'\"{},…]+'"
-# What begins like none of them is passed over at once: most words of a text.
+# Most words of a text do not begin like any of them and are skipped at once.
 _BEGINS = r"(?=[A-Za-z_]{0,63}[0-9.:\[{-]|[0-9a-f]{32})"
 _ALONE = rf"(?<!\w)(?<!\d\.){_BEGINS}(?:%s)(?!\w)(?!\.\d)"
 _IN_DETAIL = re.compile(
@@ -60,7 +60,7 @@ _IN_DETAIL = re.compile(
 _IN_GROUP = re.compile(
     r"\{\{|\}\}|" + _ALONE % rf"(?P<braced>\{{[^{{}}\n]+\}})|{_NAME.pattern}", re.ASCII
 )
-_WORD = "word"  # the kind of what a list quotes and is not of one kind
+_WORD = "word"  # the kind of a list's items if they are of several kinds
 _IN_ALL = re.compile(r"(?:, )?… (\d{1,18}) in all\Z", re.ASCII)
 _RANGE = re.compile(rf"({_NAMES['number']}) to ({_NAMES['number']}), (\d{{1,18}}) in all", re.ASCII)
 
@@ -69,8 +69,8 @@ _RANGE = re.compile(rf"({_NAMES['number']}) to ({_NAMES['number']}), (\d{{1,18}}
 class Slot:
     """The values of one place in the text of a kind, in order of first appearance.
 
-    `unseen` counts distinct values that the text does not name, and `bounds` are the least and
-    the greatest number where a range stands for them.
+    `unseen` counts distinct values that the text does not name, and `bounds` are the smallest and
+    the largest number where a range replaces them.
     """
 
     values: dict[str, None] = field(default_factory=dict)
@@ -93,17 +93,17 @@ class Slot:
         ):
             ordered = sorted((*self.bounds, *names), key=Decimal)
             return f"{{{ordered[0]} to {ordered[-1]}, {number} in all}}"
-        shown = ", ".join(names[:values])
+        names_shown = ", ".join(names[:values])
         return (
-            f"{{{shown}}}"
+            f"{{{names_shown}}}"
             if number <= min(values, len(names))
-            else f"{{{shown}, … {number} in all}}"
+            else f"{{{names_shown}, … {number} in all}}"
         )
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What texts have in common: slots of `kinds` between `literals`, one more than slots."""
+    """What texts have in common: `literals`, and slots of `kinds` between them."""
 
     literals: tuple[str, ...]
     kinds: tuple[str, ...]
@@ -114,14 +114,14 @@ class Kind:
         return Kind((*self.literals[:-1], seam, *other.literals[1:]), (*self.kinds, *other.kinds))
 
     def __str__(self) -> str:
-        """The text with the kind of each slot in its place: `Connecting to IP: {address}`."""
+        """The text with the kinds of slots in place of values: `Connecting to IP: {address}`."""
         slots = [f"{{{kind}}}" for kind in self.kinds]
         return "".join(
             part for pair in zip(self.literals, [*slots, ""], strict=True) for part in pair
         )
 
     def is_port(self, i: int) -> bool:
-        """Whether slot `i` holds ports, as the words around it say."""
+        """Whether slot `i` contains ports, according to the words around it."""
         before, after = self.literals[i : i + 2]
         return (
             _PORT_BEFORE.search(before) is not None
@@ -138,7 +138,7 @@ _PORT_AFTER = re.compile(r"/(?:TCP|UDP)\b", re.ASCII | re.IGNORECASE)
 class Group:
     """Events of one severity and kind; `first` and `last` in minutes from the window's start.
 
-    `hidden` counts further texts that the DAG mentions and does not show.
+    `hidden` counts further texts that the DAG mentions but does not show.
     """
 
     severity: str
@@ -185,7 +185,7 @@ class Evidence:
         return "\n".join((*self.before, *self.bullets(values), *self.after))
 
     def below_header(self, values: int) -> str:
-        """The condensed form without what stands before its events; all of it if it has none."""
+        """The condensed form without the lines before its events; all of it if it has no events."""
         if not self.groups:
             return self.text(values)
         return "\n".join((*self.bullets(values), *self.after))
@@ -204,8 +204,8 @@ class Evidence:
 
     def _span(self, first: int, last: int) -> str:
         times = [
-            f"{(self.start + at) % _DAY // 60:02}:{(self.start + at) % 60:02}"
-            for at in (first, last)
+            f"{(self.start + minute) % _DAY // 60:02}:{(self.start + minute) % 60:02}"
+            for minute in (first, last)
         ]
         return times[0] if first == last else "-".join(times)
 
@@ -215,7 +215,7 @@ class Block:
     """Events of one severity and target, as a DAG lists them: with distinct texts.
 
     `first` and `last` are in minutes from the window's start, and `hidden` counts further texts.
-    Where there is no target, or none is known, it is None.
+    `target` is None where there is none, or it is not known.
     """
 
     severity: str
@@ -227,7 +227,7 @@ class Block:
     hidden: int = 0
 
     def group(self) -> Group:
-        """The block as one group: the kinds of its texts, one after the other."""
+        """The block as one group: the kinds of its texts, joined."""
         texts = [_without_level(text, self.severity) for text in sorted(self.texts)]
         (kind, slots), *more = _kinds(self.target, texts)
         for other, further in more:
@@ -235,15 +235,15 @@ class Block:
         return Group(self.severity, kind, self.events, self.first, self.last, slots, self.hidden)
 
 
-def gathered(before: list[str], groups: Iterable[Group], after: list[str], start: int) -> Evidence:
-    """The evidence of groups of events, those of one severity and kind made one."""
-    held: dict[tuple[str, Kind], Group] = {}
-    # Sorted, so that the order of the blocks, which is chance, does not show.
+def merge(before: list[str], groups: Iterable[Group], after: list[str], start: int) -> Evidence:
+    """The evidence of groups of events; groups of one severity and kind become one."""
+    merged: dict[tuple[str, Kind], Group] = {}
+    # Sorted, so that the order of the blocks, which is arbitrary, does not matter.
     for group in sorted(groups, key=_appearance):
-        first = held.setdefault((group.severity, group.kind), group)
+        first = merged.setdefault((group.severity, group.kind), group)
         if first is not group:
             first.add(group)
-    return Evidence(before, list(held.values()), after, start)
+    return Evidence(before, list(merged.values()), after, start)
 
 
 def read(dag: str) -> Evidence:
@@ -265,7 +265,7 @@ def read(dag: str) -> Evidence:
             if timeline := _TIMELINE.fullmatch(line):
                 start = _minutes(timeline[1])
             before.append(without_noise_in(line))
-    return gathered(before, (_group(*bullet, start) for bullet in bullets), after, start)
+    return merge(before, (_group(*bullet, start) for bullet in bullets), after, start)
 
 
 def _group(bullet: re.Match[str], details: list[str], start: int) -> Group:
@@ -281,8 +281,8 @@ def _group(bullet: re.Match[str], details: list[str], start: int) -> Group:
     _, _, events, target, severity = bullet.groups()
     texts, more = [], 0
     for line in details:
-        if mentioned := _MORE.fullmatch(line):
-            more += int(mentioned[1])
+        if match := _MORE.fullmatch(line):
+            more += int(match[1])
         elif detail := _DETAIL.fullmatch(line):
             texts.append(detail[1])
     return Block(severity, target, texts, int(events or 1), first, last, more).group()
@@ -298,7 +298,7 @@ def _minutes(time: str) -> int:
 
 
 def without_noise(number: str) -> str:
-    """A number with its fraction rounded to two decimals, without zeros at its end but one."""
+    """A number rounded to two decimals, with at most one zero at its end."""
     digits = f"{Decimal(number):.2f}".rstrip("0")
     return f"{digits}0" if digits.endswith(".") else digits
 
@@ -309,7 +309,7 @@ def without_noise_in(line: str) -> str:
 
 
 def gravity(severity: str) -> tuple[int, str]:
-    """What severities are sorted by: the gravest first, those that are not known last."""
+    """The sort key of severities: the gravest first, unknown ones last."""
     known = severity in SEVERITIES
     return SEVERITIES.index(severity) if known else len(SEVERITIES), severity
 
@@ -326,29 +326,29 @@ def kind(text: str, severity: str) -> Kind:
 
 
 def _kinds(target: str | None, texts: list[str]) -> list[tuple[Kind, list[Slot]]]:
-    """The kinds of a block's texts, in order, each once with the values of all its texts.
+    """The kinds of a block's texts, in order, each with the values of all its texts.
 
-    The target is named in the texts, as a rule; where it is not, it goes before the first one.
+    The texts usually name the target; if they do not, it is put in front of them.
     """
-    read = [_kind(text, _IN_DETAIL) for text in texts]
-    named = {value for _, slots in read for slot in slots for value in slot.values}
+    pairs = [_kind(text, _IN_DETAIL) for text in texts]
+    values = {value for _, slots in pairs for slot in slots for value in slot.values}
     if not texts:
         return [_kind(f"to {target}", _IN_DETAIL)]
-    if target is not None and not _names(texts, named, target):
-        read = [_kind(f"to {target}: {text}", _IN_DETAIL) for text in texts]
+    if target is not None and not _names(texts, values, target):
+        pairs = [_kind(f"to {target}: {text}", _IN_DETAIL) for text in texts]
     kinds: dict[Kind, list[Slot]] = {}
-    for kind, slots in read:
-        for slot, further in zip(kinds.setdefault(kind, slots), slots, strict=True):
-            if slot is not further:
-                slot.add(further)
+    for kind, slots in pairs:
+        for slot, other in zip(kinds.setdefault(kind, slots), slots, strict=True):
+            if slot is not other:
+                slot.add(other)
     return sorted(kinds.items(), key=lambda pair: (pair[0].literals, pair[0].kinds))
 
 
-def _names(texts: list[str], named: set[str], target: str) -> bool:
-    """Whether texts that name these values name the target."""
-    _, aims = _kind(target, _IN_DETAIL)
-    return all(aim.values.keys() <= named for aim in aims) and (
-        bool(aims) or any(target in text for text in texts)
+def _names(texts: list[str], values: set[str], target: str) -> bool:
+    """Whether texts with these values name the target."""
+    _, slots = _kind(target, _IN_DETAIL)
+    return all(slot.values.keys() <= values for slot in slots) and (
+        bool(slots) or any(target in text for text in texts)
     )
 
 
@@ -378,18 +378,18 @@ def _kind(text: str, tokens: re.Pattern[str]) -> tuple[Kind, list[Slot]]:
 def _braced(text: str) -> tuple[str, Slot]:
     if bounds := _RANGE.fullmatch(text):
         return "number", Slot(unseen=int(bounds[3]), bounds=bounds.groups()[:2])
-    in_all = _IN_ALL.search(text)
-    items = (text[: in_all.start()] if in_all else text).split(", ")
+    total = _IN_ALL.search(text)
+    items = (text[: total.start()] if total else text).split(", ")
     kind, slot = _slot(items)
     if items[0].startswith("'"):  # of a list of several kinds, whichever this one shows
         kind = _WORD
-    if in_all:
-        slot.unseen = max(0, int(in_all[1]) - len(slot.values))
+    if total:
+        slot.unseen = max(0, int(total[1]) - len(slot.values))
     return kind, slot
 
 
 def _slot(items: list[str]) -> tuple[str, Slot]:
-    """The kind of what a list quotes or braces hold, and its values."""
+    """The kind of the items in a list or in braces, and their values."""
     bare = [item.strip("'") for item in items]
     names = (_NAME.fullmatch(item) for item in bare)
     kinds = {(name and name.lastgroup) or _WORD for name in names}
@@ -401,10 +401,10 @@ def condense(dag: str, values: int) -> str:
     return read(dag).text(values)
 
 
-def fitted(dag: str, values: int, limit: int, count: Callable[[str], int]) -> str | None:
-    """The condensed form with as many values, up to `values`, as `limit` has room for.
+def fit(dag: str, values: int, limit: int, count: Callable[[str], int]) -> str | None:
+    """The condensed form with as many values, up to `values`, as fit within `limit`.
 
-    `count` gives the size of a text. None where even one value is too much.
+    `count` returns the size of a text. None if even one value is too much.
     """
     evidence = read(dag)
     for number in range(values, 0, -1):

@@ -1,8 +1,8 @@
-"""Whether an answer rests on the evidence shown (rule 14): both in, the names it lacks out.
+"""Whether an answer is grounded in the evidence shown (rule 14): both in, ungrounded names out.
 
-This is the one definition for selection, scores and decoding; `sql/audit/ungrounded.sql` says the
-same in SQL. A name is grounded where what was shown holds the same one: a range of numbers does not
-hold those between its ends, and a network not the addresses in it.
+This is the only definition for selection, scores and decoding; `sql/audit/ungrounded.sql` repeats
+it in SQL. A name is grounded if the text shown contains the same one: a range of numbers does not
+contain those between its ends, nor a network the addresses in it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 from immune_data.contract import names
 
 
-def named(text: str) -> dict[str, set[str]]:
-    """What a text names, by kind, without the kinds of which it names nothing."""
+def names_in(text: str) -> dict[str, set[str]]:
+    """The names in a text, by kind; a kind without names is left out."""
     text = text.lower()
-    found = ((kind, names.found(kind, text)) for kind in names.KINDS)
-    return {kind: values for kind, values in found if values}
+    values_by_kind = ((kind, names.find(kind, text)) for kind in names.KINDS)
+    return {kind: values for kind, values in values_by_kind if values}
 
 
 def ungrounded(answer: str, shown: str) -> dict[str, list[str]]:
-    """The names in an answer that the text shown does not hold, by kind, sorted."""
+    """The names in an answer that are missing from the text shown, by kind, sorted."""
     shown = shown.lower()
-    lacking = (
-        (kind, sorted(values - names.found(kind, shown))) for kind, values in named(answer).items()
+    missing = (
+        (kind, sorted(values - names.find(kind, shown)))
+        for kind, values in names_in(answer).items()
     )
-    return {kind: values for kind, values in lacking if values}
+    return {kind: values for kind, values in missing if values}

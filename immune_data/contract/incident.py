@@ -1,4 +1,4 @@
-"""An incident to ask about: a JSON object as the source files hold it, or a DAG's text, in."""
+"""An incident to ask about: a JSON object as in the source files, or a DAG's text, in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from immune_data import prompts
 from immune_data.common.errors import ImmuneError
 
-_HALF = re.compile("[\\ud800-\\udfff]")  # of a surrogate pair, which is not a character
+_HALF = re.compile("[\\ud800-\\udfff]")  # half of a surrogate pair, which is not a character
 
 # The header that Slips writes over an incident's DAG.
 _HEADER_LINES = 12
@@ -46,35 +46,38 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 def from_json(text: str | bytes, where: str) -> Incident:
-    """The incident of a JSON object as the source files hold it; further keys are ignored.
+    """The incident in a JSON object as in the source files; further keys are ignored.
 
     Raises:
-        ImmuneError: it is no JSON object, or lacks what a prompt needs.
+        ImmuneError: it is not a JSON object, or something that a prompt needs is missing.
     """
     try:
-        found = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ImmuneError(f"{where} is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise ImmuneError(f"{where} should hold one JSON object, an incident")
-    for key, what in (("incident_id", "its id"), ("dag_analysis", "its evidence, the DAG's text")):
-        if not isinstance(found.get(key), str) or not found[key].strip():
-            raise ImmuneError(f"the incident in {where} has no `{key}`: give {what} as text")
+    if not isinstance(value, dict):
+        raise ImmuneError(f"{where} should contain one JSON object, an incident")
+    for key, description in (
+        ("incident_id", "its id"),
+        ("dag_analysis", "its evidence, the DAG's text"),
+    ):
+        if not isinstance(value.get(key), str) or not value[key].strip():
+            raise ImmuneError(f"the incident in {where} has no `{key}`: give {description} as text")
     try:
-        incident = msgspec.convert(found, Incident)
+        incident = msgspec.convert(value, Incident)
     except msgspec.ValidationError as error:
         raise ImmuneError(f"the incident in {where} cannot be used: {error}") from None
-    for name, value in msgspec.structs.asdict(incident).items():
-        if isinstance(value, float) and not math.isfinite(value):
+    for name, field in msgspec.structs.asdict(incident).items():
+        if isinstance(field, float) and not math.isfinite(field):
             raise ImmuneError(f"the incident in {where} cannot be used: `{name}` is not finite")
-        if isinstance(value, str) and _HALF.search(value):
+        if isinstance(field, str) and _HALF.search(field):
             raise ImmuneError(
                 f"the incident in {where} cannot be used: `{name}` holds half of a surrogate pair"
             )
     return incident
 
 
-def _refuse(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not a JSON number")
 
 
@@ -87,8 +90,8 @@ def from_dag(text: str, where: str) -> Incident:
     if not text.strip():
         raise ImmuneError(f"{where} is empty: give the text of an incident's DAG")
     header = "\n".join(text.split("\n", _HEADER_LINES)[:_HEADER_LINES])
-    found = {name: of.search(header) for name, of in _HEADER.items()}
-    facts: dict[str, Any] = {name: match[1] if match else None for name, match in found.items()}
+    matches = {name: pattern.search(header) for name, pattern in _HEADER.items()}
+    facts: dict[str, Any] = {name: match[1] if match else None for name, match in matches.items()}
     return Incident(
         incident_id=facts["incident_id"] or "unknown",
         dag_analysis=text,

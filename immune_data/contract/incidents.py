@@ -1,8 +1,8 @@
-"""`incidents.json`: what a dataset holds, said without its tables: a list of incidents.
+"""`incidents.json`: the incidents of a dataset, for readers without its tables.
 
-It lies beside the records, and a training run keeps a copy, so that it can be asked at any time
-what a model was trained on and what it was evaluated on. An incident that is in both splits stands
-in it twice.
+It is next to the records, and a training run keeps a copy, so that one can always find out what a
+model was trained on and what it was evaluated on. An incident that is in both splits is in the list
+twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAME = "incidents.json"
 class Incident(msgspec.Struct, frozen=True):
     """An incident on one side of the split; `group` is named after the group's first incident.
 
-    Incidents of one group share source IP and time window, or a text of evidence.
+    Incidents of one group share the source IP and time window, or the text of the evidence.
     """
 
     incident_id: str
@@ -27,7 +27,7 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 def write(folder: Path, incidents: Iterable[Incident]) -> None:
-    """Write the list into `folder`, an incident a line."""
+    """Write the list into `folder`, one incident per line."""
     lines = ",\n".join(msgspec.json.encode(incident).decode() for incident in incidents)
     (folder / NAME).write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
 
@@ -36,6 +36,6 @@ def read(content: bytes) -> list[Incident]:
     """The incidents of a list's bytes.
 
     Raises:
-        msgspec.MsgspecError: they are none.
+        msgspec.MsgspecError: it is not a list of incidents.
     """
     return msgspec.json.decode(content, type=list[Incident])

@@ -1,6 +1,6 @@
-"""Take JSON values one at a time from text that comes in pieces: strict, and in bounded memory.
+"""Parse JSON values one at a time: chunks of text in, values out, strictly and in bounded memory.
 
-Keys are composed (NFC), since they are compared with names of the recipe; values stay as they are.
+Keys are composed (NFC), since they are compared with names in the recipe; values stay as they are.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Cursor:
-    """A place in a stream of text from which JSON values are taken one at a time.
+    """A position in a stream of text from which JSON values are taken one at a time.
 
-    Python's own scanner parses a value from a position and says where it ended; all that is
-    added is to fetch more text when a value is not complete in what was read so far.
+    Python's own scanner parses a value from a position and returns where it ends; this class only
+    adds that more text is fetched when a value is not complete in the text read so far.
     """
 
     def __init__(self, path: Path, chunks: Iterator[str]) -> None:
@@ -54,15 +54,15 @@ class Cursor:
                 return ""
 
     def take(self, character: str) -> None:
-        found = self.peek()
-        if not found:
+        following = self.peek()
+        if not following:
             raise self.error("is cut short")
-        if found != character:
-            raise self.error(f"is not JSON: expected `{character}`, found {found!r}")
+        if following != character:
+            raise self.error(f"is not JSON: expected `{character}`, found {following!r}")
         self._position += 1
 
     def value(self) -> tuple[Any, str, str | None]:
-        """The next value, its text, and a key that one of its objects holds twice if any."""
+        """The next value, its text, and a key that one of its objects has twice, if any."""
         if not self.peek():
             raise self.error("is cut short")
         while True:
@@ -71,8 +71,8 @@ class Cursor:
             try:
                 value, end = self._decoder.raw_decode(self._buffer, start)
             except json.JSONDecodeError as error:
-                # A value that stops at the end of what was read may only be incomplete; one
-                # that stops before it is wrong however much follows.
+                # A value that stops at the end of the text read so far may only be incomplete; one
+                # that stops before it is wrong whatever follows.
                 incomplete = error.msg.startswith("Unterminated string") or error.pos >= len(
                     self._buffer
                 ) - len("-Infinity")
@@ -86,11 +86,11 @@ class Cursor:
             except RecursionError:
                 raise self.error("is nested too deeply") from None
             except _NotANumber as error:
-                raise self.error(f"holds {error}, which is not JSON") from None
+                raise self.error(f"contains {error}, which is not JSON") from None
             except ValueError:
-                raise self.error("holds a number of too many digits") from None
+                raise self.error("contains a number with too many digits") from None
             if len(self._buffer) - end <= len("e+") and self._fetch():
-                continue  # a number may go on in the next chunk, and so may its fraction
+                continue  # a number, or its fraction, may continue in the next chunk
             text = self._buffer[start:end]
             if _SURROGATE.search(text):
                 self._refuse_lone_surrogates(value)
@@ -104,18 +104,18 @@ class Cursor:
     def _fetch(self) -> bool:
         # Twice as much each time, so that a value longer than a chunk is not parsed from its
         # start over and over.
-        wanted = max(1, len(self._buffer) - self._position)
+        minimum = max(1, len(self._buffer) - self._position)
         parts = [self._buffer[self._position :]]
-        fetched = 0
-        while not self._ended and fetched < wanted:
+        size = 0
+        while not self._ended and size < minimum:
             part = next(self._chunks, None)
             if part is None:
                 self._ended = True
             else:
                 parts.append(part)
-                fetched += len(part)
+                size += len(part)
                 self._consumed += len(part.encode())
-        if not fetched:
+        if not size:
             return False
         self._buffer = "".join(parts)
         self._position = 0
@@ -138,8 +138,8 @@ class Cursor:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise self.error("holds half a surrogate pair, which is not a character") from None
+            raise self.error("contains half a surrogate pair, which is not a character") from None
 
 
 class _NotANumber(Exception):
-    """NaN or an infinity, which Python's parser would take."""
+    """NaN or an infinity, which Python's parser would accept."""

@@ -1,7 +1,6 @@
-"""What the calls behind a verdict must be: calls in, a sentence on what contradicts out.
+"""Check the calls behind a verdict: calls and scores in, a sentence on what is wrong out.
 
-A verdict is the mean over its calls. One that its own calls contradict is worth nothing, whoever
-reads it.
+A verdict is the mean over its calls. One that its own calls contradict is worthless to any reader.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from immune_data.contract.agreement import Call
 
-_NEARLY = 0.01  # a mean may be written with two decimals
+_TOLERANCE = 0.01  # a mean may be written with two decimals
 
 
-def broken(task: str, calls: Sequence[Call]) -> str | None:
-    """Why a call does not hold together; None if all do."""
+def inconsistency(task: str, calls: Sequence[Call]) -> str | None:
+    """Why a call contradicts itself; None if none does."""
     for number, call in enumerate(calls, start=1):
         for place, name in enumerate(call.order):
             if name in call.order[:place]:
@@ -27,21 +26,21 @@ def broken(task: str, calls: Sequence[Call]) -> str | None:
     return None
 
 
-def contradicted(task: str, scores: Mapping[str, float], calls: Sequence[Call]) -> str | None:
-    """Why a verdict's scores are not the means over its calls; None if they are, or it has none."""
+def contradiction(task: str, scores: Mapping[str, float], calls: Sequence[Call]) -> str | None:
+    """Why a verdict's scores are not the means over its calls; None if they are or it has none."""
     if not calls:
         return None
-    said: dict[str, list[float]] = {}
+    scores_by_name: dict[str, list[float]] = {}
     for call in calls:
         for name, score in call.scores.items():
-            said.setdefault(name, []).append(score)
-    for name in sorted(said.keys() | scores.keys()):
+            scores_by_name.setdefault(name, []).append(score)
+    for name in sorted(scores_by_name.keys() | scores.keys()):
         if name not in scores:
             return f"calls have {task} scores for {name}, and the verdict has none"
-        if name not in said:
+        if name not in scores_by_name:
             return f"the verdict has a {task} score for {name}, and no call has"
-        mean = sum(said[name]) / len(said[name])
-        if abs(mean - scores[name]) > _NEARLY:
+        mean = sum(scores_by_name[name]) / len(scores_by_name[name])
+        if abs(mean - scores[name]) > _TOLERANCE:
             return (
                 f"the {task} score of {name} is {scores[name]:g}, and the mean of its calls "
                 f"{mean:g}"

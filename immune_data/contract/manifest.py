@@ -1,7 +1,7 @@
-"""`manifest.json`: what tables or a dataset were made from, and what they are.
+"""`manifest.json`: what tables or a dataset were made from, and what they contain.
 
-That of synthetic source files says `"synthetic": true`, and what is made of the dataset repeats it.
-A manifest is written last, so its presence means that what lies beside it is complete.
+Made from synthetic source files, it says `"synthetic": true`, and so does everything made from the
+dataset. A manifest is written last, so its presence means that the files next to it are complete.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from immune_data.contract import recipe_identity
 SCHEMA_VERSION = 3
 NAME = "manifest.json"
 
-_NAMED = 5  # changes that a complaint names
+_NAMED = 5  # changes that an error names
 
 
 class Output(msgspec.Struct, frozen=True):
-    """A file beside the manifest."""
+    """A file next to the manifest."""
 
     bytes: int
     sha256: str
 
 
 class TablesInputs(msgspec.Struct, frozen=True):
-    """Everything that decides the tables: the sources by sha256, and how they are read."""
+    """Everything that determines the tables: the sources by sha256, and how they are read."""
 
     schema_version: int
     version: str
     code_sha256: str
     vocabulary_sha256: str
     sources: dict[str, str]
-    settings: dict[str, Any]  # the recipe as plain values, as far as it decides
+    settings: dict[str, Any]  # the values of the recipe that affect the tables
 
 
 class Inputs(TablesInputs, frozen=True):
-    """Everything that decides a dataset: the tables' inputs, the whole recipe, SQL and prompts."""
+    """Everything that determines a dataset: the tables' inputs, the recipe, SQL and prompts."""
 
     sql: dict[str, str]
     prompts: dict[str, str]
@@ -77,7 +77,7 @@ class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str | None
 
 
-class OfTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TaskCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The records of a task on one side."""
 
     split: str
@@ -86,7 +86,7 @@ class OfTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: int
 
 
-class OfModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModelCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The records with a model's answers on one side."""
 
     split: str
@@ -95,7 +95,7 @@ class OfModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: int
 
 
-class OfOrigin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OriginCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The records of one origin on one side."""
 
     split: str
@@ -105,7 +105,7 @@ class OfOrigin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rejects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was not taken from a source file for one reason."""
+    """How much of a source file was rejected for one reason."""
 
     file: str
     reason: str
@@ -123,13 +123,13 @@ class Warnings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What a dataset is, in numbers."""
+    """A dataset in numbers."""
 
     funnel: list[Step]
     sides: list[Side]
-    tasks: list[OfTask]
-    models: list[OfModel]
-    origins: list[OfOrigin]
+    tasks: list[TaskCount]
+    models: list[ModelCount]
+    origins: list[OriginCount]
     rejects: list[Rejects]
     warnings: list[Warnings]
 
@@ -154,50 +154,50 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Checksum(msgspec.Struct, frozen=True):
-    """What a file beside a manifest must be."""
+    """The digest of a file next to a manifest."""
 
     sha256: str
 
 
 class Voucher(msgspec.Struct, frozen=True):
-    """What training reads of a dataset's manifest, whichever version of us wrote it."""
+    """The part of a dataset's manifest that training reads, whichever version wrote it."""
 
     outputs: dict[str, Checksum] = {}
     recipe: str | None = None
     synthetic: bool = False
 
 
-class MadeBy(msgspec.Struct, frozen=True):
-    """Which version of us made a dataset."""
+class Producer(msgspec.Struct, frozen=True):
+    """The version of immune that made a dataset."""
 
     version: str
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """What a manifest says of how its dataset asks, whichever version of us wrote it."""
+    """The part of a manifest about how its dataset asks, whichever version wrote it."""
 
     recipe: str
     asking_sha256: str
-    inputs: MadeBy
+    inputs: Producer
 
 
 _Kind = TypeVar("_Kind", Manifest, Tables)
 
 
 def write(folder: Path, content: Manifest | Tables) -> None:
-    """Write the manifest of what lies in `folder`."""
+    """Write the manifest of the files in `folder`."""
     jsonfile.write(folder / NAME, msgspec.to_builtins(content))
 
 
 def read(folder: Path, kind: type[_Kind]) -> _Kind | None:
-    """The manifest in `folder`; None where there is none, or none of this kind as we write it."""
+    """The manifest in `folder`; None if it is missing, of another kind or of another version."""
     try:
-        found = msgspec.convert(jsonfile.read(folder / NAME), kind)
+        manifest = msgspec.convert(jsonfile.read(folder / NAME), kind)
     except msgspec.ValidationError:
         return None
-    if isinstance(found, Manifest) and found.schema_version != SCHEMA_VERSION:
+    if isinstance(manifest, Manifest) and manifest.schema_version != SCHEMA_VERSION:
         return None
-    return found if found.outputs else None
+    return manifest if manifest.outputs else None
 
 
 def outputs(folder: Path, names: Iterable[str]) -> dict[str, Output]:
@@ -205,10 +205,10 @@ def outputs(folder: Path, names: Iterable[str]) -> dict[str, Output]:
     return msgspec.convert(digests.outputs(folder, names), dict[str, Output])
 
 
-def intact(folder: Path, found: Manifest | Tables) -> bool:
-    """Whether the files beside a manifest are those it names."""
+def intact(folder: Path, manifest: Manifest | Tables) -> bool:
+    """Whether the files next to a manifest are those that it names."""
     try:
-        return outputs(folder, found.outputs) == found.outputs
+        return outputs(folder, manifest.outputs) == manifest.outputs
     except OSError:
         return False
 
@@ -217,44 +217,44 @@ def check(folder: Path) -> Manifest:
     """The manifest of the dataset in `folder`, its files verified.
 
     Raises:
-        ImmuneError: there is no manifest, or another version of us wrote it.
+        ImmuneError: there is no manifest, or another version of immune wrote it.
         CheckFailed: a file is missing or is not the one the manifest names.
     """
     if not jsonfile.read(folder / NAME):
-        raise ImmuneError(f"{folder} holds no complete dataset (no {NAME}): emit it first")
-    found = read(folder, Manifest)
-    if found is None:
+        raise ImmuneError(f"{folder} is not a complete dataset (no {NAME}): emit it first")
+    manifest = read(folder, Manifest)
+    if manifest is None:
         raise ImmuneError(f"{folder} was emitted by another version of immune: emit it again")
-    for name, expected in found.outputs.items():
+    for name, expected in manifest.outputs.items():
         path = folder / name
         if not path.is_file():
             raise CheckFailed(f"{path} is missing although the manifest names it: emit again")
         if digests.sha256(path) != expected.sha256:
             raise CheckFailed(f"{path} is not the file that the manifest names: emit again")
-    return found
+    return manifest
 
 
-def changes(found: Inputs, now: Inputs) -> list[str]:
-    """What two descriptions of inputs do not have in common, by path: `settings.split.seed`."""
+def changes(old: Inputs, new: Inputs) -> list[str]:
+    """The paths at which two descriptions of inputs differ, such as `settings.split.seed`."""
 
-    def differing(found: Any, now: Any, path: str) -> Iterator[str]:
-        if isinstance(found, dict) and isinstance(now, dict):
-            for key in sorted(found.keys() | now.keys()):
-                yield from differing(found.get(key), now.get(key), f"{path}.{key}" if path else key)
-        elif found != now:
+    def differing(old: Any, new: Any, path: str) -> Iterator[str]:
+        if isinstance(old, dict) and isinstance(new, dict):
+            for key in sorted(old.keys() | new.keys()):
+                yield from differing(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        elif old != new:
             yield path
 
-    return list(differing(msgspec.to_builtins(found), msgspec.to_builtins(now), ""))
+    return list(differing(msgspec.to_builtins(old), msgspec.to_builtins(new), ""))
 
 
-def refuse_changes(folder: Path, found: Inputs, now: Inputs, again: str) -> None:
-    """Refuse a dataset that would not be made from these inputs as it was.
+def refuse_changes(folder: Path, old: Inputs, new: Inputs, advice: str) -> None:
+    """Refuse a dataset that was made from other inputs.
 
     Raises:
-        CheckFailed: they differ; `again` says what to do.
+        CheckFailed: they differ; `advice` says what to do.
     """
-    differing = changes(found, now)
-    if differing:
-        more = f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
-        named = ", ".join(differing[:_NAMED]) + more
-        raise CheckFailed(f"{folder} was emitted with something else for {named}: {again}")
+    paths = changes(old, new)
+    if paths:
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        listed = ", ".join(paths[:_NAMED]) + more
+        raise CheckFailed(f"{folder} was emitted with something else for {listed}: {advice}")

@@ -1,4 +1,4 @@
-"""Under which terms models write: their names in, a card's table of them out."""
+"""The terms of models that write answers: their names in, a table for a card out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNKNOWN = {"terms": "not known here: ask whoever published it", "source": ""}
 
 
 def table(models: Iterable[str]) -> Markup:
-    """One row per model; those that `model_terms.toml` does not name are not known."""
+    """One row per model; the terms of those not in `model_terms.toml` are not known."""
     text = files("immune_data.contract").joinpath("model_terms.toml").read_text(encoding="utf-8")
     known: dict[str, dict[str, str]] = tomllib.loads(text)
     rows = [

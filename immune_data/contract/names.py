@@ -1,8 +1,8 @@
 """The names in evidence and answers: a text in lower case in, the addresses, ports … in it out.
 
-An expression means the same to Python and to DuckDB (RE2): it looks neither ahead nor behind, and
-says which white space it means. Where it has a group, that is the name. SQL files that look for
-names repeat it letter for letter.
+A pattern means the same to Python and to DuckDB (RE2): it has no lookahead or lookbehind, and lists
+the white space it means. Where it has a group, that is the name. SQL files that look for names
+repeat it letter for letter.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PATTERNS = {
         rf"{_IPV4}/\d{{1,2}}\b"
         r"|\b(?:[0-9a-f]{1,4}:){1,7}(?:[0-9a-f]{1,4}|:[0-9a-f]{0,4})(?::[0-9a-f]{1,4})*/\d{1,3}\b"
     ),
-    # One port, or a list of several: the numbers in the group of what is found. They stand after
-    # the word, or after an address, whose place condensed evidence may fill with braces.
+    # One port or a list of several: the numbers in the group. They follow the word, or an address,
+    # in whose place condensed evidence may have braces.
     "port": (
         rf"(?:\bports?(?:\(s\)| numbers?)?:?{_SPACE}*|\.\d{{1,3}}:|\}}:)[\[{{'\x22]*"
         rf"(\d{{1,5}}(?:(?:'?{_SPACE}*,{_SPACE}*'?(?:and{_SPACE}+|or{_SPACE}+)?"
@@ -52,8 +52,8 @@ _COMPILED = {kind: re.compile(pattern, re.ASCII) for kind, pattern in PATTERNS.i
 _NUMBER = re.compile(NUMBER, re.ASCII)
 
 
-def found(kind: str, text: str) -> set[str]:
-    """What a text in lower case names of a kind; of ports and totals, their numbers."""
+def find(kind: str, text: str) -> set[str]:
+    """The names of a kind in a text in lower case; for ports and totals, the numbers."""
     if kind == "port":
         matches = _matches("port", text) | _matches("port_of_protocol", text)
         return set(_NUMBER.findall(" ".join(matches)))
@@ -62,12 +62,12 @@ def found(kind: str, text: str) -> set[str]:
 
 
 def _matches(kind: str, text: str) -> set[str]:
-    """The group of each match where the pattern has one, else the whole match."""
+    """The group of each match if the pattern has one, otherwise the whole match."""
     return set(_COMPILED[kind].findall(text))
 
 
 def places(kind: str, text: str) -> list[tuple[int, str]]:
-    """Where a text in lower case names something of a kind, and what: all that `found` finds."""
+    """The place and the name of everything that `find` finds, with repetitions."""
     if kind != "port":
         matches = _COMPILED[kind].finditer(text)
         spans = [
@@ -76,7 +76,9 @@ def places(kind: str, text: str) -> list[tuple[int, str]]:
         if kind == "event_total":
             return [(start, total.replace(",", "")) for start, total in spans]
         return spans
-    lists = (match for of in ("port", "port_of_protocol") for match in _COMPILED[of].finditer(text))
+    lists = (
+        match for name in ("port", "port_of_protocol") for match in _COMPILED[name].finditer(text)
+    )
     return [
         (number.start(), number[0])
         for match in lists

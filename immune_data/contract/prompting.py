@@ -1,7 +1,7 @@
 """Conversations as a recipe makes them: an incident's facts and evidence in, messages out.
 
-Records are rendered here and the deployed model is asked here, so that both see the same text and
-the same lines of a DAG. Light on purpose: nothing but the tokenizer is loaded.
+Records and the prompts of the deployed model are both rendered here, so that both have the same
+text and the same lines of a DAG. Light on purpose: nothing but the tokenizer is loaded.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 from immune_data import prompts
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import chat, control_tokens, evidence
-from immune_data.contract.grounding import named
+from immune_data.contract.grounding import names_in
 from immune_data.contract.tokens import count, cut, excerpt
 from immune_data.prompts import TASKS, Message, Prompt
 from immune_data.recipes import Length, Recipe
 
-# The most tokens an answer takes for each unit of its length. Qwen2.5 reads a digit as a token, so
-# that a summary, which is full of times and addresses, takes twice what prose of its length does.
+# The most tokens that an answer takes for each unit of its length. Each digit is a token of
+# Qwen2.5, so that a summary, which is full of times and addresses, takes twice as many as prose.
 _PROSE, _FIGURES = {"chars4": 1.0, "words": 2.0}, {"chars4": 2.25, "words": 4.0}
 _END = 2  # the answer's <|im_end|> and the line end after it
 
-# A line of the header that Slips writes over the events, or an empty one.
+# A line of the header that Slips writes above the events, or an empty one.
 _HEADER = re.compile(r"\s*(?:=+|(?:Incident|Source IP|Timeline|Threat Level):.*)?\s*")
 
 
@@ -41,26 +41,26 @@ class Counted:
 
 @dataclass(frozen=True)
 class Conversations:
-    """What decides how an incident is asked about: the prompts, and how to show the evidence."""
+    """How a recipe asks about an incident: the prompts, and how the evidence is shown."""
 
     prompts: dict[str, Prompt]
-    dag_values: int | None  # named of each slot of condensed evidence; None: lines are shown
+    dag_values: int | None  # shown of each slot of condensed evidence; None: lines are shown
     dag_limit: int
     dag_unit: str
     dag_marker: str
-    within_context: bool  # whether the context decides too; `dag_marker` then says what is shown
+    within_context: bool  # whether the context is a limit too; then `dag_marker` states the tokens
     neutralise: bool
-    room: dict[str, int]  # by task: the tokens that the longest allowed answer takes
+    room: dict[str, int]  # by task: the tokens of the longest allowed answer
     layout: str
 
     @property
     def sha256(self) -> str:
-        """One value for everything that decides what a model is asked.
+        """One value for everything that determines a prompt.
 
-        A dataset's manifest holds it, and a model file that was trained on the dataset, so that
-        whoever asks the model can see that it is asked as it was trained.
+        It is in a dataset's manifest, and in a model file that was trained on the dataset, so that
+        one can check that the model is asked as it was trained.
         """
-        decides = {
+        values = {
             "prompts": {task: prompt.templates for task, prompt in self.prompts.items()},
             "dag": [self.dag_limit, self.dag_unit, self.dag_marker],
             "neutralise": self.neutralise,
@@ -69,7 +69,7 @@ class Conversations:
             **({"fit": "context"} if self.within_context else {}),
             **({"values": self.dag_values} if self.dag_values else {}),
         }
-        text = json.dumps(decides, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def facts(self, incident: Mapping[str, Any]) -> dict[str, str]:
@@ -80,9 +80,9 @@ class Conversations:
         return facts
 
     def evidence(self, dag: str, tokens: int | None = None) -> Counted:
-        """The whole DAG as it may be shown; `tokens` are those of `dag` where they are known.
+        """The whole DAG in the form to show; `tokens` are those of `dag` if they are known.
 
-        Condensed evidence may be condensed already: that changes nothing.
+        Condensed evidence may be condensed already: condensing it again changes nothing.
         """
         if self.dag_values:
             dag, tokens = evidence.condense(dag, self.dag_values), None
@@ -94,25 +94,25 @@ class Conversations:
         """Whether part of the DAG is not shown; condensed, all of it always is."""
         return not self.dag_values and shown.text != dag.text
 
-    def least(self, dag: Counted) -> Counted:
-        """The least of the DAG that may be shown: one value of each, or no line at all."""
-        return self._condensed(dag, 1) if self.dag_values else self.nothing
+    def minimum(self, dag: Counted) -> Counted:
+        """The least that may be shown of the DAG: one value in each slot, or no line at all."""
+        return self._condensed(dag, 1) if self.dag_values else self.marker_alone
 
     def _condensed(self, dag: Counted, values: int) -> Counted:
         text = evidence.condense(dag.text, values)
         return dag if text == dag.text else Counted(text, count(text))
 
-    def limited(self, dag: Counted) -> Counted:
-        """As much of the DAG as the recipe's limit lets show."""
+    def within_limit(self, dag: Counted) -> Counted:
+        """As much of the DAG as fits within the recipe's limit."""
         if self.dag_unit == "tokens" and dag.tokens <= self.dag_limit:
             return dag
         return self._cut(dag, self.dag_limit, self.dag_unit)
 
     def _cut(self, dag: Counted, limit: int, unit: str = "tokens") -> Counted:
-        """As much of the DAG as a limit lets show; lines that are cut end in one that says so."""
+        """As much of the DAG as fits within a limit; where lines are cut, the last one says so."""
         if self.dag_values:
             forms = (self._condensed(dag, number) for number in range(self.dag_values, 0, -1))
-            return next((form for form in forms if form.tokens <= limit), self.least(dag))
+            return next((form for form in forms if form.tokens <= limit), self.minimum(dag))
         if self.within_context:
             shown = excerpt(dag.text, limit, self.dag_marker)
         else:
@@ -120,8 +120,8 @@ class Conversations:
         return Counted(shown, dag.tokens if shown == dag.text else count(shown))
 
     @property
-    def nothing(self) -> Counted:
-        """What is shown of a DAG of which no line fits: the marker alone."""
+    def marker_alone(self) -> Counted:
+        """The text shown if no line of the DAG fits: only the marker."""
         return self._cut(Counted("\n" * 2, 1), 0)
 
     def messages(self, task: str, facts: dict[str, str], shown: str) -> list[Message]:
@@ -140,19 +140,19 @@ class Conversations:
         context: int | None,
         answers: Sequence[tuple[str, int]],
     ) -> list[Counted]:
-        """What of the DAG to show for each answer, which is given by its task and its tokens.
+        """The part of the DAG to show for each answer, of which task and tokens are given.
 
-        As much as the recipe's limit lets show, and within a context as much less as the answer
-        needs to be whole in it. Where there is not room enough even without the DAG, the marker
-        stands alone; condensed evidence has one value of each then.
+        As much as fits within the recipe's limit; in a context less, so that the answer fits in it
+        too. If there is not enough room even without the DAG, only the marker is shown; condensed
+        evidence then has one value in each slot.
 
-        In the layout `evidence-first` all tasks show the same, as much as leaves each the room of
-        the longest answer that the recipe allows, whichever tasks are asked for and however long
-        their answers are: so an incident's prompts are the same in training and after it. Only
-        beside an answer that is longer still, all show less. Condensed evidence does not look at
-        the answer at all: it leaves the room of the longest one in every layout.
+        In the layout `evidence-first` all tasks show the same part, which leaves room for the
+        longest answer that the recipe allows, whichever tasks are asked and however long their
+        answers are: so an incident's prompts are the same in training and afterwards. They all show
+        less only if an answer is even longer. Condensed evidence does not depend on the answer: it
+        leaves room for the longest one in every layout.
         """
-        limited = self.limited(dag)
+        limited = self.within_limit(dag)
         if context is None:
             return [limited] * len(answers)
         if self.dag_values:
@@ -172,48 +172,48 @@ class Conversations:
         context: int,
         answers: Iterable[tuple[str, int]],
     ) -> Counted:
-        """`shown`, or as much less of the DAG as every answer needs to be whole in the context."""
-        limit, least = shown.tokens, self.least(dag).text
+        """`shown`, or less of the DAG, so that every answer fits in the context too."""
+        limit, minimum = shown.tokens, self.minimum(dag).text
         for task, answer in answers:
             while (
-                over := self.prompt_tokens(task, facts, shown) + answer - context
-            ) > 0 and shown.text != least:
-                # Where texts meet, tokens may join, so that a first cut can fall short.
-                limit = min(limit, shown.tokens) - over
+                excess := self.prompt_tokens(task, facts, shown) + answer - context
+            ) > 0 and shown.text != minimum:
+                # Tokens may join where two texts meet, so that one cut may not be enough.
+                limit = min(limit, shown.tokens) - excess
                 shown = self._cut(dag, limit)
         return shown
 
     def too_long(
         self, task: str, facts: dict[str, str], shown: Counted, context: int
     ) -> str | None:
-        """Why what is shown of the evidence is too long for its place; None where it is not.
+        """Why the evidence shown is too long; None if it is not.
 
-        Its place is what the recipe's limit allows, and what the context holds beside the rest of
-        the prompt and the longest allowed answer. Lines are cut to the limit, so that only
-        condensed evidence can pass it.
+        It must be within the recipe's limit, and fit in the context with the rest of the prompt and
+        the longest allowed answer. Lines are cut to the limit, so that only condensed evidence can
+        exceed it.
         """
-        least = "with each kind of event once" if self.dag_values else "without evidence"
+        form = "with each kind of event once" if self.dag_values else "without evidence"
         if self.dag_values and shown.tokens > self.dag_limit:
             return (
-                f"the evidence takes {shown.tokens:,} tokens even {least}, and the recipe's limit "
+                f"the evidence takes {shown.tokens:,} tokens even {form}, and the recipe's limit "
                 f"is {self.dag_limit:,}: shorten the evidence or raise the limit"
             )
         needed = self.prompt_tokens(task, facts, shown) + self.room[task]
         if needed > context:
             return (
-                f"the prompt of task {task} and its answer take {needed} tokens even {least}, and "
+                f"the prompt of task {task} and its answer take {needed} tokens even {form}, and "
                 f"the context holds {context}: shorten the incident's facts or raise the context"
             )
         return None
 
-    def asked(
+    def shown_by_task(
         self, facts: dict[str, str], dag: Counted, context: int, tasks: Iterable[str]
     ) -> dict[str, Counted]:
-        """What of the DAG to show for each task where answers are not known yet.
+        """The part of the DAG to show for each task if the answers are not known yet.
 
         Raises:
-            ImmuneError: the least of the evidence that may be shown is too long for its place, or
-                none of its events would be shown.
+            ImmuneError: the least that may be shown of the evidence is too long, or none of its
+                events would be shown.
         """
         answers = [(task, self.room[task]) for task in tasks]
         by_answer = self.shown(facts, dag, context, answers)
@@ -224,50 +224,53 @@ class Conversations:
             if self.is_cut(dag, part) and _shows_nothing(part.text):
                 raise ImmuneError(
                     f"no event of the evidence's {dag.tokens:,} tokens fits the context of "
-                    f"{context:,} beside the prompt of task {task} and its longest answer, and "
-                    "nothing shown is nothing to assess: raise the context"
+                    f"{context:,} next to the prompt of task {task} and its longest answer, and "
+                    "without events there is nothing to assess: raise the context"
                 )
         return shown
 
     def evidence_in(self, task: str, messages: Sequence[Message]) -> Counted | None:
-        """What messages show of a DAG; None for those that this recipe did not make."""
+        """The part of a DAG that messages show; None if this recipe did not make them."""
         shown = self.prompts[task].evidence_in(messages)
         return None if shown is None else Counted(shown, count(shown))
 
 
 def _shows_nothing(shown: str) -> bool:
-    """Whether nothing stands between the header and the last line, which is the marker."""
+    """Whether there is nothing between the header and the last line, which is the marker."""
     return all(_HEADER.fullmatch(line) for line in shown.split("\n")[:-1])
 
 
 def load(recipe: Recipe) -> Conversations:
-    """The conversations of a recipe, its prompts read.
+    """The conversations of a recipe, with its prompts loaded.
 
     Raises:
-        ImmuneError: the prompts are not as they should be; or the recipe neutralises control
-            tokens and its own prompts or marker hold one; or it demands grounded answers and its
-            own prompts name something that evidence could name.
+        ImmuneError: the prompts are not valid; or the recipe neutralises control tokens but its own
+            prompts or marker contain one; or it demands grounded answers but its own prompts name
+            something that evidence could name.
     """
     layout = recipe.records.prompt_layout
-    loaded = prompts.load(recipe.prompts_folder, layout)
+    loaded_prompts = prompts.load(recipe.prompts_folder, layout)
     if recipe.answers.grounded:
-        for task, prompt in loaded.items():
-            for kind, values in named("\n".join(text for _, text in prompt.templates)).items():
+        for task, prompt in loaded_prompts.items():
+            for kind, values in names_in("\n".join(text for _, text in prompt.templates)).items():
                 raise ImmuneError(
                     f"recipe {recipe.name} demands grounded answers, but the prompt of task {task} "
                     f"names the {kind.replace('_', ' ')} {min(values)}, which an answer could copy "
-                    "from there: take it out of the prompt"
+                    "from there: remove it from the prompt"
                 )
     if recipe.answers.cleaned:
-        own = {f"the prompt of task {task}": prompt.templates for task, prompt in loaded.items()}
+        own = {
+            f"the prompt of task {task}": prompt.templates
+            for task, prompt in loaded_prompts.items()
+        }
         own["its dag_marker"] = (("", recipe.dag_marker),)
-        for what, templates in own.items():
-            if any(control_tokens.found(text) for _, text in templates):
+        for place, templates in own.items():
+            if any(control_tokens.contains(text) for _, text in templates):
                 raise ImmuneError(
-                    f"recipe {recipe.name} neutralises control tokens, but {what} holds one"
+                    f"recipe {recipe.name} neutralises control tokens, but {place} holds one"
                 )
     return Conversations(
-        prompts=loaded,
+        prompts=loaded_prompts,
         dag_values=recipe.dag.values if recipe.dag.form == "condensed" else None,
         dag_limit=recipe.dag.limit,
         dag_unit=recipe.dag.unit,

@@ -1,6 +1,6 @@
-"""What a recipe is, wherever its files lie: a recipe in, its prompts by sha256 and one value out.
+"""Identify a recipe, wherever its files are: a recipe in, its prompts by sha256 and one value out.
 
-How it asks is one value of its own: `Conversations.sha256` in `prompting`.
+How it asks has a value of its own: `Conversations.sha256` in `prompting`.
 """
 
 from __future__ import annotations
@@ -25,5 +25,5 @@ def recipe_sha256(recipe: Recipe) -> str:
 
 
 def sha256_of(prompts: Mapping[str, str], settings: Mapping[str, Any]) -> str:
-    """That value where the prompts' sha256 and the settings are known from a manifest."""
+    """The same value, from the prompts' sha256 and the settings in a manifest."""
     return digest({"prompts": prompts, "settings": settings})

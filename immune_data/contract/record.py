@@ -1,7 +1,7 @@
-"""The record: one line of an emitted file. All that reads or writes records has its keys from here.
+"""The record: one line of an emitted file. Code that reads or writes records takes its keys here.
 
-The schemas of Arrow, Polars and DuckDB are derived from it, each by a function that loads the
-library it is for.
+The schemas for Arrow, Polars and DuckDB are derived from it, each by a function that loads its
+library.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: int
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What of a record asks a model; further keys are ignored, so that one made by hand will do."""
+class PromptRecord(msgspec.Struct, frozen=True):
+    """The part of a record that asks a model; further keys are ignored, as in a handwritten one."""
 
     messages: list[Message]
     incident_id: str
@@ -48,7 +48,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def arrow_schema() -> pa.Schema:
-    """A record as a row of Arrow."""
+    """The schema of records in Arrow."""
     import pyarrow as pa
 
     plain = {str: pa.string(), float: pa.float64(), bool: pa.bool_(), int: pa.int64()}
@@ -64,28 +64,32 @@ def polars_schema() -> dict[str, pl.DataType]:
 
 
 def duckdb_columns() -> dict[str, str]:
-    """The type of each key in DuckDB, as `read_json` takes them."""
+    """The type of each key in DuckDB, for `read_json`."""
     plain = {str: "varchar", float: "double", bool: "boolean", int: "bigint"}
 
     def struct(fields: dict[str, str]) -> str:
-        return f"struct({', '.join(f'{name} {of}' for name, of in fields.items())})"
+        return f"struct({', '.join(f'{name} {type_}' for name, type_ in fields.items())})"
 
-    return _columns(plain, lambda of: f"{of}[]", struct)
+    return _columns(plain, lambda type_: f"{type_}[]", struct)
 
 
 def _columns(
-    plain: dict[type, Any], listed: Callable[[Any], Any], struct: Callable[[dict[str, Any]], Any]
+    plain: dict[type, Any], list_of: Callable[[Any], Any], struct: Callable[[dict[str, Any]], Any]
 ) -> dict[str, Any]:
-    """The columns of a record, their types made of what a library calls plain ones."""
+    """The columns of a record, with types built from a library's plain ones."""
 
-    def made(of: inspect.Type) -> Any:
-        match of:
+    def converted(type_: inspect.Type) -> Any:
+        match type_:
             case inspect.UnionType():  # with None: every column may hold nulls
-                return made(next(one for one in of.types if not isinstance(one, inspect.NoneType)))
+                return converted(
+                    next(
+                        member for member in type_.types if not isinstance(member, inspect.NoneType)
+                    )
+                )
             case inspect.ListType():
-                return listed(made(of.item_type))
+                return list_of(converted(type_.item_type))
             case inspect.StructType():
-                return struct(fields(of))
+                return struct(fields(type_))
             case inspect.LiteralType() | inspect.StrType():
                 return plain[str]
             case inspect.FloatType():
@@ -94,10 +98,10 @@ def _columns(
                 return plain[bool]
             case inspect.IntType():
                 return plain[int]
-        raise TypeError(f"a record cannot hold {of}")
+        raise TypeError(f"a record cannot hold {type_}")
 
-    def fields(of: inspect.Type) -> dict[str, Any]:
-        assert isinstance(of, inspect.StructType)
-        return {field.name: made(field.type) for field in of.fields}
+    def fields(type_: inspect.Type) -> dict[str, Any]:
+        assert isinstance(type_, inspect.StructType)
+        return {field.name: converted(field.type) for field in type_.fields}
 
     return fields(inspect.type_info(Record))

@@ -1,4 +1,4 @@
-"""The scales of judges: what a score of each task is made of."""
+"""The scales of judges: the criteria that a score of each task is the sum of."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Read source files strictly: a JSON file in, its records one by one out, in bounded memory.
 
-A source file is a JSON array of objects, or one object that holds that array under `incidents`
-and may say `"synthetic": true` beside it, plain or gzipped, in UTF-8 with or without a byte-order
-mark. Keys are composed (NFC), since they are compared with names of the recipe; values stay as
-they are. A file that is anything else ends the run with a sentence that names the file and the row
-or byte; nothing is guessed or skipped.
+A source file is a JSON array of objects, or one object that contains that array under `incidents`
+and may have `"synthetic": true` next to it, plain or gzipped, in UTF-8 with or without a byte-order
+mark. Keys are composed (NFC), since they are compared with names in the recipe; values stay as
+they are. Any other file ends the run with a sentence that names the file and the row or byte;
+nothing is guessed or skipped.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean
 class Record:
     """One element of a source file's array.
 
-    `row` counts from 1. `repeated_key` names a key that one of its objects holds twice, which
-    JSON allows and no reader can resolve; `text` is the element as it stands in the file.
+    `row` counts from 1. `repeated_key` names a key that one of its objects has twice, which JSON
+    allows and no reader can resolve; `text` is the element as it is in the file.
     """
 
     row: int
@@ -41,11 +41,10 @@ class Record:
 
 
 class Source:
-    """A source file being read: iterate over its records, then ask for its facts.
+    """A source file being read: iterate over its records, then read its facts.
 
-    `rows`, `bytes` (of the file as it lies on disk), `sha256` (of the very bytes that were
-    parsed) and `synthetic` (whether the file says that it was made up) are complete when the
-    iteration is.
+    `rows`, `bytes` (of the file on disk), `sha256` (of exactly the bytes that were parsed) and
+    `synthetic` (whether the file says that it was made up) are complete when the iteration is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,7 +65,7 @@ class Source:
         return self.bytes / max(1, self._size)
 
     def read(self, size: int = -1) -> bytes:
-        """Raw bytes of the file, hashed on their way (the file protocol that gzip asks for)."""
+        """Raw bytes of the file, hashed as they are read (gzip calls this method)."""
         data = self._file.read(size)
         self._sha256.update(data)
         self.bytes += len(data)
@@ -91,13 +90,13 @@ class Source:
                 after.st_mtime_ns,
             ):
                 raise ImmuneError(
-                    f"{self.path} changed while it was read: run again once it is at rest"
+                    f"{self.path} changed while it was read: run again once it is complete"
                 )
 
     def _text(self) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")()
         stream: Source | gzip.GzipFile = self
-        if self.path.suffix == ".gz":  # reads on and on, and asks for nothing else
+        if self.path.suffix == ".gz":  # calls `read` and nothing else
             stream = gzip.GzipFile(fileobj=cast(BinaryIO, self))
         decoded = 0
         while True:
@@ -108,7 +107,7 @@ class Source:
                     f"{self.path} is cut short (its gzip stream does not end): copy it again"
                 ) from None
             except (gzip.BadGzipFile, zlib.error) as error:
-                raise ImmuneError(f"{self.path} is not a sound gzip file ({error})") from None
+                raise ImmuneError(f"{self.path} is not a valid gzip file ({error})") from None
             except OSError as error:
                 raise ImmuneError(f"cannot read {self.path}: {error.strerror}") from None
             pending = len(decoder.getstate()[0])
@@ -129,16 +128,16 @@ class Source:
         cursor.skip_byte_order_mark()
         match cursor.peek():
             case "":
-                raise ImmuneError(f"{self.path} is empty: it should hold an array of incidents")
+                raise ImmuneError(f"{self.path} is empty: it should be an array of incidents")
             case "[":
                 yield from self._array(cursor)
                 if cursor.peek():
-                    raise cursor.error("goes on after the end of its array")
+                    raise cursor.error("continues after the end of its array")
             case "{":
                 yield from self._object(cursor)
                 if cursor.peek():
                     raise cursor.error(
-                        "goes on after the end of its first object (JSON Lines is not read): "
+                        "continues after the end of its first object (JSON Lines is not read): "
                         "put the objects into one array"
                     )
             case _:
@@ -165,25 +164,25 @@ class Source:
 
     def _object(self, cursor: Cursor) -> Iterator[Record]:
         cursor.take("{")
-        found: set[str] = set()
+        keys: set[str] = set()
         while cursor.peek() != "}":
             key, _, _ = cursor.value() if cursor.peek() == '"' else (None, None, None)
             if not isinstance(key, str):
-                raise cursor.error("holds something other than a key here")
+                raise cursor.error("has something other than a key here")
             cursor.take(":")
-            if key in ("incidents", "synthetic") and key in found:
-                raise cursor.error(f"holds `{key}` twice")
-            found.add(key)
+            if key in ("incidents", "synthetic") and key in keys:
+                raise cursor.error(f"has `{key}` twice")
+            keys.add(key)
             if key == "incidents":
                 if cursor.peek() != "[":
-                    raise cursor.error("holds something other than an array under `incidents`")
+                    raise cursor.error("has something other than an array under `incidents`")
                 yield from self._array(cursor)
             else:
                 value, _, _ = cursor.value()
                 if key == "synthetic":
                     if not isinstance(value, bool):
                         raise cursor.error(
-                            "holds something other than true or false under `synthetic`"
+                            "has something other than true or false under `synthetic`"
                         )
                     self.synthetic = value
             if cursor.peek() != "}":
@@ -191,7 +190,7 @@ class Source:
                 if cursor.peek() == "}":
                     raise cursor.error("has a comma before its last `}`")
         cursor.take("}")
-        if "incidents" not in found:
+        if "incidents" not in keys:
             hint = " (JSON Lines is not read: put the objects into one array)"
             raise ImmuneError(
                 f"{self.path} is an object without an `incidents` array"

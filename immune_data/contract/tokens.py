@@ -1,8 +1,8 @@
 """Token counts under Qwen2.5's tokenizer, and cuts to a budget: text in, exact integers out.
 
 Counting is exact, never estimated. It is fast because evidence repeats its lines, and new lines
-their words: a text is split into segments and words whose counts add up to the whole text's (see
-`_BOUNDARY` and `_WORD_END`), and the counts of recent ones are kept.
+repeat words: a text is split into segments and words whose counts add up to the whole text's (see
+`_BOUNDARY` and `_WORD_END`), and the counts of recent ones are cached.
 
 Text is NFC-normalised before it is counted, as Qwen's own tokenizer does; the text itself is
 never changed. Control tokens written out in a text (`<|im_end|>`) count as the ordinary text
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 _LINE_START = re.compile(r"[^\S\r\n]*\S")
 _BOUNDARY = re.compile(rf"\n(?={_LINE_START.pattern})")
 
-# Within a segment, a space after a visible character starts a new word. No pre-token holds a space
-# but as its first character or among white space alone, and NFC leaves the space as it is.
+# Within a segment, a space after a visible character starts a new word. A pre-token contains a
+# space only as its first character or among nothing but white space, and NFC does not change it.
 _WORD_END = re.compile(r" (?<=\S )")
 
-# What is remembered is bounded: lines by their characters, each of them some three bytes of
-# memory, and words by their number and length.
+# The caches are bounded: that of lines by their characters, each of them some three bytes of
+# memory, and that of words by their number and length.
 _GENERATION = 1 << 22
 _WORDS = 1 << 17
 _WORD_LENGTH = 64
-_AT_ONCE = 64
+_BATCH = 64
 
-# A line is shortened to no fewer tokens than these, and looked at for as many characters of each.
+# The fewest tokens to which a line is shortened, and how many characters are read for each.
 _SHORTENED = 32
 _CHARACTERS = 16
 
@@ -54,23 +54,23 @@ def encoding() -> tiktoken.Encoding:
 
 
 def read_vocabulary() -> None:
-    """Read the vocabulary, which takes a while, ahead of the first text."""
+    """Read the vocabulary, which takes a while, before the first text."""
     encoding()
 
 
 def text_ids(text: str) -> list[int]:
-    """The tokens of a text in which control tokens are letters like all others."""
+    """The tokens of a text, in which control tokens are ordinary text."""
     return encoding().encode_ordinary(unicodedata.normalize("NFC", text))
 
 
 @cache
 def token_bytes(token: int) -> bytes:
-    """What a token stands for; nothing for control tokens and for ids that are not tokens."""
+    """The bytes of a token; empty for control tokens and for ids that are not tokens."""
     return encoding().decode_single_token_bytes(token) if token < FIRST_ADDED else b""
 
 
 class _Words(dict[str, int]):
-    """Token counts by word, a word being given without the `before` it is counted with."""
+    """Token counts by word; each is counted with `before` in front of it."""
 
     def __init__(self, before: str) -> None:
         self._before = before
@@ -94,10 +94,10 @@ def _segment_tokens(segment: str) -> int:
 
 
 class _Lines:
-    """Token counts of segments that end at a line feed, which they are given without.
+    """Token counts of lines, counted with the line feed at their end.
 
-    Two generations bound what is remembered: a full one becomes the older, and what was the older
-    is forgotten, but for what was asked for in between.
+    Two generations bound the cache: when the younger one is full, it becomes the older one, and the
+    older one is dropped, except for the lines that were used since.
     """
 
     def __init__(self) -> None:
@@ -138,48 +138,48 @@ def count_words(text: str) -> int:
 
 
 def cut(text: str, limit: int, marker: str, unit: str = "tokens") -> str:
-    """Leading lines of `text` that, with `marker` as last line, fit `limit`; one more would not.
+    """As many leading lines of `text` as fit within `limit` with `marker` as the last line.
 
-    A text within the limit comes back as it is. `limit` counts in `unit`: `tokens`, or `words`
-    by Python's `str.split()`. When not even the first line fits, the marker stands alone.
+    A text within the limit is returned as it is. `limit` counts in `unit`: `tokens`, or `words`
+    by Python's `str.split()`. If not even the first line fits, only the marker is returned.
     """
     size = {"tokens": count, "words": count_words}[unit]
     budget = limit - size(marker)
-    used = used_by_kept = kept_to = position = 0
-    for segment, segment_size in _sized(text, unit):
+    used = size_of_kept = end_of_kept = position = 0
+    for segment, segment_size in _segments(text, unit):
         used += segment_size
         position += len(segment)
         if used <= budget:
-            kept_to, used_by_kept = position, used
+            end_of_kept, size_of_kept = position, used
         elif used > limit:
             break
     else:
         return text
-    kept = text[:kept_to]
-    # The segment that did not fit may hold several lines (white-space-only ones belong to the
-    # line before them): keep those of its lines that do fit.
-    rest = text[kept_to:]
+    kept = text[:end_of_kept]
+    # The segment that did not fit may have several lines (a line of only white space belongs to the
+    # one before it): keep those of its lines that fit.
+    rest = text[end_of_kept:]
     end = rest.find("\n") + 1
-    while end and used_by_kept + size(rest[:end]) <= budget:
-        kept = text[: kept_to + end]
+    while end and size_of_kept + size(rest[:end]) <= budget:
+        kept = text[: end_of_kept + end]
         end = rest.find("\n", end) + 1
     return kept + marker
 
 
 def excerpt(text: str, limit: int, marker: str) -> str:
-    """What to show of a text in `limit` tokens: its lines, and a last one that says how much it is.
+    """What to show of a text in `limit` tokens: its first lines, and a last one with their number.
 
-    That line is `marker`, `{limit}` in it the number of tokens shown, its own included. Lines are
-    shown from the first on. One that takes more than an eighth of the limit is shown by its
-    beginning, so that it does not hide those after it. A text within the limit comes back as it
-    is. When not even the first line fits, the marker stands alone.
+    That line is `marker`, with the number of tokens shown, its own included, for `{limit}`. Of a
+    line that takes more than an eighth of the limit only the beginning is shown, so that it does
+    not hide those after it. A text within the limit is returned as it is. If not even the first
+    line fits, only the marker is returned.
     """
     if _fits(text, limit):
         return text
     budget = limit - count(marker.replace("{limit}", str(limit)))
     longest = max(_SHORTENED, limit // 8)
     shown, used = [], 0
-    for segment, size in _sized(text, "tokens"):
+    for segment, size in _segments(text, "tokens"):
         if size > longest or not segment.endswith("\n"):
             lines = segment.removesuffix("\n").split("\n")
             segment = "".join(_beginning(line, longest) for line in lines)
@@ -189,14 +189,14 @@ def excerpt(text: str, limit: int, marker: str) -> str:
         shown.append(segment)
         used += size
     number, before = used, -1
-    while number != before:  # the number is counted as well, and has more digits when it is larger
+    while number != before:  # the number itself takes tokens, more if it has more digits
         number, before = used + count(marker.replace("{limit}", str(number))), number
     return "".join(shown) + marker.replace("{limit}", str(number))
 
 
 def _fits(text: str, limit: int) -> bool:
     used = 0
-    for _, size in _sized(text, "tokens"):
+    for _, size in _segments(text, "tokens"):
         used += size
         if used > limit:
             return False
@@ -204,7 +204,7 @@ def _fits(text: str, limit: int) -> bool:
 
 
 def _beginning(line: str, tokens: int) -> str:
-    """A line, or as much of it as some `tokens` hold."""
+    """A line, or as much of it as `tokens` tokens are enough for."""
     start = unicodedata.normalize("NFC", line[: tokens * _CHARACTERS])
     ids = encoding().encode_ordinary(start)
     if len(ids) <= tokens and len(start) == len(line):
@@ -213,12 +213,12 @@ def _beginning(line: str, tokens: int) -> str:
     return f"{kept.rstrip()} …\n"
 
 
-def _sized(text: str, unit: str) -> Iterator[tuple[str, int]]:
-    """The segments of `text` with their sizes, counted as far as they are asked for."""
+def _segments(text: str, unit: str) -> Iterator[tuple[str, int]]:
+    """The segments of `text` with their sizes, which are counted as they are iterated over."""
     *lines, last = _BOUNDARY.split(text)
-    for start in range(0, len(lines), _AT_ONCE):
-        some = lines[start : start + _AT_ONCE]
-        sizes = _lines.tokens(some) if unit == "tokens" else map(count_words, some)
-        for line, size in zip(some, sizes, strict=True):
+    for start in range(0, len(lines), _BATCH):
+        batch = lines[start : start + _BATCH]
+        sizes = _lines.tokens(batch) if unit == "tokens" else map(count_words, batch)
+        for line, size in zip(batch, sizes, strict=True):
             yield line + "\n", size
     yield last, _segment_tokens(last) if unit == "tokens" else count_words(last)

@@ -132,7 +132,7 @@ class Renderer:
                     "dag_tokens": dag.tokens,
                     "dag_tokens_shown": evidence.tokens,
                     "dag_truncated": line.dag_truncated,
-                    "holds_added_token": any(control_tokens.found(m.content) for m in messages),
+                    "holds_added_token": any(control_tokens.contains(m.content) for m in messages),
                     "answer_lacks": list(parts.missing),
                     "answer_events": parts.fields.get("events"),
                     "answer_total_evidence": parts.fields.get("total_evidence"),

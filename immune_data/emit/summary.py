@@ -7,7 +7,7 @@ from typing import Any
 
 from immune_data.common import table
 from immune_data.common.text import counted, one_line
-from immune_data.contract.manifest import Manifest, OfTask, Warnings
+from immune_data.contract.manifest import Manifest, TaskCount, Warnings
 
 _WARNINGS = {
     "eval incident in train": "an evaluation on them is worth nothing",
@@ -67,7 +67,7 @@ def _warning(row: Warnings, context: int) -> str:
     return f"warning: {records}: {_WARNINGS[row.warning].format(context=context)}"
 
 
-def _tasks(rows: list[OfTask]) -> list[list[Any]]:
+def _tasks(rows: list[TaskCount]) -> list[list[Any]]:
     shown = []
     for split in ("train", "eval"):
         of_split = {row.task: row for row in rows if row.split == split}

@@ -157,7 +157,7 @@ class Judge:
         return _json(
             {
                 "incident": {name: hostile.neutral(fact) for name, fact in facts.items()},
-                "evidence": hostile.neutral(self._conversations.limited(dag).text),
+                "evidence": hostile.neutral(self._conversations.within_limit(dag).text),
             }
         )
 

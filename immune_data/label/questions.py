@@ -89,10 +89,10 @@ class Labeller:
         made: dict[str, Prompt | None] = {}
         for task in TASKS:
             if self._context is None:
-                shown = conversations.limited(dag)
+                shown = conversations.within_limit(dag)
             else:
                 try:
-                    shown = conversations.asked(facts, dag, self._context, [task])[task]
+                    shown = conversations.shown_by_task(facts, dag, self._context, [task])[task]
                 except ImmuneError:
                     made[task] = None
                     continue

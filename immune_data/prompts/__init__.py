@@ -1,13 +1,13 @@
 """Prompt templates: a folder of text files and an incident's facts in, chat messages out.
 
-In the layout `documented` a template is named after its task and the role it speaks in:
+In the layout `documented` a template is named after its task and the role of its message:
 `summary.system.txt`, `summary.user.txt`, `cause.user.txt`, `risk.user.txt`. In the layout
-`evidence-first`, whose files lie in a folder of that name, all tasks share `shared.system.txt` and
-the beginning of the user message, `shared.user.txt`, which holds the evidence; what a task asks for
-follows, as in `risk.task.txt`. The prompts of an incident are then the same but for their ends,
+`evidence-first`, whose files are in a folder of that name, all tasks share `shared.system.txt` and
+the beginning of the user message, `shared.user.txt`, which contains the evidence; the instructions
+of a task follow, as in `risk.task.txt`. The prompts of an incident then differ only at their ends,
 and a model that has read one needs to read only the end of the next.
 
-The trainer and the deployed model build their prompts here too, so that all three see the same
+The trainer and the deployed model build their prompts here too, so that all of them use the same
 text.
 """
 
@@ -33,7 +33,7 @@ _PLACEHOLDER = re.compile(r"\{(" + "|".join((*FACTS, "evidence")) + r")\}")
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation; the fields stand in the order of its keys in a record."""
+    """One turn of a conversation; the fields have the order of its keys in a record."""
 
     role: str
     content: str
@@ -49,8 +49,8 @@ class Prompt:
     def render(self, facts: dict[str, str], evidence: str) -> list[Message]:
         """The messages that ask for this task's answer.
 
-        A template is walked once and values are put in as they are: braces, dollars and
-        backslashes in a value, and braces in a template that are not placeholders, stay untouched.
+        Placeholders are replaced in one pass and values inserted as they are: braces, dollars and
+        backslashes in a value, and braces in a template that are not placeholders, do not change.
         """
         values = {**facts, "evidence": evidence}
         return [
@@ -59,20 +59,20 @@ class Prompt:
         ]
 
     def evidence_in(self, messages: Sequence[Message]) -> str | None:
-        """The evidence that messages of this prompt hold; None for others."""
+        """The evidence in messages of this prompt; None for other messages."""
         if [message.role for message in messages] != [role for role, _ in self.templates]:
             return None
-        found = None
+        evidence = None
         for message, (_, template) in zip(messages, self.templates, strict=True):
-            if (match := _filled(template).fullmatch(message.content)) is None:
+            if (match := _pattern(template).fullmatch(message.content)) is None:
                 return None
-            found = match.groupdict().get("evidence", found)
-        return found
+            evidence = match.groupdict().get("evidence", evidence)
+        return evidence
 
 
 @cache
-def _filled(template: str) -> re.Pattern[str]:
-    """What a template becomes: a fact is one line, the evidence as many as there are."""
+def _pattern(template: str) -> re.Pattern[str]:
+    """A pattern of what a template becomes: a fact is one line, the evidence any number of them."""
     texts = _PLACEHOLDER.split(template)
     pattern = re.escape(texts[0])
     for name, text in zip(texts[1::2], texts[2::2], strict=True):
@@ -85,7 +85,7 @@ def files(folder: Path, layout: str = LAYOUTS[0]) -> list[Path]:
     """The template files of a layout in `folder`, sorted by name.
 
     Raises:
-        ImmuneError: the folder is missing, or holds a text file that is not a template.
+        ImmuneError: the folder is missing, or contains a text file that is not a template.
     """
     if layout == "documented":
         known = {f"{task}.{role}.txt" for task in TASKS for role in ROLES}
@@ -94,26 +94,26 @@ def files(folder: Path, layout: str = LAYOUTS[0]) -> list[Path]:
         known = {f"shared.{role}.txt" for role in ROLES} | {f"{task}.task.txt" for task in TASKS}
     if not folder.is_dir():
         raise ImmuneError(f"prompts folder {folder} does not exist")
-    found = sorted(folder.glob("*.txt"))
-    for path in found:
+    paths = sorted(folder.glob("*.txt"))
+    for path in paths:
         if path.name not in known:
             raise ImmuneError(
                 f"{path} is not a prompt: name prompts after task and role, "
                 f"as {', '.join(sorted(known))}"
             )
-    return found
+    return paths
 
 
 def load(folder: Path, layout: str = LAYOUTS[0]) -> dict[str, Prompt]:
-    """The prompts of a layout in `folder` by task, one final newline of each file dropped.
+    """The prompts of a layout in `folder` by task, without one final newline of each file.
 
     Raises:
         ImmuneError: a task has no user template, a file is not UTF-8, or a task's templates do
-            not hold `{evidence}` exactly once, where the layout has it.
+            not contain `{evidence}` exactly once, where the layout has it.
     """
     texts = {}
     for path in files(folder, layout):
-        # Composed, so that a program that is sent a prompt as text reads the tokens of training.
+        # Composed, so that a program that is sent a prompt as text sees the tokens of training.
         texts[path.name] = textfile.composed(textfile.read(path)).removesuffix("\n")
     if layout == "documented":
         return {task: _prompt(folder, task, texts) for task in TASKS}
@@ -123,11 +123,11 @@ def load(folder: Path, layout: str = LAYOUTS[0]) -> dict[str, Prompt]:
 def _evidence_first(folder: Path, texts: dict[str, str]) -> dict[str, Prompt]:
     for name in ("shared.user.txt", *(f"{task}.task.txt" for task in TASKS)):
         if name not in texts:
-            raise ImmuneError(f"{folder} holds no {name}: add it")
+            raise ImmuneError(f"{folder} has no {name}: add it")
     for name, text in texts.items():
         if text.count("{evidence}") != (name == "shared.user.txt"):
             raise ImmuneError(
-                f"{folder / name}: {{evidence}} should stand exactly once, in shared.user.txt"
+                f"{folder / name}: {{evidence}} should appear exactly once, in shared.user.txt"
             )
     system = [("system", texts["shared.system.txt"])] if "shared.system.txt" in texts else []
     return {
@@ -144,10 +144,10 @@ def _prompt(folder: Path, task: str, texts: dict[str, str]) -> Prompt:
         (role, texts[f"{task}.{role}.txt"]) for role in ROLES if f"{task}.{role}.txt" in texts
     )
     if not any(role == "user" for role, _ in templates):
-        raise ImmuneError(f"{folder} holds no {task}.user.txt: add the prompt of task {task}")
+        raise ImmuneError(f"{folder} has no {task}.user.txt: add the prompt of task {task}")
     if sum(text.count("{evidence}") for _, text in templates) != 1:
         raise ImmuneError(
-            f"the prompt of task {task} in {folder} should hold {{evidence}} exactly once"
+            f"the prompt of task {task} in {folder} should contain {{evidence}} exactly once"
         )
     return Prompt(task, templates)
 
@@ -160,7 +160,7 @@ def facts(
     threat_level: float | None,
     event_count: int | None,
 ) -> dict[str, str]:
-    """An incident's facts as text for `Prompt.render`; a missing one reads `unknown`."""
+    """An incident's facts as text for `Prompt.render`; a missing one is `unknown`."""
     values = {
         "incident_id": incident_id,
         "source_ip": source_ip,

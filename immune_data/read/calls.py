@@ -30,7 +30,7 @@ def call_rows(
         Rejected: calls do not hold together, contradict the verdict, or a score is out of range.
     """
     calls = [Call(tuple(map(textfile.composed, call.order)), call.scores) for call in calls]
-    if wrong := judge_calls.broken(task, calls):
+    if wrong := judge_calls.inconsistency(task, calls):
         raise _contradiction(wrong)
     rows = []
     for number, call in enumerate(calls, start=1):
@@ -48,7 +48,7 @@ def call_rows(
         Call((), {spellings[name]: one for name, one in call.scores.items() if name in spellings})
         for call in calls
     ]
-    if wrong := judge_calls.contradicted(task, scores, known):
+    if wrong := judge_calls.contradiction(task, scores, known):
         raise _contradiction(wrong)
     return rows
 

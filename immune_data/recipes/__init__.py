@@ -1,8 +1,8 @@
 """Recipes: a TOML file of thresholds and choices in, a checked `Recipe` out.
 
-A recipe may extend another one, shipped or a file beside it: its tables are laid over the
-other's key by key, and a list replaces a list. Every key is known and every value checked, so
-that a misspelt threshold is an error and never a silent default.
+A recipe may extend another one, either a shipped one or a file: its keys override the other's one
+by one, and a list replaces a list. Unknown keys are refused and all values are checked, so that a
+misspelt threshold is an error and never a silent default.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from immune_data.common.text import suggestion
 SHIPPED = Path(__file__).parent
 DEFAULT = "unified-v2"
 
-# A recipe's name is that of a folder and of a schema in the database. Neither DuckDB nor every file
-# system tells capital letters from small ones.
+# A recipe's name is also that of a folder and of a schema in the database. DuckDB and some file
+# systems do not distinguish capital letters from small ones.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _DUCKDB_NAMES = (
     *("main", "information_schema", "pg_catalog"),  # schemas
@@ -36,7 +36,7 @@ _DUCKDB_NAMES = (
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line ends
 
-# What msgspec says of a key that it does not know, and the parts of a place that it names.
+# msgspec's message about an unknown key, and the parts of a path in its messages.
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _PART = re.compile(r"[^.\[\]]+|\[[^\]]*\]")
 
@@ -46,8 +46,8 @@ SUB_SCORE_MAX = 10
 
 Name = Annotated[str, Meta(min_length=1)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
-_MOST = 2**31 - 1  # of anything counted
-Count = Annotated[int, Meta(ge=0, le=_MOST)]
+_MAX = 2**31 - 1  # of anything counted
+Count = Annotated[int, Meta(ge=0, le=_MAX)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
@@ -95,11 +95,11 @@ class Length(_Section, frozen=True):
 
 
 class Answers(_Section, frozen=True):
-    """What is demanded of answers.
+    """What answers must be.
 
-    `cleaned`: by named rules, and control tokens neutralised wherever they stand as text;
-    `grounded`: they name nothing that the evidence shown lacks; `derived_lines`: the closing lines
-    of summaries are the evidence's own (rule 14).
+    `cleaned`: by named rules, with control tokens neutralised wherever they are text; `grounded`:
+    they name nothing that is missing from the evidence shown; `derived_lines`: the closing lines of
+    summaries are the evidence's own (rule 14).
     """
 
     cleaned: bool
@@ -157,7 +157,7 @@ class Dag(_Section, frozen=True):
 
     form: Literal["lines", "condensed"]
     values: Annotated[int, Meta(ge=1, le=1000)]
-    limit: Annotated[int, Meta(ge=1, le=_MOST)]
+    limit: Annotated[int, Meta(ge=1, le=_MAX)]
     unit: Literal["tokens", "words"]
     marker: Name
     within_context: bool
@@ -169,21 +169,21 @@ class Records(_Section, frozen=True):
     dataset: Literal["unified", "risk"]
     augmentation: Literal["none", "not_in_train", "not_in_splits"]
     cause_risk_copies: Annotated[int, Meta(ge=1, le=100)]
-    max_sequence_tokens: Annotated[int, Meta(ge=1, le=_MOST)]
+    max_sequence_tokens: Annotated[int, Meta(ge=1, le=_MAX)]
     prompt_layout: Literal["documented", "evidence-first"]
 
 
 class Audit(_Section, frozen=True):
-    """What `audit` holds the dataset against."""
+    """The limits of the checks of `audit`."""
 
     dag_resemblance: Annotated[float, Meta(gt=0, le=1)]
 
 
 class Recipe(_Section, frozen=True):
-    """Everything that decides what is emitted, beside the sources themselves."""
+    """Everything that determines what is emitted, except for the sources themselves."""
 
     name: Name
-    file: Name | None  # of one's own recipe
+    file: Name | None  # of a recipe that is not shipped
     description: Name
     prompts: Name
     sources: Sources
@@ -204,14 +204,14 @@ class Recipe(_Section, frozen=True):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The recipe as plain values, without the places that it and its prompts were read from."""
+        """The recipe as plain values, without the paths that it and its prompts were read from."""
         values = msgspec.json.decode(msgspec.json.encode(self))
         del values["prompts"], values["file"]
         return values
 
     @property
     def argument(self) -> str:
-        """What names this recipe on a command line."""
+        """This recipe as an argument on a command line."""
         return self.name if self.file is None else shlex.quote(self.file)
 
     @property
@@ -237,7 +237,7 @@ def load(name_or_path: str) -> Recipe:
     """The recipe of a shipped name or of a path that ends in `.toml`.
 
     Raises:
-        ImmuneError: there is no such recipe, or a key of it is unknown, missing or senseless.
+        ImmuneError: there is no such recipe, or a key of it is unknown, missing or has a bad value.
     """
     path = _locate(name_or_path, Path.cwd())
     try:
@@ -256,30 +256,30 @@ def load(name_or_path: str) -> Recipe:
     return recipe
 
 
-def _locate(name_or_path: str, beside: Path) -> Path:
+def _locate(name_or_path: str, folder: Path) -> Path:
     if name_or_path.endswith(".toml") and "\0" not in name_or_path:
-        path: Path | None = beside / os.path.expanduser(name_or_path)  # noqa: PTH111 (of any name)
+        path: Path | None = folder / os.path.expanduser(name_or_path)  # noqa: PTH111 (of any name)
     else:
         path = SHIPPED / f"{name_or_path}.toml" if name_or_path in names() else None
     if path is None or not path.is_file():
         raise ImmuneError(
-            f"no recipe {name_or_path}: name one of {', '.join(names())}, "
+            f"there is no recipe {name_or_path}: name one of {', '.join(names())}, "
             "or give the path of a .toml file"
         )
     return path.resolve()
 
 
-def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
-    if path in below:
+def _read(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    if path in children:
         raise ImmuneError(f"recipe {path}: `extends` leads back to itself")
     text = textfile.read(path)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ImmuneError(f"recipe {path} is not TOML: {error}") from None
-    for written in _texts(values):
-        if _CONTROL.search(written):
-            raise ImmuneError(f"recipe {path} holds a control character in {written!r}")
+    for entry in _texts(values):
+        if _CONTROL.search(entry):
+            raise ImmuneError(f"recipe {path} holds a control character in {entry!r}")
     if isinstance(values.get("prompts"), str):
         values["prompts"] = str((path.parent / values["prompts"]).resolve())
     for key in ("name", "file"):
@@ -292,7 +292,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         return values
     if not isinstance(parent, str):
         raise ImmuneError(f"recipe {path}: `extends` should be a recipe's name or path")
-    return _overlay(_read(_locate(parent, path.parent), (*below, path)), values)
+    return _overlay(_read(_locate(parent, path.parent), (*children, path)), values)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -326,9 +326,9 @@ def _composed(value: Any, key: str = "") -> Any:
 def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
-        below = base.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
-            value = _overlay(below, value)
+        inherited = base.get(key)
+        if isinstance(value, dict) and isinstance(inherited, dict):
+            value = _overlay(inherited, value)
         merged[key] = value
     return merged
 
@@ -337,21 +337,21 @@ def _sentence(error: msgspec.ValidationError) -> str:
     what, _, where = str(error).partition(" - at `")
     key = where.removesuffix("`").removeprefix("key` in `").removeprefix("$").lstrip(".")
     place = f" in `{key}`" if key else ""
-    match _UNKNOWN.fullmatch(what), _kind(key):
+    match _UNKNOWN.fullmatch(what), _type_at(key):
         case re.Match() as unknown, inspect.StructType(fields=fields):
             known = [field.name for field in fields]
-            if not key:  # where a file says neither what it is called nor where it lies
+            if not key:  # a file has no keys for its own name and path
                 known = ["extends", *(name for name in known if name not in ("name", "file"))]
             hint = suggestion(unknown[1], known, f"known are {', '.join(known)}")
             return f"unknown key `{unknown[1]}`{place}: {hint}"
         case _, inspect.LiteralType(values=values) if what.startswith("Invalid enum value"):
-            given = what.removeprefix("Invalid enum value ")
-            return f"`{key}` is {given}: use one of {', '.join(map(str, values))}"
+            value = what.removeprefix("Invalid enum value ")
+            return f"`{key}` is {value}: use one of {', '.join(map(str, values))}"
     return what[:1].lower() + what[1:] + place
 
 
-def _kind(key: str) -> inspect.Type:
-    """The type of what is at a place in a recipe, such as `split.method`."""
+def _type_at(key: str) -> inspect.Type:
+    """The type of the value at a path in a recipe, such as `split.method`."""
     kind = inspect.type_info(Recipe)
     for part in _PART.findall(key):
         match kind:
@@ -363,7 +363,7 @@ def _kind(key: str) -> inspect.Type:
 
 
 def _complaint(recipe: Recipe) -> str | None:
-    """What makes no sense although every value has its type; None if all does."""
+    """What is wrong with a recipe whose values all have their types; None if nothing is."""
     for section, lengths in (
         ("gates", ("summary_length", "cause_length", "risk_length")),
         ("risk", ("cause_length", "risk_length")),

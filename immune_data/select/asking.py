@@ -91,7 +91,7 @@ class Question:
         tokens = chat.measure(
             [Message("assistant", answer.text)], {answer.text: answer.tokens}
         ).answer
-        if not self._fits(self.asking.conversations.nothing, tokens):
+        if not self._fits(self.asking.conversations.marker_alone, tokens):
             return Refusal("too_long")
         if self.shown is None:
             return None

@@ -43,7 +43,7 @@ class Shown:
 
     def __init__(self, prompt: str) -> None:
         prompt = prompt.lower()
-        self.names = {kind: names.found(kind, prompt) for kind in names.KINDS}
+        self.names = {kind: names.find(kind, prompt) for kind in names.KINDS}
 
     @cached_property
     def _rests(self) -> dict[str, set[str]]:
@@ -77,7 +77,7 @@ class Shown:
         return self._is_whole(_tail(text, known)[1])
 
     def _is_whole(self, tail: str) -> bool:
-        return all(names.found(kind, tail) <= shown for kind, shown in self.names.items())
+        return all(names.find(kind, tail) <= shown for kind, shown in self.names.items())
 
     def fits(self, text: str, known: int = 0) -> bool:
         """Whether an answer can begin so, if its first `known` characters fit."""

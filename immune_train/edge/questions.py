@@ -14,7 +14,7 @@ from immune_data import recipes
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import chat, prompting
 from immune_data.contract.incident import Incident
-from immune_data.contract.record import Asked
+from immune_data.contract.record import PromptRecord
 from immune_data.prompts import Message
 
 DEFAULT_RECIPE = "unified-clean"
@@ -68,7 +68,7 @@ class Asker:
         made = self._conversations
         facts = made.facts(incident.facts)
         dag = made.evidence(incident.dag_analysis)
-        shown = made.asked(facts, dag, self.context, tasks)
+        shown = made.shown_by_task(facts, dag, self.context, tasks)
         return [
             self._question(
                 incident.incident_id,
@@ -80,7 +80,7 @@ class Asker:
             for task in tasks
         ]
 
-    def from_record(self, record: Asked) -> Question:
+    def from_record(self, record: PromptRecord) -> Question:
         """The question that an emitted record asks: all its messages but the answer."""
         asked = record.messages[:-1]
         shown = self._conversations.evidence_in(record.task, asked)
@@ -100,14 +100,14 @@ class Asker:
         )
 
 
-def record_from_json(text: str, where: str) -> Asked:
+def record_from_json(text: str, where: str) -> PromptRecord:
     """The record of a line of an emitted file; further keys are ignored.
 
     Raises:
         ImmuneError: it is not one.
     """
     try:
-        record = msgspec.json.decode(text, type=Asked)
+        record = msgspec.json.decode(text, type=PromptRecord)
     except (ValueError, RecursionError):
         record = None
     if record is None or len(record.messages) < 2 or record.messages[-1].role != "assistant":

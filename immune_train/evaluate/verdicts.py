@@ -258,7 +258,7 @@ def _calls(verdict: _Verdict, task: str, scores: Mapping[str, float], where: str
     ]
     for number, call in enumerate(calls, start=1):
         _check(task, call.scores, f"call {number} of {where}")
-    wrong = judge_calls.broken(task, calls) or judge_calls.contradicted(task, scores, calls)
+    wrong = judge_calls.inconsistency(task, calls) or judge_calls.contradiction(task, scores, calls)
     if wrong:
         raise ImmuneError(f"{where} contradicts itself: {wrong}")
     return calls

@@ -54,7 +54,7 @@ def request(question: Question, settings: Settings, model: str | None) -> dict[s
             room enough for an answer under the grammar.
     """
     for message in question.messages:
-        if control_tokens.found(message.content):
+        if control_tokens.contains(message.content):
             raise ImmuneError(
                 "the prompt holds a control token as text, which a server would obey: ask without "
                 "--request, or by a recipe that neutralises them"

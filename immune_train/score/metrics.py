@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from immune_data.contract import answer_fields
-from immune_data.contract.grounding import named, ungrounded
+from immune_data.contract.grounding import names_in, ungrounded
 from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS
 from immune_train.score.answers import REFERENCE, Case
@@ -122,7 +122,7 @@ def _grounded(case: Case) -> float | None:
 
 def _lacking(case: Case) -> dict[str, list[str]] | None:
     """What an answer names without its evidence; None where it names nothing that could be."""
-    if not named(case.answer):
+    if not names_in(case.answer):
         return None
     return ungrounded(case.answer, "\n".join(case.shown))
 

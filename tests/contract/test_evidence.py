@@ -243,9 +243,9 @@ def test_values_shrink_to_the_limit_and_then_it_is_refused() -> None:
     dag = scans(list(range(100, 130)))
     sizes = {values: count(evidence.condense(dag, values)) for values in (8, 3, 1)}
     assert sizes[8] > sizes[3] > sizes[1]
-    assert evidence.fitted(dag, 8, sizes[8], count) == evidence.condense(dag, 8)
-    assert evidence.fitted(dag, 8, sizes[3], count) == evidence.condense(dag, 3)
-    assert evidence.fitted(dag, 8, sizes[1] - 1, count) is None
+    assert evidence.fit(dag, 8, sizes[8], count) == evidence.condense(dag, 8)
+    assert evidence.fit(dag, 8, sizes[3], count) == evidence.condense(dag, 3)
+    assert evidence.fit(dag, 8, sizes[1] - 1, count) is None
 
 
 # Real evidence

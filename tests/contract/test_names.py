@@ -125,7 +125,7 @@ def test_python_and_duckdb_find_the_same_in_any_texts(
     ],
 )
 def test_what_is_found(kind: str, text: str, expected: int) -> None:
-    assert len(names.found(kind, text)) == expected, names.found(kind, text)
+    assert len(names.find(kind, text)) == expected, names.find(kind, text)
 
 
 def test_looking_for_names_loads_little() -> None:

@@ -15,7 +15,7 @@ from training import record as plain
 
 from immune_data.audit import difference
 from immune_data.contract import record
-from immune_data.contract.record import Asked, Record
+from immune_data.contract.record import PromptRecord, Record
 from immune_data.publish import card
 from immune_train.data import dataset
 
@@ -30,7 +30,7 @@ def test_the_keys_stand_in_the_documented_order() -> None:
     assert list(Record.__struct_fields__) == KEYS
     encoded = msgspec.json.encode(msgspec.convert(ROWS[0], Record))
     assert list(json.loads(encoded)) == KEYS
-    assert set(Asked.__struct_fields__) <= set(KEYS)
+    assert set(PromptRecord.__struct_fields__) <= set(KEYS)
 
 
 def test_the_card_explains_every_key() -> None:

@@ -244,7 +244,7 @@ texts = st.one_of(
 def test_places_are_of_what_is_found(text: str) -> None:
     text = text.lower()
     for kind in names.KINDS:
-        assert {name for _, name in names.places(kind, text)} == names.found(kind, text)
+        assert {name for _, name in names.places(kind, text)} == names.find(kind, text)
         for at, name in names.places(kind, text):
             assert text[at:].replace(",", "").startswith(name)
 

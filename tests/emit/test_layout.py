@@ -177,8 +177,8 @@ def test_a_task_follows_what_is_shared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"risk_task": None}, "holds no risk.task.txt"),
-        ({"shared_user": None}, "holds no shared.user.txt"),
+        ({"risk_task": None}, "has no risk.task.txt"),
+        ({"shared_user": None}, "has no shared.user.txt"),
         ({"shared_user": "nothing"}, "exactly once, in shared.user.txt"),
         ({"cause_task": "{evidence}"}, "exactly once, in shared.user.txt"),
     ],

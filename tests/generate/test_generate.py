@@ -24,7 +24,7 @@ from immune_data.contract import answer_fields, control_tokens
 from immune_data.contract.chat import prompt_ids
 from immune_data.contract.grounding import ungrounded
 from immune_data.contract.incident import Incident, from_dag
-from immune_data.contract.record import Asked
+from immune_data.contract.record import PromptRecord
 from immune_data.contract.tokens import count, token_bytes
 from immune_data.contract.vocabulary import END, FIRST_ADDED, START
 from immune_data.prompts import TASKS, Message
@@ -228,7 +228,7 @@ def test_nothing_shown_is_refused_and_not_assessed(recipe: str) -> None:
         try:
             (question,) = Asker(recipe, context).questions(whole, ["risk"])
         except ImmuneError as error:
-            refused += "nothing shown is nothing to assess: raise the context" in str(error)
+            refused += "there is nothing to assess: raise the context" in str(error)
             continue
         assert "• 10:00 - Event to" in question.messages[-1].content
         assert len(question.ids) + question.room <= context
@@ -556,7 +556,7 @@ def test_a_file_of_records_is_answered_and_gone_on_with(
         (("--task", "risk", "--incident", '{"incident_id": "a"}'), "has no `dag_analysis`"),
         (("--task", "risk", "--incident", "{"), "is not JSON"),
         (("--task", "risk", "--incident", ""), "is not JSON"),
-        (("--task", "risk", "--incident", "[]"), "should hold one JSON object"),
+        (("--task", "risk", "--incident", "[]"), "should contain one JSON object"),
         (("--task", "risk", "--incident", "DEEP"), "is not JSON"),
         (
             ("--task", "risk", "--incident", FACT % '"threat_level": NaN'),
@@ -686,7 +686,7 @@ def test_what_a_record_shows_of_its_evidence_is_known(
         Asker("unified-clean" if recipe == "unified-edge" else "unified-edge"),
     )
     for record, (_, whole, tokens) in zip(records(out, recipe), shown, strict=True):
-        made = msgspec.convert(record, Asked)
+        made = msgspec.convert(record, PromptRecord)
         question = asker.from_record(made)
         assert question.dag_tokens_shown == tokens
         assert question.dag_tokens == (None if record["dag_truncated"] else whole)

@@ -164,7 +164,7 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 def test_a_missing_user_prompt(task: str, tmp_path: Path) -> None:
     folder = write(tmp_path)
     (folder / f"{task}.user.txt").rename(folder / f"{task}.system.txt")
-    assert f"holds no {task}.user.txt" in complaint(folder)
+    assert f"has no {task}.user.txt" in complaint(folder)
 
 
 @pytest.mark.parametrize("name", ["summary.txt", "Cause.user.txt", "risk.assistant.txt", "x.txt"])

@@ -180,14 +180,14 @@ def test_recipes_that_extend_one_another_in_a_circle(length: int, tmp_path: Path
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     message = complaint("unified-v9")
-    assert message.startswith("no recipe unified-v9")
+    assert message.startswith("there is no recipe unified-v9")
     for name in SHIPPED:
         assert name in message
 
 
 @pytest.mark.parametrize("name", ["missing.toml", "../missing.toml", "", "unified-v2/", "../risk"])
 def test_a_recipe_that_is_not_there(name: str) -> None:
-    assert complaint(name).startswith("no recipe")
+    assert complaint(name).startswith("there is no recipe")
 
 
 def test_an_unknown_parent_is_named(tmp_path: Path) -> None:

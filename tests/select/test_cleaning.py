@@ -183,7 +183,7 @@ def test_escaping_leaves_no_token_and_is_undone_exactly(text: str) -> None:
     assert control_tokens.unescape(escaped) == text
     twice = control_tokens.escape(escaped)
     assert control_tokens.unescape(control_tokens.unescape(twice)) == text
-    assert control_tokens.found(text) == any(token in text for token in ADDED_TOKENS)
+    assert control_tokens.contains(text) == any(token in text for token in ADDED_TOKENS)
 
 
 @pytest.mark.parametrize("token", ADDED_TOKENS)

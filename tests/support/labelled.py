@@ -58,5 +58,5 @@ def student(recipe: str, task: str, row: dict[str, object]) -> list[tuple[str, s
     facts = made.facts(row)
     dag = made.evidence(str(row["dag_analysis"]))
     context = load(recipe).records.max_sequence_tokens
-    shown = made.asked(facts, dag, context, [task])[task]
+    shown = made.shown_by_task(facts, dag, context, [task])[task]
     return [(one.role, one.content) for one in made.messages(task, facts, shown.text)]

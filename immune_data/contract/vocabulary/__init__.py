@@ -1,6 +1,6 @@
 """Qwen2.5's byte-pair vocabulary: the file `qwen.tiktoken` in, a tiktoken encoding out.
 
-The ranks are vendored from the `dashscope` wheel (Apache-2.0, see LICENSE and NOTICE beside this
+The ranks are vendored from the `dashscope` wheel (Apache-2.0, see LICENSE and NOTICE next to this
 file): depending on that wheel would bring twenty packages of an HTTP client for one data file.
 """
 
