@@ -79,19 +79,25 @@ class _Reading:
         """The rows of the tables, some at a time."""
         datasets = [self._read(file, report) for file in files if file.run is None]
         judges = (self._read(file, report) for file in files if file.run is not None)
-        for _ in chain(_side_by_side(datasets), *judges):
+        yield from self._full(chain(_side_by_side(datasets), *judges))
+        yield from self._full(self._add_incidents())
+        yield {"judge_runs": self._judge_runs, "source_files": self.files}
+
+    def _full(self, adding: Iterator[object]) -> Iterator[dict[str, list[dict]]]:
+        """The rows that are added, batch by batch."""
+        for _ in adding:
             if self._batch.full:
                 yield self._batch.tables
                 self._batch = Batch()
         yield self._batch.tables
-        yield {
-            "incidents": [
-                {"incident_id": incident_id, **self._incidents[incident_id]}
-                for incident_id in sorted(self._incidents)
-            ],
-            "judge_runs": self._judge_runs,
-            "source_files": self.files,
-        }
+        self._batch = Batch()
+
+    def _add_incidents(self) -> Iterator[None]:
+        for incident_id in sorted(self._incidents):
+            self._batch.add(
+                "incidents", {"incident_id": incident_id, **self._incidents[incident_id]}
+            )
+            yield
 
     def _read(self, file: InputFile, report: Callable[[str], None]) -> Iterator[float]:
         """Take a file's rows one by one; what comes is the share of the file that was read."""

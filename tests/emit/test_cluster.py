@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 
 import clusters
 import dask
+import polars as pl
 import pytest
 from corpus import digests
 from distributed import LocalCluster, Security
+from polars.testing import assert_frame_equal
 
 from immune_data import Dataset, recipes
 from immune_data.common import cluster as clustered
@@ -30,6 +32,8 @@ from immune_data.common import processes
 from immune_data.common.errors import ImmuneError
 from immune_data.emit import __main__ as emit
 from immune_data.emit import build, inputs
+from immune_data.read import rows
+from immune_data.read.tables import TABLES
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPES = ("unified-v2", "unified-clean", "risk")
@@ -192,6 +196,22 @@ class _Made(NamedTuple):
 
     def result(self) -> Any:
         return self.made
+
+
+def test_no_call_of_reading_holds_more_rows_than_a_batch(
+    small_source: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_BATCH_ROWS", 40)
+    pool = _Here("_measured")
+    build.emit(small_source, tmp_path, recipes.load("risk"), workers=lambda: nullcontext(pool))
+    most = {name: max(len(tables.get(name, ())) for tables in pool.items) for name in TABLES}
+    assert most["incidents"] == 40 < _INCIDENTS
+    assert all(sum(map(len, tables.values())) < 60 for tables in pool.items)
+    for name in TABLES:
+        made, expected = (
+            pl.read_parquet(folder / "tables" / f"{name}.parquet") for folder in (tmp_path, alone)
+        )
+        assert_frame_equal(made, expected)
 
 
 def test_evidence_travels_once_to_where_the_answers_of_its_incident_are_cleaned(
