@@ -42,11 +42,15 @@ RECIPE = "unified-v2"
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of a chain took: seconds of wall and of CPU, and peak memory in bytes."""
+    """What one run of a chain took: seconds of wall and of CPU, and peak memory in bytes.
+
+    `resident` is that of its largest process alone, as the system has counted it.
+    """
 
     wall: float
     cpu: float
     memory: int
+    resident: int
 
 
 def run(command: list[str]) -> Run:
@@ -62,7 +66,8 @@ def run(command: list[str]) -> Run:
     if status:
         sys.exit(f"{' '.join(command)} failed:\n{complaint.decode()}")
     wall = time.perf_counter() - started
-    return Run(wall, usage.ru_utime + usage.ru_stime, peak[0])
+    resident = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Run(wall, usage.ru_utime + usage.ru_stime, peak[0], resident)
 
 
 def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
