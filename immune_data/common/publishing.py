@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import immune_data
 from immune_data.common import cli, digests, files, jsonfile
 from immune_data.common.errors import ImmuneError
+from immune_data.common.hub import MANIFEST
 from immune_data.common.text import one_line
 
 if TYPE_CHECKING:
     from immune_data.common.hub.upload import Published
 
 CARD = "README.md"
-MANIFEST = "manifest.json"
 
 _SCHEMA_VERSION = 1
 

@@ -578,7 +578,7 @@ def test_the_same_bytes_make_no_commit(
     commits, since = list(hub.repos[REPO].commits), len(hub.requests)
     assert run(out, "--revision", "v1.0") == 0
     said = capsys.readouterr().out
-    assert "no commit" in said
+    assert "no new commit" in said
     assert "v1.0" in said
     assert hub.repos[REPO].commits == commits
     assert not [route for route in hub.routes(since) if "/commit/" in route or "PUT" in route]
@@ -733,23 +733,31 @@ def test_what_does_not_pass_is_a_sentence(
     assert attempt(folder, hub, capsys) is None
 
 
+@pytest.mark.parametrize("recipes", [RECIPES, RECIPES[:1]], ids=["changed", "the same"])
 def test_another_commit_in_between_is_no_harm(
-    out: Path, hub: HubServer, slept: list[float], monkeypatch: pytest.MonkeyPatch
+    recipes: tuple[str, ...],
+    out: Path,
+    hub: HubServer,
+    slept: list[float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert run(out) == 0
-    assert run(out, "--accept", FAULT, "--dry-run", recipes=RECIPES) == 0
-    repo = hub.repos[REPO]
-    real = upload._Repo._files
+    from huggingface_hub import HfApi
 
-    def meddled(self: Any, revision: str) -> Any:
-        found = real(self, revision)
+    assert run(out) == 0
+    repo = hub.repos[REPO]
+    real = HfApi.list_repo_files
+
+    def meddled(self: HfApi, *arguments: Any, **more: Any) -> list[str]:
+        names = real(self, *arguments, **more)
         if len(repo.commits) == 2:
             repo.commit({**repo.commits[-1][1], "note.txt": b"hello"}, "someone else's")
-        return found
+        return names
 
-    monkeypatch.setattr(upload._Repo, "_files", meddled)
-    assert run(out, "--accept", FAULT, recipes=RECIPES) == 0
-    assert slept
+    monkeypatch.setattr(HfApi, "list_repo_files", meddled)
+    changed = recipes == RECIPES
+    assert run(out, *(("--accept", FAULT) if changed else ()), recipes=recipes) == 0
+    assert bool(slept) == changed
+    assert len(repo.commits) == 4
     assert set(hub.files(REPO)) == set(digests(folder_of(out)))
 
 

@@ -12,6 +12,8 @@ from immune_data.common.errors import ImmuneError
 Kind = Literal["dataset", "model"]
 Report = Callable[[str], None]
 
+MANIFEST = "manifest.json"  # of a publication: it names every other file by its sha256
+
 _ADDRESS = re.compile(
     r"hf://datasets/(?P<repo_id>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w./+-]+))?"
 )

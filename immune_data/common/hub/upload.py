@@ -1,34 +1,33 @@
-"""Upload a folder to the Hub: a folder and a repository in, its new commit out.
+"""Upload a folder to the Hub: a folder and a repository in, the commit it is now at out.
 
-All of it goes into one commit, so that nothing is ever published in part, and a step may be retried
-at any point: each first looks at what is there. Works with `huggingface_hub` 1.3x and 2.x.
+All files go in one commit, so that nothing is ever published in part. `create_commit` leaves out
+what has not changed and makes no empty commit. Here is what it does not do: it removes files that
+are gone, puts the tag on, tries again from the beginning where that may help, and says what is
+wrong in a sentence. Works with `huggingface_hub` 1.3x and 2.x.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import immune_data
-from immune_data.common import digests, files
+from immune_data.common import files
 from immune_data.common.errors import ImmuneError
-from immune_data.common.hub import Kind, Report
+from immune_data.common.hub import MANIFEST, Kind, Report
 from immune_data.common.text import counted
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi, ModelInfo
-    from huggingface_hub.hf_api import RepoFile
 
 Done = TypeVar("Done")
 
@@ -51,31 +50,6 @@ class Published:
     committed: bool
     tagged: bool
     private: bool
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file to publish."""
-
-    path: Path
-    sha256: str
-
-    @cached_property
-    def blob(self) -> str:
-        """The id of the content in git."""
-        with self.path.open("rb") as file:
-            digest = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size)
-            while part := file.read(1 << 20):
-                digest.update(part)
-        return digest.hexdigest()
-
-    def is_at(self, remote: RepoFile | None) -> bool:
-        """Whether the repository's file has the same content."""
-        if remote is None:
-            return False
-        if remote.lfs is not None:
-            return remote.lfs.sha256 == self.sha256
-        return remote.blob_id == self.blob
 
 
 @dataclass(frozen=True)
@@ -136,10 +110,7 @@ def publish(
 
     _check_token()
     api = HfApi(library_name="immune", library_version=immune_data.__version__)
-    local = {
-        name: _File(folder / name, digests.sha256(folder / name)) for name in files.names(folder)
-    }
-    repo = _Repo(api, repo_id, kind, local, report)
+    repo = _Repo(api, repo_id, kind, folder, report)
     with _patient_client(report):
         info, created = repo.persist(lambda: repo.open(private))
         if private and not info.private:
@@ -187,18 +158,16 @@ def _check_token() -> None:
 
 
 class _Repo:
-    """A repository on the Hub, and the files it is to hold."""
+    """A repository on the Hub, and the folder whose files it is to have."""
 
-    def __init__(
-        self, api: HfApi, repo_id: str, kind: Kind, local: dict[str, _File], report: Report
-    ) -> None:
+    def __init__(self, api: HfApi, repo_id: str, kind: Kind, folder: Path, report: Report) -> None:
         self._api = api
         self._id = repo_id
         self._kind = kind
-        self._local = local
+        self._folder = folder
         self._report = report
         self._created = False
-        self._sent = False
+        self._first_head: str | None = None
 
     def open(self, private: bool) -> tuple[DatasetInfo | ModelInfo, bool]:
         """The Hub's entry for the repository, created if missing, and whether it was created."""
@@ -219,24 +188,24 @@ class _Repo:
 
         head = self._info().sha
         assert head is not None, "the Hub names the commit of what it was asked for"
-        remote = self._files(head)
-        changed = self._changed(remote)
-        removed = [name for name in remote if name not in self._local]
-        if not changed and not removed:
-            return head, self._sent
-        self._report(f"uploading {counted(len(changed), 'file')}, removing {len(removed)}")
-        self._sent = True
+        self._first_head = self._first_head or head
+        ours = set(files.names(self._folder))
+        removed = self._names(head) - ours
+        self._report(f"uploading what is new of {counted(len(ours), 'file')}")
         commit = self._api.create_commit(
             self._id,
             [
-                *(CommitOperationAdd(name, self._local[name].path) for name in changed),
-                *(CommitOperationDelete(name) for name in removed),
+                *(CommitOperationAdd(name, self._folder / name) for name in sorted(ours)),
+                *(CommitOperationDelete(name) for name in sorted(removed)),
             ],
             commit_message=f"Publish with immune {immune_data.__version__}",
             repo_type=self._kind,
             parent_commit=head,
         )
-        return commit.oid, True
+        if self._names(commit.oid) != ours:  # nothing of ours is new, but another commit was made
+            return self.synchronise()
+        # After a commit whose response was lost, the next try finds nothing new.
+        return commit.oid, commit.oid != self._first_head
 
     def tagged(self, tag: str) -> bool:
         """Whether the tag exists and is on our files.
@@ -247,13 +216,23 @@ class _Repo:
         refs = self._api.list_repo_refs(self._id, repo_type=self._kind)
         if tag not in [ref.name for ref in refs.tags]:
             return False
-        remote = self._files(tag)
-        if self._changed(remote) or remote.keys() - self._local.keys():
+        if self._manifest_at(tag) != (self._folder / MANIFEST).read_bytes():
             raise ImmuneError(
                 f"the tag {tag} of {self._id} is on other files: choose another --revision, or "
                 "delete the tag on the Hub"
             )
         return True
+
+    def _manifest_at(self, tag: str) -> bytes | None:
+        """The manifest at a tag, which names every file by its content; None if it is missing."""
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
+        with TemporaryDirectory() as folder, suppress(RemoteEntryNotFoundError):
+            path = self._api.hf_hub_download(
+                self._id, MANIFEST, repo_type=self._kind, revision=tag, local_dir=folder
+            )
+            return Path(path).read_bytes()
+        return None
 
     def tag(self, tag: str, commit: str) -> bool:
         """Put the tag on the commit; True if it was not there before."""
@@ -290,22 +269,9 @@ class _Repo:
         info = self._api.repo_info(self._id, repo_type=self._kind)
         return cast("DatasetInfo | ModelInfo", info)
 
-    def _files(self, revision: str) -> dict[str, RepoFile]:
-        from huggingface_hub.hf_api import RepoFile
-
-        entries = self._api.list_repo_tree(
-            self._id, recursive=True, revision=revision, repo_type=self._kind
-        )
-        return {
-            entry.path: entry
-            for entry in entries
-            if isinstance(entry, RepoFile) and entry.path != _HUBS_OWN
-        }
-
-    def _changed(self, remote: dict[str, RepoFile]) -> list[str]:
-        return [
-            name for name, file in sorted(self._local.items()) if not file.is_at(remote.get(name))
-        ]
+    def _names(self, revision: str) -> set[str]:
+        names = self._api.list_repo_files(self._id, repo_type=self._kind, revision=revision)
+        return set(names) - {_HUBS_OWN}
 
 
 def _problem(error: Exception, repo_id: str, host: str) -> _Problem | None:
