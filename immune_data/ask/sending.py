@@ -10,16 +10,19 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 
-from immune_data.ask import asking, plan
+from immune_data.ask import asking, note, plan
 from immune_data.ask.asking import Group, Report
 from immune_data.ask.endpoints import Endpoint, Keys
 from immune_data.ask.plan import Plan
+from immune_data.ask.request import Question
 from immune_data.ask.store import DEFAULT, Store
 from immune_data.common import cli
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.common.text import counted, one_line
+
+# The questions to a model, as often as it is called.
+Groups = Callable[[str], Iterator[Group]]
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -76,39 +79,69 @@ def check_budget(endpoints: Sequence[Endpoint], budget: float | None) -> None:
             )
 
 
-def planned(
-    groups: Callable[[str], Iterator[Group]], endpoints: Sequence[Endpoint], store: Store
-) -> Plan:
-    """What is to be asked; `groups` gives the questions to a model, as often as it is called."""
-    everything = chain.from_iterable(
-        chain.from_iterable(groups(model)) for model in plan.by_model(endpoints)
-    )
-    with cli.progress() as say:
-        say("counting what is to be asked")
-        return plan.plan(everything, endpoints, store)
+def opened(args: argparse.Namespace) -> Store:
+    """The store that the options name; a dry run does not make a new one."""
+    return Store(None if args.dry_run and not args.store.exists() else args.store)
 
 
 def send(
-    made: Plan,
-    groups: Callable[[str], Iterator[Group]],
+    args: argparse.Namespace, groups: Groups, endpoints: Sequence[Endpoint], store: Store
+) -> Report | None:
+    """Say what is to be asked, and ask it once the user agrees; None of a dry run.
+
+    Raises:
+        ImmuneError: the user does not agree, a key is missing, or nobody answered anything.
+    """
+    planned = _planned(groups, endpoints, store)
+    if args.dry_run or (planned.requests and not args.json):
+        note.show_plan(planned, as_json=args.json)
+    if args.dry_run:
+        return None
+    return _send(planned, groups, endpoints, store, yes=args.yes, budget=args.budget)
+
+
+def close_shard(
+    args: argparse.Namespace,
+    report: Report,
+    groups: Groups,
+    endpoints: Sequence[Endpoint],
+    store: Store,
+) -> int:
+    """Say what became of a part of the incidents, and how many of its questions are still open."""
+    questions = _questions(groups, endpoints)
+    still_open = sum(store.is_open(question) for question in questions)
+    note.show_shard(report, still_open, args.store, args.shard, as_json=args.json)
+    return still_open
+
+
+def _questions(groups: Groups, endpoints: Sequence[Endpoint]) -> Iterator[Question]:
+    for model in plan.by_model(endpoints):
+        for group in groups(model):
+            yield from group
+
+
+def _planned(groups: Groups, endpoints: Sequence[Endpoint], store: Store) -> Plan:
+    with cli.progress() as say:
+        say("counting what is to be asked")
+        return plan.plan(_questions(groups, endpoints), endpoints, store)
+
+
+def _send(
+    planned: Plan,
+    groups: Groups,
     endpoints: Sequence[Endpoint],
     store: Store,
     *,
     yes: bool,
     budget: float | None,
 ) -> Report:
-    """Ask what is to be asked, once the user agrees; nothing at all if there is nothing.
-
-    Raises:
-        ImmuneError: the user does not agree, a key is missing, or nobody answered anything.
-    """
-    models = {one.model for one in made.models if one.requests}
+    models = {one.model for one in planned.models if one.requests}
     if not models:
         return Report()
     working = [endpoint for endpoint in endpoints if endpoint.model in models]
     keys = Keys(working)
     if not yes:
-        _confirm(made)
+        _confirm(planned)
     with cli.progress() as say:
         say(f"asking {', '.join(sorted({endpoint.name for endpoint in working}))}")
         report = asking.run(
@@ -119,22 +152,21 @@ def send(
             budget=budget,
             say=say,
         )
-    for name, why in report.out.items():
-        print(one_line(f"gave up {name}: {why}"), file=sys.stderr)
+    for name, reason in report.out.items():
+        print(one_line(f"gave up {name}: {reason}"), file=sys.stderr)
     if report.out and not report.answered:
-        name, why = next(iter(report.out.items()))
-        raise ImmuneError(f"nobody answered; {name}: {why}")
+        name, reason = next(iter(report.out.items()))
+        raise ImmuneError(f"nobody answered; {name}: {reason}")
     return report
 
 
-def _confirm(made: Plan) -> None:
-    to = " and ".join(made.hosts)
+def _confirm(planned: Plan) -> None:
+    requests, hosts = counted(planned.requests, "request"), " and ".join(planned.hosts)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ImmuneError(
-            f"{counted(made.requests, 'request')} would be sent to {to}: look with --dry-run, and "
-            "send with --yes"
+            f"{requests} would be sent to {hosts}: look with --dry-run, and send with --yes"
         )
-    print(one_line(f"Send {counted(made.requests, 'request')} to {to}? [y/N] "), end="", flush=True)
+    print(one_line(f"Send {requests} to {hosts}? [y/N] "), end="", flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ImmuneError("nothing was sent")
 

@@ -116,8 +116,6 @@ def _command(args: argparse.Namespace) -> None:
         raise ImmuneError(f"--orders is of mode all: mode {args.mode} has its own")
 
     from immune_data.ask import endpoints, incidents
-    from immune_data.ask import note as asked_note
-    from immune_data.ask.store import Store
     from immune_data.judge import (
         again,
         answers,
@@ -164,20 +162,15 @@ def _command(args: argparse.Namespace) -> None:
     def groups(model: str) -> Iterator[list[questions.Question]]:
         return judge.groups(cases)
 
-    is_new = args.dry_run and not args.store.exists()
-    with Store(None if is_new else args.store) as store:
-        made = sending.planned(groups, servers, store)
-        if args.dry_run or (made.requests and not args.json):
-            asked_note.show_plan(made, as_json=args.json)
-        if args.dry_run:
+    with sending.opened(args) as store:
+        outcome = sending.send(args, groups, servers, store)
+        if outcome is None:
             return
-        sent = sending.send(made, groups, servers, store, yes=args.yes, budget=args.budget)
         if args.shard:
-            left = sum(store.is_open(one) for group in groups(judge.model) for one in group)
-            asked_note.show_shard(sent, left, args.store, args.shard, as_json=args.json)
+            still_open = sending.close_shard(args, outcome, groups, servers, store)
         else:
             judged = verdicts.gather(cases, judge, store)
-            left = judged.open
+            still_open = judged.open
             verdict_file.write(
                 args.output,
                 judged,
@@ -187,14 +180,14 @@ def _command(args: argparse.Namespace) -> None:
                 rejects=rejects,
             )
             note.show(
-                sent,
+                outcome,
                 judged,
                 report.make(cases, judged, loaded.tasks, earlier),
                 dict(Counter(one.reason for one in rejects)),
                 args.output,
                 as_json=args.json,
             )
-        sending.refuse_unfinished(sent, left)
+        sending.refuse_unfinished(outcome, still_open)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,6 @@ def _command(args: argparse.Namespace) -> None:
         raise ImmuneError("--output is missing: name the folder to write the dataset files into")
 
     from immune_data.ask import endpoints, incidents
-    from immune_data.ask import note as asked_note
-    from immune_data.ask.store import Store
     from immune_data.label import dataset_files, note, questions
 
     recipe = recipes.load(args.recipe)
@@ -78,25 +76,18 @@ def _command(args: argparse.Namespace) -> None:
     def groups(model: str) -> Iterator[list[questions.Question]]:
         return labeller.groups(asked, model)
 
-    is_new = args.dry_run and not args.store.exists()
-    with Store(None if is_new else args.store) as store:
-        made = sending.planned(groups, servers, store)
-        if args.dry_run or (made.requests and not args.json):
-            asked_note.show_plan(made, as_json=args.json)
-        if args.dry_run:
+    with sending.opened(args) as store:
+        outcome = sending.send(args, groups, servers, store)
+        if outcome is None:
             return
-        report = sending.send(made, groups, servers, store, yes=args.yes, budget=args.budget)
-        models = [model for model in recipe.models if any(one.model == model for one in servers)]
         if args.shard:
-            left = sum(
-                store.is_open(one) for model in models for group in groups(model) for one in group
-            )
-            asked_note.show_shard(report, left, args.store, args.shard, as_json=args.json)
+            still_open = sending.close_shard(args, outcome, groups, servers, store)
         else:
+            models = [model for model in recipe.models if any(s.model == model for s in servers)]
             written = dataset_files.write(args.output, found, models, labeller, store)
-            left = written.open
-            note.show(report, written, args.output, as_json=args.json)
-        sending.refuse_unfinished(report, left)
+            still_open = written.open
+            note.show(outcome, written, args.output, as_json=args.json)
+        sending.refuse_unfinished(outcome, still_open)
 
 
 if __name__ == "__main__":
