@@ -16,7 +16,7 @@ VERBS = {
     "generate": "ask a GGUF model about incidents",
     "score": "measure answers against the records' own",
     "evaluate": "say whether a model is any good: baselines, intervals, refusals",
-    "bench_edge": "time a GGUF model on this machine",
+    "bench_edge": "compare ways to ask a GGUF model on this machine",
     "publish": "the model on the Hugging Face Hub",
 }
 

@@ -21,6 +21,7 @@ from immune_train.edge import grammar as grammars
 from immune_train.edge.ending import Ending
 from immune_train.edge.grounded import Shown
 from immune_train.edge.llama_cpp_api import Context, Model
+from immune_train.edge.replay import Replay
 from immune_train.edge.sampling import Chooser
 from immune_train.edge.writing import Answer, Prompt, Writing
 
@@ -120,12 +121,20 @@ class LocalModel:
         Raises:
             ImmuneError: the prompt fills the context, or leaves less than the grammar needs.
         """
-        prompt = Prompt(ids, limit, grammar, shown)
         writing = self._begin(
-            prompt, temperature, seed, exactly=exactly, spans=spans, drafts=drafts, say=say
+            Prompt(ids, limit, grammar, shown),
+            *(temperature, seed),
+            exactly=exactly,
+            spans=spans,
+            drafts=drafts,
+            say=say,
         )
+        return self._written(writing)
+
+    def _written(self, writing: Writing) -> Answer:
+        """The answer, written from its prompt to its end."""
         start = time.perf_counter()
-        writing.evaluated = self._evaluate(list(ids))
+        writing.evaluated = self._evaluate(list(writing.prompt.ids))
         writing.take(self._context.logits(self._last))
         first = time.perf_counter()
         while writing.goes_on:
@@ -155,24 +164,12 @@ class LocalModel:
         Raises:
             ImmuneError: a prompt fills the context.
         """
-        if not beside or len(prompts) > _SEQUENCES or not together(prompts):
-            return [
-                self.answer(
-                    *(prompt.ids, prompt.limit),
-                    grammar=prompt.grammar,
-                    shown=prompt.shown,
-                    temperature=temperature,
-                    seed=seed,
-                    exactly=exactly,
-                    spans=spans,
-                    drafts=drafts,
-                )
-                for prompt in prompts
-            ]
         writings = [
             self._begin(prompt, temperature, seed, exactly=exactly, spans=spans, drafts=drafts)
             for prompt in prompts
         ]
+        if not beside or len(prompts) > _SEQUENCES or not together(prompts):
+            return [self._written(writing) for writing in writings]
         begin = _shared_by_all(prompts)
         ends = sum(len(writing.prompt.ids) - begin + writing.limit for writing in writings)
         self._make_room(begin + ends)
@@ -262,7 +259,8 @@ class LocalModel:
         random = np.random.default_rng(seed)
         form, shown = prompt.grammar, prompt.shown
         gbnf = grammars.gbnf(form) if form else None
-        choose = Chooser(self.model, gbnf, temperature, random, never_end=exactly)
+        replay = Replay(prompt.replay) if prompt.replay is not None else None
+        choose = Chooser(self.model, gbnf, temperature, random, never_end=exactly, replay=replay)
         may_stand = shown.is_whole if shown else None
         ending = Ending(form, limit, may_stand) if form else None
         return Writing(prompt, limit, choose, ending, say, spans=spans, drafts=drafts)

@@ -13,6 +13,7 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract.tokens import token_bytes
 from immune_data.contract.vocabulary import ADDED_TOKENS, END, END_OF_TEXT, FIRST_ADDED
 from immune_train.edge.llama_cpp_api import Model
+from immune_train.edge.replay import Replay
 
 # An answer is text: of the added tokens only those that end it are ever written.
 NEVER_WRITTEN = tuple(
@@ -30,6 +31,7 @@ class Chooser:
 
     Args:
         gbnf: the grammar that the answer must follow.
+        replay: says which token is the likeliest, whatever the logits are.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Chooser:
         random: np.random.Generator,
         *,
         never_end: bool,
+        replay: Replay | None = None,
     ) -> None:
         self._model, self._gbnf = model, gbnf
+        self._replay = replay
         self._temperature = temperature
         self._random = random
         self._never_end = never_end
@@ -63,6 +67,8 @@ class Chooser:
             logits = logits / self._temperature + noise
         else:
             logits = logits.copy()
+        if self._replay is not None:
+            logits[self._replay.after(self._ids)] = np.finfo(logits.dtype).max
         # An answer is text: of the added tokens, and of the rows that are no token, only those
         # that end it can be chosen.
         ends = logits[[END, END_OF_TEXT]]
@@ -90,11 +96,13 @@ class Chooser:
         return tokens[np.argsort(-logits[tokens], kind="stable")].tolist()
 
     def accept(self, token: int) -> None:
+        self._ids.append(token)
         if self._grammar is not None:
             self._grammar.accept(token)
 
     def restart(self, ids: Sequence[int]) -> None:
         """Begin with these tokens of an answer."""
+        self._ids: list[int] = []
         self._grammar = Grammar(self._model, self._gbnf) if self._gbnf else None
         for token in ids:
             self.accept(token)

@@ -27,12 +27,14 @@ _OF_DIGITS = ("address", "network", "mac", "hash", "port")
 @dataclass(frozen=True)
 class Prompt:
     """What to answer: the prompt's tokens, the most tokens of the answer, the form whose grammar
-    it follows, if it does, and the names that it may hold, if not any."""
+    it follows, if it does, the names that it may hold, if not any, and the text that it is to
+    have, whatever the model would choose, where only the time counts."""
 
     ids: Sequence[int]
     limit: int
     grammar: Form | None = None
     shown: Shown | None = None
+    replay: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Answer:
     each the seconds from there to its end. `levels` are the probabilities of the levels of risk at
     the place where one was chosen, whatever the temperature; None where there was no such place.
     Of `drafted` tokens, which were evaluated on trial, the `accepted` ones are in the answer.
+    `steps` is how often tokens of the answer were evaluated.
     """
 
     text: str
@@ -82,6 +85,7 @@ class Answer:
     levels: dict[str, float] | None = None
     drafted: int = 0
     accepted: int = 0
+    steps: int = 0
 
     @property
     def tokens(self) -> int:
@@ -122,7 +126,7 @@ class Writing:
         self._retreats: list[int] = []
         self._drafts = Drafts(prompt.ids) if drafts else None
         self._draft: list[int] = []  # what is evaluated from `place` on, on trial
-        self._drafted = self._accepted = 0
+        self._drafted = self._accepted = self._steps = 0
 
     @property
     def tokens(self) -> int:
@@ -160,6 +164,7 @@ class Writing:
             draft = self._drafts.after(self._ids)[:room]
         self.place, self._draft = self.length, draft
         self._drafted += len(draft)
+        self._steps += 1
         return [*pending, *draft], len(pending) - 1
 
     def wants(self, position: int) -> bool:
@@ -377,6 +382,7 @@ class Writing:
             levels=self._levels,
             drafted=self._drafted,
             accepted=self._accepted,
+            steps=self._steps,
         )
 
 

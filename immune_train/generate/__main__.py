@@ -17,7 +17,6 @@ from contextlib import nullcontext
 from immune_data.common import cli, files, streams
 from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS
-from immune_train.edge import grammar
 
 STDIN = "-"
 
@@ -120,13 +119,13 @@ def command(arguments: argparse.Namespace) -> None:
 
     from immune_train.generate import asker as askers
     from immune_train.generate import incident, records, request
-    from immune_train.generate.answers import Settings
+    from immune_train.generate.answers import Settings, grammars
 
     # A request can be made for a model that is elsewhere: then this is the name it has there.
     here = None if arguments.request and not (model and model.is_file()) else model
     asker = askers.asker(here, arguments.recipe, arguments.context)
     settings = Settings(
-        _grammars(arguments.grammar, grounded=asker.grounded),
+        grammars(arguments.grammar, grounded=asker.grounded),
         *(arguments.max_tokens, arguments.temperature, arguments.seed),
         grounded=asker.grounded if arguments.grounded is None else arguments.grounded,
         drafts=arguments.drafts,
@@ -158,15 +157,6 @@ def command(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(parser(), command, argv)
-
-
-def _grammars(wanted: bool | None, *, grounded: bool) -> tuple[str, ...]:
-    """The tasks whose answers follow their grammar.
-
-    That of a summary is made of its evidence, as is the rule that answers are grounded.
-    """
-    by_default = (*grammar.BY_DEFAULT, "summary") if grounded else grammar.BY_DEFAULT
-    return {None: by_default, True: TASKS, False: ()}[wanted]
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from immune_data.common.text import counted
 from immune_data.contract import answer_fields
+from immune_data.prompts import TASKS
 from immune_train.edge.ending import Ending
-from immune_train.edge.grammar import Form, summary
+from immune_train.edge.grammar import BY_DEFAULT, Form, summary
 from immune_train.edge.grounded import Shown
 from immune_train.edge.writing import Answer, Prompt
 
@@ -58,6 +59,15 @@ class Settings:
                 limits[form] = min(self.limit(question), limits.get(form, self.limit(question)))
         for form, limit in limits.items():
             Ending(form, limit)
+
+
+def grammars(wanted: bool | None, *, grounded: bool) -> tuple[str, ...]:
+    """The tasks whose answers follow their grammar; those of the defaults where `wanted` is None.
+
+    That of a summary is made of its evidence, as is the rule that answers are grounded.
+    """
+    by_default = (*BY_DEFAULT, "summary") if grounded else BY_DEFAULT
+    return {None: by_default, True: TASKS, False: ()}[wanted]
 
 
 def answer(

@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
 
-from immune_data.common import cli, files, textfile
+from immune_data.common import cli, resumed, textfile
 from immune_data.common.digests import sha256
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import are, counted
@@ -59,7 +57,7 @@ def ask(
         "context": context,
         **asdict(settings),
     }
-    with _going_on(output, run) as (done, file), cli.progress() as report:
+    with resumed.rows(output, run) as (done, file), cli.progress() as report:
         left = questions[_agreeing(done, questions, output) :]
         if done:
             report(
@@ -91,49 +89,6 @@ def _questions(path: Path, task: str, asker: Asker) -> Iterator[Question]:
             yield asker.from_record(record)
     if not found:
         raise ImmuneError(f"{path} holds no record of task {task}")
-
-
-@contextmanager
-def _going_on(output: Path, run: dict[str, Any]) -> Iterator[tuple[list[dict], IO[bytes]]]:
-    """The answers that an interrupted run left, and the file to add to; it is named at the end.
-
-    The file's first line says what the answers were made of, so that only the same run resumes.
-    """
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        file = unfinished.open("a+b")
-    except OSError as error:
-        raise ImmuneError(f"cannot write {output}: {error.strerror}") from None
-    with file:
-        files.lock(file.fileno(), output)
-        file.seek(0)
-        lines = file.read().splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):  # killed in the middle of it
-            lines.pop()
-        try:
-            header, *done = [json.loads(line) for line in lines] or [None]
-        except ValueError:
-            raise ImmuneError(f"{unfinished} is damaged: remove it to start again") from None
-        now = json.loads(json.dumps(run))
-        if header is not None and header != now:
-            others = ", ".join(sorted(key for key in now if header.get(key) != now[key]))
-            raise ImmuneError(
-                f"{unfinished} was begun with another {others}: "
-                "remove it to start again, or run with what it was begun with"
-            )
-        file.truncate(sum(map(len, lines)))
-        if header is None:
-            file.write(json.dumps(run).encode() + b"\n")
-            file.flush()
-        yield done, file
-        file.flush()
-        file.seek(0)
-        file.readline()
-        with files.replacing(output) as beside, beside.open("wb") as final:
-            for line in file:
-                final.write(line)
-        unfinished.unlink()
 
 
 def _agreeing(done: list[dict], questions: list[Question], output: Path) -> int:

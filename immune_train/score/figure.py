@@ -21,7 +21,7 @@ SUFFIXES = (".svg", ".png")
 # Okabe and Ito's colours that stand out on white; each model has a shape of its own too.
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _SHAPES = ("D", "o", "s", "^", "v", "P", "X")
-_INK, _MUTED, _GRID = "#1d2630", "#55606d", "#d5dbe1"
+_INK, _MUTED, GRID = "#1d2630", "#55606d", "#d5dbe1"
 
 
 def draw(scores: list[Score], models: Sequence[str]) -> Figure:
@@ -66,7 +66,7 @@ def styled() -> Iterator[None]:
                 "font.family": ["DejaVu Sans"],
                 "font.size": 8,
                 "text.color": _INK,
-                "axes.edgecolor": _GRID,
+                "axes.edgecolor": GRID,
                 "axes.labelcolor": _MUTED,
                 "xtick.color": _MUTED,
                 "ytick.color": _INK,
@@ -117,7 +117,7 @@ def panel(
         )
     axes.set_yticks(range(len(names)), [titles[name] for name in names])
     axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
-    axes.grid(axis="x", color=_GRID, linewidth=0.6)
+    axes.grid(axis="x", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     for side in ("left", "right", "top"):

@@ -42,6 +42,13 @@ def bootstrap(values: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def of_median(values: Sequence[float]) -> tuple[float, float]:
+    """The same of a median."""
+    of = np.sort(np.asarray(values, dtype=float))
+    drawn = np.random.default_rng(_SEED).integers(len(of), size=(_RESAMPLED, len(of)))
+    return _percentiles(np.median(of[drawn], axis=1))
+
+
 def of_groups(totals: Sequence[float], numbers: Sequence[float]) -> tuple[float, float]:
     """The bootstrap interval of a mean whose members are drawn by whole groups.
 

@@ -22,7 +22,7 @@ from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
 from immune_data.sample import __main__ as sample
 from immune_data.why import __main__ as why
-from immune_train import bench_edge
+from immune_train.bench_edge import __main__ as bench_edge
 from immune_train.export import __main__ as export
 from immune_train.generate import __main__ as generate
 from immune_train.random_model import __main__ as random_model

@@ -79,8 +79,8 @@ TRAINING = {
     "score": ["immune_train.score", "--reference", _EVAL, "--output", "made.json"],
     "export": ["immune_train.export", "--model", "{model}", "--output", "made", "--quant", "q8_0"],
     "bench": [
-        *("immune_train.bench_edge", "--model", "{gguf}", "--dag-tokens", "50", "--threads", "1"),
-        *("--answer-tokens", "2", "2", "2", "--recipe", "unified-edge"),
+        *("immune_train.bench_edge", "--model", "{gguf}", "--eval", _EVAL, "--threads", "1"),
+        *("--replay", "--compare", "grounded", "--pairs", "1"),
     ],
     "merge nothing": ["immune_train.merge", "--run", ODD],
     "recall nothing": ["immune_train.recall", "--run", ODD],

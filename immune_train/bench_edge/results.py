@@ -1,0 +1,76 @@
+"""What was measured, as it is kept: lines of JSON, the first of which says of what the others are.
+
+The lines come one by one, so that a run that is cut off keeps what it has; the same run goes on
+from there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from immune_data.common import textfile
+from immune_data.common.errors import ImmuneError
+from immune_train.bench_edge.timing import Timing
+
+
+@dataclass(frozen=True)
+class Run:
+    """What timings are of.
+
+    Attributes:
+        weight_bytes: what a decoding step reads of the model.
+        replay: whether answers were written that were given.
+    """
+
+    model: str
+    model_sha256: str
+    model_bytes: int
+    weight_bytes: int
+    condensed_sha256: str
+    lines_sha256: str | None
+    processor: str
+    threads: int
+    flash: bool
+    replay: bool
+    version: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run and its timings."""
+
+    run: Run
+    timings: tuple[Timing, ...]
+
+
+def line(timing: Timing) -> bytes:
+    return json.dumps(asdict(timing)).encode() + b"\n"
+
+
+def read(path: Path) -> Results:
+    """What was written, whether or not the run came to its end.
+
+    Raises:
+        ImmuneError: the file holds something else.
+    """
+    lines = textfile.read(path).split("\n")[:-1]  # what no line end follows was cut off
+    try:
+        first, *others = [json.loads(one) for one in lines]
+        return Results(_made(Run, first), tuple(timing(one) for one in others))
+    except (ValueError, TypeError):
+        raise ImmuneError(
+            f"{path} holds no timings: give a file that bench_edge --output wrote"
+        ) from None
+
+
+def timing(row: dict[str, Any]) -> Timing:
+    return _made(Timing, row)
+
+
+def _made(of: type, row: Any) -> Any:
+    if not isinstance(row, dict) or set(row) != {field.name for field in fields(of)}:
+        raise TypeError
+    return of(**row)
