@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import training
@@ -166,6 +166,18 @@ def quick(
 
     monkeypatch.setattr(backends, "tokenizer", lambda config: qwen)
     monkeypatch.setattr(labels, "Renderer", lambda tokenizer: renderer)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command does in a process of its own is done here, where libraries are loaded."""
+    from immune_data.common import processes
+
+    monkeypatch.setattr(processes, "apart", _call)
+
+
+def _call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    return function(*arguments, **named)
 
 
 @pytest.fixture

@@ -12,17 +12,18 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import weakref
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import killed_runs
 import pytest
+import warm
 import yaml
-from conftest import REPOSITORY
 from corpus import digests
 from killed_runs import PRODUCTS
 from training import as_rows, record, write
@@ -224,6 +225,7 @@ def test_the_adapter_is_the_best_one(whole: Path) -> None:
     assert modules == set(configs.load("unified-v2").lora_target_modules)
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_same_seed_gives_the_same_bytes(
     whole: Path, command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -454,45 +456,64 @@ def trained_only(
     return shared_folder("trained-only", make) / "run"
 
 
+@pytest.mark.usefixtures("quick", "in_this_process")
 def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     trained_only: Path,
     command: Callable[..., list[str]],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
     """Killed before a file is given its name; what was made then is not made again.
 
-    With `--thorough` before each file, otherwise once between each two products.
+    What a killed process leaves is what lies on the disk: a copy of it, made at that moment, stands
+    for the kill. With `--thorough` before each file, otherwise once between each two products.
     """
-    from immune_data.common import processes
+    output = Path(shutil.copytree(trained_only, tmp_path / "whole" / "run"))
+    found = command(output, QUANTS, "--resume")
+    every = request.config.getoption("--thorough")
+    copies: dict[int, Path] = {}
 
-    shutil.copytree(trained_only, tmp_path / "run")
-    found = [one for one in command(tmp_path, QUANTS, "--resume") if one != str(tmp_path)]
-    found.remove("--output")
-    script = REPOSITORY / "tests" / "support" / "killed_runs.py"
-    every = ["--every"] if request.config.getoption("--thorough") else []
-    killing = [sys.executable, str(script), str(tmp_path), *every, *found]
-    subprocess.run(killing, check=True, timeout=400)
-    stopped = sorted(int(one.name) for one in tmp_path.iterdir() if one.name.isdigit())
-    expected = digests(tmp_path / "whole" / "run")
-    assert all((tmp_path / "whole" / "run" / name).exists() for name in PRODUCTS)
-    monkeypatch.setattr(
-        processes, "apart", lambda function, *rest, **named: function(*rest, **named)
-    )
+    def keep(files: int, products: int) -> None:
+        number = files if every else products
+        shutil.rmtree(tmp_path / str(number), ignore_errors=True)
+        copies[number] = Path(shutil.copytree(output, tmp_path / str(number) / "run"))
+
+    with killed_runs.before_naming(output, keep):
+        assert sft.main(found) == 0
+    assert all((output / name).exists() for name in PRODUCTS)
+    expected = digests(output)
     seen = set()
-    for number in stopped:
-        output = tmp_path / str(number) / "run"
-        made = [output / name for name in PRODUCTS if (output / name).exists()]
-        seen.add(len(made))
-        times = {path: path.stat().st_mtime_ns for path in files_of(made)}
-        assert sft.main(command(output, QUANTS, "--resume")) == 0
-        assert digests(output) == expected
-        again = {path for path, time in times.items() if path.stat().st_mtime_ns != time}
-        # The adapter is until it is on record, and one of two pictures.
-        allowed = {"curves.svg"} if output / "trained.json" in made else {"adapter"}
-        assert {path.relative_to(output).parts[0] for path in again} <= allowed
+    for copy in copies.values():
+        seen.add(resumed_from(copy, command(copy, QUANTS, "--resume"), expected))
     assert seen == set(range(len(PRODUCTS) + 1))  # each phase was one that a run was killed in
+
+
+@pytest.mark.usefixtures("quick", "in_this_process")
+def test_a_run_whose_process_is_killed_goes_on_from_there(
+    trained_only: Path, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Before the merged model is given its name."""
+    whole, output = (Path(shutil.copytree(trained_only, tmp_path / name)) for name in "ab")
+    found = {folder: command(folder, "gguf=[]", "--resume") for folder in (whole, output)}
+    process = warm.start(tmp_path, killed_runs.kill, output, 3, found[output])
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / "stderr").read_text()
+    assert not (output / "run.json").exists()
+    assert sft.main(found[whole]) == 0
+    assert resumed_from(output, found[output], digests(whole)) == 3
+
+
+def resumed_from(output: Path, found: list[str], expected: dict[str, str]) -> int:
+    """How many products a killed run has, once it is resumed to its end without making them."""
+    made = [output / name for name in PRODUCTS if (output / name).exists()]
+    times = {path: path.stat().st_mtime_ns for path in files_of(made)}
+    assert sft.main(found) == 0
+    assert digests(output) == expected
+    again = {path for path, time in times.items() if path.stat().st_mtime_ns != time}
+    # The adapter is until it is on record, and one of two pictures.
+    allowed = {"curves.svg"} if output / "trained.json" in made else {"adapter"}
+    assert {path.relative_to(output).parts[0] for path in again} <= allowed
+    return len(made)
 
 
 def files_of(paths: Any) -> list[Path]:
@@ -504,6 +525,7 @@ def files_of(paths: Any) -> list[Path]:
     ]
 
 
+@pytest.mark.usefixtures("quick", "in_this_process")
 def test_a_trained_run_is_finished_without_its_dataset(
     trained_only: Path,
     command: Callable[..., list[str]],
@@ -534,7 +556,7 @@ def no_room() -> None:
     raise ImmuneError("the disk is full")
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "in_this_process")
 def test_another_adapter_than_the_trained_one_is_not_taken_for_it(
     trained_only: Path, command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -550,7 +572,7 @@ def test_another_adapter_than_the_trained_one_is_not_taken_for_it(
         assert digests(output) == whole
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "in_this_process")
 def test_a_signal_at_the_last_step_ends_the_run_after_it(
     command: Callable[..., list[str]],
     tmp_path: Path,
@@ -577,14 +599,15 @@ def test_a_signal_saves_and_says_how_to_go_on(
 ) -> None:
     output = tmp_path / "run"
     found = command(output, "num_train_epochs=4000", "logging_steps=1", *more)
-    process = start("immune_train.sft", *found)
+    process = warm.start(tmp_path, warm.train, found)
     try:
         wait_for_a_step(output, process)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=120)
+        os.kill(process.pid, number)
+        process.join(120)
     finally:
         process.kill()
-    assert process.returncode == 128 + number, said
+    said = (tmp_path / "stderr").read_text()
+    assert process.exitcode == 128 + number, said
     lines = said.splitlines()
     assert "stopping after this step; once more to stop at once" in lines
     assert "Traceback" not in said
@@ -601,32 +624,23 @@ def test_a_signal_to_one_of_two_processes_stops_both_at_one_step(
 
     output = tmp_path / "run"
     found = command(output, *STEPWISE, "num_train_epochs=4000", "per_device_train_batch_size=1")
-    process = start(*TWO_PROCESSES, *found)
+    process = warm.start(tmp_path, warm.train_in_two, found)
     try:
         wait_for_a_step(output, process)
         [*_, last] = psutil.Process(process.pid).children()
         last.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=120)
+        process.join(120)
     finally:
         process.kill()
+    said = (tmp_path / "stderr").read_text()
     assert said.count("stopped after step") == 1, said
     assert 'Traceback (most recent call last):\n  File "immune' not in said
     assert run.last_checkpoint(output) is not None
 
 
-def start(*module: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", *module],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def wait_for_a_step(output: Path, process: subprocess.Popen) -> None:
+def wait_for_a_step(output: Path, process: BaseProcess) -> None:
     deadline = time.monotonic() + 240
-    while not run.metrics(output) and process.poll() is None and time.monotonic() < deadline:
+    while not run.metrics(output) and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
@@ -829,24 +843,12 @@ def test_a_merge_whose_process_is_killed_is_a_sentence() -> None:
 STEPWISE = ("lora_dropout=0.0", "logging_steps=1", "order=emitted", "merge=false")
 
 
-TWO_PROCESSES = (
-    *("torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"),
-    *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "immune_train.sft"),
-)
-
-
-def in_two_processes(arguments: list[str]) -> str:
-    """Train so; what was printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", *TWO_PROCESSES, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def in_two_processes(arguments: list[str], folder: Path) -> str:
+    """Train so; what was printed, also to `folder`."""
+    process = warm.start(folder, warm.train_in_two, arguments)
+    process.join(300)
+    assert process.exitcode == 0, (folder / "stderr").read_text()
+    return (folder / "stdout").read_text()
 
 
 def assert_same_losses(one: Path, two: Path, steps: list[int]) -> None:
@@ -864,7 +866,7 @@ def test_two_processes_are_one_with_twice_the_batch(
     settings += ["order=shuffled"]  # no record is dropped or repeated at the end of an epoch
     one, two = tmp_path / "one", tmp_path / "two"
     assert sft.main(command(one, *settings)) == 0
-    said = in_two_processes(command(two, *settings, "per_device_train_batch_size=1"))
+    said = in_two_processes(command(two, *settings, "per_device_train_batch_size=1"), tmp_path)
     assert said.count("what tiny trains on") == 1
     assert " steps of 2 conversations: " in said
     assert "2 processes share the work: each takes 1 of the 2 conversations of a step" in said
@@ -894,7 +896,7 @@ def test_two_processes_may_need_different_numbers_of_packs(
     settings += [f"max_length={capacity}", "per_device_eval_batch_size=1"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert sft.main(command(one, *settings, "per_device_train_batch_size=2")) == 0
-    in_two_processes(command(two, *settings, "per_device_train_batch_size=1"))
+    in_two_processes(command(two, *settings, "per_device_train_batch_size=1"), tmp_path)
     assert_same_losses(one, two, [0, 1, 2, 3, 3])
 
 
