@@ -85,7 +85,7 @@ class Dataset:
         Args:
             source: the folder of the source files.
             force: rebuild everything.
-            replace: give up what stands in the way, as `--replace` says.
+            replace: overwrite what is in the way, as `--replace` does.
             threads: at most so many processes and threads; default: one per processor.
             executor: the address of a Dask scheduler whose workers share the work, as
                 `--executor` takes it; default: processes of this machine.
@@ -109,8 +109,8 @@ class Dataset:
             workers=workers(executor, insecure=insecure, report=report),
             report=report,
         )
-        if lacks := summary.lacks(emitted.manifest):
-            raise CheckFailed(f"{lacks}; the table `funnel` shows the whole way")
+        if reason := summary.missing(emitted.manifest):
+            raise CheckFailed(f"{reason}; the table `funnel` shows the whole way")
         return self
 
     def table(self, name: str) -> pl.DataFrame:

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="give up what stands in the way: relations of recipes that were made from other "
+        help="overwrite what is in the way: relations of recipes that were made from other "
         "tables, another recipe's dataset of the same name, a database that cannot be read",
     )
     parser.add_argument(
@@ -76,8 +76,8 @@ def _command(arguments: argparse.Namespace) -> None:
         if arguments.executor is not None or arguments.insecure:
             raise ImmuneError("--check has no work to share: leave --executor and --insecure out")
         folder = arguments.data / "sft" / recipe.name
-        found = inputs.check(folder, recipe)
-        emitted = Emitted(folder, found, current=True)
+        manifest = inputs.check(folder, recipe)
+        emitted = Emitted(folder, manifest, current=True)
     else:
         if arguments.threads:
             os.environ["POLARS_MAX_THREADS"] = str(arguments.threads)
@@ -112,11 +112,11 @@ def _command(arguments: argparse.Namespace) -> None:
         )
     else:
         summary.show(emitted.folder, emitted.manifest, current=emitted.current)
-    lacks = None if arguments.check else summary.lacks(emitted.manifest)
-    if lacks:
+    reason = None if arguments.check else summary.missing(emitted.manifest)
+    if reason:
         command = ["python", "-m", "immune_data.audit", "funnel"]
         command += ["--recipe", arguments.recipe, "--data", str(arguments.data)]
-        raise CheckFailed(f"{lacks}; `{shlex.join(command)}` shows the whole way")
+        raise CheckFailed(f"{reason}; `{shlex.join(command)}` shows the whole way")
 
 
 if __name__ == "__main__":

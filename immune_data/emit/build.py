@@ -1,8 +1,8 @@
 """From source files to an emitted dataset: a source folder and a recipe in, files in place out.
 
-Everything is made in a hidden folder and moved to its name when all of it is whole: `tables/`,
-`immune.duckdb` and `sft/<recipe>/`. What is there and current is used, not made again, and what is
-somebody else's stays: other recipes' relations, and whatever a database holds that no run made.
+Everything is made in a hidden folder and moved to its place when all of it is complete: `tables/`,
+`immune.duckdb` and `sft/<recipe>/`. Current files are reused, not rebuilt, and everything else is
+kept: other recipes' relations, and anything in the database that no run made.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from immune_data.read.input_files import input_files
 from immune_data.recipes import Recipe
 from immune_data.select import database
 from immune_data.select.database import NAME as DATABASE
-from immune_data.select.database import STORAGE, Held
+from immune_data.select.database import STORAGE, Contents
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,15 +44,15 @@ OUTPUTS = sorted([*FILES, incidents.NAME])
 _WORTH_WORKERS = 1 << 26
 _GZIP_RATIO = 8
 
-# Begins and ends those who share the work.
+# Starts and ends the workers that share the work.
 Workers = Callable[[], AbstractContextManager[Pool | None]]
 
-_TAKEN = re.compile(r'(\w+) with name "([^"]*)" already exists')
+_EXISTING = re.compile(r'(\w+) with name "([^"]*)" already exists')
 
 
 @dataclass(frozen=True)
 class Emitted:
-    """An emitted dataset: its folder, its manifest, and whether it was there already."""
+    """An emitted dataset: its folder, its manifest, and whether it was current already."""
 
     folder: Path
     manifest: Manifest
@@ -70,35 +70,35 @@ def emit(
     workers: Workers | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Emitted:
-    """Make the dataset of `recipe` from the files in `source`, unless it is there and current.
+    """Make the dataset of `recipe` from the files in `source`, unless it exists and is current.
 
-    `force` rebuilds all of it; `replace` may drop what else would be lost. `workers` read,
-    condense, clean and render, by default `threads` processes of this machine.
+    `force` rebuilds all of it; `replace` allows losing what would otherwise be refused. `workers`
+    read, condense, clean and render; by default they are `threads` processes of this machine.
 
     Raises:
-        ImmuneError: the input or the output folder is not what it should be, or something would
-            be lost that `replace` does not give up; what was emitted before is then untouched.
+        ImmuneError: the input or the output folder is not valid, or something would be lost without
+            `replace`; the earlier output is then unchanged.
     """
     threads = threads or processes.processors()
     build = _Build(source, out, recipe, force, replace, threads, workers, report)
-    # What is wrong is said before an output folder is made, or read.
+    # Errors in the input are raised before the output folder is created or read.
     input_files(source, recipe)
     prompting.load(recipe)
     duck.path(out)
     with files.locked(out):
         stamp = build.stamp()
-        held = build.held()
+        contents = build.contents()
         tables_inputs = build.current_tables()
         if tables_inputs is not None:
-            current = build.current_dataset(held, tables_inputs)
+            current = build.current_dataset(contents, tables_inputs)
             if current is not None:
                 return Emitted(build.dataset, current, current=True)
-        build.refuse_namesake(held)
-        build.refuse_other_sources(held, tables_inputs)
+        build.refuse_namesake(contents)
+        build.refuse_other_sources(contents, tables_inputs)
         with files.staging(out) as hidden:
-            made = build.make(hidden, tables_inputs, held)
+            new = build.make(hidden, tables_inputs, contents)
             build.install(hidden, stamp)
-    return Emitted(build.dataset, made, current=False)
+    return Emitted(build.dataset, new, current=False)
 
 
 @dataclass(frozen=True)
@@ -128,40 +128,44 @@ class _Build:
 
     @property
     def log(self) -> Path:
-        """What a client committed and has not put into the database yet."""
+        """What a client has committed but not yet written into the database."""
         return self.out / f"{DATABASE}.wal"
 
     def current_tables(self) -> TablesInputs | None:
-        """What the tables were made from, if that is what they would be made from now."""
-        found = manifest.read(self.tables, Tables)
-        if self.force or found is None:
+        """The inputs of the tables, if they are those of a run now."""
+        existing = manifest.read(self.tables, Tables)
+        if self.force or existing is None:
             return None
-        now = inputs.of_tables(inputs.sources(self.source, self.recipe), self.recipe)
-        return now if found.inputs == now and manifest.intact(self.tables, found) else None
+        current = inputs.of_tables(inputs.sources(self.source, self.recipe), self.recipe)
+        if existing.inputs != current or not manifest.intact(self.tables, existing):
+            return None
+        return current
 
-    def current_dataset(self, held: Held | None, tables_inputs: TablesInputs) -> Manifest | None:
-        """The dataset's manifest, if files and database are what a run would make now."""
-        found = manifest.read(self.dataset, Manifest)
-        now = inputs.of_dataset(tables_inputs.sources, self.recipe)
-        if found is None or found.inputs != now:
+    def current_dataset(
+        self, contents: Contents | None, tables_inputs: TablesInputs
+    ) -> Manifest | None:
+        """The dataset's manifest, if files and database are those that a run would make now."""
+        existing = manifest.read(self.dataset, Manifest)
+        current_inputs = inputs.of_dataset(tables_inputs.sources, self.recipe)
+        if existing is None or existing.inputs != current_inputs:
             return None
-        in_database = held.recipes.get(self.recipe.name) if held else None
-        if in_database is None or in_database.inputs_sha256 != now.sha256:
+        in_database = contents.recipes.get(self.recipe.name) if contents else None
+        if in_database is None or in_database.inputs_sha256 != current_inputs.sha256:
             return None
-        same = held is not None and held.synthetic == found.synthetic
-        return found if same and manifest.intact(self.dataset, found) else None
+        same = contents is not None and contents.synthetic == existing.synthetic
+        return existing if same and manifest.intact(self.dataset, existing) else None
 
-    def held(self) -> Held | None:
-        """What the database holds; None where there is none, or one that may be given up."""
+    def contents(self) -> Contents | None:
+        """The contents of the database; None if it does not exist, or may be overwritten."""
         try:
-            return database.held(self.database)
+            return database.contents(self.database)
         except database.Unreadable as error:
             if self.replace:
                 return None
             raise ImmuneError(f"{error}: move it away, or rebuild it with --replace") from None
 
     def stamp(self) -> list[tuple[int, int, int] | None]:
-        """What tells whether somebody wrote to the database."""
+        """A value that changes when somebody writes to the database."""
         return [
             (stat.st_ino, stat.st_size, stat.st_mtime_ns) if (stat := _stat(path)) else None
             for path in (self.database, self.log)
@@ -169,95 +173,99 @@ class _Build:
 
     @property
     def recipe_file(self) -> str | None:
-        """Where the recipe's file lies from the output folder, so that both may move together."""
+        """The recipe's file, relative to the output folder, so that both may move together."""
         file = self.recipe.file
         return None if file is None else os.path.relpath(file, self.out.resolve())
 
-    def refuse_namesake(self, held: Held | None) -> None:
-        """Refuse to write over what another recipe of the same name made.
+    def refuse_namesake(self, contents: Contents | None) -> None:
+        """Refuse to overwrite the output of another recipe of the same name.
 
-        The same file may have been edited since. Shipped names are nobody else's.
+        The same file may have been edited since. Shipped names are reserved.
         """
         if self.replace or self.recipe.file is None:
             return
-        now = recipe_identity.recipe_sha256(self.recipe)
-        before = held.recipes.get(self.recipe.name) if held else None
-        made_by = {before.recipe_sha256} if before else set()
-        found = manifest.read(self.dataset, Manifest)
-        if found is not None:
-            made_by.add(found.inputs.recipe_sha256)
-        file = before.file if before else None
-        if made_by - {now} and file != self.recipe_file:
+        current = recipe_identity.recipe_sha256(self.recipe)
+        earlier = contents.recipes.get(self.recipe.name) if contents else None
+        digests = {earlier.recipe_sha256} if earlier else set()
+        existing = manifest.read(self.dataset, Manifest)
+        if existing is not None:
+            digests.add(existing.inputs.recipe_sha256)
+        file = earlier.file if earlier else None
+        if digests - {current} and file != self.recipe_file:
             other = f", {os.path.normpath(self.out.resolve() / file)}" if file else ""
             raise ImmuneError(
                 f"{self.dataset} was emitted by another recipe of the same name{other}: rename "
-                f"{self.recipe.file}, emit into another folder with --data, or give the other one "
-                "up with --replace"
+                f"{self.recipe.file}, emit into another folder with --data, or overwrite the other "
+                "one with --replace"
             )
 
-    def refuse_other_sources(self, held: Held | None, tables_inputs: TablesInputs | None) -> None:
-        """Refuse early what `make` would refuse once the tables are made."""
-        if held and not self.replace and self._dropped(held, same_tables=False):
+    def refuse_other_sources(
+        self, contents: Contents | None, tables_inputs: TablesInputs | None
+    ) -> None:
+        """Refuse early what `make` would refuse after the tables are made."""
+        if contents and not self.replace and self._dropped(contents, same_tables=False):
             if tables_inputs is None:
                 sources = inputs.sources(self.source, self.recipe)
                 tables_inputs = inputs.of_tables(sources, self.recipe)
-            read_from = _read_from(tables_inputs)
-            same = held.made_from is not None and held.made_from[1] == read_from
-            self._refuse_loss(held, self._dropped(held, same_tables=same))
+            digest_of_sources = _sources_digest(tables_inputs)
+            same = contents.made_from is not None and contents.made_from[1] == digest_of_sources
+            self._refuse_loss(contents, self._dropped(contents, same_tables=same))
 
-    def _dropped(self, held: Held | None, *, same_tables: bool) -> list[str]:
-        """The schemas that a run cannot keep: those of recipes that other tables were made for."""
-        if held is None:
+    def _dropped(self, contents: Contents | None, *, same_tables: bool) -> list[str]:
+        """The schemas that a run cannot keep: those of recipes made from other tables."""
+        if contents is None:
             return []
-        if held.storage != STORAGE:
-            dropped = [*held.recipes, *held.others]
+        if contents.storage != STORAGE:
+            dropped = [*contents.recipes, *contents.others]
         else:
-            dropped = [] if same_tables else [*held.recipes]
+            dropped = [] if same_tables else [*contents.recipes]
         return sorted(name for name in dropped if name != self.recipe.name)
 
-    def _refuse_loss(self, held: Held, dropped: list[str]) -> None:
+    def _refuse_loss(self, contents: Contents, dropped: list[str]) -> None:
         if not dropped or self.replace:
             return
-        why = f"which other tables than those of {self.source} were made for"
-        if held.storage != STORAGE:
-            why = f"in a form of DuckDB {held.storage} that is not written any more"
+        reason = f"made from other tables than those of {self.source}"
+        if contents.storage != STORAGE:
+            reason = f"in a format of DuckDB {contents.storage} that is not written any more"
         raise ImmuneError(
-            f"{self.database} holds {', '.join(dropped)}, {why}: emit into another folder with "
-            "--data, or drop them with --replace"
+            f"{self.database} contains {', '.join(dropped)}, {reason}: emit into another folder "
+            "with --data, or drop them with --replace"
         )
 
-    def make(self, hidden: Path, tables_inputs: TablesInputs | None, held: Held | None) -> Manifest:
-        """Make everything in `hidden`; the dataset's manifest comes back.
+    def make(
+        self, hidden: Path, tables_inputs: TablesInputs | None, contents: Contents | None
+    ) -> Manifest:
+        """Make everything in `hidden` and return the dataset's manifest.
 
-        `tables_inputs` is what current tables were made from; without it the sources are read.
+        `tables_inputs` are those of current tables; without them the sources are read.
         """
         import duckdb
 
         from immune_data.select import pipeline
 
         try:
-            return self._make(hidden, tables_inputs, held)
+            return self._make(hidden, tables_inputs, contents)
         except processes.Killed:
             raise ImmuneError(
                 "a process that reads and renders was killed, as the system does when memory runs "
                 "out: run again with --threads 1, which needs less; nothing was changed"
             ) from None
         except duckdb.CatalogException as error:
-            taken = _TAKEN.search(str(error))
-            if taken is None:
+            match = _EXISTING.search(str(error))
+            if match is None:
                 raise
             raise ImmuneError(
-                f"{self.database} holds a {taken[1].lower()} {self.recipe.name}.{taken[2]} that no "
-                "run made, where a relation should be: rename it"
+                f"{self.database} contains a {match[1].lower()} {self.recipe.name}.{match[2]} that "
+                "no run made, where a relation should be: rename it"
             ) from None
         except duckdb.OutOfMemoryException:
             raise ImmuneError(
-                f"the tables in {self.out} do not fit the {pipeline.MEMORY} that DuckDB may use: "
-                "run again with --threads 1, which needs less; nothing was changed"
+                f"the tables in {self.out} need more than the {pipeline.MEMORY} that DuckDB may "
+                "use: run again with --threads 1, which needs less; nothing was changed"
             ) from None
 
     def _make(
-        self, hidden: Path, tables_inputs: TablesInputs | None, held: Held | None
+        self, hidden: Path, tables_inputs: TablesInputs | None, contents: Contents | None
     ) -> Manifest:
         from immune_data.emit import records
         from immune_data.select import asking, cleaning, condensing, pipeline
@@ -270,17 +278,17 @@ class _Build:
             with workers() as pool:
                 tables_inputs = self._make_tables(tables, pool)
             processes.release()
-        # New ones: those that have read the sources hold on to twice the memory.
+        # New ones: those that have read the sources keep twice the memory.
         with workers() as pool:
-            made = manifest.read(tables, Tables)
-            assert made is not None, "the tables' manifest is written with them"
-            tables_sha256 = digest(msgspec.to_builtins(made.outputs))
-            made_from = tables_sha256, _read_from(tables_inputs)
-            same = bool(held and held.made_from and held.made_from[0] == tables_sha256)
-            dropped = self._dropped(held, same_tables=same)
-            if held is not None:
-                self._refuse_loss(held, dropped)
-            kept = held is not None and held.storage == STORAGE
+            new = manifest.read(tables, Tables)
+            assert new is not None, "the tables' manifest is written with them"
+            tables_sha256 = digest(msgspec.to_builtins(new.outputs))
+            made_from = tables_sha256, _sources_digest(tables_inputs)
+            same = bool(contents and contents.made_from and contents.made_from[0] == tables_sha256)
+            dropped = self._dropped(contents, same_tables=same)
+            if contents is not None:
+                self._refuse_loss(contents, dropped)
+            kept = contents is not None and contents.storage == STORAGE
             if kept:
                 for path in (self.database, self.log):
                     if path.exists():
@@ -305,13 +313,13 @@ class _Build:
                     self.report("rendering records")
                     records.write(at, hidden, renderer, pool)
 
-                now = inputs.of_dataset(tables_inputs.sources, self.recipe)
+                current_inputs = inputs.of_dataset(tables_inputs.sources, self.recipe)
                 pipeline.run(
                     connection,
                     self.recipe,
                     database.Emitted(
-                        inputs_sha256=now.sha256,
-                        recipe_sha256=now.recipe_sha256,
+                        inputs_sha256=current_inputs.sha256,
+                        recipe_sha256=current_inputs.recipe_sha256,
                         file=self.recipe_file,
                         source=str(self.source),
                     ),
@@ -328,7 +336,7 @@ class _Build:
                     recipe=self.recipe.name,
                     synthetic=_synthetic(connection),
                     asking_sha256=renderer.asking.sha256,
-                    inputs=now,
+                    inputs=current_inputs,
                     counts=_counts(connection),
                     outputs=manifest.outputs(hidden, OUTPUTS),
                 )
@@ -341,10 +349,10 @@ class _Build:
 
         folder.mkdir()
         hashes = normalise(self.source, self.recipe, folder, pool, self.report)
-        now = inputs.of_tables(hashes, self.recipe)
+        current_inputs = inputs.of_tables(hashes, self.recipe)
         names = sorted(path.name for path in folder.glob("*.parquet"))
-        manifest.write(folder, Tables(now, manifest.outputs(folder, names)))
-        return now
+        manifest.write(folder, Tables(current_inputs, manifest.outputs(folder, names)))
+        return current_inputs
 
     def _processes(self) -> int:
         size = sum(
@@ -354,28 +362,26 @@ class _Build:
         return self.threads if size >= _WORTH_WORKERS else 1
 
     def install(self, hidden: Path, stamp: list[tuple[int, int, int] | None]) -> None:
-        """Give everything its name. Manifests go first and come last: they vouch for the rest."""
+        """Move everything to its place. Manifests are removed first and come last."""
         staged = [(hidden / DATABASE, self.database)]
         staged += [(hidden / name, self.dataset / name) for name in (*OUTPUTS, manifest.NAME)]
         if (hidden / "tables").is_dir():
             parquet = sorted((hidden / "tables").glob("*.parquet"))
-            made = [(path, self.tables / path.name) for path in parquet]
-            made.append((hidden / "tables" / manifest.NAME, self.tables / manifest.NAME))
-            staged = [*made, *staged]
-        self.held()  # nobody has opened it for writing meanwhile
+            new = [(path, self.tables / path.name) for path in parquet]
+            new.append((hidden / "tables" / manifest.NAME, self.tables / manifest.NAME))
+            staged = [*new, *staged]
+        self.contents()  # raises if somebody has opened it for writing meanwhile
         if self.stamp() != stamp:
-            raise ImmuneError(f"{self.database} was changed while the run was on: run again")
+            raise ImmuneError(f"{self.database} was changed during the run: run again")
         for _, final in staged:
             if final.is_dir():
                 raise ImmuneError(f"{final} is a folder: move it away")
             try:
                 final.parent.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError):
-                above = (final.parent, *final.parent.parents)
-                there = next(path for path in above if os.path.lexists(path))
-                raise ImmuneError(
-                    f"something else is where {there} should be a folder: move it away"
-                ) from None
+                parents = (final.parent, *final.parent.parents)
+                obstacle = next(path for path in parents if os.path.lexists(path))
+                raise ImmuneError(f"{obstacle} is not a folder: move it away") from None
         for _, final in staged:
             if final.name == manifest.NAME:
                 final.unlink(missing_ok=True)
@@ -392,39 +398,39 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _read_from(tables_inputs: TablesInputs) -> str:
-    """One value for the sources of tables and for how they are declared."""
+def _sources_digest(tables_inputs: TablesInputs) -> str:
+    """One value for the sources of tables and their declaration."""
     return digest([tables_inputs.sources, tables_inputs.settings])
 
 
 def _synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether any source file says that it was made up."""
+    """Whether any source file says that it is synthetic."""
     return connection.execute("select bool_or(synthetic) from source_files").fetchall()[0][0]
 
 
 def _incidents(connection: duckdb.DuckDBPyConnection) -> list[Incident]:
-    """The incidents of the dataset, as the database knows them."""
+    """The incidents of the dataset, from the database."""
     from immune_data.select import steps
 
     return msgspec.convert(duck.rows(connection, steps.text("emit/incidents.sql")), list[Incident])
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> Counts:
-    """What the manifest and the closing table say, all asked of the database."""
+    """The numbers in the manifest and in the closing table, from the database."""
     from immune_data.select import steps
 
     shares = duck.rows(connection, steps.text("emit/shares.sql"))
 
-    def share(asked: str) -> list[dict[str, Any]]:
+    def share(name: str) -> list[dict[str, Any]]:
         return [
             {
                 "split": row["split"],
-                asked: row["value"],
+                name: row["value"],
                 "records": row["records"],
                 "tokens": row["tokens"],
             }
             for row in shares
-            if row["property"] == asked
+            if row["property"] == name
         ]
 
     counts = {

@@ -1,4 +1,4 @@
-"""What decides the tables and a dataset: sources, recipe and this very code in, sha256 sums out."""
+"""The inputs of the tables and of a dataset: sources, recipe and our own code in, sha256 out."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from immune_data.read.input_files import input_files
 from immune_data.recipes import Recipe
 from immune_data.select import steps
 
-# What makes no table and no record. All others decide what is emitted: one that
-# is new, or that has moved, makes every dataset be rebuilt until it is named here.
-_READERS = (
+# Modules that make no table and no record. All others affect what is emitted: until it is listed
+# here, a new or renamed module causes every dataset to be rebuilt.
+_WITHOUT_EFFECT = (
     *("audit", "publish", "report", "sample", "sql", "why"),
     *("common/hub", "common/plotting", "common/publishing"),
 )
 
 
 def sources(folder: Path, recipe: Recipe) -> dict[str, str]:
-    """The sha256 of each source file that is there.
+    """The sha256 of each existing source file.
 
     Raises:
         ImmuneError: a source file is missing or cannot be read.
@@ -40,7 +40,7 @@ def sources(folder: Path, recipe: Recipe) -> dict[str, str]:
 
 
 def of_tables(sources: dict[str, str], recipe: Recipe) -> TablesInputs:
-    """Everything that decides the tables."""
+    """Everything that determines the tables."""
     return TablesInputs(
         schema_version=manifest.SCHEMA_VERSION,
         version=immune_data.__version__,
@@ -52,9 +52,9 @@ def of_tables(sources: dict[str, str], recipe: Recipe) -> TablesInputs:
 
 
 def of_dataset(sources: dict[str, str], recipe: Recipe) -> Inputs:
-    """Everything that decides the dataset.
+    """Everything that determines the dataset.
 
-    The sources, which may be out of reach, count by their sha256; all else is what is here now.
+    The sources, which may be out of reach, are given by their sha256; all else is as it is now.
     """
     return Inputs(
         schema_version=manifest.SCHEMA_VERSION,
@@ -70,35 +70,35 @@ def of_dataset(sources: dict[str, str], recipe: Recipe) -> Inputs:
 
 @cache
 def code_sha256() -> str:
-    """One value for the Python files that decide what is emitted."""
+    """One value for the Python files that affect what is emitted."""
     package = Path(__file__).parent.parent
     names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
-    return digest({name: sha256(package / name) for name in names if decides(name)})
+    return digest({name: sha256(package / name) for name in names if affects_output(name)})
 
 
 def program() -> str:
-    """What runs here, in words: of two machines that share the work, the same."""
+    """The program in words, the same on all machines that share the work."""
     return (
         f"{immune_data.NAME} {immune_data.__version__} (code {code_sha256()[:12]}, "
         f"Python {platform.python_version()})"
     )
 
 
-def decides(name: str) -> bool:
-    """Whether a Python file of this package, named from its folder on, decides what is emitted."""
-    return not any(name == f"{reader}.py" or name.startswith(f"{reader}/") for reader in _READERS)
+def affects_output(name: str) -> bool:
+    """Whether a Python file, given by its path in this package, affects what is emitted."""
+    return not any(name == f"{part}.py" or name.startswith(f"{part}/") for part in _WITHOUT_EFFECT)
 
 
 def check(folder: Path, recipe: Recipe) -> Manifest:
-    """The manifest of a dataset whose files are those it names, made as `recipe` makes it now.
+    """The manifest of a dataset with intact files that `recipe` would make the same way now.
 
-    Recipe, prompts, SQL and code are those that made it of the sources that the manifest names.
+    Recipe, prompts, SQL and code are those that made it from the sources in the manifest.
 
     Raises:
-        ImmuneError: there is no manifest, or another version of us wrote it.
+        ImmuneError: there is no manifest, or another version of immune wrote it.
         CheckFailed: a file is missing or is not the one the manifest names, or the inputs differ.
     """
-    found = manifest.check(folder)
-    now = of_dataset(found.inputs.sources, recipe)
-    manifest.refuse_changes(folder, found.inputs, now, "emit again")
-    return found
+    content = manifest.check(folder)
+    inputs = of_dataset(content.inputs.sources, recipe)
+    manifest.refuse_changes(folder, content.inputs, inputs, "emit again")
+    return content

@@ -51,8 +51,8 @@ _BATCH = 192
 
 
 @dataclass(frozen=True)
-class Some:
-    """Some records with their texts, in UTF-8, by start and size in the file of all."""
+class Batch:
+    """A batch of records with their texts, in UTF-8, by start and size in the file of texts."""
 
     records: pa.RecordBatch
     texts: dict[tuple[int, int], bytes]
@@ -62,8 +62,8 @@ class Some:
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """Some records: their lines of JSON by split, and their rows of `conversations`."""
+class RenderedBatch:
+    """A batch of records: their lines of JSON by split, and their rows of `conversations`."""
 
     lines: dict[str, bytes]
     conversations: pa.Table
@@ -74,29 +74,29 @@ class Renderer:
     """What a worker needs to render records."""
 
     asking: Conversations
-    context: int | None  # the tokens a whole conversation must fit, if it must
+    context: int | None  # the tokens that a whole conversation must fit in, if there is a limit
 
-    def render(self, some: Some) -> Rendered:
+    def render(self, batch: Batch) -> RenderedBatch:
         """Records as lines of JSON by split and as rows."""
         lines: dict[str, list[bytes]] = {split: [] for split in SPLITS}
         rows = []
-        for _, group in groupby(some.records.to_pylist(), itemgetter("dag_row")):
-            for line, row in self._group(some, list(group)):
+        for _, group in groupby(batch.records.to_pylist(), itemgetter("dag_row")):
+            for line, row in self._group(batch, list(group)):
                 lines[row["split"]].append(line)
                 rows.append(row)
-        return Rendered(
+        return RenderedBatch(
             {split: b"".join(lines[split]) for split in SPLITS},
             pl.DataFrame(rows, schema=CONVERSATIONS).rechunk().to_arrow(),
         )
 
     def _group(
-        self, some: Some, group: list[dict[str, Any]]
+        self, batch: Batch, group: list[dict[str, Any]]
     ) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        """Consecutive records that share their evidence."""
+        """The lines and rows of consecutive records with the same evidence."""
         facts = self.asking.facts(group[0])
-        dag = self.asking.evidence(some.text(group[0], "dag"), group[0]["dag_tokens"])
+        dag = self.asking.evidence(batch.text(group[0], "dag"), group[0]["dag_tokens"])
         answers = [
-            Counted(some.text(record, "answer"), record["answer_tokens"]) for record in group
+            Counted(batch.text(record, "answer"), record["answer_tokens"]) for record in group
         ]
         ends = [
             (record["task"], _end(answer)) for record, answer in zip(group, answers, strict=True)
@@ -144,12 +144,12 @@ class Renderer:
     def _messages(
         self, task: str, facts: dict[str, str], evidence: Counted, answer: Counted
     ) -> list[Message]:
-        asked = self.asking.messages(task, facts, evidence.text)
-        return [*asked, Message("assistant", answer.text)]
+        prompt = self.asking.messages(task, facts, evidence.text)
+        return [*prompt, Message("assistant", answer.text)]
 
 
 def _end(answer: Counted) -> int:
-    """The tokens of a conversation from its answer on."""
+    """The tokens of an answer with its end."""
     return chat.measure([Message("assistant", answer.text)], {answer.text: answer.tokens}).answer
 
 
@@ -159,11 +159,11 @@ def _measure(messages: list[Message], evidence: Counted, answer: Counted) -> cha
 
 
 def renderer(recipe: Recipe) -> Renderer:
-    """The renderer of a recipe, its prompts read.
+    """The renderer of a recipe, with its prompts loaded.
 
     Raises:
-        ImmuneError: the prompts are not as they should be, or the recipe neutralises control
-            tokens and its own prompts or marker hold one.
+        ImmuneError: the prompts are not valid, or the recipe neutralises control tokens and its own
+            prompts or marker contain one.
     """
     return Renderer(
         asking=prompting.load(recipe),
@@ -180,23 +180,23 @@ def write(
     """Write `train.jsonl` and `eval.jsonl` into `folder` and make the relation `conversations`."""
     file, conversations = folder / "texts", folder / "conversations.parquet"
     records = connection.sql(steps.text("emit/records.sql"))
-    places = texts.write(connection, _wanted(records), file)
+    places = texts.write(connection, _rows_of_texts(records), file)
     schema = pl.DataFrame(schema=CONVERSATIONS).to_arrow().schema
     with (
-        file.open("rb") as opened,
+        file.open("rb") as texts_file,
         (folder / "train.jsonl").open("wb") as train,
         (folder / "eval.jsonl").open("wb") as held_out,
         pq.ParquetWriter(duck.path(conversations), schema, compression="lz4") as writer,
         behind() as do,
     ):
-        batches = (_placed(batch, places) for batch in records.to_arrow_reader(_BATCH))
-        with_texts = (_with_texts(batch, opened) for batch in batches)
-        for rendered in in_order(pool, renderer.render, with_texts):
+        placed = (_with_places(batch, places) for batch in records.to_arrow_reader(_BATCH))
+        batches = (_with_texts(batch, texts_file) for batch in placed)
+        for rendered in in_order(pool, renderer.render, batches):
             train.write(rendered.lines["train"])
             held_out.write(rendered.lines["eval"])
             do(writer.write_table, rendered.conversations)
     release()
-    # By way of a file: rows appended in one transaction would all wait in memory for its end.
+    # Through a file: rows appended in one transaction would all stay in memory until its end.
     connection.execute(
         f"create table conversations as from {duck.PARQUET}",
         [duck.pattern(conversations)],
@@ -205,20 +205,20 @@ def write(
     conversations.unlink()
 
 
-def _wanted(records: duckdb.DuckDBPyRelation) -> dict[str, np.ndarray]:
-    """The rows of tables that hold the texts of the records."""
+def _rows_of_texts(records: duckdb.DuckDBPyRelation) -> dict[str, np.ndarray]:
+    """The rows of tables with the texts of the records."""
     names = "dag_row, dag_condensed, answer_row, answer_cleaned"
-    found = records.project(names).fetchnumpy()
-    condensed, cleaned = found["dag_condensed"], found["answer_cleaned"]
+    rows = records.project(names).fetchnumpy()
+    condensed, cleaned = rows["dag_condensed"], rows["answer_cleaned"]
     return {
-        "dags": found["dag_row"][~condensed],
-        "condensed": found["dag_row"][condensed],
-        "responses": found["answer_row"][~cleaned],
-        "cleaned": found["answer_row"][cleaned],
+        "dags": rows["dag_row"][~condensed],
+        "condensed": rows["dag_row"][condensed],
+        "responses": rows["answer_row"][~cleaned],
+        "cleaned": rows["answer_row"][cleaned],
     }
 
 
-def _placed(records: pa.RecordBatch, places: texts.Places) -> pa.RecordBatch:
+def _with_places(records: pa.RecordBatch, places: texts.Places) -> pa.RecordBatch:
     """Records with the places of their texts."""
     frame = pl.DataFrame(records)
     first = places.first
@@ -236,11 +236,11 @@ def _placed(records: pa.RecordBatch, places: texts.Places) -> pa.RecordBatch:
     return records
 
 
-def _with_texts(records: pa.RecordBatch, file: BinaryIO) -> Some:
-    """Records with the texts that lie in a file at their places."""
-    read: dict[tuple[int, int], bytes] = {}
+def _with_texts(records: pa.RecordBatch, file: BinaryIO) -> Batch:
+    """Records with their texts from a file."""
+    texts_by_place: dict[tuple[int, int], bytes] = {}
     for text in ("dag", "answer"):
         starts, sizes = (records[f"{text}_{part}"].to_pylist() for part in ("start", "size"))
         places = set(zip(starts, sizes, strict=True))
-        read |= {place: texts.read(file, *place) for place in places}
-    return Some(records, read)
+        texts_by_place |= {place: texts.read(file, *place) for place in places}
+    return Batch(records, texts_by_place)

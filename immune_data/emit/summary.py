@@ -18,7 +18,7 @@ _WARNINGS = {
 
 
 def show(folder: Path, content: Manifest, *, current: bool) -> None:
-    """Print what the manifest in `folder` counts."""
+    """Print the numbers in the manifest of `folder`."""
     counts = content.counts
     table.show(
         "the way of the incidents",
@@ -30,7 +30,7 @@ def show(folder: Path, content: Manifest, *, current: bool) -> None:
     )
     table.show("records", ["split", "task", "records", "tokens"], _tasks(counts.tasks))
     if content.synthetic:
-        print("synthetic: made of source files that a program made up; nobody's data")
+        print("synthetic: made from source files that a program made up; not real data")
     context = content.inputs.settings["records"]["max_sequence_tokens"]
     for row in counts.rejects:
         noun = ("row",) if row.scope == "row" else ("entry", "entries")
@@ -44,20 +44,18 @@ def show(folder: Path, content: Manifest, *, current: bool) -> None:
     for warning in counts.warnings:
         print(_warning(warning, context))
     if counts.warnings:
-        print(f'every one of them: `from "{content.recipe}".warnings` in the database')
+        print(f'all of them: `from "{content.recipe}".warnings` in the database')
     print(f"{folder} is current: nothing to do" if current else f"wrote {folder}")
 
 
-def lacks(content: Manifest) -> str | None:
-    """Which side of a dataset has no record, and why; None if both have some."""
-    lacking = [
-        (side.split, side.reason) for side in content.counts.sides if side.reason is not None
-    ]
-    if not lacking:
+def missing(content: Manifest) -> str | None:
+    """Which side of a dataset has no records, and why; None if both have some."""
+    sides = [(side.split, side.reason) for side in content.counts.sides if side.reason is not None]
+    if not sides:
         return None
-    split, reason = lacking[0]
-    what = "no record" if len(lacking) == 2 else f"no {split} record"
-    return f"{content.recipe} has {what}: {one_line(reason, 400)}"
+    split, reason = sides[0]
+    records = "no record" if len(sides) == 2 else f"no {split} record"
+    return f"{content.recipe} has {records}: {one_line(reason, 400)}"
 
 
 def _warning(row: Warnings, context: int) -> str:
@@ -68,11 +66,11 @@ def _warning(row: Warnings, context: int) -> str:
 
 
 def _tasks(rows: list[TaskCount]) -> list[list[Any]]:
-    shown = []
+    table_rows = []
     for split in ("train", "eval"):
         of_split = {row.task: row for row in rows if row.split == split}
         ordered = [of_split[task] for task in ("summary", "cause", "risk") if task in of_split]
-        shown += [[split, row.task, row.records, row.tokens] for row in ordered]
+        table_rows += [[split, row.task, row.records, row.tokens] for row in ordered]
         total = [sum(getattr(row, key) for row in ordered) for key in ("records", "tokens")]
-        shown.append([split, "all", *total])
-    return shown
+        table_rows.append([split, "all", *total])
+    return table_rows

@@ -28,7 +28,7 @@ named after the recipe; a published dataset contains them as `tables/NAME.parque
 
 def page(connection: duckdb.DuckDBPyConnection, recipe: str) -> str:
     """The page, by a database that holds what `recipe` made."""
-    made_by = {relation: step.file for step in STEPS for relation in step.makes}
+    made_by = {relation: step.file for step in STEPS for relation in step.relations}
     lines = [_INTRODUCTION, "## Tables\n"]
     tables = signed(connection, "main")
     for table in tables:

@@ -1,7 +1,7 @@
 """The calls behind a verdict: `calls` and `spread` of a judge's row in, rows of tables out.
 
-A judge that was asked several times about an incident says what came of each call: the models in
-the order shown, with their scores.
+A judge that was asked several times about an incident lists its calls: the models in the order
+shown, with their scores.
 """
 
 from __future__ import annotations
@@ -27,29 +27,31 @@ def call_rows(
     `scores` are those of the verdict, by canonical name.
 
     Raises:
-        Rejected: calls do not hold together, contradict the verdict, or a score is out of range.
+        Rejected: a call contradicts itself or the verdict, or a score is out of range.
     """
     calls = [Call(tuple(map(textfile.composed, call.order)), call.scores) for call in calls]
-    if wrong := judge_calls.inconsistency(task, calls):
-        raise _contradiction(wrong)
+    if contradiction := judge_calls.inconsistency(task, calls):
+        raise _contradiction(contradiction)
     rows = []
     for number, call in enumerate(calls, start=1):
-        seen = set()
+        models = set()
         for position, name in enumerate(call.order, start=1):
             score, model = call.scores[name], spellings.get(name)
             _check(task, f"score of {name} in call {number}", score)
             if model is None:
                 continue
-            if model in seen:
+            if model in models:
                 raise _contradiction(f"call {number} shows {model} twice")
-            seen.add(model)
+            models.add(model)
             rows.append({"call": number, "model": model, "position": position, "score": score})
-    known = [
-        Call((), {spellings[name]: one for name, one in call.scores.items() if name in spellings})
+    declared_calls = [
+        Call(
+            (), {spellings[name]: score for name, score in call.scores.items() if name in spellings}
+        )
         for call in calls
     ]
-    if wrong := judge_calls.contradiction(task, scores, known):
-        raise _contradiction(wrong)
+    if contradiction := judge_calls.contradiction(task, scores, declared_calls):
+        raise _contradiction(contradiction)
     return rows
 
 
@@ -59,35 +61,35 @@ def spreads(
     rows: Sequence[Mapping[str, Any]],
     spellings: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
-    """By model the number of the calls that scored it, and the spread of what they said.
+    """For each model the number of calls that scored it, and the spread of their scores.
 
     Raises:
-        Rejected: a spread is none, or not of two calls.
+        Rejected: a spread is out of range, or is not of two calls.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_model: dict[str, dict[str, Any]] = {}
     for row in rows:
-        noted = found.setdefault(row["model"], {"calls": 0, "spread": None})
-        noted["calls"] += 1
+        entry = by_model.setdefault(row["model"], {"calls": 0, "spread": None})
+        entry["calls"] += 1
     for name, value in spread.items():
         model = spellings.get(name)
         if model is None or value is None:
             continue
-        noted = found.get(model, {"calls": 0, "spread": None})
-        if noted["calls"] < 2:
+        entry = by_model.get(model, {"calls": 0, "spread": None})
+        if entry["calls"] < 2:
             raise _contradiction(f"{model} has a spread of {task} scores, and not two calls")
-        if noted["spread"] is not None:
+        if entry["spread"] is not None:
             raise _contradiction(f"spread has {model} twice")
         _check(task, f"spread of {name}", value)
-        noted["spread"] = value
-    return found
+        entry["spread"] = value
+    return by_model
 
 
-def _check(task: str, what: str, value: float) -> None:
+def _check(task: str, name: str, value: float) -> None:
     if not 0 <= value <= SCORE_MAX[task]:
         raise Rejected(
-            "score_out_of_range", f"{task} {what} is {value}, not 0 to {SCORE_MAX[task]}"
+            "score_out_of_range", f"{task} {name} is {value}, not 0 to {SCORE_MAX[task]}"
         )
 
 
-def _contradiction(what: str) -> Rejected:
-    return Rejected("calls_contradict", what)
+def _contradiction(detail: str) -> Rejected:
+    return Rejected("calls_contradict", detail)

@@ -12,16 +12,16 @@ from msgspec import Struct
 
 from immune_data.contract.source_file import Record
 from immune_data.read.input_files import InputFile
-from immune_data.read.rows import Rejected, Taken, converted, undeclared
+from immune_data.read.rows import Extract, Rejected, convert, undeclared_models
 from immune_data.recipes import Model, Recipe
 
 FACTS = ("category", "source_ip", "timewindow", "timeline", "threat_level", "event_count")
 
-# tiktoken gives up on runs of about a million white-space characters.
+# tiktoken fails on runs of about a million white-space characters.
 _LONGEST_BLANK = 100_000
 _BLANK = re.compile(rf"\s{{{_LONGEST_BLANK}}}")
 
-# The keys that tell an object of answers from any other unknown field.
+# The keys that distinguish an object of answers from other unknown fields.
 _ANSWER_KEYS = {
     "summaries": {"summary", "behavior_analysis"},
     "cause_risk": {"cause_analysis", "risk_assessment"},
@@ -50,22 +50,22 @@ class _Dataset(Struct):
 
 
 class DatasetReader:
-    """Takes the rows of one dataset."""
+    """Reads the rows of one dataset."""
 
     def __init__(self, file: InputFile, recipe: Recipe) -> None:
         self._role = file.role
         self._fields = {getattr(model, file.role): name for name, model in recipe.models.items()}
         self._row_type = _row_type(file.role, recipe.models)
 
-    def take(self, record: Record, incident_id: str) -> Taken:
-        """What a row gives.
+    def extract(self, record: Record, incident_id: str) -> Extract:
+        """The content of a row.
 
         Raises:
             Rejected: it cannot be used.
         """
-        row = converted(record.value, self._row_type)
+        row = convert(record.value, self._row_type)
         facts = _facts(row)
-        dag = row.dag_analysis if _says_something(row.dag_analysis) else None
+        dag = row.dag_analysis if _has_text(row.dag_analysis) else None
         answers = list(self._answers(row))
         for text in (*filter(None, [dag]), *(text for _, _, text in answers)):
             if len(text) > _LONGEST_BLANK and _BLANK.search(text):
@@ -78,18 +78,20 @@ class DatasetReader:
         for task, model, text in answers:
             answer = {"incident_id": incident_id, "task": task, "model": model, "text": text}
             rows.append(("responses", answer))
-        strange = self._undeclared(record.value)
-        return Taken(rows, [undeclared(strange)] if strange else [], facts=facts)
+        undeclared_fields = self._undeclared(record.value)
+        return Extract(
+            rows, [undeclared_models(undeclared_fields)] if undeclared_fields else [], facts=facts
+        )
 
     def _answers(self, row: Any) -> Iterator[tuple[str, str, str]]:
-        """(task, model, text) of what the models answered."""
+        """(task, model, text) of each answer."""
         for i, model in enumerate(self._fields.values()):
             for task, text in _answers(getattr(row, f"model_{i}"), self._role):
-                if text is not None and _says_something(text):
+                if text is not None and _has_text(text):
                     yield task, model, text
 
     def _undeclared(self, value: dict[str, Any]) -> list[str]:
-        """The fields that hold answers of models which the recipe does not declare."""
+        """The fields with answers of models that the recipe does not declare."""
         answer_keys = _ANSWER_KEYS[self._role]
         return sorted(
             key
@@ -100,18 +102,18 @@ class DatasetReader:
 
 def _facts(row: Any) -> dict[str, Any]:
     facts = {name: getattr(row, name) for name in FACTS}
-    facts["event_count"] = _whole(row.event_count, "event_count")
+    facts["event_count"] = _count(row.event_count, "event_count")
     if facts["threat_level"] is not None and not math.isfinite(facts["threat_level"]):
         raise Rejected("wrong_type", "threat_level is not finite")
     return facts
 
 
-def _says_something(text: str | None) -> bool:
+def _has_text(text: str | None) -> bool:
     return text is not None and text != "" and not text.isspace()
 
 
 def _row_type(role: str, models: dict[str, Model]) -> type[Struct]:
-    """`_Dataset` with one field a model: an answer object, or the real data's other forms."""
+    """`_Dataset` with one field per model: an answer object, or another form in the real data."""
     answer = (_SummaryAnswer if role == "summaries" else _CauseRiskAnswer) | str | None
     names = [f"model_{i}" for i in range(len(models))]
     return msgspec.defstruct(
@@ -133,11 +135,11 @@ def _answers(answer: Struct | str | None, role: str) -> Iterator[tuple[str, str 
             yield "risk", answer.risk_assessment
 
 
-def _whole(number: int | float | None, name: str) -> int | None:
+def _count(number: int | float | None, name: str) -> int | None:
     """A count that may be written `15.0`."""
     if number is None:
         return None
-    whole = isinstance(number, int) or number.is_integer()
-    if not whole or not 0 <= number < 2**63:
+    is_whole = isinstance(number, int) or number.is_integer()
+    if not is_whole or not 0 <= number < 2**63:
         raise Rejected("wrong_type", f"{name} is {number}, not a whole number from 0")
     return int(number)

@@ -14,7 +14,7 @@ from immune_data.contract.scales import SUB_SCORES
 from immune_data.contract.source_file import Record
 from immune_data.read.calls import call_rows, spreads
 from immune_data.read.input_files import InputFile
-from immune_data.read.rows import Rejected, Taken, converted, undeclared
+from immune_data.read.rows import Extract, Rejected, convert, undeclared_models
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX, JudgeRun, Recipe
 
 
@@ -36,7 +36,7 @@ class _SummaryCall(Struct):
     order: list[str]
     scores: dict[str, float]
 
-    def of(self, task: str) -> Call:
+    def for_task(self, task: str) -> Call:
         return Call(tuple(self.order), self.scores)
 
 
@@ -45,7 +45,7 @@ class _CauseRiskCall(Struct):
     cause_scores: dict[str, _CauseScores]
     risk_scores: dict[str, _RiskScores]
 
-    def of(self, task: str) -> Call:
+    def for_task(self, task: str) -> Call:
         scores = self.cause_scores if task == "cause" else self.risk_scores
         return Call(tuple(self.order), {name: entry.total for name, entry in scores.items()})
 
@@ -89,7 +89,7 @@ class _CauseRiskVerdict(Struct):
 
 
 class JudgeReader:
-    """Takes the rows of one judge run, which are of `known` incidents."""
+    """Reads the rows of one judge run, which must be about `known` incidents."""
 
     def __init__(
         self, file: InputFile, run: JudgeRun, recipe: Recipe, known: Container[str]
@@ -102,76 +102,83 @@ class JudgeReader:
             spelling: name for name, model in recipe.models.items() for spelling in model.spellings
         }
 
-    def take(self, record: Record, incident_id: str) -> Taken:
-        """What a row gives.
+    def extract(self, record: Record, incident_id: str) -> Extract:
+        """The content of a row.
 
         Raises:
             Rejected: it cannot be used.
         """
-        verdict = converted(record.value, self._row_type)
+        verdict = convert(record.value, self._row_type)
         if incident_id not in self._known:
             raise Rejected("unknown_incident", "in neither dataset")
-        complaints = _Complaints()
-        ranks = self._ranks(verdict.rankings, complaints)
-        judged = {
-            task: self._scores(task, verdict.scores_of(task), complaints) for task in self._tasks
+        rejected = _RejectedEntries()
+        ranks = self._ranks(verdict.rankings, rejected)
+        scores_by_task = {
+            task: self._scores(task, verdict.scores_of(task), rejected) for task in self._tasks
         }
-        if not any(judged.values()):
-            raise Rejected("no_scores", complaints.all() or "no model has a score")
+        if not any(scores_by_task.values()):
+            raise Rejected("no_scores", rejected.text() or "no model has a score")
         rows: list[tuple[str, dict[str, Any]]] = []
-        for task, found in judged.items():
+        for task, scores in scores_by_task.items():
             key = {"incident_id": incident_id, "task": task, "judge_run": self._file}
             calls = call_rows(
                 task,
-                {model: values["score"] for _, model, values in found},
-                [call.of(task) for call in verdict.calls or ()],
+                {model: values["score"] for _, model, values in scores},
+                [call.for_task(task) for call in verdict.calls or ()],
                 self._spellings,
             )
             rows += (("judge_calls", {**key, **row}) for row in calls)
-            noted = spreads(task, verdict.spread_of(task), calls, self._spellings)
-            for position, model, values in found:
-                place = {"row": record.row, "position": position, "rank": ranks.get(model)}
+            spread_by_model = spreads(task, verdict.spread_of(task), calls, self._spellings)
+            for position, model, values in scores:
+                ranking = {"row": record.row, "position": position, "rank": ranks.get(model)}
                 rows.append(
                     (
                         "judgements",
-                        {**key, "model": model, **place, **values, **noted.get(model, {})},
+                        {
+                            **key,
+                            "model": model,
+                            **ranking,
+                            **values,
+                            **spread_by_model.get(model, {}),
+                        },
                     )
                 )
             text = getattr(verdict, f"{task}_justification", None) or verdict.justification
-            if text and found:
+            if text and scores:
                 rows.append(("justifications", {**key, "text": text}))
-        tasks = [task for task, found in judged.items() if found]
-        return Taken(rows, complaints.rejects(), judged=tasks)
+        tasks = [task for task, scores in scores_by_task.items() if scores]
+        return Extract(rows, rejected.rejects(), judged=tasks)
 
     def _scores(
-        self, task: str, scores: dict[str, Any], complaints: _Complaints
+        self, task: str, scores: dict[str, Any], rejected: _RejectedEntries
     ) -> list[tuple[int, str, dict[str, float]]]:
-        """(position, model, score and sub-scores) of one record, keys that count only."""
-        judged: list[tuple[int, str, dict[str, float]]] = []
-        seen: dict[str, str] = {}
+        """(position, model, score and sub-scores) of one record, for declared models only."""
+        scored: list[tuple[int, str, dict[str, float]]] = []
+        keys: dict[str, str] = {}
         for position, (key, entry) in enumerate(scores.items(), start=1):
             name = self._spellings.get(key)
             if name is None:
-                complaints.undeclared.add(key)
+                rejected.undeclared.add(key)
                 continue
             if entry is None:
                 continue
-            if name in seen:
-                complaints.repeated.add(f"{key} after {seen[name]}")
+            if name in keys:
+                rejected.repeated.add(f"{key} after {keys[name]}")
                 continue
-            seen[name] = key
+            keys[name] = key
             values = {"score": entry if task == "summary" else entry.total}
             values |= {name: getattr(entry, name) for name in SUB_SCORES[task]}
             for part, value in values.items():
-                most = SCORE_MAX[task] if part == "score" else SUB_SCORE_MAX
-                if value is not None and not 0 <= value <= most:
+                maximum = SCORE_MAX[task] if part == "score" else SUB_SCORE_MAX
+                if value is not None and not 0 <= value <= maximum:
                     raise Rejected(
-                        "score_out_of_range", f"{task} {part} of {key} is {value}, not 0 to {most}"
+                        "score_out_of_range",
+                        f"{task} {part} of {key} is {value}, not 0 to {maximum}",
                     )
-            judged.append((position, name, values))
-        return judged
+            scored.append((position, name, values))
+        return scored
 
-    def _ranks(self, rankings: dict[str, str | None] | None, complaints: _Complaints) -> dict:
+    def _ranks(self, rankings: dict[str, str | None] | None, rejected: _RejectedEntries) -> dict:
         ranks: dict[str, int] = {}
         for place, key in (rankings or {}).items():
             digits = place.lstrip("0")
@@ -180,26 +187,26 @@ class JudgeReader:
             name = self._spellings.get(textfile.composed(key)) if key is not None else None
             if name is None:
                 if key is not None:
-                    complaints.undeclared.add(key)
+                    rejected.undeclared.add(key)
                 continue
             ranks[name] = min(int(place), ranks.get(name, 1000))
         return ranks
 
 
 @dataclass
-class _Complaints:
-    """Entries of one row that are not taken: one reject a reason, however many entries."""
+class _RejectedEntries:
+    """Entries of one row that are rejected: one reject per reason, for any number of entries."""
 
     undeclared: set[str] = field(default_factory=set)
     repeated: set[str] = field(default_factory=set)
 
     def rejects(self) -> list[Rejected]:
-        found = []
+        rejects = []
         if self.undeclared:
-            found.append(undeclared(sorted(self.undeclared)))
+            rejects.append(undeclared_models(sorted(self.undeclared)))
         if self.repeated:
-            found.append(Rejected("repeated_model", ", ".join(sorted(self.repeated))))
-        return found
+            rejects.append(Rejected("repeated_model", ", ".join(sorted(self.repeated))))
+        return rejects
 
-    def all(self) -> str:
+    def text(self) -> str:
         return "; ".join(f"{reject.reason}: {reject.detail}" for reject in self.rejects())

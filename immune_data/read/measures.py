@@ -1,11 +1,11 @@
-"""What is measured of an answer beside its tokens: a text and its task in, lengths out."""
+"""Measure an answer, except for its tokens: a text and its task in, lengths out."""
 
 from __future__ import annotations
 
 import re
 
-# Rule 4: the word boundaries and letter case are those of Python's `re` on text. Its case ignores
-# that of the dotless and the dotted I too, so a level is named by its group and not by its text.
+# Rule 4: the word boundaries and letter case are those of Python's `re` on text. Ignoring case, it
+# also matches a dotless and a dotted I, so a level is named by its group and not by its text.
 _RISK_LEVEL = re.compile(
     r"\b(?:(?P<Critical>critical)|(?P<High>high)|(?P<Medium>medium)|(?P<Low>low))\b",
     re.IGNORECASE,

@@ -1,4 +1,4 @@
-"""Rows on their way to the tables, and what a row of a source file is not taken for."""
+"""Rows for the tables: what is extracted from a row of a source file, and what is rejected."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What one row of a source file gives: rows of tables, and entries that are not taken.
+class Extract:
+    """The content of one row of a source file: rows of tables, and rejected entries.
 
-    A row of a dataset gives an incident's `facts`; one of a judge run the tasks that it `judged`.
+    A row of a dataset has an incident's `facts`; one of a judge run the tasks that it `judged`.
     """
 
     rows: list[tuple[str, dict[str, Any]]]
@@ -68,11 +68,11 @@ class Batch:
         return self.chars >= _BATCH_CHARS or sum(map(len, self.tables.values())) >= _BATCH_ROWS
 
 
-def converted(value: dict[str, Any], row_type: type[Struct]) -> Any:
-    """A row as its type has it.
+def convert(value: dict[str, Any], row_type: type[Struct]) -> Any:
+    """A row as an object of its type.
 
     Raises:
-        Rejected: it is not one.
+        Rejected: a value does not have its type.
     """
     try:
         return msgspec.convert(value, row_type)
@@ -80,6 +80,6 @@ def converted(value: dict[str, Any], row_type: type[Struct]) -> Any:
         raise Rejected("wrong_type", str(error).replace("`", "")) from None
 
 
-def undeclared(names: Sequence[str]) -> Rejected:
-    """Models that the recipe does not declare."""
+def undeclared_models(names: Sequence[str]) -> Rejected:
+    """The reject for models that the recipe does not declare."""
     return Rejected("undeclared_model", ", ".join(names))

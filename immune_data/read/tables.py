@@ -1,9 +1,9 @@
-"""The normalised tables: their contracts, and writers that hold rows to them.
+"""The normalised tables: their contracts, and the writers of rows.
 
 Rows as dictionaries in, `data/tables/<name>.parquet` out. A contract is a dataframely schema:
-column types, ranges and keys. Each batch is validated before it is written; what only a whole
-table can show (unique keys, references) is checked by `check` when all are written. A violation
-is a fault of ours, never of the input: what the input can do wrong is rejected before it.
+column types, ranges and keys. Each batch is validated before it is written; constraints on a whole
+table (unique keys, references) are checked by `check` when all are written. A violation is a bug of
+ours, never a fault of the input: bad input is rejected before.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Incidents(_Incident):
 
 
 class Dags(_Incident):
-    """One row per incident and dataset that holds a DAG for it; `tokens` by Qwen2.5."""
+    """One row per incident and dataset that has a DAG for it; `tokens` by Qwen2.5."""
 
     dataset = dy.String(primary_key=True, check=lambda dataset: dataset.is_in(DATASETS))
     text = dy.String(min_length=1)
@@ -84,8 +84,8 @@ class Judgements(_Task):
 
     `row` is the record's place in its file, `position` that of the model's key in the record's
     scores (both from 1), `rank` the judge's own; a cause and risk judge ranks both as one. `calls`
-    are those that scored the answer, `spread` the standard deviation of what they said, where the
-    file says it.
+    are those that scored the answer, `spread` the standard deviation of their scores, if the file
+    has it.
     """
 
     model = dy.String(primary_key=True, min_length=1)
@@ -130,7 +130,7 @@ class JudgeCalls(_Task):
 
 
 class JudgeRuns(dy.Schema):
-    """One row per judge run and task; `precedence` from 1, and `incidents` it judged."""
+    """One row per judge run and task; `precedence` from 1, and the number of `incidents` judged."""
 
     judge_run = dy.String(primary_key=True)
     task = dy.String(primary_key=True, check=lambda task: task.is_in(TASKS))
@@ -141,16 +141,16 @@ class JudgeRuns(dy.Schema):
 
 
 class Justifications(_Task):
-    """One row per incident, task and judge run that gave its reasons."""
+    """One row per incident, task and judge run with a justification."""
 
     judge_run = dy.String(primary_key=True)
     text = dy.String(min_length=1)
 
 
 class SourceFiles(dy.Schema):
-    """One row per file read: `rows_read` are the rows taken plus `rows_rejected`.
+    """One row per file read: `rows_read` are the rows used plus `rows_rejected`.
 
-    `synthetic` is the file's own word that it was made up.
+    `synthetic` says whether the file itself says that it was made up.
     """
 
     file = dy.String(primary_key=True)
@@ -163,7 +163,7 @@ class SourceFiles(dy.Schema):
 
 
 class Rejects(dy.Schema):
-    """One row per thing not taken: a whole row, or entries of a row under one reason."""
+    """One row per reject: a whole row, or the entries of a row with the same reason."""
 
     file = dy.String(primary_key=True)
     row = dy.Int64(primary_key=True, min=1)
@@ -186,7 +186,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "rejects": Rejects,
 }
 
-# (table, its columns, the table and columns they must be found in)
+# (table, its columns, the table and columns that must contain them)
 REFERENCES = (
     ("dags", ["incident_id"], "incidents", ["incident_id"]),
     ("responses", ["incident_id"], "incidents", ["incident_id"]),
@@ -209,11 +209,11 @@ def path(folder: Path, table: str) -> Path:
     return folder / f"{table}.parquet"
 
 
-def validated(table: str, rows: list[dict]) -> pa.Table:
-    """Rows that keep the contract of their table.
+def validate(table: str, rows: list[dict]) -> pa.Table:
+    """Rows as an Arrow table, checked against the contract of their table.
 
     Raises:
-        dataframely.exc.ValidationError: a row breaks it.
+        dataframely.exc.ValidationError: a row violates it.
     """
     schema = TABLES[table]
     # Column by column: Polars takes rows of dictionaries several times slower.
@@ -221,12 +221,12 @@ def validated(table: str, rows: list[dict]) -> pa.Table:
         name: pl.Series(name, [row.get(name) for row in rows], column.dtype)
         for name, column in schema.columns().items()
     }
-    # Rechunked, or the pages of the file would tell how many threads validated it.
+    # Rechunked, or the pages of the file would depend on the number of threads.
     return _to_arrow(schema.validate(pl.DataFrame(columns)).rechunk())
 
 
 class Writers:
-    """Streaming writers of all tables into `folder`, one row group a call of `write`."""
+    """Streaming writers of all tables into `folder`, with one row group per call of `write`."""
 
     def __init__(self, folder: Path) -> None:
         self._writers = {
@@ -242,7 +242,7 @@ class Writers:
         return self
 
     def write(self, table: str, rows: pa.Table) -> None:
-        """Append rows that were `validated`."""
+        """Append rows from `validate`."""
         if rows.num_rows:
             self._writers[table].write_table(rows)
 
@@ -261,14 +261,14 @@ def _to_arrow(frame: pl.DataFrame) -> pa.Table:
 
 
 def check(folder: Path, models: set[str]) -> None:
-    """Check what only whole tables show: keys unique, references whole, models canonical.
+    """Check the constraints on whole tables: unique keys, references, canonical models.
 
     Raises:
-        AssertionError: a table breaks its contract.
+        AssertionError: a table violates its contract.
     """
     with duck.connect(memory="256MB", spill=duck.path(folder)) as memory:
 
-        def broken(query: str) -> bool:
+        def returns_rows(query: str) -> bool:
             return bool(memory.execute(f"{query} limit 1").fetchall())
 
         for table in TABLES:
@@ -276,14 +276,14 @@ def check(folder: Path, models: set[str]) -> None:
             memory.read_parquet(file, hive_partitioning=False).create_view(table)
         for table, schema in TABLES.items():
             keys = ", ".join(schema.primary_key())
-            repeated = f"select {keys} from {table} group by {keys} having count(*) > 1"
-            assert not broken(repeated), f"{table}: a key occurs twice"
+            repeated_keys = f"select {keys} from {table} group by {keys} having count(*) > 1"
+            assert not returns_rows(repeated_keys), f"{table}: a key occurs twice"
         for table, columns, other, other_columns in REFERENCES:
             pairs = zip(columns, other_columns, strict=True)
-            on = " and ".join(f"{table}.{left} = {other}.{right}" for left, right in pairs)
-            lost = f"select 1 from {table} anti join {other} on {on}"
-            assert not broken(lost), f"{table}: {columns} not in {other}"
+            condition = " and ".join(f"{table}.{left} = {other}.{right}" for left, right in pairs)
+            dangling = f"select 1 from {table} anti join {other} on {condition}"
+            assert not returns_rows(dangling), f"{table}: {columns} not in {other}"
         for table in ("responses", "judgements"):
             rows = memory.execute(f"select distinct model from {table}").fetchall()
-            strange = {model for (model,) in rows} - models
-            assert not strange, f"{table}: models {sorted(strange)} are not canonical"
+            unknown = {model for (model,) in rows} - models
+            assert not unknown, f"{table}: models {sorted(unknown)} are not canonical"

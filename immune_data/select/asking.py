@@ -1,7 +1,7 @@
-"""What an answer is held against: the prompt it would be learned behind, with the evidence shown.
+"""Check an answer against the prompt that it would follow, with the evidence shown.
 
-In: how a recipe asks, and an incident with its evidence. Out: what the incident's prompt for a task
-shows, and why an answer cannot stand behind it.
+In: how a recipe asks, and an incident with its evidence. Out: the evidence in the incident's prompt
+for a task, and why an answer cannot follow it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from immune_data.recipes import Recipe
 
 @dataclass(frozen=True)
 class Refusal:
-    """The rule that refuses an answer, and what about it."""
+    """The rule that refuses an answer, and the details."""
 
     rule: str
     detail: str | None = None
@@ -28,7 +28,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Asking:
-    """How a recipe asks, and what it demands of answers; the context is None if none is needed."""
+    """How a recipe asks, and what it demands of answers; `context` is None without a limit."""
 
     conversations: Conversations
     context: int | None
@@ -42,7 +42,7 @@ class Asking:
 
 @dataclass
 class Question:
-    """One task about one incident; what it shows is decided when it is first asked for."""
+    """One task about one incident; the evidence shown is computed when it is first needed."""
 
     asking: Asking
     task: str
@@ -54,7 +54,7 @@ class Question:
 
     @cached_property
     def shown(self) -> Counted | None:
-        """The condensed evidence as the prompt shows it; None where the recipe shows lines."""
+        """The condensed evidence as the prompt shows it; None if the recipe shows lines."""
         if self.incident["condensed"] is None:
             return None
         conversations = self.asking.conversations
@@ -65,14 +65,14 @@ class Question:
 
     @cached_property
     def _text(self) -> str:
-        """All that the prompt says."""
+        """The whole text of the prompt."""
         assert self.shown is not None
         messages = self.asking.conversations.messages(self.task, self._facts, self.shown.text)
         return "\n".join(message.content for message in messages)
 
     @cached_property
     def _evidence_is_too_long(self) -> bool:
-        """Whether no answer can stand behind what is shown, however short it is."""
+        """Whether the evidence shown leaves no room for any answer, however short."""
         context = self.asking.context
         assert self.shown is not None
         assert context is not None
@@ -80,11 +80,10 @@ class Question:
         return reason is not None
 
     def refusal(self, answer: Counted) -> Refusal | None:
-        """Why the answer cannot stand behind the prompt.
+        """Why the answer cannot follow the prompt; None if it can.
 
-        `too_long` where the context cannot hold both; `evidence_too_long` where the evidence is
-        what does not fit, whatever the answer; `ungrounded` where the answer names what is not
-        shown.
+        `too_long` if both do not fit in the context; `evidence_too_long` if the evidence does not
+        fit, whatever the answer; `ungrounded` if the answer names something that is not shown.
         """
         if self.asking.context is None:
             return None
@@ -99,9 +98,9 @@ class Question:
             return Refusal("evidence_too_long")
         if not self._fits(self.shown, tokens):
             return Refusal("too_long")
-        if self.asking.grounded and (lacking := ungrounded(answer.text, self._text)):
-            named = (f"{kind} {value}" for kind, values in lacking.items() for value in values)
-            return Refusal("ungrounded", ", ".join(named))
+        if self.asking.grounded and (missing := ungrounded(answer.text, self._text)):
+            names = (f"{kind} {value}" for kind, values in missing.items() for value in values)
+            return Refusal("ungrounded", ", ".join(names))
         return None
 
     def _fits(self, shown: Counted, answer: int) -> bool:
@@ -111,10 +110,10 @@ class Question:
 
 
 def load(recipe: Recipe) -> Asking:
-    """How a recipe asks, its prompts read.
+    """How a recipe asks, with its prompts loaded.
 
     Raises:
-        ImmuneError: the prompts are not as they should be.
+        ImmuneError: the prompts are not valid.
     """
     return Asking(
         conversations=prompting.load(recipe),

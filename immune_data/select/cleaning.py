@@ -1,8 +1,8 @@
 """The relations `cleaning` and `cleaned`: what a recipe's cleaning does to the answers.
 
-In: the tables and the recipe's settings. Out: `cleaning`, one row per answer and rule that
-touched it (`changed` or `refused`), and `cleaned`, one row per answer whose text was changed, with
-the measures that `responses` has. Both are empty for a recipe that takes answers as they are.
+In: the tables and the recipe's settings. Out: `cleaning`, one row per answer and rule with an
+effect on it (`changed` or `refused`), and `cleaned`, one row per answer whose text was changed,
+with the same measures as in `responses`. Both are empty for a recipe that does not clean answers.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def write(
     connection: duckdb.DuckDBPyConnection, folder: Path, asking: Asking, pool: Pool | None
 ) -> None:
     """Make both relations in the current schema; `folder` is for what memory should not hold."""
-    work = in_order(pool, partial(_clean_all, asking), _batches(connection, folder))
+    results = in_order(pool, partial(_clean_batch, asking), _batches(connection, folder))
     rules = [pl.DataFrame(schema=_CLEANING)]
     with appending(connection) as append:
         append("cleaned", pl.DataFrame(schema=_CLEANED))
-        for touched, answers in work:
-            rules.append(pl.DataFrame(touched, schema=_CLEANING))
+        for effects, answers in results:
+            rules.append(pl.DataFrame(effects, schema=_CLEANING))
             append("cleaned", pl.DataFrame(answers, schema=_CLEANED))
         keys = ["incident_id", "task", "model"]
         append("cleaning", pl.concat(rules).sort(keys, maintain_order=True))
@@ -56,22 +56,24 @@ def _batches(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[li
     """Answers of judged incidents, each with its incident's facts and evidence."""
     incidents = connection.sql(steps.text("emit/judged_incidents.sql")).pl()
     answers = connection.sql(steps.text("emit/answers_to_clean.sql"))
-    wanted = incidents["condensed_row"].drop_nulls().to_numpy()
+    rows = incidents["condensed_row"].drop_nulls().to_numpy()
     file = folder / "evidence"
-    places = texts.write(connection, {"condensed": wanted}, file)
-    with file.open("rb") as opened:
+    places = texts.write(connection, {"condensed": rows}, file)
+    with file.open("rb") as texts_file:
         for batch in answers.to_arrow_reader(_ANSWERS):
             frame = pl.DataFrame(batch)
-            known = _of(incidents, frame["incident_id"])
+            matching = _of(incidents, frame["incident_id"])
             # One object for all answers of an incident: it travels to a worker once.
             evidence = {
-                row: texts.read(opened, places.start[row], places.size[row]).decode()
-                for row in known["condensed_row"].drop_nulls()
+                row: texts.read(texts_file, places.start[row], places.size[row]).decode()
+                for row in matching["condensed_row"].drop_nulls()
             }
-            judged = frame.join(known, on="incident_id", maintain_order="left").to_dicts()
-            for answer in judged:
+            answers_with_evidence = frame.join(
+                matching, on="incident_id", maintain_order="left"
+            ).to_dicts()
+            for answer in answers_with_evidence:
                 answer["condensed"] = evidence.get(answer.pop("condensed_row"))
-            yield judged
+            yield answers_with_evidence
     file.unlink()
 
 
@@ -81,7 +83,7 @@ def _of(incidents: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     return incidents[rows.filter(rows < incidents.height).unique()]
 
 
-def _clean_all(
+def _clean_batch(
     asking: Asking, responses: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rules: list[dict[str, Any]] = []
@@ -90,9 +92,9 @@ def _clean_all(
     for response in responses:
         key = {name: response[name] for name in ("incident_id", "task", "model")}
         task = response["task"]
-        if (asked := (key["incident_id"], task)) not in questions:
-            questions[asked] = asking.question(task, response)
-        question = questions[asked]
+        if (question_key := (key["incident_id"], task)) not in questions:
+            questions[question_key] = asking.question(task, response)
+        question = questions[question_key]
         cleaned = clean(response["text"], task)
         text, changed_by, refusal = cleaned.text, list(cleaned.changed_by), None
         if cleaned.refused_by is not None:

@@ -1,8 +1,8 @@
-"""Clean answers: a text and its task in; the cleaned text, and which rules touched it, out.
+"""Clean answers: a text and its task in; the cleaned text, and the rules with an effect, out.
 
-A rule of `CHANGES` takes away what is not part of the answer. A rule of `REFUSALS` finds an
-answer that no such change can mend, and so keeps it out of the dataset. Each has a name, under
-which the relation `cleaning` lists what it touched.
+A rule in `CHANGES` removes text that is not part of the answer. A rule in `REFUSALS` finds an
+answer that no such change can repair, and so keeps it out of the dataset. Each has a name, under
+which the relation `cleaning` lists its effects.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from immune_data.contract.evidence import without_noise
 
 _LINE_ENDS = re.compile(r"\r\n?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# Zero-width and bidirectional formatting characters: the general category Cf, less the few that
+# Zero-width and bidirectional formatting characters: the general category Cf without the few that
 # are visible (Arabic number signs and the like).
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
@@ -28,7 +28,7 @@ _CLOSING_FENCE = re.compile(r"\n?[ \t]*```\s*\Z")
 _RULE_LINE = re.compile(r"^[ \t]*-{3,}[ \t]*$", re.MULTILINE)
 _DOUBLE_RULE = re.compile(r"[ \t]*={3,}[ \t]*")
 _BLANKS = re.compile(r"[ \t]+$", re.MULTILINE)
-# What is left of a sum of floating-point numbers: nobody writes so many decimals on purpose.
+# Rounding errors of sums of floating-point numbers: nobody writes so many decimals on purpose.
 _NOISY = re.compile(r"(?<![\w.])\d{1,18}\.\d{8,18}(?![\w]|\.\d)", re.ASCII)
 _ABOUT_THE_ANSWER = re.compile(
     r"\b(?:"
@@ -39,7 +39,7 @@ _ABOUT_THE_ANSWER = re.compile(
     r")",
     re.IGNORECASE,
 )
-# What belongs to an answer and never to a remark about it.
+# Words of an answer that a remark about it never contains.
 _PART_OF_AN_ANSWER = re.compile(
     r"severity breakdown|total evidence|risk level|justification:|business impact|likelihood of"
     r"|investigation priority|malicious activity:|legitimate activity:|misconfigurations:"
@@ -64,7 +64,7 @@ _DANGLING = re.compile(
     r"|(?<![\d.])(?:\d{1,3}\.){2,3})\Z",
     re.IGNORECASE,
 )
-# A bracket that the last line opens and nothing closes.
+# A bracket opened in the last line and not closed.
 _OPEN_BRACKET = re.compile(r"\([^()\n]*\Z|\[[^\[\]\n]*\Z")
 _LAST_PART = {
     "summary": re.compile(r"severity breakdown|total evidence", re.IGNORECASE),
@@ -86,36 +86,36 @@ def _invisible_characters(text: str) -> str:
 
 
 def _code_fence(text: str) -> str:
-    """Without the fence around the whole text, or the half of it that was never matched."""
+    """Without the fence around the whole text, or an unmatched half of it."""
     fences = text.count(_FENCE)
-    opens, closes = _OPENING_FENCE.search(text), _CLOSING_FENCE.search(text)
-    if fences == 2 and opens and closes and opens.end() <= closes.start() + 1:
-        return text[opens.end() : max(closes.start(), opens.end())]
-    if fences == 1 and opens:
-        return text[opens.end() :]
-    if fences == 1 and closes:
-        return text[: closes.start()]
+    opening, closing = _OPENING_FENCE.search(text), _CLOSING_FENCE.search(text)
+    if fences == 2 and opening and closing and opening.end() <= closing.start() + 1:
+        return text[opening.end() : max(closing.start(), opening.end())]
+    if fences == 1 and opening:
+        return text[opening.end() :]
+    if fences == 1 and closing:
+        return text[: closing.start()]
     return text
 
 
 def _trailing_notes(text: str) -> str:
-    """Without what follows a last `---` and talks about the answer, or is nothing at all."""
+    """Without the text after a last `---` if it is about the answer, or empty."""
     while rules := list(_RULE_LINE.finditer(text)):
         head, notes = text[: rules[-1].start()], text[rules[-1].end() :]
-        remark = _ABOUT_THE_ANSWER.search(notes) and not _PART_OF_AN_ANSWER.search(notes)
-        if not head.strip() or (notes.strip(" \t\n=") and not remark):
+        is_remark = _ABOUT_THE_ANSWER.search(notes) and not _PART_OF_AN_ANSWER.search(notes)
+        if not head.strip() or (notes.strip(" \t\n=") and not is_remark):
             break
         text = head.rstrip()
     return text
 
 
 def _trailing_rules(text: str) -> str:
-    """Without the lines of `====` that it ends in: such a line opens a summary's header."""
+    """Without lines of `====` at the end: such a line begins a summary's header."""
     lines = text.split("\n")
     while lines and (not lines[-1].strip() or _DOUBLE_RULE.fullmatch(lines[-1])):
         lines.pop()
-    rules = any(_DOUBLE_RULE.fullmatch(line) for line in text.split("\n")[len(lines) :])
-    return "\n".join(lines) if lines and rules else text
+    has_rule = any(_DOUBLE_RULE.fullmatch(line) for line in text.split("\n")[len(lines) :])
+    return "\n".join(lines) if lines and has_rule else text
 
 
 def _trailing_blanks(text: str) -> str:
@@ -124,7 +124,7 @@ def _trailing_blanks(text: str) -> str:
 
 
 def _float_noise(text: str) -> str:
-    """With numbers such as 15.280000000000005 as the condensed evidence gives them: 15.28."""
+    """With numbers such as 15.280000000000005 as in the condensed evidence: 15.28."""
     return _NOISY.sub(lambda number: without_noise(number[0]), text)
 
 
@@ -140,16 +140,16 @@ def _echoes_placeholder(text: str, task: str) -> bool:
     return _PLACEHOLDER.search(text) is not None
 
 
-def _holds_fence(text: str, task: str) -> bool:
+def _contains_fence(text: str, task: str) -> bool:
     return _FENCE in text
 
 
 def _is_cut_off(text: str, task: str) -> bool:
     """Whether the text stops in mid-sentence.
 
-    One that ends like a sentence is whole, unless it ends in the middle of a number or an
-    address. One that does not may still be: models leave out final full stops. Then it must
-    have come as far as the last part of its task's structure.
+    A text that ends like a sentence is complete, unless it ends in the middle of a number or an
+    address. One that does not may be complete as well, since models leave out final full stops: it
+    is if it contains the last part of its task's structure.
     """
     ending = text.rstrip()
     if _DANGLING.search(ending) or _OPEN_BRACKET.search(ending):
@@ -173,14 +173,14 @@ REFUSALS: dict[str, Callable[[str, str], bool]] = {
     "empty": _is_empty,
     "error_text": _is_error_text,
     "placeholder": _echoes_placeholder,
-    "stray_fence": _holds_fence,
+    "stray_fence": _contains_fence,
     "cut_off": _is_cut_off,
 }
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A cleaned answer: the rules that changed it in order, and the one that refuses it if any."""
+    """A cleaned answer: the rules that changed it, in order, and the one that refuses it if any."""
 
     text: str
     changed_by: tuple[str, ...]
@@ -188,12 +188,14 @@ class Cleaned:
 
 
 def clean(text: str, task: str) -> Cleaned:
-    """Apply every change in order, then ask every refusal."""
+    """Apply all changes in order, then check all refusals."""
     changed_by = []
     for name, change in CHANGES.items():
-        changed = change(text)
-        if changed != text:
+        result = change(text)
+        if result != text:
             changed_by.append(name)
-        text = changed
-    refused_by = next((name for name, refuses in REFUSALS.items() if refuses(text, task)), None)
+        text = result
+    refused_by = next(
+        (name for name, is_refused in REFUSALS.items() if is_refused(text, task)), None
+    )
     return Cleaned(text, tuple(changed_by), refused_by)

@@ -1,7 +1,7 @@
 """The closing lines of a summary (rule 14): the evidence's own, which a summary is asked to copy.
 
-In: a summary and the evidence it was written about. Out: the summary that ends in the two lines
-with which the evidence states its totals, whatever it said of them itself, and wherever.
+In: a summary and its evidence. Out: the summary, with the two lines in which the evidence states
+its totals at its end, in place of its own, wherever they were.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from immune_data.contract.names import EVENT_TOTAL
 _MARKS = r"[ \t*_#>•-]*"
 _BREAKDOWN = r"(?:total |overall )?severity breakdown"
 _CLOSING = re.compile(rf"{_MARKS}(?:{EVENT_TOTAL}|{_BREAKDOWN})\b[^\n]*", re.IGNORECASE)
-# Over the events, "Total Events" is a fact of the header.
+# Above the events, "Total Events" is a fact in the header.
 _CLOSING_ANYWHERE = re.compile(rf"{_MARKS}(?:total evidence|{_BREAKDOWN})\b[^\n]*", re.IGNORECASE)
 _BULLET = re.compile(r"[ \t]*(?:[•*-]|\d+[.)])[ \t]")
 _OPENS_LIST = re.compile(rf"{_MARKS}{_BREAKDOWN}\b[^\n\d]*", re.IGNORECASE)
-# A line of nothing but severities with their numbers, as they stand below a breakdown's heading.
+# A line of nothing but severities with their numbers, as below the heading of a breakdown.
 _COUNTS = re.compile(
     rf"{_MARKS}(?:\[?\b(?:critical|high|medium|low|info)\b\]?[\s*_:=(–-]*\d[\d,]*"
     r"(?: events?)?[\s*_),;.\]]*)+",
@@ -29,10 +29,10 @@ _COUNTS = re.compile(
 def with_closing_lines(summary: str, evidence: str) -> str:
     """The summary with the evidence's closing lines at its end, instead of its own.
 
-    Where the evidence lacks one of them the summary stays as it is.
+    If one of them is missing from the evidence, the summary is not changed.
     """
-    closing = closing_lines(evidence)
-    if len(closing) < len(OF_EVIDENCE):
+    evidence_lines = closing_lines(evidence)
+    if len(evidence_lines) < len(OF_EVIDENCE):
         return summary
     kept: list[str] = []
     in_list = has_events = False
@@ -45,4 +45,4 @@ def with_closing_lines(summary: str, evidence: str) -> str:
         else:
             in_list = False
             kept.append(line)
-    return "\n".join(["\n".join(kept).rstrip(), "", *closing]).lstrip("\n")
+    return "\n".join(["\n".join(kept).rstrip(), "", *evidence_lines]).lstrip("\n")

@@ -2,8 +2,8 @@
 
 In: the tables and the recipe's settings. Out: one row per incident and dataset, in the order of
 the table: in `condensed` the text and its tokens (rule 11), and in `evidence_digests` the sha256
-of the text below its header, by which evidence is the same (rule 15). The first is empty for a
-recipe that shows the evidence's lines, the second for one that does not divide by hash.
+of the text below its header, by which evidence is compared (rule 15). The first is empty for a
+recipe that shows the evidence's lines, the second for one that does not split by hash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DIGESTS: dict[str, type[pl.DataType]] = dict.fromkeys(
     ("incident_id", "dataset", "sha256"), pl.String
 )
 
-# A relation's row on a DAG, but for its key.
+# Makes a relation's row for a DAG, without its key.
 Maker = Callable[[Evidence, int], dict[str, Any]]
 
 
@@ -47,13 +47,13 @@ def write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, pool: Pool | No
         makers["condensed"] = _condensed
     if recipe.split.method == "hashed":
         makers["evidence_digests"] = _digest
-    work = in_order(pool, partial(_rows, makers, recipe.dag.values), _batches(connection))
+    batches = in_order(pool, partial(_rows, makers, recipe.dag.values), _batches(connection))
     schemas = {"condensed": _CONDENSED, "evidence_digests": _DIGESTS}
     with appending(connection) as append:
         for relation, schema in schemas.items():
             append(relation, pl.DataFrame(schema=schema))
-        for made in work:
-            for relation, rows in made.items():
+        for rows_by_relation in batches:
+            for relation, rows in rows_by_relation.items():
                 append(relation, pl.DataFrame(rows, schema=schemas[relation]))
 
 
@@ -66,14 +66,14 @@ def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[dict[str, s
 def _rows(
     makers: dict[str, Maker], values: int, dags: list[dict[str, str]]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each relation that `makers` make, of some DAGs."""
-    made: dict[str, list[dict[str, Any]]] = {relation: [] for relation in makers}
+    """The rows that `makers` make of a batch of DAGs, by relation."""
+    rows_by_relation: dict[str, list[dict[str, Any]]] = {relation: [] for relation in makers}
     for dag in dags:
         key = {name: dag[name] for name in ("incident_id", "dataset")}
-        condensed = evidence.read(dag["text"])
+        parsed = evidence.read(dag["text"])
         for relation, make in makers.items():
-            made[relation].append(key | make(condensed, values))
-    return made
+            rows_by_relation[relation].append(key | make(parsed, values))
+    return rows_by_relation
 
 
 def _condensed(dag: Evidence, values: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The database of an output folder: what it holds, and a read-only connection to ask it."""
+"""The database of an output folder: its path in; its contents, or a read-only connection, out."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ STORAGE = "v1.4.0"
 
 _HOLDER = re.compile(r"PID (\d+)")
 
-# What a run makes, by the files that say of each column what it is.
+# A column that a run makes, in the files with the comments on columns.
 _COLUMN = re.compile(r"^comment on column (\w+)\.(\w+) is", re.MULTILINE)
 PRIVATE = "emitted"  # a table that is never published
 
 
 class Unreadable(ImmuneError):
-    """A database that is damaged, or of a form that this DuckDB does not know."""
+    """A database that is damaged, or in a format that this DuckDB does not support."""
 
 
 class OtherVersion(ImmuneError):
-    """A database that another version of us made."""
+    """A database that another version of immune made."""
 
 
 @dataclass(frozen=True)
 class Emitted:
-    """A recipe whose relations a database holds: its file, and the folder of the sources."""
+    """A recipe whose relations are in a database: its file, and the folder of the sources."""
 
     inputs_sha256: str
     recipe_sha256: str
@@ -51,18 +51,18 @@ class Emitted:
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a database holds: from which tables it was made, recipes, and schemas of others."""
+class Contents:
+    """The contents of a database: the tables it was made from, recipes, and other schemas."""
 
     storage: str
     made_from: tuple[str, str] | None  # sha256 of the tables, and of what they were read from
-    synthetic: bool | None  # what the tables say of their sources
+    synthetic: bool | None  # whether any source file says that it was made up
     recipes: dict[str, Emitted]
     others: tuple[str, ...]
 
 
-def held(path: Path) -> Held | None:
-    """What a database holds; None where there is none.
+def contents(path: Path) -> Contents | None:
+    """The contents of a database; None if it does not exist.
 
     Raises:
         Unreadable: it cannot be opened.
@@ -74,23 +74,23 @@ def held(path: Path) -> Held | None:
         return None
     with opened(path) as connection:
         try:
-            return _held(connection)
+            return _contents(connection)
         except duckdb.Error as error:
             message = str(error).splitlines()[0]
-            raise Unreadable(f"{path} does not hold what a run leaves in it ({message})") from None
+            raise Unreadable(f"{path} is not a database of a run ({message})") from None
 
 
-def _held(connection: duckdb.DuckDBPyConnection) -> Held:
-    def asked(query: str) -> list[tuple]:
+def _contents(connection: duckdb.DuckDBPyConnection) -> Contents:
+    def rows(query: str) -> list[tuple]:
         return connection.execute(query, [CATALOG]).fetchall()
 
-    [(storage,)] = asked(
+    [(storage,)] = rows(
         "select tags['storage_version'] from duckdb_databases() where database_name = ?"
     )
-    known = asked("select table_name from duckdb_tables() where database_name = ?")
+    tables = rows("select table_name from duckdb_tables() where database_name = ?")
     schemas = _schemas(connection)
     recipes, made_from, synthetic = {}, None, None
-    if ("emitted",) in known:
+    if ("emitted",) in tables:
         emitted = connection.execute(
             "select recipe, inputs_sha256, recipe_sha256, file from main.emitted"
         ).fetchall()
@@ -100,11 +100,11 @@ def _held(connection: duckdb.DuckDBPyConnection) -> Held:
             "select bool_or(synthetic) from main.source_files"
         ).fetchall()
     others = tuple(name for name in schemas if name not in recipes)
-    return Held(storage.removesuffix("+"), made_from, synthetic, recipes, others)
+    return Contents(storage.removesuffix("+"), made_from, synthetic, recipes, others)
 
 
 def _schemas(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The schemas of the database but for `main` and DuckDB's own."""
+    """The schemas of the database except for `main` and DuckDB's own."""
     rows = connection.execute(
         "select schema_name from duckdb_schemas() "
         "where database_name = ? and not internal order by schema_name",
@@ -115,9 +115,9 @@ def _schemas(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a database that can make temporary relations and nothing else.
+    """A read-only connection to a database, which can still create temporary relations.
 
-    Memory is bounded, as in a run. Other connections of this process that read do not matter.
+    Memory is bounded, as in a run. This process may have other connections that read.
 
     Raises:
         Unreadable: it cannot be opened.
@@ -134,7 +134,7 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             duck.attach(connection, path, CATALOG, "read_only")
         except duckdb.ResourceInUseException:
             raise ImmuneError(
-                f"{path} is open for writing in this very process: close that connection first"
+                f"{path} is open for writing in this process: close that connection first"
             ) from None
         except duckdb.Error as error:
             message = str(error).splitlines()[0]
@@ -155,17 +155,17 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def reading(out: Path, recipe: Recipe | str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the database of `out` whose current schema is the recipe's.
 
-    A recipe by its name alone is taken as it was emitted; one that was read is compared.
+    A recipe given by name is taken as it was emitted; a loaded one is compared.
 
     Raises:
-        OtherVersion: another version of us made it.
-        ImmuneError: there is no database, it cannot be read, it does not hold the recipe, or holds
-            what another one of that name made.
+        OtherVersion: another version of immune made it.
+        ImmuneError: there is no database, it cannot be read, it does not contain the recipe, or it
+            contains the relations of another one of that name.
     """
     path = out / NAME
     if not path.is_file():
         raise ImmuneError(
-            f"{path} does not exist: emit a recipe first, or name its folder by --data"
+            f"{path} does not exist: emit a recipe first, or name its folder with --data"
         )
     name = recipe if isinstance(recipe, str) else recipe.name
     argument = recipe if isinstance(recipe, str) else recipe.argument
@@ -173,7 +173,7 @@ def reading(out: Path, recipe: Recipe | str) -> Iterator[duckdb.DuckDBPyConnecti
         emitted = _schemas(connection)
         if name not in emitted:
             raise ImmuneError(
-                f"{path} holds {', '.join(emitted) or 'no recipe'} and not {name}: "
+                f"{path} contains {', '.join(emitted) or 'no recipe'} and not {name}: "
                 f"emit it with `python -m immune_data.emit --recipe {argument}`"
             )
         connection.execute(f'use {CATALOG}."{name}"')
@@ -183,12 +183,12 @@ def reading(out: Path, recipe: Recipe | str) -> Iterator[duckdb.DuckDBPyConnecti
                 f"recipe again with `python -m immune_data.emit --recipe {argument}`"
             )
         if isinstance(recipe, Recipe):
-            _refuse_another(connection, path, recipe)
+            _refuse_other_recipe(connection, path, recipe)
         yield connection
 
 
 def _missing(connection: duckdb.DuckDBPyConnection, recipe: str) -> str | None:
-    """A column that runs of this version make and the database lacks; None if it has them all."""
+    """A column of this version that is missing from the database; None if none is."""
     rows = connection.execute(
         "select schema_name, table_name, column_name from duckdb_columns() "
         "where database_name = ? and schema_name in ('main', ?)",
@@ -203,8 +203,8 @@ def _missing(connection: duckdb.DuckDBPyConnection, recipe: str) -> str | None:
     return None
 
 
-def _refuse_another(connection: duckdb.DuckDBPyConnection, path: Path, recipe: Recipe) -> None:
-    """Refuse relations that were made by a recipe of the same name and other content."""
+def _refuse_other_recipe(connection: duckdb.DuckDBPyConnection, path: Path, recipe: Recipe) -> None:
+    """Refuse relations that a recipe of the same name and other content made."""
     import duckdb
 
     try:
@@ -213,7 +213,7 @@ def _refuse_another(connection: duckdb.DuckDBPyConnection, path: Path, recipe: R
         rows = []
     if rows != [(recipe_sha256(recipe),)]:
         raise ImmuneError(
-            f"{path} holds under {recipe.name} what another recipe made, or this one before it or "
-            "its prompts were edited: emit it again with "
+            f"the relations of {recipe.name} in {path} were made by another recipe of that name, "
+            "or before this one or its prompts were edited: emit it again with "
             f"`python -m immune_data.emit --recipe {recipe.argument}`"
         )

@@ -1,7 +1,7 @@
 """The relations `shuffle` and `permutation`: the two seeded orders, each of (position, ordinal).
 
-SQL has neither of their generators. Both count from 1: `ordinal` is a passing incident's place
-before, and `position` its place after.
+SQL has neither of the generators. Both columns count from 1: `ordinal` is a passing incident's
+place before, and `position` its place after.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def shuffle(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
 def permutation(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
     """Rule 8: the order that scikit-learn's `train_test_split` draws.
 
-    It is one call of NumPy's frozen `RandomState.permutation`; the first of it are the test
-    part, as `sklearn.model_selection.ShuffleSplit` has it.
+    It is one call of NumPy's frozen `RandomState.permutation`; the first elements are the test
+    part, as in `sklearn.model_selection.ShuffleSplit`.
     """
     import numpy as np
 
     incidents = _passing(connection, "risk_gates")
-    drawn = np.random.RandomState(recipe.risk.seed).permutation(incidents) + 1
-    _write(connection, "permutation", drawn.tolist())
+    ordinals = np.random.RandomState(recipe.risk.seed).permutation(incidents) + 1
+    _write(connection, "permutation", ordinals.tolist())
 
 
 def _passing(connection: duckdb.DuckDBPyConnection, relation: str) -> int:

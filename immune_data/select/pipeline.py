@@ -21,7 +21,7 @@ from immune_data.select.steps import STEPS, Function, Query
 if TYPE_CHECKING:
     import duckdb
 
-# How the comment ends on each table that a run made: the database may hold somebody else's as well.
+# The end of the comment on each table that a run made: the database may have other tables as well.
 _OURS = "made by immune_data.emit"
 
 # What a run keeps to itself: a place on a disk is nobody else's business.
@@ -31,7 +31,7 @@ _OURS = "made by immune_data.emit"
 # made for narrow rows: of rows as wide as ours, one group is a whole table.
 _ROW_GROUP = 8192
 
-# What a hundred times the sample needs. DuckDB spills what it can, but not all it holds.
+# Enough for a hundred times the sample. DuckDB spills what it can, but not everything.
 MEMORY = "320MB"
 
 
@@ -48,7 +48,7 @@ def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConne
         preserve_insertion_order=True,
         autoinstall_known_extensions=False,
     )
-    # Evidence repeats itself: of all codecs this one is the smallest on it, and the fastest.
+    # Evidence repeats itself: on it this codec is the smallest of all, and the fastest.
     connection.execute("set force_compression = 'zstd'")
     duck.attach(
         connection,
@@ -69,9 +69,9 @@ def finish(connection: duckdb.DuckDBPyConnection) -> None:
 def load_tables(
     connection: duckdb.DuckDBPyConnection, folder: Path, made_from: tuple[str, str]
 ) -> None:
-    """Make the tables of `folder` the tables of schema `main`.
+    """Load the tables of `folder` into the schema `main`.
 
-    `made_from` holds the sha256 of the tables, and of what they were read from.
+    `made_from` contains the sha256 of the tables, and of what they were read from.
     """
     for path in sorted(folder.glob("*.parquet")):
         connection.execute(
@@ -87,9 +87,9 @@ def load_tables(
 def _describe(
     connection: duckdb.DuckDBPyConnection, schema: str, kind: str, names: Iterable[str]
 ) -> None:
-    """Comment on tables of a schema and on their columns, by the files of `sql/comments/KIND`.
+    """Comment on tables of a schema and on their columns, with the files in `sql/comments/KIND`.
 
-    All but `emitted` are signed as well: what is signed may be published.
+    All but `emitted` are signed as well: signed tables may be published.
     """
     use(connection, schema)
     connection.begin()
@@ -115,7 +115,7 @@ def _comments(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, s
 
 
 def signed(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, str]:
-    """The relations of a schema that a run made, by name, each with what its comment says."""
+    """The relations of a schema that a run made, by name, each with its comment."""
     return {
         name: comment.removesuffix(f" ({_OURS})")
         for name, comment in _comments(connection, schema).items()
@@ -124,7 +124,7 @@ def signed(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, str]
 
 
 def drop(connection: duckdb.DuckDBPyConnection, recipe: str) -> None:
-    """Take a recipe and its relations out of the database."""
+    """Remove a recipe and its relations from the database."""
     connection.execute(f'drop schema {CATALOG}."{recipe}" cascade')
     for table in ("emitted", "eval_incidents"):
         connection.execute(f"delete from main.{table} where recipe = ?", [recipe])
@@ -141,21 +141,21 @@ def run(
     makers: Mapping[str, Maker],
     report: Callable[[str], None],
 ) -> None:
-    """Take every step in the recipe's schema and make that schema the current one.
+    """Run every step in the recipe's schema and make that schema the current one.
 
-    `makers` has, by the relation that it makes first, each function of the steps that asks for
-    more than the recipe.
+    `makers` contains each function of the steps that needs more than the recipe, by the first
+    relation that it makes.
     """
     schema = f'{CATALOG}."{recipe.name}"'
     connection.execute(f"create schema if not exists {schema}")
     for relation in signed(connection, recipe.name):
         connection.execute(f'drop table {schema}."{relation}"')
     use(connection, recipe.name)
-    theirs = set(_relations(connection, recipe.name))
-    for name in sorted(theirs.intersection(_relations(connection, "main"))):
+    others = set(_relations(connection, recipe.name))
+    for name in sorted(others.intersection(_relations(connection, "main"))):
         raise ImmuneError(
-            f"the database has a relation {recipe.name}.{name} that no run made, and it would be "
-            f"taken for main.{name}: rename it"
+            f"the database has a relation {recipe.name}.{name} that no run made, which would hide "
+            f"main.{name}: rename it"
         )
     makers = {
         "recipe": lambda at: recipe_relation.write(at, recipe, emitted),
@@ -167,33 +167,33 @@ def run(
         match step:
             case Query():
                 report(f"running {step.file}")
-                [relation] = step.makes
+                [relation] = step.relations
                 query = step.path.read_text(encoding="utf-8")
                 connection.execute(f'create table "{relation}" as\n{query}')
             case Function():
-                makers[step.makes[0]](connection)
+                makers[step.relations[0]](connection)
     _note_eval_incidents(connection, recipe)
     _note_emitted(connection, recipe, emitted)
-    described = {path.stem for path in (steps.sql_folder() / "comments" / "tables").iterdir()}
-    _describe(connection, "main", "tables", described & _comments(connection, "main").keys())
-    relations = set(_relations(connection, recipe.name)) - theirs
+    commented = {path.stem for path in (steps.sql_folder() / "comments" / "tables").iterdir()}
+    _describe(connection, "main", "tables", commented & _comments(connection, "main").keys())
+    relations = set(_relations(connection, recipe.name)) - others
     _describe(connection, recipe.name, "relations", relations)
 
 
 def _relations(connection: duckdb.DuckDBPyConnection, schema: str) -> list[str]:
     """The tables and views of a schema."""
-    found = connection.execute(
+    rows = connection.execute(
         "select table_name from information_schema.tables "
         "where table_catalog = ? and table_schema = ? order by table_name",
         [CATALOG, schema],
     ).fetchall()
-    return [name for (name,) in found]
+    return [name for (name,) in rows]
 
 
 def _note_eval_incidents(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
-    """Keep `main.eval_incidents`, one row per recipe and incident that it evaluates on.
+    """Update `main.eval_incidents`, one row per recipe and incident that it evaluates on.
 
-    SQL cannot ask all schemas at once, and a recipe's train records are held against all of them.
+    SQL cannot query all schemas at once, and a recipe's train records are checked against them all.
     """
     connection.execute(
         "create table if not exists main.eval_incidents (recipe varchar, incident_id varchar)"
@@ -204,7 +204,7 @@ def _note_eval_incidents(connection: duckdb.DuckDBPyConnection, recipe: Recipe) 
 
 
 def _note_emitted(connection: duckdb.DuckDBPyConnection, recipe: Recipe, emitted: Emitted) -> None:
-    """Keep `main.emitted`, one row per recipe: by what it was emitted, and from where."""
+    """Update `main.emitted`, one row per recipe: what it was emitted by, and from where."""
     connection.execute(
         "create table if not exists main.emitted "
         "(recipe varchar, inputs_sha256 varchar, recipe_sha256 varchar, file varchar)"

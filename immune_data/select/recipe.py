@@ -1,4 +1,4 @@
-"""The relation `recipe`: one row, a recipe's values and the digests of what it was emitted from."""
+"""The relation `recipe`: one row with a recipe's values and the digests of its inputs."""
 
 from __future__ import annotations
 

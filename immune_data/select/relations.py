@@ -1,4 +1,4 @@
-"""Relations made of frames: rows of Python in, tables of the current schema out."""
+"""Relations made by Python: frames in, tables of the current schema out."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ def use(connection: duckdb.DuckDBPyConnection, schema: str) -> None:
 def appending(
     connection: duckdb.DuckDBPyConnection,
 ) -> Iterator[Callable[[str, pl.DataFrame], None]]:
-    """A function that appends a frame to a relation of the current schema, made by its first one.
+    """A function that appends a frame to a relation of the current schema; the first creates it.
 
-    It works on a cursor of its own, so that a query on `connection` may be read meanwhile, and in
-    one transaction, so that what it writes is written once.
+    It uses a cursor of its own, so that a result of `connection` may be read meanwhile, and one
+    transaction, so that everything is written once.
     """
     schema = connection.execute("select current_schema()").fetchall()[0][0]
-    made = set()
+    existing = set()
     with connection.cursor() as cursor:
         use(cursor, schema)
         cursor.begin()
 
         def append(relation: str, frame: pl.DataFrame) -> None:
             cursor.register("frame", frame.to_arrow())
-            verb = f"insert into {relation}" if relation in made else f"create table {relation} as"
+            verb = (
+                f"insert into {relation}" if relation in existing else f"create table {relation} as"
+            )
             cursor.execute(f"{verb} from frame")
             cursor.unregister("frame")
-            made.add(relation)
+            existing.add(relation)
 
         yield append
         cursor.commit()

@@ -1,7 +1,7 @@
-"""The list of all steps from tables to a dataset, in order: what each makes, and by what.
+"""The list of all steps from tables to a dataset, in order: the relations of each, and its code.
 
 A step is one query, a file of `sql/pipeline/`, whose rows become the relation that the file is
-named after; or one function, for what SQL is bad at. `pipeline.run` walks the list.
+named after; or one function, for what SQL is bad at. `pipeline.run` runs them all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def sql_folder() -> Path:
-    """Where the SQL lies: in the installed package, or at the top of a checkout."""
+    """The folder of the SQL: in the installed package, or at the top of a checkout."""
     installed = _PACKAGE / "sql"
     return installed if installed.is_dir() else _PACKAGE.parent / "sql"
 
@@ -30,7 +30,7 @@ class Query:
     file: str
 
     @property
-    def makes(self) -> tuple[str]:
+    def relations(self) -> tuple[str]:
         return (Path(self.file).stem.partition("_")[2],)
 
     @property
@@ -44,7 +44,7 @@ class Function:
 
     file: str
     name: str
-    makes: tuple[str, ...]
+    relations: tuple[str, ...]
 
 
 STEPS: tuple[Query | Function, ...] = (
@@ -88,5 +88,5 @@ def functions() -> list[Function]:
 
 
 def sql_files() -> list[Path]:
-    """The files of SQL that decide what is emitted: those of the steps, and what functions ask."""
+    """The SQL files that affect what is emitted: those of the steps, and the functions' queries."""
     return [*(query.path for query in queries()), *sorted((sql_folder() / "emit").glob("*.sql"))]

@@ -1,7 +1,7 @@
 """Texts to read in any order: rows of tables in, one file out.
 
-A table is scanned once, as it lies in the database. Where a text lies is told by its number, which
-is that of its row in all tables put one behind the other.
+A table is scanned once, in the order of the database. A text has the number of its row in all
+tables, one after the other.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import polars as pl
 if TYPE_CHECKING:
     import duckdb
 
-_SCANNED = 1024
+_BATCH = 1024
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where texts lie: the number of each table's first row, and start and size in bytes of all."""
+    """The places of texts: the number of each table's first row, and start and size in bytes."""
 
     first: dict[str, int]
     start: np.ndarray
@@ -38,14 +38,14 @@ def write(
     for table in wanted:
         first[table] = rows
         rows += connection.execute(f"select count(*) from {table}").fetchall()[0][0]
-    taken = np.zeros(rows, dtype=bool)
+    is_wanted = np.zeros(rows, dtype=bool)
     for table, numbers in wanted.items():
-        taken[first[table] + numbers] = True
+        is_wanted[first[table] + numbers] = True
     places = Places(first, np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64))
     position = 0
     with path.open("wb") as file:
         for table in wanted:
-            for numbers, texts in _scanned(connection, table, first[table], taken):
+            for numbers, texts in _scan(connection, table, first[table], is_wanted):
                 size = texts.str.len_bytes().cast(pl.Int64).to_numpy()
                 places.start[numbers] = position + size.cumsum() - size
                 places.size[numbers] = size
@@ -53,16 +53,16 @@ def write(
     return places
 
 
-def _scanned(
-    connection: duckdb.DuckDBPyConnection, table: str, first: int, taken: np.ndarray
+def _scan(
+    connection: duckdb.DuckDBPyConnection, table: str, first: int, is_wanted: np.ndarray
 ) -> Iterator[tuple[np.ndarray, pl.Series]]:
-    """The texts of a table that are `taken`, some at a time, and their numbers."""
+    """The texts of a table that are wanted, in batches, and their numbers."""
     rows = connection.sql(f"select rowid, text from {table}")
-    for batch in rows.to_arrow_reader(_SCANNED):
+    for batch in rows.to_arrow_reader(_BATCH):
         frame = pl.DataFrame(batch)
         numbers = first + frame["rowid"].to_numpy()
-        if taken[numbers].any():
-            yield numbers[taken[numbers]], frame["text"].filter(taken[numbers])
+        if is_wanted[numbers].any():
+            yield numbers[is_wanted[numbers]], frame["text"].filter(is_wanted[numbers])
 
 
 def read(file: BinaryIO, start: int, size: int) -> bytes:

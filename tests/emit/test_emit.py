@@ -672,7 +672,7 @@ def test_too_little_memory_is_a_sentence(
     monkeypatch.setattr(pipeline, "MEMORY", "1MB")
     said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert said == (
-        f"the tables in {earlier_out} do not fit the 1MB that DuckDB may use: run again with "
+        f"the tables in {earlier_out} need more than the 1MB that DuckDB may use: run again with "
         "--threads 1, which needs less; nothing was changed"
     )
 
@@ -691,7 +691,7 @@ def test_the_manifest_says_what_the_dataset_was_made_from(source: Path, out: Pat
     inputs = content["inputs"]
     assert inputs["version"] == immune_data.__version__
     assert inputs["sources"] == {path.name: sha256(path) for path in source.iterdir()}
-    assert {relation for step in steps.STEPS for relation in step.makes} >= RELATIONS
+    assert {relation for step in steps.STEPS for relation in step.relations} >= RELATIONS
     assert inputs["sql"] == {
         path.name: sha256(path)
         for part in ("pipeline", "emit")
@@ -978,7 +978,7 @@ def test_something_else_where_a_folder_should_be_harms_nothing(
     (out / name).write_text("mine") if kind == "file" else (out / name).symlink_to("nowhere")
     before = digests(out)
     said = refused(emit.main, "--source", source, "--data", out)
-    assert said == f"something else is where {out / name} should be a folder: move it away"
+    assert said == f"{out / name} is not a folder: move it away"
     assert digests(out) == before
 
 

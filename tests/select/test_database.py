@@ -164,7 +164,7 @@ def test_a_writer_in_the_same_process_is_a_sentence(
     with duckdb.connect(str(out / database.NAME)) as connection:
         said = refused(emit.main, "--source", source, "--data", out)
         assert said.endswith(
-            "is open for writing in this very process: close that connection first"
+            "is open for writing in this process: close that connection first"
         )
         assert connection.execute('select count(*) from "unified-v2".pool').fetchall() == [(6,)]
 
@@ -184,7 +184,7 @@ def test_a_writer_that_comes_while_a_run_is_on_loses_nothing(
                 connection.close()
 
     before = digests(out / "sft")
-    with pytest.raises(ImmuneError, match=r"changed while the run was on|open for writing"):
+    with pytest.raises(ImmuneError, match=r"changed during the run|open for writing"):
         emit.emit(source, out, recipes.load("unified-v1"), report=write)
     opened[0].close()
     assert digests(out / "sft") == before
@@ -268,16 +268,15 @@ def test_other_sources_list_what_would_go(
     with pytest.raises(ImmuneError) as caught:
         emit.emit(other_source, out, recipes.load("unified-v1"), report=lines.append)
     assert str(caught.value) == (
-        f"{out / database.NAME} holds risk, unified-v2, which other tables than those of "
-        f"{other_source} were made for: emit into another folder with --data, or drop them with "
-        "--replace"
+        f"{out / database.NAME} contains risk, unified-v2, made from other tables than those of "
+        f"{other_source}: emit into another folder with --data, or drop them with --replace"
     )
     assert lines == []  # it is said before the sources are read
     said = refused(emit.main, "--source", other_source, "--data", out)
-    assert "holds risk, which other tables" in said
+    assert "contains risk, made from other tables" in said
     assert digests(out) == before
     assert emitted(other_source, out, "unified-v1", replace=True).current is False
-    assert "holds mine, unified-v1" in refused(sql.main, "from pool", "--data", out)
+    assert "contains mine, unified-v1" in refused(sql.main, "from pool", "--data", out)
     assert query(out, "select distinct recipe from main.eval_incidents", "unified-v1") == [
         ("unified-v1",)
     ]
@@ -301,8 +300,8 @@ def test_a_table_where_a_relation_should_be_is_a_sentence(
     before = digests(out)
     said = refused(emit.main, "--source", source, "--data", out, "--recipe", "unified-v1")
     assert said == (
-        f"{out / database.NAME} holds a view unified-v1.gates that no run made, where a relation "
-        "should be: rename it"
+        f"{out / database.NAME} contains a view unified-v1.gates that no run made, where a "
+        "relation should be: rename it"
     )
     assert digests(out) == before
 
@@ -317,8 +316,8 @@ def test_a_relation_that_would_be_taken_for_a_table_is_a_sentence(
     before = digests(out)
     said = refused(emit.main, "--source", source, "--data", out, "--force")
     assert said == (
-        "the database has a relation unified-v2.incidents that no run made, and it would be taken "
-        "for main.incidents: rename it"
+        "the database has a relation unified-v2.incidents that no run made, which would hide "
+        "main.incidents: rename it"
     )
     assert digests(out) == before
 
@@ -329,7 +328,7 @@ def test_a_database_that_lacks_what_a_run_leaves_is_a_sentence(
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute("drop table main.source_files")
     said = refused(emit.main, "--source", source, "--data", out)
-    assert "does not hold what a run leaves in it" in said
+    assert "is not a database of a run" in said
     assert said.endswith("move it away, or rebuild it with --replace")
     assert not emitted(source, out, replace=True).current
 
@@ -342,14 +341,14 @@ def test_a_database_of_another_form_is_made_anew_where_nothing_is_lost(
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute('create schema "unified-v2"; create schema mine')
     said = refused(emit.main, "--source", source, "--data", out)
-    assert "holds mine, in a form of DuckDB v2." in said
+    assert "contains mine, in a format of DuckDB v2." in said
     assert not emitted(source, out, replace=True).current
     shutil.rmtree(out)
     out.mkdir()
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute('create schema "unified-v2"')
     assert not emitted(source, out).current
-    assert database.held(out / database.NAME).storage == database.STORAGE
+    assert database.contents(out / database.NAME).storage == database.STORAGE
 
 
 # Other clients

@@ -81,7 +81,7 @@ def test_two_recipes_of_one_name_do_not_overwrite_each_other(
         of = "" if forgotten else f", {first}"
         assert said == (
             f"{out / 'sft' / 'mine'} was emitted by another recipe of the same name{of}: rename "
-            f"{second}, emit into another folder with --data, or give the other one up with "
+            f"{second}, emit into another folder with --data, or overwrite the other one with "
             "--replace"
         )
         assert digests(out) == before
@@ -155,9 +155,9 @@ def test_an_edited_recipe_is_not_answered_from_what_it_was(
     for main, what in ASKING:
         said = refused(main.main, *what, *arguments)
         assert said == (
-            f"{out / database.NAME} holds under mine what another recipe made, or this one before "
-            "it or its prompts were edited: emit it again with `python -m immune_data.emit "
-            f"--recipe {recipe}`"
+            f"the relations of mine in {out / database.NAME} were made by another recipe of that "
+            "name, or before this one or its prompts were edited: emit it again with "
+            f"`python -m immune_data.emit --recipe {recipe}`"
         )
     for main, what in ((publish, HUB), (emit, ["--check"])):
         said = refused(main.main, *what, *arguments, code=1)

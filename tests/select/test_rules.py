@@ -865,7 +865,7 @@ def test_a_pipeline_file_runs_by_itself(
     step: steps.Query, recipe: str, plain_database: duckdb.DuckDBPyConnection
 ) -> None:
     """Its rows, in its order, are those that the run left under its name."""
-    [relation] = step.makes
+    [relation] = step.relations
     plain_database.execute(f'use "{recipe}"')
     by_file = plain_database.execute(step.path.read_text(encoding="utf-8"))
     columns, rows = [column[0] for column in by_file.description], by_file.fetchall()
@@ -875,7 +875,7 @@ def test_a_pipeline_file_runs_by_itself(
 
 
 def test_every_step_leaves_what_the_list_says(augmentation: Path) -> None:
-    made = {relation for step in steps.STEPS for relation in step.makes}
+    made = {relation for step in steps.STEPS for relation in step.relations}
     documented = {"settings", "pool", "gates", "best_responses", "splits", "risk_gates"}
     documented |= {"risk_splits", "risk_only", "sft_records", "funnel"}
     assert documented <= made

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 # What functions make, by relation, and the file of the function.
 BY_FUNCTIONS = {
-    relation: function.file for function in steps.functions() for relation in function.makes
+    relation: function.file for function in steps.functions() for relation in function.relations
 }
 _READS = re.compile(r"-- reads: (?P<relations>.+), made by (?P<file>\S+)")
 
@@ -32,11 +32,11 @@ def test_the_list_holds_every_file_of_the_pipeline_once_and_no_other() -> None:
 
 
 def test_no_relation_is_made_twice() -> None:
-    made = Counter(relation for step in steps.STEPS for relation in step.makes)
+    made = Counter(relation for step in steps.STEPS for relation in step.relations)
     assert set(made.values()) == {1}
 
 
-@pytest.mark.parametrize("step", steps.functions(), ids=lambda step: step.makes[0])
+@pytest.mark.parametrize("step", steps.functions(), ids=lambda step: step.relations[0])
 def test_a_function_of_the_list_is_there(step: steps.Function) -> None:
     tree = ast.parse((REPOSITORY / step.file).read_text(encoding="utf-8"))
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
@@ -45,18 +45,18 @@ def test_a_function_of_the_list_is_there(step: steps.Function) -> None:
 
 @pytest.mark.parametrize("step", steps.queries(), ids=lambda step: step.file)
 def test_a_pipeline_file_says_its_grain(step: steps.Query) -> None:
-    [relation] = step.makes
+    [relation] = step.relations
     first = step.path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith(f"-- {relation}: one row")
 
 
 def test_a_step_reads_only_what_steps_above_it_make() -> None:
-    made = {relation for step in steps.STEPS for relation in step.makes}
+    made = {relation for step in steps.STEPS for relation in step.relations}
     before: set[str] = set()
     for step in steps.STEPS:
         if isinstance(step, steps.Query):
             assert _read(step.path) & made <= before, step.file
-        before |= set(step.makes)
+        before |= set(step.relations)
 
 
 @pytest.mark.parametrize(
