@@ -163,9 +163,7 @@ def test_a_writer_in_the_same_process_is_a_sentence(
 ) -> None:
     with duckdb.connect(str(out / database.NAME)) as connection:
         said = refused(emit.main, "--source", source, "--data", out)
-        assert said.endswith(
-            "is open for writing in this process: close that connection first"
-        )
+        assert said.endswith("is open for writing in this process: close that connection first")
         assert connection.execute('select count(*) from "unified-v2".pool').fetchall() == [(6,)]
 
 
