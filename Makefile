@@ -108,6 +108,8 @@ campaigns: .venv/.installed-dev
 		tests/end_to_end/test_streams.py \
 		tests/sft/test_sft.py::test_a_run_killed_anywhere_after_training_goes_on_from_there \
 		tests/slips/test_mutated_alerts.py tests/evaluate/test_coverage.py \
+		tests/select/test_hashed.py::test_real_incidents_with_a_verdict_each_are_as_hashed \
+		tests/select/test_sides.py::test_no_side_is_empty_without_a_word \
 		tests/label/test_label.py::test_a_kill_at_any_moment_loses_nothing_that_is_stored \
 		tests/judge/test_judge.py::test_a_kill_at_any_moment_loses_nothing_that_is_stored \
 		tests/edge/test_grounded.py::test_the_law \

@@ -32,6 +32,7 @@ from corpus import (
     query,
     records,
 )
+from figures import undrawn
 from judged import judged
 
 from immune_data.audit import checks
@@ -220,6 +221,7 @@ def test_hostile_text_stays_text(hostile_out: Path) -> None:
 def test_offending_rows_are_shown_shortened_and_escaped(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    undrawn(monkeypatch)
     every = [
         checks.Check("a_fault", f"Wrong: `{HOSTILE}` is.", "error", None, "from pool"),
         checks.Check("a_share", "Too much.", "warn", 0.25, "from pool"),
@@ -352,8 +354,9 @@ def test_the_same_dataset_gives_the_same_bytes(small: Path, tmp_path: Path) -> N
     ],
 )
 def test_only_what_is_held_out_is_called_so(
-    recipe: str, windows: str, said: str, tmp_path: Path
+    recipe: str, windows: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    undrawn(monkeypatch)
     corpus = Corpus()
     for name in (f"i{number:02}" for number in range(20)):
         corpus.incident(name, facts={"timewindow": "7" if windows == "one" else name})
@@ -372,8 +375,11 @@ def test_only_what_is_held_out_is_called_so(
         assert int(shown[1]) == len(leaked) > 0
 
 
-def test_the_page_says_how_far_each_judge_is_to_be_trusted(tmp_path: Path) -> None:
+def test_the_page_says_how_far_each_judge_is_to_be_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A judge with noise and a taste for the first place, and another run of some incidents."""
+    undrawn(monkeypatch)
     chance = random.Random(2)
     corpus = Corpus()
     for n in range(30):
@@ -428,7 +434,10 @@ def test_nothing_emitted_is_a_page_too(tmp_path: Path) -> None:
         Read((folder / "out" / "report" / "unified-v2.html").read_text(encoding="utf-8"))
 
 
-def test_wrong_uses_are_sentences(refused: Refused, small: Path, tmp_path: Path) -> None:
+def test_wrong_uses_are_sentences(
+    refused: Refused, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undrawn(monkeypatch)
     assert "emit a recipe first" in refused(report.main, "--data", tmp_path)
     assert "not risk" in refused(report.main, "--data", small, "--recipe", "risk")
     assert "is a folder" in refused(report.main, "--data", small, "--output", tmp_path)

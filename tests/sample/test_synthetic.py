@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, digests, manifest, table
+from figures import undrawn
 
 from immune_data.contract.source_file import Source
 from immune_data.emit import __main__ as emit
@@ -80,8 +81,13 @@ def test_one_file_that_was_made_up_is_enough(
 
 
 def test_real_incidents_are_not_said_to_be_made_up(
-    real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+    real: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    undrawn(monkeypatch)
     out = emitted(real, tmp_path / "out")
     assert manifest(out, "risk")["synthetic"] is False
     assert report.main(["--data", str(out), "--recipe", "risk"]) == 0
@@ -95,8 +101,9 @@ def test_real_incidents_are_not_said_to_be_made_up(
 
 
 def test_report_and_card_say_what_was_made_up_and_publish_wants_to_be_told(
-    source: Path, tmp_path: Path, refused: Refused
+    source: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    undrawn(monkeypatch)
     marked(source, CAUSE_RISK)
     out = emitted(source, tmp_path / "out")
     assert report.main(["--data", str(out), "--recipe", "risk"]) == 0
