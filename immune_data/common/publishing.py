@@ -53,7 +53,8 @@ def check_options(repo_id: str, tag: str | None, license: str, *, licenses: str)
     from immune_data.common.hub import upload
 
     upload.check_names(repo_id, tag)
-    known = files_of("immune_data.common.hub").joinpath("licences.txt").read_text().split()
+    lines = files_of("immune_data.common.hub").joinpath("licences.txt").read_text().splitlines()
+    known = [line for line in lines if not line.startswith("#")]
     if license not in known:
         matches = get_close_matches(license.lower(), known, n=3, cutoff=0.75)
         hint = f"did you mean {' or '.join(matches)}" if matches else f"such as {licenses}"

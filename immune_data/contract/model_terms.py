@@ -1,4 +1,4 @@
-"""The terms of models that write answers: their names in, a table for a card out."""
+"""Under which terms models write: their names in, what cards say of it out."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ _UNKNOWN = {"terms": "not known here: ask whoever published it", "source": ""}
 
 
 def table(models: Iterable[str]) -> Markup:
-    """One row per model; the terms of those not in `model_terms.toml` are not known."""
-    text = files("immune_data.contract").joinpath("model_terms.toml").read_text(encoding="utf-8")
-    known: dict[str, dict[str, str]] = tomllib.loads(text)
+    """One row per model; those that `model_terms.toml` does not name are not known."""
+    known = _known()
     rows = [
         [
             markdown.code(model),
@@ -27,3 +26,15 @@ def table(models: Iterable[str]) -> Markup:
         for terms in [known.get(model, _UNKNOWN)]
     ]
     return markdown.table(["model", "licence or terms", "where they are"], rows)
+
+
+def notices(models: Iterable[str]) -> list[str]:
+    """What a model that learned from the answers of these has to display."""
+    known = _known()
+    wanted = (known.get(model, _UNKNOWN).get("notice") for model in models)
+    return list(dict.fromkeys(notice for notice in wanted if notice))
+
+
+def _known() -> dict[str, dict[str, str]]:
+    text = files("immune_data.contract").joinpath("model_terms.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)

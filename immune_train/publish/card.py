@@ -96,6 +96,7 @@ def render(folder: Path, run: Run, terms: Terms) -> str:
         facts=_facts(run),
         files=_files(run),
         exported_by=_versions(run.exported.get("made_by")),
+        notices=model_terms.notices(run.teachers),
         model_terms=model_terms.table(run.teachers) if run.teachers else None,
     )
 

@@ -242,7 +242,8 @@ def test_the_card_names_the_terms_of_the_models_that_it_learned_from(copied: Pat
     rows = [{"model": name, "split": "train"} for name in ("qwen2.5-3b", "mine|x", "qwen2.5-3b")]
     path.write_text(json.dumps({**content, "counts": {"models": rows}}))
     assert call(copied, "--dry-run", "--dataset", "hf://datasets/acme/incidents") == 0
-    licence = card(copied)[1].partition("## Licence")[2]
+    opening, _, licence = card(copied)[1].partition("## Licence")
+    assert opening.count("**Built with Qwen.**") == 1
     assert licence.count("Qwen Research License") == 1
     assert r"| `mine\|x` | not known here" in licence
     assert "acme/incidents/blob/main/relations.md" in licence
@@ -268,6 +269,7 @@ def test_the_cards_text_is_what_is_on_record(copied: Path) -> None:
         *("AutoModelForCausalLM", 'subfolder="adapter"', "training/curves.svg"),
     ):
         assert said in text, said
+    assert "Built with" not in text
     assert "None" not in text
     assert "longer than the context" not in text
     assert "These figures are too good" in text
