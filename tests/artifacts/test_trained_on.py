@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import libraries
 import pytest
 from edge import incident
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
-pytest.importorskip("torch")
 
 from immune_data import recipes
 from immune_data.contract import prompting
@@ -25,6 +25,8 @@ from immune_train.export import __main__ as export
 from immune_train.generate import __main__ as generate
 from immune_train.generate.asker import of_gguf
 from immune_train.random_model import __main__ as random_model
+
+pytestmark = libraries.training
 
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
 EDGE = "unified-edge"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import edge_tiny
 import evaluate_tiny
+import libraries
 import pytest
 from hub_server import TOKEN
 
@@ -22,7 +23,8 @@ from immune_train.random_model import __main__ as random_model
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
-pytest.importorskip("peft")
+
+pytestmark = libraries.training
 
 # The least that k-quants can take.
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}

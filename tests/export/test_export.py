@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import libraries
 import numpy as np
 import official_converter
 import pytest
@@ -19,11 +20,12 @@ from exported import ANSWERS, TASKS, conversation, model, run, write_eval
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
-pytest.importorskip("torch")
 
 from immune_data.common.errors import ImmuneError
 from immune_train.export import __main__ as export
 from immune_train.export import gguf_file, quantise, roundtrip
+
+pytestmark = libraries.training
 
 
 def digest(path: Path) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import libraries
 import pytest
 from exported import asked, model, run
 from training import QWENS_OWN
@@ -25,12 +26,13 @@ from immune_data.prompts import Message
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
-pytest.importorskip("torch")
 
 import llama_cpp
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from immune_train.export import modelfile
+
+pytestmark = libraries.training
 
 TASKS = ("summary", "cause", "risk")
 SETTINGS = modelfile.Settings(4096, DEFAULT_SYSTEM)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import libraries
 import pytest
 import yaml
 from corpus import digests
@@ -30,7 +31,8 @@ from immune_train.publish import __main__ as publish
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
-pytest.importorskip("peft")
+
+pytestmark = libraries.training
 
 REPO = "acme/small"
 TERMS = ("--repo-id", REPO, "--license", "apache-2.0")
