@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from immune_data.common import cli
 
 VERBS = {
-    "random_model": "write a tiny model of random weights, to try the others with",
+    "random_model": "write a tiny model with random weights, to try the other commands",
     "sft": "fine-tune an adapter on an emitted dataset",
-    "recall": "ask a trained model for records that it was trained on",
-    "merge": "one 16-bit model of a run's adapter and base",
-    "export": "GGUF files of a merged model, for llama.cpp",
+    "recall": "ask a trained model about records that it was trained on",
+    "merge": "write a run's adapter and base as one 16-bit model",
+    "export": "write GGUF files of a merged model, for llama.cpp",
     "generate": "ask a GGUF model about incidents",
-    "score": "measure answers against the records' own",
-    "evaluate": "say whether a model is any good: baselines, intervals, refusals",
+    "score": "compare answers with those of the records",
+    "evaluate": "compare models with the reference and baselines, with intervals",
     "bench_edge": "compare ways to ask a GGUF model on this machine",
-    "publish": "the model on the Hugging Face Hub",
+    "publish": "publish the model on the Hugging Face Hub",
 }
 
 

@@ -1,7 +1,7 @@
-"""What a trained model says by heart: a run in, the share of its train answers it repeats out.
+"""What a model has memorised: a run in, the share of its train answers that it repeats out.
 
-A tiny model that was trained until it knows its few records must repeat them, or labels, merging
-or prompts are wrong. A real model that repeats many of its own has been trained too long.
+A tiny model that was trained until it memorised its few records must repeat them; otherwise labels,
+merging or prompts are wrong. A real model that repeats many of its records was trained too long.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Recalled:
-    """How much of one record's answer the model repeats, asked as it was trained, greedily.
+class Recall:
+    """How much of one record's answer the model repeats with greedy decoding.
 
-    `repeated` are the tokens up to the first that differs.
+    `repeated` is the number of tokens before the first one that differs.
     """
 
     task: str
@@ -35,15 +35,15 @@ class Recalled:
     whole: bool
 
 
-def recall(model: Any, rows: Sequence[Row]) -> list[Recalled]:
-    """What greedy decoding repeats of each row's answer.
+def recall(model: Any, rows: Sequence[Row]) -> list[Recall]:
+    """How much of each row's answer greedy decoding repeats.
 
-    One reading of the whole conversation tells it: as long as every token of the answer is the
-    likeliest after those before it, greedy decoding says it too.
+    One forward pass over the whole conversation is enough: greedy decoding repeats the answer as
+    long as each token is the likeliest after those before it.
     """
     import torch
 
-    found = []
+    recalls = []
     for row in rows:
         answer = torch.tensor(row.input_ids[row.answer : row.end])
         ids = torch.tensor([row.input_ids], device=model.device)
@@ -52,28 +52,26 @@ def recall(model: Any, rows: Sequence[Row]) -> list[Recalled]:
             likeliest = model(input_ids=ids, logits_to_keep=places).logits[0].argmax(-1).cpu()
         same = int((likeliest == answer).cumprod(0).sum())
         whole = same == len(answer)
-        found.append(Recalled(row.task, row.incident_id, len(answer), same, whole))
-    return found
+        recalls.append(Recall(row.task, row.incident_id, len(answer), same, whole))
+    return recalls
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.parser(
+    parser = cli.parser(
         "immune_train.recall",
-        summary="Ask a run's merged model for the answers it was trained on, and say how much of "
-        "them it repeats word for word.",
+        summary="Ask a run's merged model about records that it was trained on, and show how much "
+        "of their answers it repeats word for word.",
         example="python -m immune_train.recall --run data/models/tiny",
     )
-    made.add_argument("--run", type=cli.folder, required=True, help="folder of the run")
-    made.add_argument(
-        "--data", type=cli.folder, default=Path("data"), help="folder of the artifacts"
+    parser.add_argument("--run", type=cli.folder, required=True, help="folder of the run")
+    parser.add_argument("--data", type=cli.folder, default=Path("data"), help="the artifact folder")
+    parser.add_argument(
+        "--dataset", type=cli.dataset, help="the dataset, if it is elsewhere (see sft)"
     )
-    made.add_argument(
-        "--dataset", type=cli.dataset, help="the dataset, if it lies elsewhere (see sft)"
-    )
-    made.add_argument(
+    parser.add_argument(
         "--records", type=cli.positive, default=24, help="the shortest records (default: 24)"
     )
-    return made
+    return parser
 
 
 def command(arguments: argparse.Namespace) -> None:
@@ -87,7 +85,7 @@ def command(arguments: argparse.Namespace) -> None:
         raise ImmuneError(run.unfinished(folder))
     if not (folder / run.MERGED).is_dir():
         raise ImmuneError(
-            f"{folder} holds no {run.MERGED}: make it with "
+            f"{folder} contains no {run.MERGED}: make it with "
             f"`python -m immune_train.merge --run {folder}`"
         )
     backends.choose("trl")
@@ -95,27 +93,27 @@ def command(arguments: argparse.Namespace) -> None:
 
     settings = run.settings(folder)
     with cli.progress() as report:
-        found = (
+        records = (
             dataset.from_hub(arguments.dataset, settings.recipe, report)
             if arguments.dataset
             else dataset.from_folder(arguments.data / "sft" / settings.recipe)
         )
-        trained = dataset.shortest(found.train, settings.records_train)
+        train_records = dataset.shortest(records.train, settings.records_train)
         renderer = Renderer(AutoTokenizer.from_pretrained(folder / run.MERGED))
-        rows = [*renderer.rows(dataset.shortest(trained, arguments.records))]
+        rows = [*renderer.rows(dataset.shortest(train_records, arguments.records))]
         report(f"asking for {counted(len(rows), 'answer')}")
-        repeated = recall(merge.load(folder / run.MERGED).eval(), rows)
+        recalls = recall(merge.load(folder / run.MERGED).eval(), rows)
     table.show(
         f"what {folder} repeats of its train answers",
         ["task", "incident", "answer tokens", "repeated from the start", "whole"],
         [
-            [one.task, one.incident_id, one.tokens, one.repeated, "yes" if one.whole else "no"]
-            for one in repeated
+            [item.task, item.incident_id, item.tokens, item.repeated, "yes" if item.whole else "no"]
+            for item in recalls
         ],
         whole=["incident"],
     )
-    whole = sum(one.whole for one in repeated)
-    print(f"{whole} of {counted(len(repeated), 'answer')} {are(whole)} repeated whole")
+    whole = sum(item.whole for item in recalls)
+    print(f"{whole} of {counted(len(recalls), 'answer')} {are(whole)} repeated whole")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
-"""What a model was trained to be asked: a dataset's manifest in, keys of a GGUF file, and back.
+"""Which prompts a model was trained on: a dataset's manifest in, keys of a GGUF file out, and back.
 
-A model that is asked otherwise than it was trained answers worse without a word. So a file carries
-the name of its recipe and one value for the recipe's prompts and cuts, and whoever asks it looks.
+A model that gets other prompts than it was trained on silently answers worse. So a file contains
+the name of its recipe and a digest of the recipe's prompts and limits, which is compared first.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ _PREFIX = "immune."
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The dataset of a model: its recipe, `Conversations.sha256` of it, and who emitted it."""
+    """The dataset of a model: its recipe, `Conversations.sha256` of it, and immune's version."""
 
     recipe: str
     asking_sha256: str
     version: str
 
     def add_to(self, writer: GGUFWriter) -> None:
-        """Say it in a GGUF file, in keys of our own, which llama.cpp leaves alone."""
+        """Add it to a GGUF file, under keys of our own, which llama.cpp ignores."""
         for key, value in asdict(self).items():
             writer.add_string(f"{_PREFIX}{key}", value)
 
     @classmethod
-    def in_metadata(cls, found: Mapping[str, str]) -> TrainedOn | None:
-        """What the keys of a GGUF file say; None where they say nothing.
+    def from_metadata(cls, metadata: Mapping[str, str]) -> TrainedOn | None:
+        """The dataset named by the keys of a GGUF file; None if it has no such keys.
 
         Raises:
-            ImmuneError: another version of us wrote them.
+            ImmuneError: another version of immune wrote them.
         """
         keys = [_PREFIX + field.name for field in fields(cls)]
-        missing = [key for key in keys if key not in found]
+        missing = [key for key in keys if key not in metadata]
         if not missing:
-            return cls(*(found[key] for key in keys))
-        if any(key.startswith(_PREFIX) for key in found):
+            return cls(*(metadata[key] for key in keys))
+        if any(key.startswith(_PREFIX) for key in metadata):
             raise ImmuneError(f"another version of immune wrote it (without {missing[0]})")
         return None
 
 
 def of_manifest(path: Path) -> TrainedOn | None:
-    """What a dataset's manifest says of it; None where there is none that says it."""
+    """The dataset described by a manifest; None if it cannot be read or does not say."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Asking)
+        asking = msgspec.json.decode(path.read_bytes(), type=Asking)
     except (OSError, msgspec.MsgspecError):
         return None
-    return TrainedOn(found.recipe, found.asking_sha256, found.inputs.version)
+    return TrainedOn(asking.recipe, asking.asking_sha256, asking.inputs.version)

@@ -1,17 +1,17 @@
 """A run's folder: what was trained, on what, how it went, and what came out.
 
-config.yaml        every setting and where it came from; can be trained from again
+config.yaml        every setting and where it came from; can be used as a config again
 dataset.json       the manifest of the dataset
 incidents.json     the incidents it was trained and evaluated on, as the dataset names them
 environment.json   the libraries and the hardware
-metrics.jsonl      losses by step, one JSON object a line
-curves.svg, .png   the same as a picture
+metrics.jsonl      losses by step, one JSON object per line
+curves.svg, .png   the same as a figure
 checkpoints/       to resume from, until the run is trained
 adapter/           the best adapter and the tokenizer, as peft loads them
-trained.json       what training gave; from here on only what follows is missing
+trained.json       the result of training; what follows can be made from it
 merged_16bit/      base and adapter as one model, as transformers loads it
 gguf/              the same for llama.cpp, if the config asks for it
-run.json           what the model card says; written last, so its presence means done
+run.json           what the model card says; written last, so its presence means complete
 """
 
 from __future__ import annotations
@@ -46,67 +46,69 @@ _LIBRARIES = (
 )
 
 
-# Settings in which a resumed run may differ from how it was begun: what follows training, and where
-# the dataset lies now, which its manifest knows again.
-_AFTERWARDS = ("merge", "gguf", "data", "dataset")
+# Settings that may change when a run is resumed: those of the steps after training, and the place
+# of the dataset, which its manifest identifies.
+_MAY_DIFFER = ("merge", "gguf", "data", "dataset")
 
 
-def look(folder: Path, config: Config, *, resume: bool) -> None:
-    """See that a run can begin in the folder, or that the one in it can be resumed so.
+def check_folder(folder: Path, config: Config, *, resume: bool) -> None:
+    """Check that a run can begin in the folder, or that its run can be resumed with this config.
 
-    A run that failed before it saved a step is none: another may begin in its folder.
+    A run that failed before it saved a step does not count: another one may begin in its folder.
 
     Raises:
-        ImmuneError: the folder holds a run already, or none to resume, or a finished or
-            another one.
+        ImmuneError: the folder already contains a run; or there is no run to resume, or it is
+            finished or has other settings.
     """
     if resume:
         if not (folder / CONFIG).is_file():
-            raise ImmuneError(f"{folder} contains no run to resume: leave --resume out")
+            raise ImmuneError(f"{folder} contains no run to resume: leave out --resume")
         if (folder / SUMMARY).exists():
-            raise ImmuneError(f"the run in {folder} is done: name another --output to train again")
-        begun = settings(folder)
-        others = [
-            key
-            for key in sorted(begun.values.keys() | config.values.keys())
-            if key not in _AFTERWARDS and begun.values.get(key) != config.values.get(key)
-        ]
-        if others:
             raise ImmuneError(
-                f"{folder / CONFIG} is of another run, with another {others[0]}: resume with the "
-                "settings that it was begun with, or name another --output"
+                f"the run in {folder} is finished: name another --output to train again"
+            )
+        original = settings(folder)
+        differences = [
+            key
+            for key in sorted(original.values.keys() | config.values.keys())
+            if key not in _MAY_DIFFER and original.values.get(key) != config.values.get(key)
+        ]
+        if differences:
+            raise ImmuneError(
+                f"the run in {folder} was started with another {differences[0]}: resume it with "
+                "its own settings, or name another --output"
             )
         return
     if (folder / SUMMARY).exists():
-        raise ImmuneError(f"{folder} holds a finished run: name another --output")
+        raise ImmuneError(f"{folder} contains a finished run: name another --output")
     if last_checkpoint(folder) or (folder / TRAINED).exists():
         raise ImmuneError(
             f"{folder} contains a run: resume it with --resume, or name another --output"
         )
     for name in (ADAPTER, MERGED, GGUF):
         if not (folder / CONFIG).exists() and (folder / name).exists():
-            raise ImmuneError(f"{folder} holds {name} of something else: name another --output")
+            raise ImmuneError(f"{folder} contains {name}, but no run: name another --output")
 
 
 def settings(folder: Path) -> Config:
     """The settings of the run in a folder.
 
     Raises:
-        ImmuneError: they are not as this version, or the TRL that is installed, has them.
+        ImmuneError: they are not valid for this version, or for the installed TRL.
     """
     try:
         return load(str(folder / CONFIG))
     except ImmuneError as error:
         raise ImmuneError(
-            f"the run in {folder} is of another version of immune or TRL ({error}): use that one, "
-            "or train again with another --output"
+            f"the run in {folder} was made by another version of immune or TRL ({error}): use that "
+            "version, or train again with another --output"
         ) from None
 
 
 def begin(
     folder: Path, config: Config, backend: str, manifest_json: str, incidents_json: str | None
 ) -> None:
-    """Write down what a new run is, with its dataset's manifest and list of incidents, if any."""
+    """Record a new run: its settings, its dataset's manifest and list of incidents, if any."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # an incomplete one
     write(folder, DATASET, manifest_json)
     if incidents_json is not None:
@@ -115,70 +117,70 @@ def begin(
     write(folder, CONFIG, config.text())
 
 
-def go_on(folder: Path, config: Config, manifest_json: str | None = None) -> None:
-    """Resume a run, on the dataset that it was begun with if it still needs one.
+def resume(folder: Path, config: Config, manifest_json: str | None = None) -> None:
+    """Resume a run, with the dataset that it was started with if it still needs one.
 
     Raises:
-        ImmuneError: it was begun with another dataset.
+        ImmuneError: it was started with another dataset.
     """
-    begun_with = (folder / DATASET).read_text(encoding="utf-8")
-    if manifest_json is not None and begun_with != manifest_json:
+    original = (folder / DATASET).read_text(encoding="utf-8")
+    if manifest_json is not None and original != manifest_json:
         raise ImmuneError(
-            f"{folder / DATASET} is of another run: resume with the dataset that it was begun "
-            "with, or name another --output"
+            f"the run in {folder} was started with another dataset: resume it with that one, or "
+            "name another --output"
         )
     if settings(folder).values != config.values:
         write(folder, CONFIG, config.text())
 
 
 def unfinished(folder: Path) -> str:
-    """What to say of a folder that holds no finished run."""
+    """The message about a folder that contains no finished run."""
     if (folder / CONFIG).is_file():
         return (
             f"the run in {folder} is not finished (no {SUMMARY}): resume it with "
             f"`python -m immune_train.sft --output {folder} --resume` and its settings"
         )
-    return f"{folder} holds no run (no {SUMMARY}): train one with `python -m immune_train.sft`"
+    return f"{folder} contains no run (no {SUMMARY}): train one with `python -m immune_train.sft`"
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint of the run."""
-    found = [
+    checkpoints = [
         path
         for path in (folder / CHECKPOINTS).glob("checkpoint-*")
         if path.name.split("-")[1].isdigit() and state(path)
     ]
-    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+    return max(checkpoints, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
 def last_step(folder: Path) -> Path | None:
-    """The checkpoint of the run's last step; None where it has not come to that."""
+    """The checkpoint of the run's last step; None if it has not been reached."""
     checkpoint = last_checkpoint(folder)
-    found = state(checkpoint) if checkpoint else {}
-    return checkpoint if found and found["global_step"] >= found["max_steps"] else None
+    progress = state(checkpoint) if checkpoint else {}
+    return checkpoint if progress and progress["global_step"] >= progress["max_steps"] else None
 
 
 def state(checkpoint: Path) -> dict[str, Any]:
-    """What the trainer wrote last into a checkpoint; nothing where it did not come to that."""
+    """The file that the trainer writes last into a checkpoint; empty if it is incomplete."""
     try:
-        found = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        content = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def trained(folder: Path) -> Trained | None:
-    """What training gave, if it is done and the adapter is the one that it gave."""
+    """The result of training, if it is complete and the adapter is unchanged."""
     try:
-        found = msgspec.json.decode((folder / TRAINED).read_bytes(), type=Trained)
-        same = found.adapter == files(folder / ADAPTER)
+        result = msgspec.json.decode((folder / TRAINED).read_bytes(), type=Trained)
+        same = result.adapter == files(folder / ADAPTER)
     except (OSError, msgspec.MsgspecError):
         return None
-    return found if same else None
+    return result if same else None
 
 
 def files(adapter: Path) -> dict[str, str]:
-    """The sha256 of each of the files that make an adapter."""
+    """The sha256 of each file of an adapter."""
     return {name: sha256(adapter / name) for name in ADAPTER_FILES}
 
 
@@ -213,15 +215,15 @@ def hardware() -> str:
 
 
 def write(folder: Path, name: str, text: str) -> Path:
-    """Write a file of the run whole."""
+    """Write a file of the run atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{name}"
-    beside.write_text(text, encoding="utf-8")
-    return beside.replace(folder / name)
+    temporary = folder / f".{name}"
+    temporary.write_text(text, encoding="utf-8")
+    return temporary.replace(folder / name)
 
 
 def write_json(folder: Path, name: str, content: dict[str, Any] | Summary | Trained) -> Path:
-    """Write a JSON file of the run whole."""
+    """Write a JSON file of the run atomically."""
     if isinstance(content, dict):
         return write(folder, name, _json(content))
     return write(folder, name, _json(msgspec.to_builtins(content, enc_hook=float)))  # NumPy's
@@ -237,11 +239,11 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def finite(value: Any) -> Any:
-    """A value in which numbers that are not finite are None: JSON knows no others."""
+    """A value in which numbers that are not finite are None, because JSON has only finite ones."""
     if isinstance(value, Mapping):
-        return {key: finite(one) for key, one in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

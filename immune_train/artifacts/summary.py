@@ -1,4 +1,4 @@
-"""What a run says of itself: `run.json`, and `trained.json` while products of it are missing."""
+"""The summary of a run: `run.json`, and `trained.json` while products of the run are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from immune_data.common import jsonfile
 from immune_data.common.errors import ImmuneError
 
-VERSION = 1  # of the form of `run.json`
+VERSION = 1  # of the format of `run.json`
 
 
 class Merged(msgspec.Struct, frozen=True):
@@ -22,27 +22,27 @@ class Merged(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """`run.json`; the fields stand in the order of its keys.
+    """`run.json`; the fields are in the order of its keys.
 
-    A run writes all of them, but for the last three where there is nothing to say. Of a run that
-    another version wrote, any may be missing.
+    A run writes all of them, except the last three if they do not apply. In a run of another
+    version, any may be missing.
     """
 
     schema_version: int | None = None
     name: str | None = None
     recipe: str | None = None
-    incidents_sha256: str | None = None  # that of `incidents.json`, where the dataset has one
+    incidents_sha256: str | None = None  # of `incidents.json`, if the dataset has one
     synthetic: bool = False
     base_model: str | None = None
     backend: str | None = None
     hardware: str | None = None
-    config: dict[str, Any] = {}  # the settings in force
+    config: dict[str, Any] = {}  # the settings that were used
     records: dict[str, int] = {}  # by task
-    preflight: dict[str, Any] = {}  # as `Preflight` has it
+    preflight: dict[str, Any] = {}  # `Preflight.as_json`
     steps: int | None = None
     best_step: int | None = None
     train_loss: float | None = None
-    baseline: dict[str, float | None] = {}  # losses before the first step: of all, and by task
+    baseline: dict[str, float | None] = {}  # losses before the first step: all, and by task
     eval: dict[str, float | None] = {}  # at the step that was kept
     warnings: list[str] = []
     dataset: str | UnsetType = UNSET  # its address on the Hub
@@ -51,7 +51,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trained(msgspec.Struct, frozen=True):
-    """`trained.json`: what training gave, and what is needed to make the rest of the run."""
+    """`trained.json`: the result of training, and what the rest of the run is made from."""
 
     adapter: dict[str, str]  # the sha256 of its files
     summary: Summary
@@ -62,22 +62,22 @@ def read(path: Path) -> Summary:
     """The summary in a run's `run.json`.
 
     Raises:
-        ImmuneError: it cannot be read as one, or another version of us wrote it in another form.
+        ImmuneError: it cannot be read, or another version of immune wrote it in another format.
     """
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Summary)
+        summary = msgspec.json.decode(path.read_bytes(), type=Summary)
     except (OSError, msgspec.DecodeError) as error:
-        of_version = isinstance(error, msgspec.ValidationError) and jsonfile.read(path) is not None
-        if of_version:
+        is_json = isinstance(error, msgspec.ValidationError) and jsonfile.read(path) is not None
+        if is_json:
             raise ImmuneError(_other_version(path)) from None
         raise ImmuneError(f"{path} cannot be read: it is not as the run wrote it") from None
-    if found.schema_version not in (None, VERSION):
+    if summary.schema_version not in (None, VERSION):
         raise ImmuneError(_other_version(path))
-    return found
+    return summary
 
 
 def _other_version(path: Path) -> str:
     return (
-        f"{path} was written by another version of immune: use that one, or train again with "
+        f"{path} was written by another version of immune: use that version, or train again with "
         "another --output"
     )

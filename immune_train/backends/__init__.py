@@ -1,7 +1,7 @@
 """The libraries that can train the adapter: a config in, a model with its adapter out.
 
-`unsloth` where CUDA and unsloth are there, otherwise `trl`: transformers, peft and trl as they
-are, with bitsandbytes on CUDA. Both train the same rows, adapter and schedule.
+`unsloth` if CUDA and unsloth are available, otherwise `trl`: unmodified transformers, peft and trl,
+with bitsandbytes on CUDA. Both train the same rows, adapter and schedule.
 """
 
 from __future__ import annotations
@@ -22,33 +22,32 @@ if TYPE_CHECKING:
 NAMES = ("unsloth", "trl")
 
 
-def choose(wanted: str) -> str:
-    """The back end to use for `auto`, `unsloth` or `trl`; unsloth is imported when it is chosen.
+def choose(name: str) -> str:
+    """The back end to use for `auto`, `unsloth` or `trl`; unsloth is imported if it is chosen.
 
-    Unsloth changes trl and transformers as it is imported, so this comes before anything imports
-    those.
+    Unsloth changes trl and transformers when it is imported, so call this before importing those.
 
     Raises:
-        ImmuneError: unsloth is wanted and cannot be used here.
+        ImmuneError: `unsloth` cannot be used here.
     """
-    # Conversations differ in length at every step; without this, freed memory would lie in pieces.
+    # Conversations differ in length at every step, which would fragment the freed memory.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     several = processes.number() > 1
     if not several:
-        # One process trains on one device; the libraries would want to share it out over all.
-        first, _, _ = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = first
+        # One process trains on one device; the libraries would spread the model over all of them.
+        device, _, _ = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
     import torch
 
     quiet()
-    there = importlib.util.find_spec("unsloth") is not None
-    if wanted == "unsloth" and not (there and torch.cuda.is_available()):
-        lacks = "needs CUDA" if there else "is not installed"
-        install = "" if there else "in a checkout of immune, pip install '.[unsloth]', or "
-        raise ImmuneError(f"unsloth {lacks}: {install}take --backend trl")
-    if wanted == "unsloth" and several:
-        raise ImmuneError("several GPUs are trained on by the trl back end: take --backend trl")
-    if wanted == "trl" or not there or several or not torch.cuda.is_available():
+    installed = importlib.util.find_spec("unsloth") is not None
+    if name == "unsloth" and not (installed and torch.cuda.is_available()):
+        problem = "needs CUDA" if installed else "is not installed"
+        install = "" if installed else "in a checkout of immune, pip install '.[unsloth]', or "
+        raise ImmuneError(f"unsloth {problem}: {install}use --backend trl")
+    if name == "unsloth" and several:
+        raise ImmuneError("only the trl back end trains on several GPUs: use --backend trl")
+    if name == "trl" or not installed or several or not torch.cuda.is_available():
         return "trl"
     from immune_train.backends import unsloth
 
@@ -60,7 +59,7 @@ def load(backend: str, config: Config) -> Any:
     """The base model with a fresh adapter, ready to be trained.
 
     Raises:
-        ImmuneError: the model cannot be found, or wants hardware or a library that is not there.
+        ImmuneError: the model cannot be found, or needs hardware or a library that is missing.
     """
     with readable(config.model_name_or_path):
         if backend == "unsloth":
@@ -74,9 +73,9 @@ def load(backend: str, config: Config) -> Any:
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Turn what loading a model or tokenizer of this name raises into one sentence.
+    """Turn an exception from loading a model or tokenizer of this name into one sentence.
 
-    Damaged files are told by errors of many kinds, down to a plain `Exception`.
+    Damaged files raise errors of many kinds, down to a plain `Exception`.
     """
     import torch
 
@@ -85,10 +84,10 @@ def readable(name: str) -> Iterator[None]:
     except (ImmuneError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ImmuneError(
-            f"the model {name} cannot be loaded: {said}; name a folder or a model of the Hub with "
-            "--model"
+            f"the model {name} cannot be loaded: {reason}; name a folder or a model of the Hub "
+            "with --model"
         ) from None
 
 
@@ -107,20 +106,17 @@ def tokenizer(config: Config) -> Any:
 
 
 def release() -> None:
-    """Give the device's memory that nothing in use holds back, for other processes to have."""
+    """Return the device's unused memory, so that other processes can have it."""
     import gc
 
     import torch
 
-    gc.collect()  # a trainer and its callbacks hold each other
+    gc.collect()  # a trainer and its callbacks refer to each other
     torch.cuda.empty_cache()
 
 
 def quiet() -> None:
-    """Keep the libraries' notices to their developers, and bars where no terminal is, away.
-
-    Nor do they tell anyone that they are used.
-    """
+    """Silence the libraries' developer warnings, telemetry, and bars without a terminal."""
     import sys
     import warnings
 

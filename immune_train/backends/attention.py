@@ -1,12 +1,12 @@
 """Attention that stays within conversations: a packed row and its borders in, attention out.
 
-A packed row holds whole conversations one after the other. No token may look across a border, and
-a mask that says so would have the row's length squared entries. On CUDA PyTorch's own flash
-kernels take the borders instead, so that no flash-attn is needed; elsewhere each conversation is
-attended to by itself.
+A packed row contains whole conversations, one after the other. No token may attend across a border,
+and a mask for that would have as many entries as the row's length squared. On CUDA PyTorch's own
+flash kernels take the borders instead, so flash-attn is not needed; elsewhere attention is computed
+for each conversation separately.
 
-`register` makes this an attention implementation of `transformers`, which hands on the borders as
-`cu_seq_lens_q` and `max_length_q`. Batches without them, padded ones say, are left to `sdpa`.
+`register` makes this an attention implementation of `transformers`, which passes the borders as
+`cu_seq_lens_q` and `max_length_q`. Batches without them, such as padded ones, are left to `sdpa`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAME = "immune_packed"
 
 
 def register() -> str:
-    """Make packed attention known to `transformers`; its `attn_implementation` is returned."""
+    """Register packed attention with `transformers`; the `attn_implementation` to use out."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, _attention)
@@ -45,19 +45,19 @@ def varlen(
 ) -> Tensor:
     """Causal attention within each conversation of a packed row.
 
-    Query, key and value are of shape (tokens, heads, head size), key and value of as many heads
-    as they have; conversation i is the tokens from `borders[i]` to `borders[i + 1]`. Parameters
-    are in the order of `torch.nn.attention.varlen.varlen_attn`, for which this can stand in.
+    Query, key and value are of shape (tokens, heads, head size); key and value may have fewer
+    heads. Conversation i is the tokens from `borders[i]` to `borders[i + 1]`. Parameters are in the
+    order of `torch.nn.attention.varlen.varlen_attn`, which this can replace.
     """
     if window_size != (-1, 0):
-        raise NotImplementedError(f"attention is causal and whole, not of window {window_size}")
+        raise NotImplementedError(f"attention is causal and without a window, not {window_size}")
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         return _Flash.apply(query, key, value, borders, longest, scale)
     return _one_by_one(query, key, value, borders, scale)
 
 
 class _Flash(torch.autograd.Function):
-    """PyTorch's bundled flash kernels; its own `varlen_attn` takes no grouped heads before 2.12."""
+    """PyTorch's bundled flash kernels; its `varlen_attn` has no grouped heads before 2.12."""
 
     @staticmethod
     def forward(
@@ -93,14 +93,16 @@ def _one_by_one(
 ) -> Tensor:
     groups = query.shape[1] // key.shape[1]
     q = query.transpose(0, 1)[None]
-    k, v = (one.transpose(0, 1).repeat_interleave(groups, dim=0)[None] for one in (key, value))
-    parts = [
+    k, v = (
+        tensor.transpose(0, 1).repeat_interleave(groups, dim=0)[None] for tensor in (key, value)
+    )
+    outputs = [
         scaled_dot_product_attention(
             q[:, :, start:end], k[:, :, start:end], v[:, :, start:end], is_causal=True, scale=scale
         )
         for start, end in pairwise(borders.tolist())
     ]
-    return torch.cat(parts, dim=2)[0].transpose(0, 1)
+    return torch.cat(outputs, dim=2)[0].transpose(0, 1)
 
 
 def _attention(
@@ -132,7 +134,7 @@ def _attention(
 def _mask(
     *, attention_mask: Tensor | None = None, q_length: int, kv_length: int, **kwargs: Any
 ) -> Tensor | None:
-    """No mask for rows without padding: those that are packed bring their borders instead."""
+    """No mask for rows without padding: packed rows have their borders instead."""
     if attention_mask is None and q_length == kv_length:
         return None
     from transformers.masking_utils import sdpa_mask

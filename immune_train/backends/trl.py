@@ -1,4 +1,4 @@
-"""The back end of transformers, peft and trl as they are: a config in, a model with adapter out."""
+"""The back end with unmodified transformers, peft and trl: a config in, a model out."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def load(config: Config) -> Any:
-    """The base model, in 4 bits where the config says so, with a fresh LoRA adapter in float32.
+    """The base model, in 4 bits if the config says so, with a fresh LoRA adapter in float32.
 
     Raises:
-        ImmuneError: 4 bits or 8-bit optimisers are wanted without CUDA and bitsandbytes.
+        ImmuneError: 4 bits or an 8-bit optimiser are set without CUDA and bitsandbytes.
         OSError: the model cannot be found.
     """
     import torch
@@ -40,18 +40,20 @@ def load(config: Config) -> Any:
 
 
 def check(config: Config) -> None:
-    """See that what the settings want of bitsandbytes can be had.
+    """Check that bitsandbytes is available if the settings need it.
 
     Raises:
-        ImmuneError: 4 bits or 8-bit optimisers are wanted without CUDA and bitsandbytes.
+        ImmuneError: 4 bits or an 8-bit optimiser are set without CUDA and bitsandbytes.
     """
     import torch
 
-    wants = config.load_in_4bit or "8bit" in config.optim
-    if wants and not (torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes")):
+    needs_bitsandbytes = config.load_in_4bit or "8bit" in config.optim
+    if needs_bitsandbytes and not (
+        torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes")
+    ):
         raise ImmuneError(
-            f"config {config.name} wants 4-bit weights or an 8-bit optimiser, which need CUDA and "
-            "bitsandbytes: take --config tiny, or set load_in_4bit=false and optim=adamw_torch"
+            f"config {config.name} uses 4-bit weights or an 8-bit optimiser, which need CUDA and "
+            "bitsandbytes: use --config tiny, or set load_in_4bit=false and optim=adamw_torch"
         )
 
 
@@ -62,7 +64,7 @@ def targets(config: Config) -> list[str] | str:
 
 
 def adapter(config: Config) -> Any:
-    """What the adapter is, as peft wants it said."""
+    """The adapter's settings, as peft expects them."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -77,7 +79,7 @@ def adapter(config: Config) -> Any:
 
 
 def quantization(config: Config) -> Any:
-    """How the base's weights are rounded, if they are."""
+    """How the base's weights are quantised, if they are."""
     if not config.load_in_4bit:
         return None
     import torch

@@ -1,8 +1,8 @@
 """The back end of unsloth: a config in, the same model with its adapter out, with faster kernels.
 
-Unsloth rewrites trl and transformers as it is imported, so `prepare` comes before anything that
-imports those. It may fetch another base than the one named, count its users, and tokenise, mask
-and cut rows by itself; what is set here keeps it from all of that.
+Unsloth rewrites trl and transformers when it is imported, so `prepare` must run before anything
+imports those. By default it may fetch another base than the one named, collect statistics, and
+tokenise, mask and cut rows by itself; the settings here prevent all of that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def prepare() -> None:
 
 
 def load(config: Config) -> Any:
-    """The base model, in 4 bits where the config says so, with a fresh LoRA adapter in float32.
+    """The base model, in 4 bits if the config says so, with a fresh LoRA adapter in float32.
 
     Raises:
         OSError: the model cannot be found.
@@ -54,7 +54,7 @@ def load(config: Config) -> Any:
             dtype=getattr(torch, config.dtype),
             load_in_4bit=config.load_in_4bit,
             quantization_config=trl.quantization(config),
-            # Else a name of the Hub becomes unsloth's own 4-bit copy, other weights than NF4's.
+            # Otherwise unsloth loads its own 4-bit copy, whose weights differ from NF4's.
             use_exact_model_name=True,
             fix_tokenizer=False,
             use_gradient_checkpointing=checkpointing,
@@ -76,10 +76,10 @@ def load(config: Config) -> Any:
 
 
 def _checkpointing(config: Config) -> bool | str:
-    """Where the inputs of layers wait for the backward pass: with the host, as documented, or here.
+    """Where the inputs of layers wait for the backward pass: on the host, as documented, or here.
 
-    A pack's stay on the card. Each step that is the longest so far would have the host's buffers
-    grow, which takes seconds, for 3 GiB of 10.
+    With packing they stay on the GPU. On the host, every step that is the longest so far would
+    enlarge the buffers, which takes seconds and saves only 3 GiB of 10.
     """
     if not config.gradient_checkpointing:
         return False
@@ -87,7 +87,7 @@ def _checkpointing(config: Config) -> bool | str:
 
 
 def _translate(model: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-    """A batch in the words of unsloth: lengths for borders, and no cache, which unpacks packs."""
+    """A batch in unsloth's terms: lengths for borders, and no cache, which would unpack it."""
     borders = kwargs.get("cu_seq_lens_q")
     kwargs = {key: value for key, value in kwargs.items() if key not in _BORDERS}
     if borders is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 
-# What every run has unless its file says otherwise; each name is TRL's or transformers' own.
+# Defaults of every run, under the names that TRL and transformers use.
 _OURS = {
     "eval_strategy": "steps",
     "save_strategy": "steps",
@@ -34,8 +34,8 @@ _OURS = {
     "greater_is_better": False,
     "report_to": "none",
 }
-# What no run can have otherwise: the trainer is handed rows that it must not change, and logs
-# losses as they are. Settings that are refused are in `refused`.
+# Settings that no run can change: the trainer receives rows that it must not alter, and logs losses
+# unfiltered. Settings that are refused are in `refused`.
 DECIDED: dict[str, Any] = {
     "remove_unused_columns": False,
     "dataset_kwargs": {"skip_prepare_dataset": True},
@@ -47,24 +47,24 @@ DECIDED: dict[str, Any] = {
 
 @dataclass
 class RunArguments:
-    """What neither TRL nor transformers has a setting for."""
+    """Settings that neither TRL nor transformers has."""
 
     name: str | None = field(
         default=None, metadata={"help": "the run's name (default: the config's)"}
     )
-    data: str = field(default="data", metadata={"help": "folder of the artifacts"})
+    data: str = field(default="data", metadata={"help": "the artifact folder"})
     dataset: str | None = field(
         default=None, metadata={"help": "the dataset, if it is not the recipe's in that folder"}
     )
     train: str | None = field(default=None, metadata={"help": "JSONL to train on, with eval"})
-    eval: str | None = field(default=None, metadata={"help": "JSONL to measure on, with train"})
+    eval: str | None = field(default=None, metadata={"help": "JSONL to evaluate on, with train"})
     recipe: str = field(
         default="unified-clean", metadata={"help": "the dataset's recipe, or the config on the Hub"}
     )
     backend: str = field(
         default="auto",
         metadata={
-            "help": "unsloth, trl, or auto: unsloth where it and CUDA are there",
+            "help": "unsloth, trl, or auto: unsloth if it and CUDA are available",
             "choices": ["auto", "unsloth", "trl"],
         },
     )
@@ -89,7 +89,7 @@ class RunArguments:
         default=None, metadata={"help": "train on this many of the shortest records only"}
     )
     records_eval: int | None = field(
-        default=None, metadata={"help": "measure on this many of the shortest records only"}
+        default=None, metadata={"help": "evaluate on this many of the shortest records only"}
     )
     merge: bool = field(
         default=True, metadata={"help": "write base and adapter as one 16-bit model at the end"}
@@ -120,17 +120,17 @@ class Config:
 
     @property
     def capacity(self) -> int:
-        """The most tokens of a packed micro-batch: what the longest conversations need unpacked."""
+        """The most tokens of a packed micro-batch: a full batch of the longest conversations."""
         return self.max_length * self.per_device_train_batch_size
 
     def warnings(self) -> list[str]:
-        found = []
+        messages = []
         if not self.use_rslora and self.lora_r >= 64:
-            found.append(
+            messages.append(
                 f"RSLoRA is off at r = {self.lora_r}: LoRA's own scale, alpha / r, makes a high "
                 "rank learn little; set use_rslora=true"
             )
-        return found
+        return messages
 
     def trainer_arguments(self, output: Path, **changes: Any) -> SFTConfig:
         """The `SFTConfig` of a run that writes its checkpoints to `output`.
@@ -138,7 +138,7 @@ class Config:
         With packing the trainer's batch is all conversations of a step, which the collator packs.
 
         Raises:
-            ImmuneError: the settings contradict each other, or want hardware that is not there.
+            ImmuneError: the settings contradict each other, or need hardware that is missing.
         """
         import torch
 
@@ -147,52 +147,53 @@ class Config:
         values = {name: deepcopy(self.values[name]) for name in names}  # TRL changes some in place
         values |= {"max_length": None, "packing": False, "output_dir": str(output), **changes}
         if "enable_jit_checkpoint" in values:
-            values["enable_jit_checkpoint"] = False  # its handler of SIGTERM would go before ours
+            values["enable_jit_checkpoint"] = False  # its SIGTERM handler would run before ours
         if self.data_seed is None:
             values["data_seed"] = self.seed
         if self.load_best_model_at_end and self.save_total_limit == 1:
             values["save_total_limit"] = 2  # the best one, and the last, to resume from
         values["dataloader_pin_memory"] &= torch.cuda.is_available()
-        values["use_cpu"] = not torch.cuda.is_available()  # or processes would not know each other
+        values["use_cpu"] = not torch.cuda.is_available()  # or processes would not find each other
         if self.packing:
             values["per_device_train_batch_size"] = self.step
             values["gradient_accumulation_steps"] = 1
         try:
             return arguments(**values)
         except (ValueError, ImportError, RuntimeError) as error:
-            said = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0]
             raise ImmuneError(
-                f"config {self.name} cannot be used here: {said} (--config tiny trains on a CPU)"
+                f"config {self.name} cannot be used here: {reason} (--config tiny trains on a CPU)"
             ) from None
 
     def in_force(self) -> dict[str, Any]:
-        """The settings as a trainer has them on this machine: what it resolves, resolved.
+        """The settings with the values that a trainer resolves on this machine.
 
-        What it is handed otherwise than it is set, because rows come ready made, stays as set.
+        Settings that the trainer receives with other values, because rows are prepared for it, keep
+        the values of the config.
         """
-        had = self.trainer_arguments(Path("unused")).to_dict()
+        resolved = self.trainer_arguments(Path("unused")).to_dict()
         layout = ("per_device_train_batch_size", "gradient_accumulation_steps")
-        ours = {"max_length", "packing", "output_dir", "eval_on_start", *layout}
-        ours |= {"enable_jit_checkpoint", "disable_tqdm"}  # of which ours come in place
+        unchanged = {"max_length", "packing", "output_dir", "eval_on_start", *layout}
+        unchanged |= {"enable_jit_checkpoint", "disable_tqdm"}  # replaced by ours
         return {
-            key: had[key] if key in had and key not in ours else value
+            key: resolved[key] if key in resolved and key not in unchanged else value
             for key, value in self.values.items()
         }
 
     def text(self) -> str:
-        """The settings as YAML that can be trained from again, each with its origin."""
-        given = [key for key in self.values if self.origins[key] != _DEFAULT]
-        rest = [key for key in self.values if self.origins[key] == _DEFAULT]
+        """The settings as YAML that can be used as a config again, each with its origin."""
+        explicit = [key for key in self.values if self.origins[key] != _DEFAULT]
+        implicit = [key for key in self.values if self.origins[key] == _DEFAULT]
         lines = [f"# The settings of a run of config {self.name}, and where each came from.", ""]
-        for key in (*given, *rest):
+        for key in (*explicit, *implicit):
             value = self.values[key]
             if value is None or key in ("output_dir", "logging_dir"):
                 continue
-            said = yaml.dump(
+            text = yaml.dump(
                 value, Dumper=_Dumper, default_flow_style=True, width=10_000, allow_unicode=True
             )
-            said = said.removesuffix("\n").removesuffix("\n...")
-            lines.append(f"{key}: {said}  # {self.origins[key]}")
+            text = text.removesuffix("\n").removesuffix("\n...")
+            lines.append(f"{key}: {text}  # {self.origins[key]}")
         return "\n".join(lines) + "\n"
 
 
@@ -205,47 +206,49 @@ def shipped() -> list[str]:
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Config:
-    """The config of a shipped name or a YAML file, with `key=value` overrides on top.
+    """The config with a shipped name or in a YAML file, with `key=value` overrides on top.
 
     Raises:
-        ImmuneError: it cannot be found or read, or a key or value is none.
+        ImmuneError: it cannot be found or read, or a key or value is invalid.
     """
-    given, origins = read(name)
+    settings, origins = read(name)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ImmuneError(f"{override} is not a setting: write key=value")
-        given[key], origins[key] = _yaml(text, f"the setting {override}"), "command line"
+        settings[key], origins[key] = _yaml(text, f"the setting {override}"), "command line"
     for key, value in (_OURS | DECIDED).items():
-        if key not in given:
-            given[key], origins[key] = value, "immune_train"
+        if key not in settings:
+            settings[key], origins[key] = value, "immune_train"
     parser = _parser()
-    known = {action.dest: action for action in parser._actions}
-    for key, value in given.items():
-        if key not in known:
-            raise ImmuneError(_unknown(key, origins[key], known))
-        if value is False and "no" in (known[key].choices or ()):
-            given[key] = "no"  # which is false to YAML
+    actions = {action.dest: action for action in parser._actions}
+    for key, value in settings.items():
+        if key not in actions:
+            raise ImmuneError(_unknown(key, origins[key], actions))
+        if value is False and "no" in (actions[key].choices or ()):
+            settings[key] = "no"  # which YAML reads as false
         if key.endswith("_kwargs") and value is not None and not isinstance(value, dict):
             raise ImmuneError(f"{key} ({origins[key]}) is a mapping: write {key}={{name: value}}")
-        if isinstance(value, list) and known[key].nargs != "+":
+        if isinstance(value, list) and actions[key].nargs != "+":
             raise ImmuneError(f"{key} ({origins[key]}) has one value, not a list of them")
-    arguments = ["--output_dir", "unused"] if "output_dir" not in given else []
-    for key, value in given.items():
-        if value not in (None, []):  # an argument parser knows of neither
+    arguments = ["--output_dir", "unused"] if "output_dir" not in settings else []
+    for key, value in settings.items():
+        if value not in (None, []):  # an argument parser cannot express either
             if isinstance(value, list):
                 arguments += [f"--{key}", *map(_text, value)]
             else:
                 arguments.append(f"--{key}={_text(value)}")
     values = vars(parser.parse_args(arguments))
-    values["output_dir"] = given.get("output_dir")
-    for key, value in given.items():
-        if value == [] or isinstance(value, dict):  # of which the parser makes text
+    values["output_dir"] = settings.get("output_dir")
+    for key, value in settings.items():
+        if value == [] or isinstance(value, dict):  # which the parser would turn into text
             values[key] = value
         elif value is None and values[key] is not None:
             raise ImmuneError(f"{key} ({origins[key]}) has no value: give one, or leave it out")
-    values = {key: values[key] for key in (*given, *(key for key in values if key not in given))}
-    if "eval_on_start" not in given:  # so that every run that measures has its baseline
+    values = {
+        key: values[key] for key in (*settings, *(key for key in values if key not in settings))
+    }
+    if "eval_on_start" not in settings:  # so that every run with evaluations has a baseline
         values["eval_on_start"] = _plain(values["eval_strategy"]) != "no"
         origins["eval_on_start"] = "immune_train"
     values["name"] = values["name"] or Path(name).stem
@@ -256,66 +259,66 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def defaults() -> dict[str, Any]:
-    """The value of each setting that is given nowhere."""
+    """The default value of each setting."""
     values = vars(_parser().parse_args(["--output_dir", "unused"])) | {"output_dir": None}
     return {key: _plain(value) for key, value in values.items()}
 
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The keys of a file and of those it extends, and which file each came from.
+    """The keys of a file and of those it extends, and the file that each came from.
 
     Raises:
         ImmuneError: there is no such config, or it is not a YAML mapping.
     """
-    given: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    seen: list[Path] = []
+    paths: list[Path] = []
     path: Path | None = _find(name)
     while path is not None:
-        if path.resolve() in seen:
+        if path.resolve() in paths:
             raise ImmuneError(f"{path} extends itself: name another config to extend")
-        seen.append(path.resolve())
+        paths.append(path.resolve())
         try:
             content = _yaml(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise ImmuneError(f"cannot read {path}: {error}") from None
         if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-            raise ImmuneError(f"{path} is not a config: write one `key: value` a line")
+            raise ImmuneError(f"{path} is not a config: write one `key: value` per line")
         parent = content.pop("extends", None)
         for key, value in content.items():
-            if key not in given:
-                given[key], origins[key] = value, path.name
-        path = None if parent is None else _find(str(parent), beside=path.parent)
-    return given, origins
+            if key not in settings:
+                settings[key], origins[key] = value, path.name
+        path = None if parent is None else _find(str(parent), folder=path.parent)
+    return settings, origins
 
 
-def _find(name: str, beside: Path | None = None) -> Path:
+def _find(name: str, folder: Path | None = None) -> Path:
     if name in shipped():
         return FOLDER / f"{name}.yaml"
-    for path in (*([beside / name] if beside else []), Path(name)):
+    for path in (*([folder / name] if folder else []), Path(name)):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path
     hint = suggestion(name, shipped(), f"shipped are {', '.join(shipped())}.")
-    raise ImmuneError(f"there is no config {name}: {hint} A .yaml file of your own will do as well")
+    raise ImmuneError(f"there is no config {name}: {hint} You can also name a .yaml file")
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML as everyone reads it, but a key given twice is an error and 2e-5 is a number."""
+    """Standard YAML, except that a repeated key is an error and 2e-5 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key {key} stands there twice")
+                raise yaml.YAMLError(f"the key {key} is repeated")
         return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
-    """What `_UniqueKeys` reads as it was: text that it would take for a number is quoted."""
+    """Writes what `_UniqueKeys` reads back: text that looks like a number is quoted."""
 
 
-for _reads_or_writes in (_UniqueKeys, _Dumper):
-    _reads_or_writes.add_implicit_resolver(
+for _yaml_class in (_UniqueKeys, _Dumper):
+    _yaml_class.add_implicit_resolver(
         "tag:yaml.org,2002:float",
         re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
         list("-+0123456789"),
@@ -334,19 +337,21 @@ def _parser() -> TrlParser:
 
     class Parser(TrlParser):
         def error(self, message: str) -> NoReturn:
-            # Of the two spellings that TRL's parser knows, ours is that of the settings.
+            # TRL's parser knows two spellings of each option; we show the setting's name.
             setting = re.sub(r"^argument --(\w+)[^:]*:", r"\1:", message)
-            raise ImmuneError(f"a setting has a value that it cannot have: {setting}")
+            raise ImmuneError(f"a setting has an invalid value: {setting}")
 
     return Parser((RunArguments, _sft_config(), ModelConfig), allow_abbrev=False, add_help=False)
 
 
 def _sft_config() -> type:
-    """TRL's `SFTConfig` as TRL has it: unsloth puts one with other keys and defaults before it."""
+    """TRL's own `SFTConfig`: unsloth puts a class with other keys and defaults in front of it."""
     from trl import SFTConfig
 
     return next(
-        known for known in SFTConfig.__mro__ if "_unsloth_patched_rl_config" not in vars(known)
+        candidate
+        for candidate in SFTConfig.__mro__
+        if "_unsloth_patched_rl_config" not in vars(candidate)
     )
 
 
@@ -354,8 +359,8 @@ def _names(dataclass: type) -> list[str]:
     return [field.name for field in fields(dataclass) if field.init]
 
 
-def _unknown(key: str, origin: str, known: Iterable[str]) -> str:
-    hint = suggestion(key, known, "see TRL's SFTConfig and ModelConfig")
+def _unknown(key: str, origin: str, keys: Iterable[str]) -> str:
+    hint = suggestion(key, keys, "see TRL's SFTConfig and ModelConfig")
     return f"{key} ({origin}) is not a setting: {hint}"
 
 
@@ -373,7 +378,7 @@ def _plain(value: Any) -> Any:
 
 
 _BELOW_ONE = math.nextafter(1, 0)
-# The least and the most that a number can be, where not every number will do.
+# The lowest and highest valid value of settings that have limits.
 _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         (
@@ -402,22 +407,24 @@ def _check(values: dict[str, Any]) -> None:
             continue
         least, most = _BOUNDS.get(key, (-math.inf, math.inf))
         if not math.isfinite(value):
-            raise ImmuneError(f"{key}={value} cannot be: give a number")
+            raise ImmuneError(f"{key}={value} is invalid: give a number")
         if value < least:
-            raise ImmuneError(f"{key}={value} cannot be: it is at least {least}")
+            raise ImmuneError(f"{key}={value} is invalid: it must be at least {least}")
         if value > most:
-            said = "below 1" if most == _BELOW_ONE else f"at most {most}"
-            raise ImmuneError(f"{key}={value} cannot be: it is {said}")
+            bound = "below 1" if most == _BELOW_ONE else f"at most {most}"
+            raise ImmuneError(f"{key}={value} is invalid: it must be {bound}")
         if key in _ABOVE_ZERO and value <= 0:
-            raise ImmuneError(f"{key}={value} cannot be: it is more than 0")
+            raise ImmuneError(f"{key}={value} is invalid: it must be more than 0")
     if values["max_steps"] < 1 and values["max_steps"] != -1:
-        raise ImmuneError(f"max_steps={values['max_steps']} cannot be: it is at least 1, or -1")
+        raise ImmuneError(
+            f"max_steps={values['max_steps']} is invalid: it must be at least 1, or -1"
+        )
     if "/" in values["name"]:
-        raise ImmuneError(f"name={values['name']} cannot be a folder's name: leave out the /")
+        raise ImmuneError(f"name={values['name']} is not a valid folder name: leave out the /")
     if (values["train"] is None) != (values["eval"] is None):
         raise ImmuneError("--train and --eval go together: give both files")
     if values["train"] and values["dataset"]:
-        raise ImmuneError("--dataset and --train are two datasets: give one of them")
+        raise ImmuneError("--dataset and --train cannot be combined: give one of them")
     if values["max_length"] is None:
         raise ImmuneError("max_length is not set: give the tokens of the longest conversation")
     if values["model_name_or_path"] is None:

@@ -1,4 +1,4 @@
-"""Which process of a run this one is, as torchrun says in the environment."""
+"""Which process of a run this one is: torchrun's environment variables in, numbers out."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ _NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
 def check() -> None:
-    """See that the environment is that of a process alone, or all that torchrun gives to each.
+    """Check that torchrun's environment variables are complete, or that this is the only process.
 
-    The libraries read these variables too, each in its own way; where this process is alone they
-    are taken out.
+    The libraries read these variables too, each in its own way, so they are removed if this is the
+    only process.
 
     Raises:
-        ImmuneError: they say half of it, or what cannot be.
+        ImmuneError: the variables are incomplete or contradict each other.
     """
-    found = {name: os.environ.get(name, "").strip() for name in _OF_MANY}
-    given = {name: value for name, value in found.items() if value}
+    environment = {name: os.environ.get(name, "").strip() for name in _OF_MANY}
+    values = {name: value for name, value in environment.items() if value}
     for name in _NUMBERS:
-        # torch.distributed and accelerate write -1 for a process that is alone.
-        if name in given and not given[name].removeprefix("-").isdecimal():
-            raise ImmuneError(f"{name}={given[name]} in the environment is not a number: unset it")
+        # torch.distributed and accelerate write -1 if there is only one process.
+        if name in values and not values[name].removeprefix("-").isdecimal():
+            raise ImmuneError(f"{name}={values[name]} in the environment is not a number: unset it")
     rank, local, number = (
-        int(given.get(name, default)) for name, default in zip(_NUMBERS, "001", strict=True)
+        int(values.get(name, default)) for name, default in zip(_NUMBERS, "001", strict=True)
     )
     if number <= 1:
         if rank > 0 or local > 0:
             name = "RANK" if rank > 0 else "LOCAL_RANK"
             raise ImmuneError(
-                f"{name}={given[name]} in the environment says that this is one of several "
-                "processes, and WORLD_SIZE does not say of how many: start them with torchrun, or "
+                f"{name}={values[name]} in the environment says that this is one of several "
+                "processes, but WORLD_SIZE does not say how many: start them with torchrun, or "
                 f"unset {name}"
             )
         for name in _OF_MANY:
             os.environ.pop(name, None)
         return
-    missing = [name for name in _OF_MANY if name not in given]
+    missing = [name for name in _OF_MANY if name not in values]
     if missing:
         raise ImmuneError(
             f"WORLD_SIZE={number} in the environment says that this is one of {number} processes, "
@@ -47,8 +47,8 @@ def check() -> None:
         )
     if not 0 <= rank < number or not 0 <= local < number:
         raise ImmuneError(
-            f"RANK={rank} and LOCAL_RANK={local} in the environment cannot be of WORLD_SIZE="
-            f"{number} processes: start them with torchrun, or unset all three"
+            f"RANK={rank}, LOCAL_RANK={local} and WORLD_SIZE={number} in the environment "
+            "contradict each other: start the processes with torchrun, or unset all three"
         )
 
 
@@ -58,5 +58,5 @@ def number() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks and writes."""
+    """Whether this is the process that prints and writes files."""
     return int(os.environ.get("RANK") or "0") == 0

@@ -1,6 +1,6 @@
 """Settings of TRL and transformers that would have no effect, or a wrong one, and why.
 
-Each of their other settings acts. One of these is at the value that is in force, or is an error.
+All their other settings take effect. Setting one of these to another value is an error.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 _ROWS = "conversations are rendered, masked, cut and packed by immune_train, with the model's own "
 _ROWS += "tokenizer and template"
-_EVALUATION = "an evaluation measures the mean loss of an answer's token, of each task and of all"
+_EVALUATION = "an evaluation measures the mean loss per answer token, for each task and for all"
 _LOSS = "the loss is the mean cross entropy of the answers' tokens"
 _HUB = "publish a finished run with `python -m immune_train.publish`"
-_SEVERAL = "several GPUs of one machine are used by torchrun, each with the whole model"
-_LOADER = "rows lie tokenised in memory, so that there is nothing for other processes to load"
-_BASE = "the base is loaded as model_name_or_path, model_revision, dtype, attn_implementation and "
-_BASE += "load_in_4bit say"
-_ADAPTER = "the adapter is one of LoRA on the linear layers of a Qwen2 model"
-_QUANTISED = "the base is trained over in 4 bits, by load_in_4bit=true, or in 16"
-_MEMORY = "too little memory ends a run with a sentence that says what to lower"
-_TERMINAL = "a bar is shown on a terminal, and lines elsewhere, by the first process"
-_GOING_ON = "a run is resumed by --resume, with everything in its last checkpoint"
+_SEVERAL = "several GPUs are used with torchrun, each with the whole model"
+_LOADER = "rows are tokenised in memory, so there is nothing for other processes to load"
+_BASE = "the base is chosen by model_name_or_path, model_revision, dtype, attn_implementation and "
+_BASE += "load_in_4bit"
+_ADAPTER = "the adapter is a LoRA adapter on the linear layers of a Qwen2 model"
+_QUANTISED = "the base is loaded in 4 bits with load_in_4bit=true, or in 16"
+_MEMORY = "if memory is too small, the run ends with a sentence that says what to lower"
+_TERMINAL = "the first process shows a bar on a terminal, and lines elsewhere"
+_RESUMING = "--resume resumes a run, with everything in its last checkpoint"
 _CHECKPOINTING = "set gradient_checkpointing and gradient_checkpointing_kwargs"
+_COMPILING = "conversations differ in length, so every step would be compiled again"
 
 REASONS: dict[str, str] = {
     # What a conversation becomes
@@ -48,7 +49,7 @@ REASONS: dict[str, str] = {
     "remove_unused_columns": _ROWS,
     "truncation_mode": _ROWS,
     # Their order
-    "accelerator_config": "every record is read once an epoch, in batches of the sizes given",
+    "accelerator_config": "every record is read once per epoch, in batches of the configured sizes",
     "length_column_name": "the order is set by order=shuffled or order=emitted",
     "shuffle_dataset": "the order is set by order=shuffled or order=emitted",
     "train_sampling_strategy": "the order is set by order=shuffled or order=emitted",
@@ -65,25 +66,23 @@ REASONS: dict[str, str] = {
     "lora_task_type": _ADAPTER,
     "model_init_kwargs": _BASE,
     "router_aux_loss_coef": _ADAPTER,
-    "trust_remote_code": "a Qwen2 model needs no code of its repository, and none is run",
+    "trust_remote_code": "a Qwen2 model needs no code from its repository, and none is run",
     "use_cache": "there is nothing to cache while a model is trained",
-    "use_peft": "an adapter is all that is trained",
+    "use_peft": "only an adapter is trained",
     # The loss and the step
     "auto_find_batch_size": _MEMORY,
-    "average_tokens_across_devices": _LOSS + " of a step, on however many devices",
+    "average_tokens_across_devices": _LOSS + " of a step, for any number of devices",
     "label_smoothing_factor": _LOSS,
     "loss_type": _LOSS,
-    "optim_target_modules": "the optimiser takes all of the adapter",
+    "optim_target_modules": "the optimiser trains the whole adapter",
     # Speed and memory
     "activation_checkpointing": _CHECKPOINTING,
     "activation_checkpointing_kwargs": _CHECKPOINTING,
     "activation_offloading": "memory is saved by gradient_checkpointing",
     "liger_kernel_config": "backend=unsloth has faster kernels than Liger's",
-    "torch_compile": "conversations differ in length, so that each step would be compiled again",
-    "torch_compile_backend": "conversations differ in length, so that each step would be compiled "
-    "anew",
-    "torch_compile_mode": "conversations differ in length, so that each step would be compiled "
-    "anew",
+    "torch_compile": _COMPILING,
+    "torch_compile_backend": _COMPILING,
+    "torch_compile_mode": _COMPILING,
     "use_liger_kernel": "backend=unsloth has faster kernels than Liger's",
     # Evaluation
     "batch_eval_metrics": _EVALUATION,
@@ -95,7 +94,7 @@ REASONS: dict[str, str] = {
     "fp16_full_eval": "an evaluation computes in the precision of the training",
     "include_for_metrics": _EVALUATION,
     "prediction_loss_only": _EVALUATION,
-    # What is said and kept
+    # Logging and saving
     "disable_tqdm": _TERMINAL,
     "include_num_input_tokens_seen": "the preflight counts the tokens",
     "log_level_replica": _TERMINAL,
@@ -106,10 +105,10 @@ REASONS: dict[str, str] = {
     "skip_memory_metrics": "benchmarks/gpu.py measures memory",
     # Stopping and resuming
     "enable_jit_checkpoint": "every run saves when it is interrupted",
-    "ignore_data_skip": _GOING_ON,
-    "restore_callback_states_from_checkpoint": _GOING_ON,
-    "resume_from_checkpoint": _GOING_ON,
-    "save_only_model": _GOING_ON,
+    "ignore_data_skip": _RESUMING,
+    "restore_callback_states_from_checkpoint": _RESUMING,
+    "resume_from_checkpoint": _RESUMING,
+    "save_only_model": _RESUMING,
     # Machines
     "ddp_backend": _SEVERAL,
     "ddp_broadcast_buffers": _SEVERAL,
@@ -122,21 +121,21 @@ REASONS: dict[str, str] = {
     "fsdp_config": _SEVERAL,
     "local_rank": _SEVERAL,
     "parallelism_config": _SEVERAL,
-    "use_cpu": "the device is the first of CUDA_VISIBLE_DEVICES, or the CPU where that is empty",
+    "use_cpu": "the device is the first of CUDA_VISIBLE_DEVICES, or the CPU if that is empty",
     # Publishing
     "hub_always_push": _HUB,
     "hub_model_id": _HUB,
     "hub_private_repo": _HUB,
     "hub_revision": _HUB,
     "hub_strategy": _HUB,
-    "hub_token": "the key for the Hub is taken from HF_TOKEN",
+    "hub_token": "the token for the Hub is read from HF_TOKEN",
     "push_to_hub": _HUB,
     "trackio_bucket_id": _HUB,
     "trackio_space_id": _HUB,
     "trackio_static_space_id": _HUB,
     # Switches of transformers' example scripts
-    "do_predict": "training is what this command does",
-    "do_train": "training is what this command does",
+    "do_predict": "this command trains",
+    "do_train": "this command trains",
 }
 
 Values = Mapping[str, Any]
@@ -152,11 +151,11 @@ def _cuda(values: Values) -> bool:
     return torch.cuda.is_available()
 
 
-# Settings that act beside some others only: whether they do, and what they need.
+# Settings that take effect only with some values of others: the condition, and what they need.
 NEEDS: dict[str, tuple[Callable[[Values], bool], str]] = {
-    "adam_beta1": (_adam, "it is for optimisers of Adam's kind"),
-    "adam_beta2": (_adam, "it is for optimisers of Adam's kind"),
-    "adam_epsilon": (lambda v: "adam" in v["optim"], "it is for optimisers of Adam's kind"),
+    "adam_beta1": (_adam, "it is for optimisers of the Adam family"),
+    "adam_beta2": (_adam, "it is for optimisers of the Adam family"),
+    "adam_epsilon": (lambda v: "adam" in v["optim"], "it is for optimisers of the Adam family"),
     "attn_implementation": (lambda v: v["backend"] != "unsloth", "unsloth has its own attention"),
     "fp16": (_cuda, "float16 needs CUDA"),
     "gradient_checkpointing_kwargs": (
@@ -186,10 +185,10 @@ NEEDS: dict[str, tuple[Callable[[Values], bool], str]] = {
 
 
 def check(config: Config, defaults: Values, backend: str) -> None:
-    """See that each setting acts on the back end that is chosen; `defaults` are TRL's own.
+    """Check that every setting takes effect with the chosen back end; `defaults` are TRL's own.
 
     Raises:
-        ImmuneError: one has a value that would not be in force.
+        ImmuneError: a setting has a value that would not take effect.
     """
     from immune_train.configs import DECIDED
 

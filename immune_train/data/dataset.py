@@ -1,7 +1,7 @@
 """The records to train on: emitted JSONL files, or a published dataset, in; checked records out.
 
-Nothing is taken on trust that can be checked: where a manifest lies beside the files, they must
-be the files that it names.
+Whatever can be checked is checked: if there is a manifest next to the files, they must be the files
+that it names.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from immune_data.contract.manifest import NAME as MANIFEST
 from immune_data.contract.manifest import Voucher
 from immune_data.contract.record import Record
 
-# The names that our two splits have in an emitted folder, and in a published one.
+# File names of the two splits in an emitted folder, and in a published one.
 _EMITTED = ("train.jsonl", "eval.jsonl")
 _PUBLISHED = ("train.jsonl", "validation.jsonl")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The two splits, what they were made from (None where nothing says), and where they lay.
+    """The two splits, their manifest (None if there is none), and where they come from.
 
-    `synthetic`: whether a manifest of either says that it was made up. Of the manifest, and of the
-    list of incidents that newer ones name, the text is kept, so that a run can keep a copy.
+    `synthetic`: whether the manifest of either says that it was made up. The texts of the manifest
+    and of the list of incidents that newer ones name are kept, so that a run can store a copy.
     """
 
     train: list[Record]
@@ -44,7 +44,7 @@ class Dataset:
 
     @property
     def incidents_sha256(self) -> str | None:
-        """That of the list of incidents, where there is one."""
+        """The digest of the list of incidents, if there is one."""
         if self.manifest is None or self.incidents_json is None:
             return None
         return self.manifest.outputs[incidents.NAME].sha256
@@ -60,52 +60,52 @@ def from_folder(folder: Path) -> Dataset:
     """The dataset that `immune_data.emit` wrote to `folder`, or a published one's folder.
 
     Raises:
-        ImmuneError: there is none, or a line of it is not a record.
+        ImmuneError: there is no dataset, or a line of it is not a record.
         CheckFailed: a file is not the one that the manifest names.
     """
     names = _PUBLISHED if (folder / _PUBLISHED[1]).is_file() else _EMITTED
     if not (folder / MANIFEST).is_file():
         raise ImmuneError(
-            f"{folder} holds no complete dataset (no {MANIFEST}): emit it with "
+            f"{folder} contains no complete dataset (no {MANIFEST}): emit it with "
             f"`python -m immune_data.emit --recipe {folder.name}`, or name one with --dataset"
         )
     return from_files(*(folder / name for name in names))
 
 
 def from_files(train: Path, eval: Path) -> Dataset:
-    """The dataset of two JSONL files; a manifest beside a file must name it as it is.
+    """The dataset in two JSONL files; if there is a manifest next to a file, it must match it.
 
     Raises:
         ImmuneError: a file cannot be read, or a line of it is not a record.
-        CheckFailed: a file is not the one that the manifest beside it names.
+        CheckFailed: a file is not the one that the manifest next to it names.
     """
     manifests = []
     splits = []
-    for path, emitted in zip((train, eval), _EMITTED, strict=True):
+    for path, name in zip((train, eval), _EMITTED, strict=True):
         try:
             content = path.read_bytes()
         except OSError as error:
             raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
-        manifests.append(_vouched(path, emitted, content))
+        manifests.append(_verified_manifest(path, name, content))
         splits.append(_records(path, content))
-    made = Dataset(
+    dataset = Dataset(
         train=splits[0],
         eval=splits[1],
         manifest=None,
         origin=f"{train} and {eval}",
-        synthetic=any(found is not None and found[0].synthetic for found in manifests),
+        synthetic=any(manifest is not None and manifest[0].synthetic for manifest in manifests),
     )
     if manifests[0] is None or manifests[0] != manifests[1]:
-        return made
+        return dataset
     voucher, text = manifests[0]
-    listed = _incidents(train.with_name(incidents.NAME), voucher)
-    return replace(made, manifest=voucher, manifest_json=text, incidents_json=listed)
+    incidents_json = _incidents(train.with_name(incidents.NAME), voucher)
+    return replace(dataset, manifest=voucher, manifest_json=text, incidents_json=incidents_json)
 
 
 def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
-    """The dataset `hf://datasets/ORG/NAME[@REV]`, of which `recipe` is the config.
+    """The config `recipe` of the dataset `hf://datasets/ORG/NAME[@REV]`.
 
-    A folder on this machine that holds a published dataset will do as well.
+    `name` may also be a local folder with an emitted or published dataset.
 
     Raises:
         ImmuneError: it cannot be found, reached or read.
@@ -114,15 +114,15 @@ def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
     from immune_data.common.hub.download import download
 
     if Path(name).is_dir():
-        folder = Path(name) / recipe  # a published folder has a manifest of all its files, too
+        folder = Path(name) / recipe  # a published folder also has a manifest of all its files
         return from_folder(folder if (folder / MANIFEST).is_file() else Path(name))
-    found = hub.address(name)
-    report(f"downloading {found}")
+    address = hub.address(name)
+    report(f"downloading {address}")
     files = [f"{recipe}/{file}" for file in (*_PUBLISHED, incidents.NAME, MANIFEST)]
-    folder = download(found, files, report) / recipe
+    folder = download(address, files, report) / recipe
     if not (folder / MANIFEST).is_file():
         raise ImmuneError(
-            f"the dataset {found} has no config {recipe}: name one of its configs with --recipe"
+            f"the dataset {address} has no config {recipe}: name one of its configs with --recipe"
         )
     return from_folder(folder)
 
@@ -154,30 +154,32 @@ def _records(path: Path, content: bytes) -> list[Record]:
             )
         records.append(record)
     if not records:
-        raise ImmuneError(f"{path} holds no record: there is nothing to train on or to measure")
+        raise ImmuneError(f"{path} contains no record: there is nothing to train on or to evaluate")
     return records
 
 
-def _vouched(path: Path, emitted: str, content: bytes) -> tuple[Voucher, str] | None:
-    """The manifest beside `path`, and its text, once `path` is seen to be the file it names."""
-    beside = path.with_name(MANIFEST)
-    if not beside.is_file():
+def _verified_manifest(path: Path, name: str, content: bytes) -> tuple[Voucher, str] | None:
+    """The manifest next to `path`, and its text, after checking that it names this very file."""
+    manifest = path.with_name(MANIFEST)
+    if not manifest.is_file():
         return None
     try:
-        text = beside.read_text(encoding="utf-8")
+        text = manifest.read_text(encoding="utf-8")
         voucher = msgspec.json.decode(text, type=Voucher)
-        expected = voucher.outputs[emitted].sha256
+        expected = voucher.outputs[name].sha256
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
         raise ImmuneError(
-            f"{beside} is not the manifest of {path.name}: emit the dataset again"
+            f"{manifest} is not the manifest of {path.name}: emit the dataset again"
         ) from None
     if hashlib.sha256(content).hexdigest() != expected:
-        raise CheckFailed(f"{path} is not the file that {beside} names: emit or download it again")
+        raise CheckFailed(
+            f"{path} is not the file that {manifest} names: emit or download it again"
+        )
     return voucher, text
 
 
 def _incidents(path: Path, voucher: Voucher) -> str | None:
-    """The list of incidents, once it is seen to be the one that the manifest names, if it does."""
+    """The list of incidents that the manifest names, if any, after checking its digest."""
     if path.name not in voucher.outputs:
         return None
     try:
@@ -192,13 +194,13 @@ def _incidents(path: Path, voucher: Voucher) -> str | None:
 
 
 def shortest(records: Iterable[Record], number: int | None) -> list[Record]:
-    """The `number` shortest records, evenly from each task, in their order; None is all."""
+    """The `number` shortest records, equally many of each task, in their order; None is all."""
     records = list(records)
     if number is None or number >= len(records):
         return records
     rank: dict[int, int] = {}
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for i in sorted(range(len(records)), key=lambda i: records[i].tokens):
-        rank[i] = seen[records[i].task] = seen.get(records[i].task, 0) + 1
-    chosen = sorted(rank, key=lambda i: (rank[i], records[i].tokens))[:number]
-    return [records[i] for i in sorted(chosen)]
+        rank[i] = counts[records[i].task] = counts.get(records[i].task, 0) + 1
+    indices = sorted(rank, key=lambda i: (rank[i], records[i].tokens))[:number]
+    return [records[i] for i in sorted(indices)]

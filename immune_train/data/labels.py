@@ -1,13 +1,13 @@
 """Which tokens carry loss: conversations and a model's tokenizer in, token ids and labels out.
 
-This is the one place where conversations are rendered and masked; both back ends train on its
-rows as they are. A row is the tokenizer's own chat template over the messages, with two rules of
-ours. What a message says is ordinary text: a control token written out in it (`<|im_end|>`) is
-read as letters and never ends a turn. And only the answer and the `<|im_end|>` that ends it carry
-loss, so that the model learns to answer and to stop, and nothing else.
+This is the only place where conversations are rendered and masked; both back ends train on its
+rows unchanged. A row is the tokenizer's own chat template applied to the messages, with two rules
+of ours. The content of a message is ordinary text: a control token spelled out in it (`<|im_end|>`)
+is read as letters and never ends a turn. And only the answer and the `<|im_end|>` that ends it
+carry loss, so that the model learns to answer and to stop, and nothing else.
 
-The answer's first token starts where the answer starts, as it does when the model is asked: what
-the template puts before the answer is tokenised by itself.
+The answer's first token starts where the answer starts, as in inference: what the template puts
+before the answer is tokenised separately.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from immune_data.contract.record import Record
 
 NO_LOSS = -100
-"""The label of a token without loss: what PyTorch's cross entropy ignores."""
+"""The label of a token without loss, which PyTorch's cross entropy ignores."""
 
 END_OF_TURN = "<|im_end|>"
 
-# Stand-ins for what messages say, while a template is looked at; no template holds these.
+# Stand-ins for the contents of messages in a rendered template; no template contains these.
 _MARK = "\ue000{}\ue001"
 _MARKED = re.compile("\ue000(\\d+)\ue001")
 
@@ -44,9 +44,9 @@ _AT_ONCE = 128  # conversations tokenised in one call, which uses all cores
 class Row:
     """One tokenised conversation.
 
-    `answer` is the first token of the answer; `end` the place after its `<|im_end|>`. `joined` is
-    the number of tokens when the whole text is tokenised in one go, which is what a record's
-    `tokens` counts: a token less where an answer starts with white space that joins a line end.
+    `answer` is the index of the answer's first token, `end` the index after its `<|im_end|>`.
+    `joined` is the number of tokens when the whole text is tokenised at once, which is what a
+    record's `tokens` counts: one less if white space at an answer's start joins a line end.
     """
 
     input_ids: list[int]
@@ -58,10 +58,10 @@ class Row:
 
     @property
     def labels(self) -> list[int]:
-        """For each token its own id where it carries loss, else `NO_LOSS`."""
-        carried = self.input_ids[self.answer : self.end]
-        rest = len(self.input_ids) - self.end
-        return [NO_LOSS] * self.answer + carried + [NO_LOSS] * max(0, rest)
+        """For each token its own id if it carries loss, otherwise `NO_LOSS`."""
+        answer = self.input_ids[self.answer : self.end]
+        tail = len(self.input_ids) - self.end
+        return [NO_LOSS] * self.answer + answer + [NO_LOSS] * max(0, tail)
 
     @property
     def supervised(self) -> int:
@@ -84,20 +84,22 @@ class Renderer:
     """Rows as one tokenizer makes them.
 
     Raises:
-        ImmuneError: the tokenizer cannot be used as it is, or its chat template does not render
-            conversations as the dataset was counted.
+        ImmuneError: the tokenizer cannot be used, or its chat template does not render
+            conversations as they were counted in the dataset.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._name = tokenizer.name_or_path or "the model's tokenizer"
         if not getattr(tokenizer, "is_fast", False):
-            raise ImmuneError(f"{self._name} has no tokenizer.json: only fast tokenizers will do")
+            raise ImmuneError(
+                f"{self._name} has no tokenizer.json: use a model with a fast tokenizer"
+            )
         if tokenizer.chat_template is None:
-            raise ImmuneError(f"{self._name} has no chat template: take an instruct model")
+            raise ImmuneError(f"{self._name} has no chat template: use an instruct model")
         self._template = tokenizer.apply_chat_template
         self._text, self._control = _split_tokenizer(tokenizer)
         if END_OF_TURN not in self._control:
-            raise ImmuneError(f"{self._name} has no token {END_OF_TURN}: take a Qwen2.5 model")
+            raise ImmuneError(f"{self._name} has no token {END_OF_TURN}: use a Qwen2.5 model")
         self._controls = re.compile(
             "(" + "|".join(map(re.escape, sorted(self._control, key=len, reverse=True))) + ")"
         )
@@ -106,43 +108,43 @@ class Renderer:
     def rows(self, records: Iterable[Record]) -> Iterator[Row]:
         """A row for each record, in order."""
         records = iter(records)
-        while some := list(islice(records, _AT_ONCE)):
-            conversations = [self._stretches(record.messages) for record in some]
+        while batch := list(islice(records, _AT_ONCE)):
+            conversations = [self._segments(record.messages) for record in batch]
             texts = [part.text for parts in conversations for part in parts if not part.is_control]
             ids = iter(self._encode(texts))
-            for record, parts in zip(some, conversations, strict=True):
+            for record, parts in zip(batch, conversations, strict=True):
                 yield self._row(record, parts, ids)
 
     def _row(self, record: Record, parts: list[_Part], ids: Iterator[list[int]]) -> Row:
         tokens: list[int] = []
         answer = end = joined = 0
-        before = ""
+        previous = ""
         for part in parts:
-            of_part = [self._control[part.text]] if part.is_control else next(ids)
+            part_ids = [self._control[part.text]] if part.is_control else next(ids)
             if part.is_answer:
                 answer = len(tokens)
                 if part.text[:1].isspace():
-                    together, apart = self._encode([before + part.text, before])
-                    joined = len(together) - len(apart) - len(of_part)
+                    whole, prefix = self._encode([previous + part.text, previous])
+                    joined = len(whole) - len(prefix) - len(part_ids)
             elif part.is_control and answer and not end:
                 end = len(tokens) + 1
-            tokens += of_part
-            before = part.text
+            tokens += part_ids
+            previous = part.text
         return Row(tokens, answer, end, len(tokens) + joined, record.task, record.incident_id)
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        encoded = self._text.encode_batch_fast(texts, add_special_tokens=False)
-        return [one.ids for one in encoded]
+        encodings = self._text.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
-    def _stretches(self, messages: Sequence[Message]) -> list[_Part]:
-        """The conversation as control tokens and the texts between them, the answer by itself."""
+    def _segments(self, messages: Sequence[Message]) -> list[_Part]:
+        """The conversation as control tokens and the texts between them, the answer separately."""
         roles = tuple(message.role for message in messages)
         if roles not in self._pieces:
-            self._pieces[roles] = self._look_at_template(roles)
+            self._pieces[roles] = self._template_pieces(roles)
         parts: list[_Part] = []
         text = ""
         for i, piece in enumerate(self._pieces[roles]):
-            if i % 2:  # what message number `piece` says
+            if i % 2:  # the content of message number `piece`
                 if int(piece) < len(messages) - 1:
                     text += messages[int(piece)].content
                 else:
@@ -157,17 +159,17 @@ class Renderer:
                     text += between
         return [part for part in [*parts, _Part(text)] if part.text or part.is_answer]
 
-    def _look_at_template(self, roles: tuple[str, ...]) -> list[str]:
-        """What the template puts around messages of these roles: texts and numbers, by turns."""
-        marked = [Message(role, _MARK.format(i)) for i, role in enumerate(roles)]
-        as_dicts = [{"role": message.role, "content": message.content} for message in marked]
-        rendered = self._template(as_dicts, tokenize=False)
-        if rendered != chat.render(marked):
+    def _template_pieces(self, roles: tuple[str, ...]) -> list[str]:
+        """What the template puts around messages of these roles: texts and numbers in turn."""
+        messages = [Message(role, _MARK.format(i)) for i, role in enumerate(roles)]
+        as_dicts = [{"role": message.role, "content": message.content} for message in messages]
+        text = self._template(as_dicts, tokenize=False)
+        if text != chat.render(messages):
             raise ImmuneError(
                 f"the chat template of {self._name} does not render conversations as they were "
-                "counted when the dataset was emitted: take a Qwen2.5 instruct model"
+                "counted when the dataset was emitted: use a Qwen2.5 instruct model"
             )
-        return _MARKED.split(rendered)
+        return _MARKED.split(text)
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class _Part:
 def _split_tokenizer(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, dict[str, int]]:
     """The tokenizer without its added tokens, and those tokens' ids.
 
-    `split_special_tokens` would not do: it still reads added tokens that are not special, such as
+    `split_special_tokens` is not enough: it still reads added tokens that are not special, such as
     `<tool_call>`, as control tokens.
     """
     from tokenizers import Tokenizer

@@ -1,7 +1,7 @@
 """The order in which an epoch reads the records: each once, by one process or several.
 
-Several processes take batches in turn, and each must have as many as the others. Libraries fill
-the last ones up with records that were read already; here blanks do it, which carry no loss.
+Several processes take batches in turn, and all need the same number. Libraries fill the last
+batches with records that were already read; here they are filled with blanks, which carry no loss.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from immune_train.data.labels import NO_LOSS
 
 
 def blanks(records: int, batch: int, processes: int) -> int:
-    """How many blanks follow the records, so that each process has as many whole batches."""
+    """How many blanks follow the records, so that all processes have equally many full batches."""
     return -records % (batch * processes) if processes > 1 else 0
 
 

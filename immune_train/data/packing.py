@@ -1,7 +1,7 @@
 """Batches: the rows of an optimiser step in, the micro-batches that a model reads out.
 
-Without packing a micro-batch is rows padded on the right to the longest of them. With packing it
-is one row that holds whole conversations one after the other: positions start again with each, and
+Without packing a micro-batch consists of rows padded on the right to the longest of them. With
+packing it is one row of whole conversations, one after the other: positions restart with each, and
 `cu_seq_lens` says where they meet, so that no conversation attends to another.
 """
 
@@ -25,15 +25,15 @@ MICRO_BATCHES = "micro_batches"
 def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Bins of indices whose lengths sum to at most `capacity`, none split.
 
-    The longest goes first, each into the fullest bin that still takes it (Johnson, 1973: at most
-    11/9 of the bins that would do). Ties go to the lower index and the earlier bin, so that the
-    same lengths give the same bins.
+    The longest goes first, each into the fullest bin with enough space (Johnson, 1973: at most 11/9
+    of the optimal number of bins). Ties go to the lower index and the earlier bin, so that the same
+    lengths give the same bins.
 
     Raises:
         ImmuneError: one is longer than a bin.
     """
     bins: list[list[int]] = []
-    room: list[tuple[int, int]] = []  # (what is left, bin), sorted
+    room: list[tuple[int, int]] = []  # (free space, bin), sorted
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if lengths[i] > capacity:
             raise ImmuneError(
@@ -43,11 +43,11 @@ def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]
         at = bisect_left(room, (lengths[i], 0))
         if at == len(room):
             bins.append([])
-            left, bin = capacity, len(bins) - 1
+            space, bin = capacity, len(bins) - 1
         else:
-            left, bin = room.pop(at)
+            space, bin = room.pop(at)
         bins[bin].append(i)
-        insort(room, (left - lengths[i], bin))
+        insort(room, (space - lengths[i], bin))
     return bins
 
 
@@ -72,17 +72,17 @@ def padded(examples: Sequence[Example], pad_token: int) -> dict[str, torch.Tenso
 
 
 def packed(examples: Sequence[Example]) -> dict[str, Any]:
-    """A micro-batch of one row that holds the conversations whole, one after the other.
+    """A micro-batch of one row: the whole conversations, one after the other.
 
     `input_ids`, `position_ids` and `labels` are of shape (1, tokens); `cu_seq_lens_q` and `_k`
     are the places where conversations start and the last one ends, `max_length_q` and `_k` the
-    longest one, by the names that `transformers` hands on to attention kernels.
+    longest one, under the names that `transformers` passes to attention kernels.
     """
     import torch
 
     lengths = [len(example["input_ids"]) for example in examples]
     labels = [
-        # What precedes a conversation's first token is another's last one: nothing to learn.
+        # A conversation's first token follows the last one of another: nothing to learn.
         label
         for example in examples
         for label in (NO_LOSS, *example["labels"][1:])
@@ -112,8 +112,8 @@ class Padding:
 class Packing:
     """A collator that packs all conversations of an optimiser step into few micro-batches.
 
-    `capacity` is the most tokens of a micro-batch. `labels` beside the micro-batches are those of
-    them all, from which a trainer counts the tokens that the step's loss is a mean of.
+    `capacity` is the most tokens of a micro-batch. `labels`, next to the micro-batches, contains
+    the labels of all of them, so that a trainer can count the tokens that carry loss.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -124,19 +124,18 @@ class Packing:
 
         lengths = [len(example["input_ids"]) for example in examples]
         bins = best_fit_decreasing(lengths, self._capacity)
-        made = [packed([examples[i] for i in sorted(bin)]) for bin in bins]
+        batches = [packed([examples[i] for i in sorted(bin)]) for bin in bins]
         return {
-            MICRO_BATCHES: made,
-            "labels": torch.cat([one["labels"] for one in made], dim=1),
+            MICRO_BATCHES: batches,
+            "labels": torch.cat([batch["labels"] for batch in batches], dim=1),
         }
 
 
 def layout(lengths: Sequence[int], rows: int, step: int, capacity: int) -> tuple[float, float]:
-    """Two ways to lay out the same steps: the share of padding in one, the packs of the other.
+    """Two layouts of the same steps: the share of padding if padded, the packs per step if packed.
 
-    `lengths` are in the order of the dataset and `step` conversations make a step. Padded, `rows`
-    make a batch, and what is computed is as long as the longest of each; packed, a step needs so
-    many packs in the mean, and what is computed is what the conversations hold.
+    `lengths` are in the order of the dataset, `step` is the number of conversations per step and
+    `rows` the number per padded batch, whose rows are all as long as its longest.
     """
     batches = [lengths[i : i + rows] for i in range(0, len(lengths), rows)]
     padded_to = sum(len(batch) * max(batch) for batch in batches)

@@ -1,4 +1,4 @@
-"""What a run will take, before any weight is loaded: settings, rows and a base in, a plan out."""
+"""The cost of a run before any weights are loaded: settings, rows and a base in, a plan out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from immune_train.artifacts import run
 from immune_train.configs import Config, processes
 from immune_train.data.order import blanks
 
-# Bytes of an optimiser's memory for each weight; of others than these nothing is said.
+# Bytes that an optimiser needs per weight; for other optimisers no figure is shown.
 _STATES = {"adamw_8bit": 2, "adamw_bnb_8bit": 2, "paged_adamw_8bit": 2, "sgd": 0, "adamw": 8}
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What a base model and a fresh adapter on it hold; `base_bytes` as the settings load it."""
+    """Sizes of a base model and a fresh adapter; `base_bytes` as the settings load it."""
 
     base_parameters: int
     trained_parameters: int
@@ -29,7 +29,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a run, what is trained by them, and on what."""
+    """The steps of a run, what they train, and on what hardware."""
 
     steps: int
     steps_an_epoch: int
@@ -49,23 +49,23 @@ class Plan:
         return asdict(self)
 
     def warnings(self) -> list[str]:
-        found = []
+        messages = []
         if self.warmup >= self.steps:
-            found.append(
+            messages.append(
                 f"the learning rate is still rising when the run ends: "
                 f"{counted(self.warmup, 'step')} of warm-up, {self.steps:,} in all; lower "
                 "warmup_steps"
             )
         if self.architecture != "qwen2":
-            found.append(
+            messages.append(
                 f"the base is a {self.architecture} model: export, generate and the memory "
                 "figures are for Qwen2 models"
             )
-        return found
+        return messages
 
 
 def make(config: Config, rows: int, backend: str, outline: Outline) -> Plan:
-    """The plan of a run on so many rows.
+    """The plan of a run on `rows` rows.
 
     Raises:
         ImmuneError: no batch would be full.
@@ -75,7 +75,7 @@ def make(config: Config, rows: int, backend: str, outline: Outline) -> Plan:
     steps = (
         config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * an_epoch)
     )
-    trained = outline.trained_parameters
+    trained_parameters = outline.trained_parameters
     state = next((size for name, size in _STATES.items() if config.optim.startswith(name)), None)
     return Plan(
         steps=steps,
@@ -83,9 +83,11 @@ def make(config: Config, rows: int, backend: str, outline: Outline) -> Plan:
         warmup=_warmup(config, steps),
         conversations_a_step=config.step * number,
         base_parameters=outline.base_parameters,
-        trained_parameters=trained,
+        trained_parameters=trained_parameters,
         base_bytes=outline.base_bytes,
-        adapter_bytes=None if state is None else trained * (4 + 4 + state),  # float32, gradients
+        adapter_bytes=None
+        if state is None
+        else trained_parameters * (4 + 4 + state),  # float32, gradients
         architecture=outline.architecture,
         vocabulary=outline.vocabulary,
         backend=backend,
@@ -95,10 +97,10 @@ def make(config: Config, rows: int, backend: str, outline: Outline) -> Plan:
 
 
 def steps_an_epoch(config: Config, rows: int, number: int) -> int:
-    """Optimiser steps in which so many processes read so many rows once.
+    """Optimiser steps in which `number` processes read all rows once.
 
     Raises:
-        ImmuneError: there are fewer rows than a full batch of each process, and only such count.
+        ImmuneError: only full batches count, and there are too few rows for one per process.
     """
     batch = config.step if config.packing else config.per_device_train_batch_size
     turns = 1 if config.packing else config.gradient_accumulation_steps
@@ -108,15 +110,15 @@ def steps_an_epoch(config: Config, rows: int, number: int) -> int:
         batches = (rows + blanks(rows, batch, number)) / batch / number
     if not batches:
         raise ImmuneError(
-            f"dataloader_drop_last=true leaves nothing of {counted(rows, 'train record')}: no "
-            f"batch of {batch * number} is full; leave it out"
+            f"dataloader_drop_last=true drops all of {counted(rows, 'train record')}, because no "
+            f"batch of {batch * number} is full: leave it out"
         )
     return math.ceil(math.ceil(batches) / turns)
 
 
 def _warmup(config: Config, steps: int) -> int:
-    given = config.warmup_steps
-    return math.ceil(given * steps) if given < 1 else int(given)
+    warmup = config.warmup_steps
+    return math.ceil(warmup * steps) if warmup < 1 else int(warmup)
 
 
 def show(plan: Plan, config: Config) -> None:
@@ -129,15 +131,15 @@ def show(plan: Plan, config: Config) -> None:
         f"{counted(plan.steps_an_epoch, 'step')}{warmup}"
     )
     if plan.processes > 1:
-        each = plan.conversations_a_step // plan.processes
+        per_process = plan.conversations_a_step // plan.processes
         print(
-            f"{plan.processes} processes share the work: each takes {each} of the "
+            f"{plan.processes} processes share the work: each takes {per_process} of the "
             f"{plan.conversations_a_step} conversations of a step"
         )
     share = plan.trained_parameters / plan.base_parameters
     print(
-        f"{plan.trained_parameters:,} parameters are trained, beside {plan.base_parameters:,} of "
-        f"the base ({share:.1%}), by {plan.backend} on {plan.hardware}"
+        f"{plan.trained_parameters:,} parameters are trained, {share:.1%} of the base's "
+        f"{plan.base_parameters:,}, by {plan.backend} on {plan.hardware}"
     )
     adapter = (
         ""
@@ -145,8 +147,8 @@ def show(plan: Plan, config: Config) -> None:
         else (f" and {_size(plan.adapter_bytes)} for the adapter, its gradients and optimiser")
     )
     print(
-        f"memory: {_size(plan.base_bytes)} for the base's weights{adapter}; what a step "
-        "computes comes on top"
+        f"memory: {_size(plan.base_bytes)} for the base's weights{adapter}; the activations of a "
+        "step come on top"
     )
 
 

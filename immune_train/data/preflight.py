@@ -1,7 +1,7 @@
-"""What training would do to a dataset, said before any weight is loaded: rows in, a report out.
+"""What training would do to a dataset, before any weights are loaded: rows in, a report out.
 
-Libraries cut what does not fit the context without a word. Here every row that would lose any of
-its answer is an error, unless the config says what to do with it, and then it is counted.
+Libraries silently cut what does not fit the context. Here every row that would lose part of its
+answer is an error, unless the config says what to do with it; then it is counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TASKS = ("summary", "cause", "risk")
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of a split as they will be trained on, and what became of the others."""
+    """The rows of a split as they will be trained on, and the numbers of the others."""
 
     rows: list[Row]
     records: int
@@ -37,7 +37,7 @@ class Split:
     dropped: int
 
     def counts(self) -> dict[str, Any]:
-        """The split as it is, in numbers."""
+        """The split in numbers."""
         tokens = sum(len(row.input_ids) for row in self.rows)
         supervised = sum(row.supervised for row in self.rows)
         return {
@@ -76,20 +76,20 @@ class Preflight:
         return {"train": self.train.counts(), "eval": self.eval.counts(), **counts}
 
 
-def look(config: Config, dataset: Dataset, renderer: Renderer) -> Preflight:
-    """Render every record and see what the context, the batches and the split do to it.
+def inspect(config: Config, dataset: Dataset, renderer: Renderer) -> Preflight:
+    """Render every record and report what context, batches and split do to it.
 
     Raises:
         ImmuneError: a record was counted under another template or tokenizer.
         CheckFailed: an answer would be cut, a row carries no loss, or an eval incident is in
-            train, and the config does not allow for it.
+            train, and the config does not allow that.
     """
     leaked = dataset.leaked
     if leaked and not config.allow_leak:
         raise CheckFailed(
             f"{counted(len(leaked), 'train record')} {are(len(leaked))} of eval incidents (first: "
-            f"{leaked[0].incident_id}), so the eval loss would be worth nothing: train on another "
-            "recipe, as unified-clean, or set allow_leak=true"
+            f"{leaked[0].incident_id}), so the eval loss would be meaningless: train on another "
+            "recipe, such as unified-clean, or set allow_leak=true"
         )
     train = _split("train", shortest(dataset.train, config.records_train), config, renderer)
     eval = _split("eval", shortest(dataset.eval, config.records_eval), config, renderer)
@@ -126,12 +126,12 @@ def show(preflight: Preflight, config: Config) -> None:
     if config.packing:
         print(
             f"a step is packed: {preflight.packs_a_step:.1f} packs of up to {config.capacity:,} "
-            f"tokens in the mean, none of it padding ({batches}, {preflight.padding:.1%} would be)"
+            f"tokens on average, without padding ({batches}: {preflight.padding:.1%} padding)"
         )
     else:
         print(
-            f"a step is padded, {batches}: {preflight.padding:.1%} of what is computed is padding "
-            "(packed, none would be)"
+            f"a step is padded, {batches}: {preflight.padding:.1%} of all tokens are padding "
+            "(none if packed)"
         )
     print(
         f"{over:,} of {counted(preflight.train.records, 'train record')} {are(over)} longer than "
@@ -142,13 +142,13 @@ def show(preflight: Preflight, config: Config) -> None:
 
 
 def _split(name: str, records: Sequence[Record], config: Config, renderer: Renderer) -> Split:
-    kept: list[Row] = []
+    rows: list[Row] = []
     over = cut = lost = dropped = 0
     for record, row in zip(records, renderer.rows(records), strict=True):
         if row.joined != record.tokens:
             raise ImmuneError(
                 f"the {record.task} record of {record.incident_id} in {name} has {row.joined:,} "
-                f"tokens by the model's tokenizer and {record.tokens:,} by the dataset's: take a "
+                f"tokens by the model's tokenizer and {record.tokens:,} by the dataset's: use a "
                 "Qwen2.5 model, or emit the dataset again"
             )
         if len(row.input_ids) > config.max_length:
@@ -167,24 +167,26 @@ def _split(name: str, records: Sequence[Record], config: Config, renderer: Rende
                     "or overflow=truncate"
                 )
             row = row.cut(config.max_length)
-        kept.append(row)
-    supervised = sum(row.supervised for row in kept)
+        rows.append(row)
+    supervised = sum(row.supervised for row in rows)
     if not supervised:
         raise CheckFailed(f"no record of {name} carries loss: there is nothing to learn from it")
-    return Split(kept, len(records), over, cut, lost, dropped)
+    return Split(rows, len(records), over, cut, lost, dropped)
 
 
 def _origin_notes(config: Config, dataset: Dataset) -> list[str]:
-    made_up = ["the dataset is synthetic: a model of it is a test and no more"]
-    return (made_up if dataset.synthetic else []) + _recipe_notes(config, dataset)
+    notes = ["the dataset is synthetic: a model trained on it is only a test"]
+    return (notes if dataset.synthetic else []) + _recipe_notes(config, dataset)
 
 
 def _recipe_notes(config: Config, dataset: Dataset) -> list[str]:
     if dataset.manifest is None:
-        return [f"no manifest vouches for {dataset.origin}: nothing says how they were made"]
+        return [f"there is no manifest for {dataset.origin}: the files are not verified"]
     recipe = dataset.manifest.recipe
     if recipe != config.recipe:
-        return [f"config {config.name} is for recipe {config.recipe}, the dataset is of {recipe}"]
+        return [
+            f"config {config.name} is for recipe {config.recipe}, but the dataset is of {recipe}"
+        ]
     return []
 
 
@@ -196,7 +198,7 @@ def _leak_notes(leaked: dict[str, int], dataset: Dataset) -> list[str]:
     by_task = ", ".join(f"{number} {task}" for task, number in leaked.items())
     return [
         f"{counted(records, 'train record')} ({by_task}) {are(records)} of {incidents}: "
-        "the eval loss says less than it seems to"
+        "the eval loss is too optimistic"
     ]
 
 
@@ -204,11 +206,11 @@ def _overflow_notes(name: str, split: Split, config: Config) -> list[str]:
     if not split.over:
         return []
     if config.overflow == "drop":
-        what = f"{split.dropped:,} of them {are(split.dropped)} left out"
+        consequence = f"{split.dropped:,} of them {are(split.dropped)} left out"
     else:
-        what = (
+        consequence = (
             f"{counted(split.answers_lost, 'whole answer')} and parts of {split.answers_cut:,} "
-            "more are lost"
+            "others are lost"
         )
-    over = f"{counted(split.over, f'{name} record')} {are(split.over)}"
-    return [f"{over} longer than {config.max_length:,} tokens: {what}"]
+    subject = f"{counted(split.over, f'{name} record')} {are(split.over)}"
+    return [f"{subject} longer than {config.max_length:,} tokens: {consequence}"]

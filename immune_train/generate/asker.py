@@ -26,7 +26,7 @@ def of_gguf(path: Path) -> TrainedOn | None:
     found = model.metadata()
     model.close()
     try:
-        return TrainedOn.in_metadata(found)
+        return TrainedOn.from_metadata(found)
     except ImmuneError as error:
         raise ImmuneError(
             f"{path}: {error}: export the model again with `python -m immune_train.export`"

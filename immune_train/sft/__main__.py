@@ -1,4 +1,4 @@
-"""Train one adapter for all three tasks: a config and a dataset in, a run's folder out."""
+"""Train one adapter for all three tasks: a config and a dataset in, a run folder out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT = "unified-clean"
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.parser(
+    parser = cli.parser(
         "immune_train.sft",
         summary="Fine-tune one LoRA adapter on the summaries, cause analyses and risk assessments "
         "of an emitted dataset, and merge it into its base.",
@@ -38,37 +38,37 @@ def parser() -> argparse.ArgumentParser:
         "learning_rate=1e-5\n"
         "  torchrun --nproc-per-node 2 -m immune_train.sft --config unified-clean --backend trl",
     )
-    made.add_argument(
+    parser.add_argument(
         "--config",
         help=f"a shipped config or the path of a .yaml file (default: {DEFAULT})",
     )
-    made.add_argument("--train", type=cli.file, help="JSONL to train on, with --eval")
-    made.add_argument("--eval", type=cli.file, help="JSONL to measure on, with --train")
-    made.add_argument(
+    parser.add_argument("--train", type=cli.file, help="JSONL to train on, with --eval")
+    parser.add_argument("--eval", type=cli.file, help="JSONL to evaluate on, with --train")
+    parser.add_argument(
         "--dataset",
         type=cli.dataset,
         metavar="hf://datasets/ORG/NAME[@REV]|DIR",
-        help="a published dataset, or a folder that holds an emitted or published one "
+        help="a published dataset, or a folder with an emitted or published one "
         "(default: what the recipe emitted to --data)",
     )
-    made.add_argument("--data", type=cli.folder, help="folder of the artifacts (default: data)")
-    made.add_argument("--recipe", help="the dataset's recipe (default: the config's)")
-    made.add_argument("--model", help="base model: a folder or a model of the Hub")
-    made.add_argument("--backend", choices=("auto", "unsloth", "trl"), help="see the config")
-    made.add_argument(
+    parser.add_argument("--data", type=cli.folder, help="the artifact folder (default: data)")
+    parser.add_argument("--recipe", help="the dataset's recipe (default: the config's)")
+    parser.add_argument("--model", help="base model: a folder or a model of the Hub")
+    parser.add_argument("--backend", choices=("auto", "unsloth", "trl"), help="see the config")
+    parser.add_argument(
         "--output", type=cli.folder, help="folder of the run (default: DATA/models/NAME)"
     )
-    made.add_argument(
+    parser.add_argument(
         "--resume",
         action="store_true",
-        help="resume from the last checkpoint of the run in --output, with the settings that it "
-        "was begun with",
+        help="resume the run in --output from its last checkpoint, with the settings that it "
+        "was started with",
     )
-    made.add_argument(
-        "--dry-run", action="store_true", help="say what would be trained on, and stop"
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be trained on, and stop"
     )
-    made.add_argument("settings", nargs="*", metavar="key=value", help="settings over the config's")
-    return made
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="override settings")
+    return parser
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -79,7 +79,7 @@ def command(arguments: argparse.Namespace) -> int:
     from immune_train.export import quantise
 
     processes.check()
-    given = {
+    options = {
         "model_name_or_path": arguments.model,
         "backend": arguments.backend,
         "data": arguments.data,
@@ -88,14 +88,14 @@ def command(arguments: argparse.Namespace) -> int:
         "train": arguments.train,
         "eval": arguments.eval,
     }
-    quoted = (
-        f"{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None
+    assignments = (
+        f"{key}={json.dumps(str(value))}" for key, value in options.items() if value is not None
     )
-    overrides = [*arguments.settings, *quoted]
+    overrides = [*arguments.settings, *assignments]
     name = arguments.config or DEFAULT
     if arguments.resume:
         folder = arguments.output or Path(arguments.data or "data") / "models" / Path(name).stem
-        name = _begun(folder, arguments.config)
+        name = _saved_config(folder, arguments.config)
     backend = backends.choose(_backend(name, overrides))
     settings = configs.load(name, overrides)
     refused.check(settings, configs.defaults(), backend)
@@ -103,59 +103,61 @@ def command(arguments: argparse.Namespace) -> int:
     output = arguments.output or Path(settings.data) / "models" / settings.name
     with _quiet_unless_first():
         if arguments.resume:
-            run.look(output, settings, resume=True)
+            run.check_folder(output, settings, resume=True)
             if run.trained(output):
                 return _finish(settings, output)
         dataset = _dataset(settings)
-        settings = _pinned(settings)
+        settings = _with_pinned_base(settings)
         tokenizer = backends.tokenizer(settings)
-        seen = _preflight(settings, backend, dataset, tokenizer)
-        run.look(output, settings, resume=arguments.resume)
+        report = _preflight(settings, backend, dataset, tokenizer)
+        run.check_folder(output, settings, resume=arguments.resume)
         if arguments.dry_run:
-            print("nothing was trained: leave --dry-run out to train")
+            print("nothing was trained: leave out --dry-run to train")
             return 0
-        return _train(settings, backend, dataset, tokenizer, seen, output, resume=arguments.resume)
+        return _train(
+            settings, backend, dataset, tokenizer, report, output, resume=arguments.resume
+        )
 
 
-def _begun(folder: Path, config: str | None) -> str:
-    """The config that the run in `folder` wrote down.
+def _saved_config(folder: Path, config: str | None) -> str:
+    """The path of the config that the run in `folder` recorded.
 
     Raises:
-        ImmuneError: there is none to resume, or it is of another config than is named.
+        ImmuneError: there is no run to resume, or its config is not the one that is named.
     """
     from immune_train import configs
     from immune_train.artifacts import run
 
     if not (folder / run.CONFIG).is_file():
-        raise ImmuneError(f"{folder} contains no run to resume: leave --resume out")
-    begun = str(folder / run.CONFIG)
-    of = configs.load(begun).name
-    if config and Path(config).stem not in (of, Path(run.CONFIG).stem):
+        raise ImmuneError(f"{folder} contains no run to resume: leave out --resume")
+    path = str(folder / run.CONFIG)
+    name = configs.load(path).name
+    if config and Path(config).stem not in (name, Path(run.CONFIG).stem):
         raise ImmuneError(
-            f"{folder} holds a run of config {of}, not of {config}: leave --config out to resume "
-            "with it, or name another --output"
+            f"{folder} contains a run of config {name}, not of {config}: leave out --config to "
+            "resume it, or name another --output"
         )
-    return begun
+    return path
 
 
 def _backend(name: str, overrides: Sequence[str]) -> str:
-    """The back end that is asked for; it is imported before what reads the other settings."""
+    """The back end in the settings; it must be imported before the module that reads the others."""
     from immune_train import configs
 
-    given, _ = configs.read(name)
-    wanted = given.get("backend", "auto")
+    settings, _ = configs.read(name)
+    backend = settings.get("backend", "auto")
     for override in overrides:
         key, _, value = override.partition("=")
-        wanted = value.strip(" \"'") if key == "backend" else wanted
-    return str(wanted)
+        backend = value.strip(" \"'") if key == "backend" else backend
+    return str(backend)
 
 
-def _pinned(settings: Config) -> Config:
-    """The settings with their base at the commit at which it is read."""
+def _with_pinned_base(settings: Config) -> Config:
+    """The settings with their base fixed to one commit."""
     from immune_train.backends import base
 
     with cli.progress() as report:
-        return base.see(settings, report)
+        return base.resolve(settings, report)
 
 
 def _dataset(settings: Config) -> Dataset:
@@ -175,12 +177,12 @@ def _preflight(settings: Config, backend: str, dataset: Dataset, tokenizer: Any)
     from immune_train.data.labels import Renderer
     from immune_train.sft import rehearsal
 
-    seen = preflight.look(settings, dataset, Renderer(tokenizer))
-    steps = plan.make(settings, len(seen.train.rows), backend, outline(settings))
-    seen = replace(seen, plan=steps)
-    preflight.show(seen, settings)
+    report = preflight.inspect(settings, dataset, Renderer(tokenizer))
+    steps = plan.make(settings, len(report.train.rows), backend, outline(settings))
+    report = replace(report, plan=steps)
+    preflight.show(report, settings)
     rehearsal.rehearse(settings, steps)
-    return seen
+    return report
 
 
 def _train(
@@ -188,7 +190,7 @@ def _train(
     backend: str,
     dataset: Dataset,
     tokenizer: Any,
-    seen: Preflight,
+    report: Preflight,
     output: Path,
     *,
     resume: bool,
@@ -198,38 +200,38 @@ def _train(
     from immune_train.configs import processes
     from immune_train.sft import finish
 
-    first = processes.is_first()
-    with files.locked(output) if first else nullcontext():
-        if first and resume:
-            run.go_on(output, settings, dataset.manifest_json)
-        elif first:
+    is_first = processes.is_first()
+    with files.locked(output) if is_first else nullcontext():
+        if is_first and resume:
+            run.resume(output, settings, dataset.manifest_json)
+        elif is_first:
             run.begin(output, settings, backend, dataset.manifest_json, dataset.incidents_json)
-        stopped = None
+        signal = None
         if not (resume and run.last_step(output)):
-            stopped = _loop(settings, backend, tokenizer, seen, output, resume=resume)
+            signal = _loop(settings, backend, tokenizer, report, output, resume=resume)
             backends.release()
-        last = run.last_step(output)
-        if not first:
-            return 128 + stopped if stopped else 0
-        if last:
-            state = run.state(last)
-            kept = _kept(settings, state, last)
-            summary = _summary(settings, backend, dataset, seen, state, kept)
+        checkpoint = run.last_step(output)
+        if not is_first:
+            return 128 + signal if signal else 0
+        if checkpoint:
+            state = run.state(checkpoint)
+            best = _best_checkpoint(settings, state, checkpoint)
+            summary = _summary(settings, backend, dataset, report, state, best)
             for warning in summary.warnings:
                 print(one_line(f"warning: {warning}"))
-            finish.keep(output, kept, tokenizer)
-            finish.trained(output, summary, seen.eval.rows)
-        if stopped or not last:
-            saved = run.last_checkpoint(output)
-            state = run.state(saved) if saved else {"global_step": 0, "max_steps": 0}
-            how = (
+            finish.write_adapter(output, best, tokenizer)
+            finish.write_trained(output, summary, report.eval.rows)
+        if signal or not checkpoint:
+            latest = run.last_checkpoint(output)
+            state = run.state(latest) if latest else {"global_step": 0, "max_steps": 0}
+            progress = (
                 f"after step {state['global_step']:,} of {state['max_steps']:,}, which is saved: "
-                f"resume with {_again(output)}"
+                f"resume with {_resume_command(output)}"
             )
-            if not stopped:
-                raise CheckFailed(f"training ended {how}")
-            print(f"stopped {how}", file=sys.stderr)
-            return 128 + stopped
+            if not signal:
+                raise CheckFailed(f"training ended {progress}")
+            print(f"stopped {progress}", file=sys.stderr)
+            return 128 + signal
     return _finish(settings, output)
 
 
@@ -237,12 +239,12 @@ def _loop(
     settings: Config,
     backend: str,
     tokenizer: Any,
-    seen: Preflight,
+    report: Preflight,
     output: Path,
     *,
     resume: bool,
 ) -> int | None:
-    """Train, from the last checkpoint on if there is one; the signal that stopped it, if one did.
+    """Train, from the last checkpoint if there is one; the signal that stopped it, if any, out.
 
     Nothing of it stays in memory.
     """
@@ -253,38 +255,38 @@ def _loop(
     checkpoint = run.last_checkpoint(output) if resume else None
     with _memory(settings):
         model = backends.load(backend, settings)
-        callbacks = [progress.record(output), progress.show(), progress.at_the_end()]
-        # What the libraries print is not the result of the command.
+        callbacks = [progress.record(output), progress.show(), progress.last_step()]
+        # The libraries' output is not the result of the command.
         with progress.Stop() as stop, redirect_stdout(sys.stderr), _finite(settings, output):
-            made = trainer.make(
+            loop = trainer.make(
                 settings,
                 model,
                 tokenizer,
-                seen.train.rows,
-                seen.eval.rows,
+                report.train.rows,
+                report.eval.rows,
                 output / run.CHECKPOINTS,
                 [*callbacks, stop.callback()],
                 eval_on_start=settings.eval_on_start and checkpoint is None,
             )
-            made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            loop.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return stop.signal
 
 
-def _kept(settings: Config, state: dict[str, Any], last: Path) -> Path:
+def _best_checkpoint(settings: Config, state: dict[str, Any], checkpoint: Path) -> Path:
     """The checkpoint whose adapter the run keeps: the best one that was saved, or the last."""
     best = state["best_model_checkpoint"]
     if settings.load_best_model_at_end and best:
-        return last.with_name(Path(best).name)
-    return last
+        return checkpoint.with_name(Path(best).name)
+    return checkpoint
 
 
 def _summary(
     settings: Config,
     backend: str,
     dataset: Dataset,
-    seen: Preflight,
+    report: Preflight,
     state: dict[str, Any],
-    kept: Path,
+    checkpoint: Path,
 ) -> Summary:
     from msgspec import UNSET
 
@@ -292,9 +294,9 @@ def _summary(
     from immune_train.artifacts.summary import VERSION, Summary
     from immune_train.sft import progress, trainer
 
-    assert seen.plan is not None, "it was made before training"
-    step = int(kept.name.split("-")[1])
-    counts = seen.train.counts()["by_task"]
+    assert report.plan is not None, "the plan is made before training"
+    step = int(checkpoint.name.split("-")[1])
+    counts = report.train.counts()["by_task"]
     on_hub = settings.dataset and not Path(settings.dataset).is_dir()
     return Summary(
         schema_version=VERSION,
@@ -306,22 +308,24 @@ def _summary(
         backend=backend,
         hardware=run.hardware(),
         config=settings.in_force(),
-        records={task: of_task["records"] for task, of_task in counts.items()},
-        preflight=seen.as_json(),
+        records={task: numbers["records"] for task, numbers in counts.items()},
+        preflight=report.as_json(),
         steps=state["global_step"],
         best_step=step,
         train_loss=trainer.train_loss(state),
         baseline=_losses(state, 0),
         eval=_losses(state, step),
-        warnings=progress.warnings(state["log_history"], seen.plan.vocabulary),
+        warnings=progress.warnings(state["log_history"], report.plan.vocabulary),
         dataset=settings.dataset if on_hub else UNSET,
     )
 
 
 def _losses(state: dict[str, Any], step: int) -> dict[str, float | None]:
-    """The losses of the evaluation at a step, of all tasks and of each."""
-    found = [log for log in state["log_history"] if log["step"] == step and "eval_loss" in log]
-    losses = found[0] if found else {}
+    """The losses of the evaluation at a step: over all tasks, and for each."""
+    evaluations = [
+        log for log in state["log_history"] if log["step"] == step and "eval_loss" in log
+    ]
+    losses = evaluations[0] if evaluations else {}
     by_task = {
         key.removeprefix("eval_").removesuffix("_loss"): value
         for key, value in losses.items()
@@ -331,7 +335,7 @@ def _losses(state: dict[str, Any], step: int) -> dict[str, float | None]:
 
 
 def _finish(settings: Config, output: Path) -> int:
-    """Make what follows training; what goes wrong there is not lost with it."""
+    """Make what follows training; a failure there does not lose the trained adapter."""
     from immune_train.artifacts import run
     from immune_train.configs import processes
     from immune_train.sft import finish
@@ -339,44 +343,48 @@ def _finish(settings: Config, output: Path) -> int:
     if not processes.is_first():
         return 0
     with files.locked(output):
-        run.go_on(output, settings)
-        saved = f"the adapter is trained and saved: resume with {_again(output)}"
+        run.resume(output, settings)
+        message = f"the adapter is trained and saved: resume with {_resume_command(output)}"
         try:
             finish.finish(output, settings)
         except ImmuneError as error:
-            raise type(error)(f"{error}; {saved}") from None
+            raise type(error)(f"{error}; {message}") from None
         except KeyboardInterrupt:
-            print(saved, file=sys.stderr)
+            print(message, file=sys.stderr)
             raise
     print(f"wrote {output}")
     return 0
 
 
-def _again(output: Path) -> str:
+def _resume_command(output: Path) -> str:
     command = ("python", "-m", "immune_train.sft", "--output", str(output), "--resume")
     return f"`{shlex.join(command)}`"
 
 
 @contextmanager
 def _finite(settings: Config, output: Path) -> Iterator[None]:
-    """Say of numbers that are not finite what can be done about them."""
+    """Turn numbers that are not finite into a sentence that says what to do."""
     from immune_train.artifacts import run
     from immune_train.sft import trainer
 
     try:
         yield
     except trainer.NotFinite as error:
-        kept = run.last_checkpoint(output)
+        checkpoint = run.last_checkpoint(output)
         raise CheckFailed(
             f"{error}, so training was stopped: lower learning_rate "
-            f"({settings.learning_rate:g}), or see whether the base model's weights are whole; "
-            + (f"{kept} is the last good checkpoint" if kept else "no checkpoint was saved before")
+            f"({settings.learning_rate:g}), or check the base model's weights; "
+            + (
+                f"{checkpoint} is the last good checkpoint"
+                if checkpoint
+                else "no checkpoint was saved before"
+            )
         ) from None
 
 
 @contextmanager
 def _memory(settings: Config) -> Iterator[None]:
-    """Turn a device's lack of memory into one sentence."""
+    """Turn an out-of-memory error into one sentence."""
     import torch
 
     try:
@@ -387,9 +395,9 @@ def _memory(settings: Config) -> Iterator[None]:
             if settings.per_device_train_batch_size > 1
             else "max_length"
         )
-        wanted = re.search(r"Tried to allocate [\d.]+ \w+", str(error))
+        size = re.search(r"Tried to allocate [\d.]+ \w+", str(error))
         raise ImmuneError(
-            f"the device has too little memory{f' ({wanted[0]})' if wanted else ''}: lower {lower}"
+            f"the device has too little memory{f' ({size[0]})' if size else ''}: lower {lower}"
             f"{'' if settings.gradient_checkpointing else ', or set gradient_checkpointing=true'}"
             f"{'' if settings.load_in_4bit else ', or set load_in_4bit=true'}"
         ) from None
@@ -397,19 +405,19 @@ def _memory(settings: Config) -> Iterator[None]:
 
 @contextmanager
 def _quiet_unless_first() -> Iterator[None]:
-    """Of several processes only the first one says anything."""
+    """Let only the first of several processes print anything."""
     from immune_train.configs import processes
 
     if processes.is_first():
         yield
         return
-    before = sys.stdout
+    stdout = sys.stdout
     with Path(os.devnull).open("w") as nowhere:
         sys.stdout = nowhere
         try:
             yield
         finally:
-            sys.stdout = before
+            sys.stdout = stdout
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A run's losses as a picture: the lines of `metrics.jsonl` in, `curves.svg` and `.png` out."""
+"""A run's losses as a figure: the lines of `metrics.jsonl` in, `curves.svg` and `.png` out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from immune_data.common import plotting
 from immune_train.artifacts import run
 
-# Colours and marks that stay apart for colour-blind readers and in grey (Okabe and Ito, 2008).
+# Colours and marks that colour-blind readers and grey prints distinguish (Okabe and Ito, 2008).
 _LINES = {
     "loss": ("train", "#999999", "-", ""),
     "eval_loss": ("eval, all tasks", "#000000", "-", "o"),
@@ -20,7 +20,7 @@ _LINES = {
 
 
 def draw(folder: Path, title: str) -> None:
-    """Draw the losses of the run in `folder` beside them."""
+    """Draw the losses of the run in `folder`, next to its metrics."""
     plotting.library().use("Agg")
     from matplotlib import pyplot
 
@@ -32,20 +32,20 @@ def draw(folder: Path, title: str) -> None:
             if steps:
                 axes.plot(steps, values, style, color=colour, marker=mark, ms=4, label=label)
         axes.set_xlabel("optimiser step")
-        axes.set_ylabel("loss of an answer's token (nats)")
+        axes.set_ylabel("loss per answer token (nats)")
         axes.set_title(title, loc="left", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#dddddd", lw=0.6)
         if axes.lines:
             axes.legend(frameon=False)
         for suffix in ("svg", "png"):
-            beside = folder / f".{run.CURVES}.{suffix}"
+            temporary = folder / f".{run.CURVES}.{suffix}"
             without_clock = {"Date": None} if suffix == "svg" else {"Software": None}
-            figure.savefig(beside, dpi=160, metadata=without_clock)
-            beside.replace(folder / f"{run.CURVES}.{suffix}")
+            figure.savefig(temporary, dpi=160, metadata=without_clock)
+            temporary.replace(folder / f"{run.CURVES}.{suffix}")
         pyplot.close(figure)
 
 
 def _points(lines: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
-    found = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
-    return [step for step, _ in found], [value for _, value in found]
+    points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+    return [step for step, _ in points], [value for _, value in points]

@@ -1,7 +1,7 @@
 """What follows training: a trained adapter in; curves, merged model, GGUF files and run.json out.
 
-Each is made unless it is there and was made of the adapter at hand, so that a run that ended on
-the way goes on where it was. Neither the dataset nor a trainer is needed any more.
+Each is made unless it already exists for this adapter, so that an interrupted run resumes where it
+stopped. Neither the dataset nor a trainer is needed.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from immune_train.artifacts.summary import Merged, Summary, Trained
 from immune_train.configs import Config
 from immune_train.data.labels import Row
 
-_COMPARED = 8  # conversations over which the merged model is compared with the adapter
+_CONVERSATIONS = 8  # conversations over which the merged model is compared with the adapter
 
 
-def keep(folder: Path, checkpoint: Path, tokenizer: Any) -> None:
-    """Take the adapter of a checkpoint as the run's, with the tokenizer that it was trained by."""
+def write_adapter(folder: Path, checkpoint: Path, tokenizer: Any) -> None:
+    """Copy a checkpoint's adapter to the run, with the tokenizer that it was trained with."""
     with files.staging(folder) as hidden:
-        made = hidden / run.ADAPTER
-        made.mkdir()
+        adapter = hidden / run.ADAPTER
+        adapter.mkdir()
         for name in run.ADAPTER_FILES:
-            (made / name).write_bytes((checkpoint / name).read_bytes())
-        tokenizer.save_pretrained(made)
-        files.move(made, folder / run.ADAPTER)
+            (adapter / name).write_bytes((checkpoint / name).read_bytes())
+        tokenizer.save_pretrained(adapter)
+        files.move(adapter, folder / run.ADAPTER)
 
 
-def trained(folder: Path, summary: Summary, rows: Sequence[Row]) -> None:
-    """Write down that the run is trained: what training gave, and what the merge is compared on."""
-    compared = sorted(rows, key=lambda row: len(row.input_ids))[:_COMPARED]
+def write_trained(folder: Path, summary: Summary, rows: Sequence[Row]) -> None:
+    """Write `trained.json`: the result of training, and the rows that the merge is compared on."""
+    shortest = sorted(rows, key=lambda row: len(row.input_ids))[:_CONVERSATIONS]
     content = Trained(
         adapter=run.files(folder / run.ADAPTER),
         summary=summary,
-        compared=[asdict(row) for row in compared],
+        compared=[asdict(row) for row in shortest],
     )
     run.write_json(folder, run.TRAINED, content)
 
 
 def finish(folder: Path, settings: Config) -> None:
-    """Make what is missing of a run that is trained; `run.json` last.
+    """Make what is missing from a trained run; `run.json` last.
 
     Raises:
         ImmuneError: something cannot be made.
@@ -74,10 +74,10 @@ def _draw(folder: Path, title: str) -> None:
 def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> Merged | UnsetType:
     from immune_train import merge
 
-    found = merge.of(folder / run.ADAPTER, folder / run.MERGED)
-    if found is None:
-        # In a process of its own, where nothing has rewritten transformers and peft.
-        found = processes.apart(
+    difference = merge.of(folder / run.ADAPTER, folder / run.MERGED)
+    if difference is None:
+        # In a separate process, in which nothing has rewritten transformers and peft.
+        difference = processes.apart(
             merge.write,
             settings.model_name_or_path,
             folder / run.ADAPTER,
@@ -85,10 +85,10 @@ def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> Merged | Unse
             revision=settings.model_revision,
             rows=rows,
         )
-    if not found.tokens:  # merged again by hand, and not compared
+    if not difference.tokens:  # merged by hand, without a comparison
         return UNSET
-    print(f"{run.MERGED} against the adapter on its base: {found}")
-    return Merged(found.largest, found.same_greedy)
+    print(f"{run.MERGED} compared with the adapter on its base: {difference}")
+    return Merged(difference.largest, difference.same_greedy)
 
 
 def _export(folder: Path, settings: Config) -> None:
@@ -97,5 +97,5 @@ def _export(folder: Path, settings: Config) -> None:
     merged, output = folder / run.MERGED, folder / run.GGUF
     if not build.is_of(output, merged, settings.gguf):
         with cli.progress() as report:
-            wanted = build.Wanted(quants=settings.gguf)
-            summary.show(*build.export(merged, output, wanted, report))
+            choice = build.Wanted(quants=settings.gguf)
+            summary.show(*build.export(merged, output, choice, report))

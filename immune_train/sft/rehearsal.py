@@ -1,4 +1,4 @@
-"""The parts of a trainer that need no weights, made before any is loaded: what cannot be is said.
+"""The parts of a trainer that need no weights, made first to find invalid settings.
 
 Settings in, nothing out: arguments, optimiser, schedule and reporters are made once and dropped.
 """
@@ -14,7 +14,7 @@ from immune_train.data.plan import Plan
 
 
 def rehearse(config: Config, plan: Plan) -> None:
-    """See that a trainer can be made of the settings on this machine.
+    """Check that a trainer can be made from the settings on this machine.
 
     Raises:
         ImmuneError: it cannot.
@@ -27,16 +27,16 @@ def rehearse(config: Config, plan: Plan) -> None:
 
     trl.check(config)
     arguments = config.trainer_arguments(Path("unused"))
-    what = f"report_to={config.report_to}"
+    setting = f"report_to={config.report_to}"
     try:
         for reporter in get_reporting_integration_callbacks(arguments.report_to):
             reporter()
-        what = f"optim={config.optim}"
-        what += f" with optim_args={config.optim_args}" if config.optim_args else ""
-        kind, given = Trainer.get_optimizer_cls_and_kwargs(arguments)
+        setting = f"optim={config.optim}"
+        setting += f" with optim_args={config.optim_args}" if config.optim_args else ""
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments)
         weight = torch.nn.Parameter(torch.zeros(1))
-        optimiser = kind([{"params": [weight], "weight_decay": config.weight_decay}], **given)
-        what = f"lr_scheduler_type={config.lr_scheduler_type}"
+        optimiser = kind([{"params": [weight], "weight_decay": config.weight_decay}], **options)
+        setting = f"lr_scheduler_type={config.lr_scheduler_type}"
         get_scheduler(
             config.lr_scheduler_type,
             optimizer=optimiser,
@@ -44,10 +44,10 @@ def rehearse(config: Config, plan: Plan) -> None:
             num_training_steps=plan.steps,
             scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
         )
-        what = f"gradient_checkpointing_kwargs={config.gradient_checkpointing_kwargs}"
-        given = dict(arguments.gradient_checkpointing_kwargs or {})
-        given.pop("selective", None)  # TRL's own
-        checkpoint(torch.neg, weight, **{"use_reentrant": False, **given})
+        setting = f"gradient_checkpointing_kwargs={config.gradient_checkpointing_kwargs}"
+        options = dict(arguments.gradient_checkpointing_kwargs or {})
+        options.pop("selective", None)  # TRL's own
+        checkpoint(torch.neg, weight, **{"use_reentrant": False, **options})
     except (ImportError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ImmuneError(f"{what} cannot be used here: {said}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImmuneError(f"{setting} cannot be used here: {reason}") from None

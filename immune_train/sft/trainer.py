@@ -1,7 +1,7 @@
 """The training loop: a model, tokenised rows and settings in, a trained adapter out.
 
-TRL's `SFTTrainer` with what it lacks: a step of packed micro-batches, the loss of each task at
-every evaluation, and on a CPU a loss that reads the vocabulary only where a token carries loss.
+TRL's `SFTTrainer` with additions: a step of packed micro-batches, the loss of each task at every
+evaluation, and on a CPU a loss that computes logits only where a token carries loss.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def make(
 
     arguments = config.trainer_arguments(output, **changes)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    # TRL rounds an adapter over 4-bit weights to bfloat16, whose steps are larger than those of a
-    # learning rate of 2e-5: the weights would hardly move. They stay as they were.
+    # TRL rounds an adapter on 4-bit weights to bfloat16, whose resolution is coarser than the steps
+    # of a learning rate of 2e-5: the weights would hardly change. So the originals are restored.
     adapter = {
         name: weight.data for name, weight in model.named_parameters() if weight.requires_grad
     }
@@ -66,8 +66,8 @@ def make(
         eval_dataset=Dataset.from_list([_example(row) for row in eval]),
         data_collator=Packing(config.capacity) if config.packing else Padding(pad),
     )
-    for shown in (ProgressCallback, PrinterCallback):  # what is shown is in `progress`
-        trainer.remove_callback(shown)
+    for callback_class in (ProgressCallback, PrinterCallback):  # `progress` replaces them
+        trainer.remove_callback(callback_class)
     for callback in (_epochs(order), _guard(trainer), *callbacks):
         trainer.add_callback(callback)
     for name, weight in trainer.model.named_parameters():
@@ -78,7 +78,7 @@ def make(
 
 
 def _epochs(order: Order) -> Any:
-    """A callback that tells the order which epoch it is, also where a resumed run goes on."""
+    """A callback that tells the order the current epoch, also in a resumed run."""
     from transformers import TrainerCallback
 
     class Epochs(TrainerCallback):
@@ -89,11 +89,11 @@ def _epochs(order: Order) -> Any:
 
 
 class NotFinite(CheckFailed):
-    """Training came to numbers that are not finite, of which nothing was kept."""
+    """Training produced numbers that are not finite; nothing of them was saved."""
 
 
 def _guard(trainer: Any) -> Any:
-    """A callback that looks at each step's loss and gradient before the weights change by them."""
+    """A callback that checks each step's loss and gradient before the weights are changed."""
     from transformers import TrainerCallback
 
     class Guard(TrainerCallback):
@@ -108,7 +108,7 @@ def _example(row: Row) -> dict[str, Any]:
 
 
 def _class() -> type:
-    """The trainer's class, made late: unsloth replaces `SFTTrainer` when it is imported."""
+    """The trainer's class, defined late: unsloth replaces `SFTTrainer` when it is imported."""
     from contextlib import nullcontext
 
     import torch
@@ -121,13 +121,13 @@ def _class() -> type:
             self._config = config
             self._order = order
             self._pad_token = pad_token
-            # Losses are sums over a step's tokens, divided by their number: not to be averaged
-            # over micro-batches again.
+            # Losses are sums over a step's tokens, divided by their number: they must not be
+            # averaged over micro-batches again.
             self.model_accepts_loss_kwargs = True
             self._running: tuple[Any, int] | None = None
 
         def _send_telemetry(self) -> None:
-            """Nobody is told of a run: TRL would say which trainer and model it is of."""
+            """Send nothing: TRL would report the trainer and the model."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Order:
             return self._order
@@ -137,12 +137,12 @@ def _class() -> type:
         ) -> Tensor:
             batches = inputs.get(MICRO_BATCHES, [inputs])
             losses = []
-            for number, one in enumerate(batches, 1):
-                # Processes may need different numbers of packs for a step, so that their
-                # gradients can only meet at the last one of each.
-                apart = number < len(batches) and hasattr(model, "no_sync")
-                with model.no_sync() if apart else nullcontext():
-                    losses.append(super().training_step(model, one, num_items_in_batch))
+            for number, batch in enumerate(batches, 1):
+                # Processes may need different numbers of packs for a step, so their gradients
+                # can be combined only after the last pack of each.
+                unsynchronised = number < len(batches) and hasattr(model, "no_sync")
+                with model.no_sync() if unsynchronised else nullcontext():
+                    losses.append(super().training_step(model, batch, num_items_in_batch))
             loss = torch.stack(losses).sum()
             if self._running is None:
                 self._running = self._at_checkpoint(loss)
@@ -150,61 +150,64 @@ def _class() -> type:
             return loss
 
         def refuse_step(self) -> None:
-            """Stop before a step whose loss, or gradient, is not finite.
+            """Stop before a step whose loss or gradient is not finite.
 
             Raises:
-                NotFinite: it is not, in any process.
+                NotFinite: that is so in any process.
             """
             assert self._running is not None, "a step has a loss"
             loss = self._running[0]
             gradients = [weight.grad for weight in self.model.parameters() if weight.requires_grad]
-            norm = torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
-            if self.args.fp16:  # its scaler tries, and leaves such steps out by itself
+            norm = torch.nn.utils.get_total_norm(
+                [gradient for gradient in gradients if gradient is not None]
+            )
+            if self.args.fp16:  # its scaler tries such steps and skips them
                 norm = torch.zeros_like(loss)
             numbers = torch.stack([loss, norm.to(loss)])
             if self.accelerator.num_processes > 1:
                 numbers = self.accelerator.reduce(numbers)
-            for what, number in zip(("loss", "gradient"), numbers.tolist(), strict=True):
+            for name, number in zip(("loss", "gradient"), numbers.tolist(), strict=True):
                 if not math.isfinite(number):
                     step = self.state.global_step + 1
-                    raise NotFinite(f"the {what} of step {step:,} is {number}")
+                    raise NotFinite(f"the {name} of step {step:,} is {number}")
 
-        # The losses of the steps since the last one that was logged, and which one that was: they
-        # go into the checkpoint, so that a resumed run logs what an uninterrupted one does.
+        # The losses since the last logged step, and its number, are saved in the checkpoint, so
+        # that a resumed run logs the same as an uninterrupted one.
 
         def _at_checkpoint(self, loss: Tensor) -> tuple[Tensor, int]:
-            kept = self.state.stateful_callbacks.get(_RUNNING)
-            total, since = kept or (0.0, self.state.global_step)
+            saved_loss = self.state.stateful_callbacks.get(_RUNNING)
+            total, since = saved_loss or (0.0, self.state.global_step)
             return torch.zeros_like(loss) + total, since
 
-        def log(self, logs: dict[str, float], *rest: Any, **more: Any) -> None:
+        def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
             if "loss" in logs and self._running is not None:
                 total, since = self._running
                 steps = max(1, self.state.global_step - since)
                 logs["loss"] = self.accelerator.gather(total).mean().item() / steps
                 self._running = torch.zeros_like(total), self.state.global_step
-            super().log(logs, *rest, **more)
+            super().log(logs, *args, **kwargs)
 
-        def _save_checkpoint(self, *rest: Any, **more: Any) -> None:
+        def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
             for weight in self.model.parameters():
                 if weight.requires_grad and not weight.isfinite().all():
                     step = self.state.global_step
-                    raise NotFinite(f"the adapter is not of finite numbers after step {step:,}")
+                    raise NotFinite(
+                        f"the adapter has numbers that are not finite after step {step:,}"
+                    )
             if self._running is not None:
                 total, since = self._running
-                kept = [self.accelerator.gather(total).mean().item(), since]
-                self.state.stateful_callbacks[_RUNNING] = kept
+                loss = [self.accelerator.gather(total).mean().item(), since]
+                self.state.stateful_callbacks[_RUNNING] = loss
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             try:
-                super()._save_checkpoint(*rest, **more)
+                super()._save_checkpoint(*args, **kwargs)
             except Exception as error:
                 if not files.is_full(error):
                     raise
-                shutil.rmtree(folder, ignore_errors=True)  # a part of one
+                shutil.rmtree(folder, ignore_errors=True)  # incomplete
                 raise ImmuneError(
-                    f"the disk of {folder.parent} is full, so that step "
-                    f"{self.state.global_step:,} could not be saved: make room, and resume with "
-                    "--resume"
+                    f"the disk of {folder.parent} is full, so step {self.state.global_step:,} "
+                    "could not be saved: free some space, and resume with --resume"
                 ) from None
             if self.args.should_save:
                 files.follow_umask(folder)
@@ -217,16 +220,16 @@ def _class() -> type:
             num_items_in_batch: Any = None,
         ) -> Any:
             on_cpu = self.args.device.type == "cpu"
-            alone = self.accelerator.num_processes == 1
-            if return_outputs or (alone and not on_cpu):
+            single_process = self.accelerator.num_processes == 1
+            if return_outputs or (single_process and not on_cpu):
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             if on_cpu:
                 loss = answer_loss(model, inputs, num_items_in_batch)
             else:
-                # TRL's own method collects figures for its log from all processes at every batch,
-                # and would wait for ever for one that has fewer batches.
-                given = {**inputs, "use_cache": False, "fused_lm_head": True}
-                outputs = model(**given)
+                # TRL's own method gathers values for its log from all processes at every batch,
+                # and would wait forever for a process with fewer batches.
+                arguments = {**inputs, "use_cache": False, "fused_lm_head": True}
+                outputs = model(**arguments)
                 items = num_items_in_batch
                 items = outputs.label_mask.sum() if items is None else torch.as_tensor(items)
                 loss = -outputs.log_probs.sum() / items.clamp(min=1)
@@ -236,7 +239,7 @@ def _class() -> type:
         def evaluate(
             self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
         ) -> dict[str, float]:
-            """The mean loss of a token of each task and of all: `eval_loss`, `eval_risk_loss`, …"""
+            """The mean loss per token, over all tasks and for each: `eval_risk_loss`, …"""
             examples = list(self.eval_dataset if eval_dataset is None else eval_dataset)
             tasks = sorted({example["task"] for example in examples})
             self.model.eval()
@@ -248,8 +251,8 @@ def _class() -> type:
                 metrics[f"{metric_key_prefix}_{task}_loss"] = _mean([total])
             for name, loss in metrics.items():
                 if not math.isfinite(loss):
-                    after = f"after step {self.state.global_step:,}"
-                    raise NotFinite(f"{name} {after} is {loss}")
+                    moment = f"after step {self.state.global_step:,}"
+                    raise NotFinite(f"{name} {moment} is {loss}")
             self.log(metrics)
             self.model.train()
             self.control = self.callback_handler.on_evaluate(
@@ -290,7 +293,7 @@ def _class() -> type:
 
 
 def train_loss(state: Mapping[str, Any]) -> float:
-    """The mean loss of all steps up to a checkpoint, of its saved state."""
+    """The mean loss of all steps up to a checkpoint, from its saved state."""
     total, since = 0.0, 0
     for log in state["log_history"]:
         if "loss" in log:
@@ -307,22 +310,22 @@ def _mean(totals: Collection[tuple[float, int]]) -> float:
 def answer_loss(model: Any, inputs: dict[str, Any], items: Any = None) -> Any:
     """Cross entropy of the tokens that carry loss, in float32, as their sum over `items`.
 
-    Without `items` it is their mean. Logits are made only where some row of the batch carries
+    Without `items` it is their mean. Logits are computed only where some row of the batch carries
     loss: the vocabulary is so large that all others would cost more than the rest of a small
-    model. A batch without any such token has the loss 0, and gradients of 0.
+    model. A batch without any such token has a loss and gradients of 0.
     """
     import torch
     from torch.nn import functional
 
     labels = functional.pad(inputs["labels"][:, 1:], (0, 1), value=NO_LOSS)
-    given = {key: value for key, value in inputs.items() if key != "labels"}
+    arguments = {key: value for key, value in inputs.items() if key != "labels"}
     places = (labels != NO_LOSS).any(dim=0).nonzero()[:, 0]
     if not len(places):
         places = torch.zeros(1, dtype=torch.long, device=labels.device)
-    logits = model(**given, use_cache=False, logits_to_keep=places).logits.float()
-    chosen = labels[:, places]
+    logits = model(**arguments, use_cache=False, logits_to_keep=places).logits.float()
+    targets = labels[:, places]
     total = functional.cross_entropy(
-        logits.flatten(0, 1), chosen.flatten(), ignore_index=NO_LOSS, reduction="sum"
+        logits.flatten(0, 1), targets.flatten(), ignore_index=NO_LOSS, reduction="sum"
     )
-    number = (chosen != NO_LOSS).sum().clamp(min=1) if items is None else items
+    number = (targets != NO_LOSS).sum().clamp(min=1) if items is None else items
     return total / number

@@ -199,7 +199,9 @@ def test_settings_of_another_version_are_said_to_be_so(
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "merged_16bit").mkdir()
     said = refused(command, "--run", tmp_path)
-    assert said.startswith(f"the run in {tmp_path} is of another version of immune or TRL (lora_r")
+    assert said.startswith(
+        f"the run in {tmp_path} was made by another version of immune or TRL (lo"
+    )
     assert said.endswith("train again with another --output")
 
 

@@ -88,7 +88,7 @@ def test_an_adapter_on_the_hub_is_not_a_base(
 
     api = HfApi(endpoint=hub.url, token=TOKEN)
     api.upload_file(path_or_fileobj=b"{}", path_in_repo="adapter_config.json", repo_id=REPO)
-    assert "holds an adapter, whose training would be dropped" in refused(sft.main, *dry(REPO))
+    assert "contains an adapter, whose training would be dropped" in refused(sft.main, *dry(REPO))
 
 
 def test_what_is_not_a_base(
@@ -96,7 +96,7 @@ def test_what_is_not_a_base(
 ) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     (model / "adapter_config.json").write_text("{}")
-    assert "holds an adapter" in refused(sft.main, *dry(model))
+    assert "contains an adapter" in refused(sft.main, *dry(model))
     (tmp_path / "earlier" / run.MERGED).mkdir(parents=True)
     said = refused(sft.main, *dry(tmp_path / "earlier"))
     assert said.endswith(f"its merged model is {tmp_path / 'earlier' / run.MERGED}")
@@ -153,8 +153,8 @@ def test_weights_that_are_not_there_or_of_another_size_are_a_sentence(
     (model / "config.json").write_text(smaller)
     for found in (arguments, dry(model)):
         said = refused(sft.main, *found)
-        assert f"{model} must hold model.layers.0.mlp" in said
-        assert "by its config.json, and holds it of (" in said
+        assert f"{model} is damaged: model.layers.0.mlp" in said
+        assert "has shape (" in said
 
 
 def test_a_weight_that_is_in_no_file_is_not_made_up(
@@ -168,8 +168,8 @@ def test_a_weight_that_is_in_no_file_is_not_made_up(
     del weights["model.layers.0.self_attn.q_proj.weight"]
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     said = refused(sft.main, *dry(model))
-    assert "must hold model.layers.0.self_attn.q_proj.weight of (64, 64)" in said
-    assert "and holds it not at all" in said
+    assert "model.layers.0.self_attn.q_proj.weight is missing" in said
+    assert "its config.json requires (64, 64)" in said
 
 
 def test_nobody_is_told_of_a_run(
@@ -190,6 +190,6 @@ def test_nobody_is_told_of_a_run(
 
 def test_a_base_is_left_as_it_is_where_it_is_a_folder(tiny_model: Path) -> None:
     given = configs.load("tiny", [f"model_name_or_path={tiny_model}"])
-    assert base.see(given, pytest.fail) is given
+    assert base.resolve(given, pytest.fail) is given
     with pytest.raises(ImmuneError, match="no such folder"):
-        base.see(configs.load("tiny", ["model_name_or_path=a/b/c"]), pytest.fail)
+        base.resolve(configs.load("tiny", ["model_name_or_path=a/b/c"]), pytest.fail)

@@ -167,8 +167,8 @@ def test_a_refused_setting_says_why(key: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (["adam_beta1=0.5", "optim=sgd"], "optimisers of Adam's kind"),
-        (["adam_epsilon=0.5", "optim=adafactor"], "optimisers of Adam's kind"),
+        (["adam_beta1=0.5", "optim=sgd"], "optimisers of the Adam family"),
+        (["adam_epsilon=0.5", "optim=adafactor"], "optimisers of the Adam family"),
         (["optim_args=momentum=0.9"], "AdamW is set by"),
         (["run_name=mine"], "report_to is none"),
         (["project=mine", "report_to=tensorboard"], "report_to=trackio"),
@@ -222,7 +222,7 @@ def train(tmp_path: Path) -> Callable[..., Any]:
         made = trainer.make(
             *(loaded, model_of_few_words(lora_dropout=loaded.lora_dropout)),
             *(small_tokenizer(None), rows, rows[:4], tmp_path / f"run{next(runs)}"),
-            [progress.at_the_end(), *callbacks],
+            [progress.last_step(), *callbacks],
         )
         if start:
             made.train()

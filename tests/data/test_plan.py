@@ -56,7 +56,7 @@ def test_steps_and_warmup_are_the_trainers(
     )
     taken = as_rows([8] * rows)
     if drop and rows < (batch * turns if packed else batch):
-        with pytest.raises(ImmuneError, match="leaves nothing of"):
+        with pytest.raises(ImmuneError, match="drops all of"):
             planned_on(loaded, rows)
         return
     made = trainer.make(
@@ -124,7 +124,7 @@ def test_what_is_said(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> N
     plan.show(planned, loaded)
     first, second, third = capsys.readouterr().out.splitlines()
     assert first == "180 steps of 3 conversations: 60 epochs of 3 steps, the first 4 to warm up"
-    assert f"{planned.trained_parameters:,} parameters are trained, beside" in second
+    assert f"{planned.trained_parameters:,} parameters are trained, " in second
     assert " by trl on " in second
     assert third.startswith(f"memory: {SIZES} for the adapter, ")
     assert json.loads(json.dumps(planned.as_json()))["steps"] == 180
@@ -173,7 +173,7 @@ MEASURED = ("eval_strategy=no", "load_best_model_at_end=false")
     [
         ([12.6, 11.9], [4.0, 2.0], "no better than a guess among all 151,936 tokens (ln = 11.93)"),
         ([1.5, 1.6, 1.5], [4.0, 2.0], "no eval loss was below 1.5000"),
-        ([1.5, 1.2], [4.0, 0.0, 0.0], "the gradient was 0 at 2 of the steps on record (first: 2)"),
+        ([1.5, 1.2], [4.0, 0.0, 0.0], "the gradient was 0 at 2 of the recorded steps (first: 2)"),
         ([1.5, 1.2], [4.0, 2.0], None),
         ([1.5], [4.0], None),
         ([], [], None),

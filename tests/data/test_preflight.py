@@ -28,7 +28,7 @@ from immune_train.data import preflight
 from immune_train.data.dataset import Dataset
 from immune_train.data.labels import Renderer
 from immune_train.data.packing import best_fit_decreasing
-from immune_train.data.preflight import Preflight, look
+from immune_train.data.preflight import Preflight, inspect
 from immune_train.sft import __main__ as sft
 
 ANSWER = "Nobody knows what caused it, but a beacon is likely."
@@ -55,7 +55,7 @@ def seen(renderer: Renderer) -> Callable[..., Preflight]:
     def run(
         train: list[dict[str, Any]], *more: str, held_out: list[dict[str, Any]] | None = None
     ) -> Preflight:
-        return look(
+        return inspect(
             configs.load("tiny", ["records_train=null", "records_eval=null", *more]),
             dataset_of(train, held_out or [HELD_OUT]),
             renderer,
@@ -124,7 +124,7 @@ def test_an_answer_that_does_not_fit(
     ids, labels = by_hand(ASKED["messages"])
     row = truncated.train.rows[1]
     assert (row.input_ids, row.labels) == (ids[:kept], labels[:kept])
-    assert f"{lost} whole answer{'s' * (lost != 1)} and parts of {cut} more are lost" in " ".join(
+    assert f"{lost} whole answer{'s' * (lost != 1)} and parts of {cut} others are lost" in " ".join(
         truncated.notes
     )
 
@@ -166,7 +166,7 @@ def test_what_is_lost_is_counted(renderer: Renderer, words: list[int], context: 
         "tiny", ["records_train=null", "overflow=truncate", f"max_length={context}"]
     )
     short = [record("", "", system="", incident_id="held out")]
-    found = look(loaded, dataset_of(train, short), renderer).train
+    found = inspect(loaded, dataset_of(train, short), renderer).train
     labels = [by_hand(one["messages"])[1] for one in train]
     whole = [sum(label != -100 for label in of_one) for of_one in labels]
     kept = [sum(label != -100 for label in of_one[:context]) for of_one in labels]
@@ -351,7 +351,7 @@ def test_a_model_with_another_template_is_refused(
     template.write_text(original.replace("You are Qwen, created by Alibaba Cloud. ", ""))
     said = refused(sft.main, *arguments)
     assert "the chat template of" in said
-    assert "take a Qwen2.5 instruct model" in said
+    assert "use a Qwen2.5 instruct model" in said
     template.unlink()
     assert "has no chat template" in refused(sft.main, *arguments)
 
@@ -364,4 +364,4 @@ def test_files_that_no_manifest_vouches_for(
     held_out = write(tmp_path / "held-out.jsonl", [HELD_OUT])
     arguments = dry(tiny_model, "tiny", tmp_path, "--train", train, "--eval", held_out)
     assert sft.main(arguments) == 0
-    assert f"warning: no manifest vouches for {train} and {held_out}" in capsys.readouterr().out
+    assert f"warning: there is no manifest for {train} and {held_out}" in capsys.readouterr().out

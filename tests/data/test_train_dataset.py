@@ -168,7 +168,7 @@ def test_a_line_that_is_no_record(line: str, says: str, tmp_path: Path) -> None:
 
 
 def test_a_file_without_records(tmp_path: Path) -> None:
-    with pytest.raises(ImmuneError, match="holds no record"):
+    with pytest.raises(ImmuneError, match="contains no record"):
         dataset.from_files(write(tmp_path / "a", []), write(tmp_path / "b", [record()]))
 
 
@@ -334,7 +334,7 @@ def test_a_dry_run_from_the_hub(
     [
         (["--train", "a.jsonl"], "--train and --eval go together"),
         (["--eval", "a.jsonl"], "--train and --eval go together"),
-        (["--train", "a", "--eval", "b", "--dataset", "c"], "two datasets"),
+        (["--train", "a", "--eval", "b", "--dataset", "c"], "cannot be combined"),
         (["--train", "a.jsonl", "--eval", "b.jsonl"], "cannot read a.jsonl"),
         (["--dataset", "a"], "a is not a dataset"),
         (["--data", "nowhere"], "emit it with `python -m immune_data.emit --recipe unified-clean`"),

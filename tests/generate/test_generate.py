@@ -566,7 +566,7 @@ def test_a_file_of_records_is_answered_and_gone_on_with(
         (("--task", "risk", "--incident", FACT % '"event_count": -1e999'), "is not finite"),
         (("--task", "risk", "--incident", FACT % r'"timeline": "\ud800"'), "of a surrogate pair"),
         (("--task", "risk", "--dag", "EMPTY"), "is empty"),
-        (("--eval", "EMPTY"), "holds no record"),
+        (("--eval", "EMPTY"), "contains no record"),
         (("--eval", "DEEP"), "line 1 of"),
         (("--task", "risk", "--incident", "FILE", "--context", "40000"), "positions up to 32,768"),
         (("--task", "risk", "--incident", "FILE", "--max-tokens", "50"), "50 tokens are too few"),

@@ -296,7 +296,7 @@ def test_how_answers_end_is_told(
         (("a=BROKEN",), "is not JSON"),
         (("a=GOOD", "--figure", "x.pdf"), "should end in .svg or .png"),
         (("--reference", "GOOD"), "is not an emitted record"),
-        (("--reference", "EMPTY"), "holds no record"),
+        (("--reference", "EMPTY"), "contains no record"),
     ],
 )
 def test_wrong_usage_is_one_sentence(

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("quick")
         (["lora_target_modules=[q_proj, v_prj]"], "v_prj, which is not a linear layer"),
         (["lora_target_modules=[lm_head]"], "lm_head, which is not a linear layer"),
         (["lora_target_modules=[embed_tokens]"], "it has down_proj, gate_proj"),
-        (["dataloader_drop_last=true", "per_device_train_batch_size=99"], "leaves nothing of"),
+        (["dataloader_drop_last=true", "per_device_train_batch_size=99"], "drops all of"),
     ],
 )
 def test_what_cannot_be_is_refused_by_a_dry_run(

@@ -207,7 +207,7 @@ def test_the_settings_on_record_are_those_in_force(whole: Path) -> None:
 def test_what_a_run_says(whole: Path) -> None:
     said = (whole.parent / "said").read_text()
     assert "what tiny trains on" in said
-    assert "merged_16bit against the adapter on its base: over " in said
+    assert "merged_16bit compared with the adapter on its base: over " in said
     assert said.splitlines()[-1].startswith("wrote ")
 
 
@@ -385,23 +385,23 @@ def test_a_run_is_not_overwritten_nor_gone_on_with_as_another(
     for name in ("config.yaml", "dataset.json", "trained.json", "run.json"):
         shutil.copy(whole / name, output / name)
     before = digests(output)
-    assert "holds a finished run" in refused(sft.main, *command(output))
-    assert "is done" in refused(sft.main, *command(output, "--resume"))
+    assert "contains a finished run" in refused(sft.main, *command(output))
+    assert "is finished" in refused(sft.main, *command(output, "--resume"))
     (output / "run.json").unlink()
     del before["run.json"]
     for more in ([], ["--dry-run"]):
         assert "resume it with --resume" in refused(sft.main, *command(output, *more))
     said = refused(sft.main, *command(output, "seed=7", "--resume"))
-    assert f"{output / 'config.yaml'} is of another run, with another seed" in said
+    assert f"the run in {output} was started with another seed" in said
     files = ["--train", str(write(tmp_path / "t", [record()]))]
     files += ["--eval", str(write(tmp_path / "e", [record(incident_id="b")]))]
     said = refused(sft.main, "--resume", *files, *command(output))
-    assert f"{output / 'config.yaml'} is of another run, with another eval" in said
+    assert f"the run in {output} was started with another eval" in said
     said = refused(sft.main, "--resume", "--output", output, "--config", "unified-v1")
-    assert f"{output} holds a run of config tiny, not of unified-v1" in said
+    assert f"{output} contains a run of config tiny, not of unified-v1" in said
     (output / "dataset.json").write_text("{}")
     said = refused(sft.main, "--resume", "--output", output)
-    assert f"{output / 'dataset.json'} is of another run" in said
+    assert f"the run in {output} was started with another dataset" in said
     shutil.copy(whole / "dataset.json", output)
     assert "contains no run to resume" in refused(
         sft.main, *command(tmp_path / "other", "--resume")
@@ -409,7 +409,7 @@ def test_a_run_is_not_overwritten_nor_gone_on_with_as_another(
     assert digests(output) == before
     assert not (tmp_path / "other").exists()
     (tmp_path / "other" / "adapter").mkdir(parents=True)
-    assert "holds adapter of something else" in refused(sft.main, *command(tmp_path / "other"))
+    assert "contains adapter, but no run" in refused(sft.main, *command(tmp_path / "other"))
 
 
 @pytest.mark.usefixtures("quick")
@@ -609,7 +609,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     said = (tmp_path / "stderr").read_text()
     assert process.exitcode == 128 + number, said
     lines = said.splitlines()
-    assert "stopping after this step; once more to stop at once" in lines
+    assert "stopping after this step; repeat to stop at once" in lines
     assert "Traceback" not in said
     step = run.last_checkpoint(output).name.removeprefix("checkpoint-")
     assert lines[-1].startswith(f"stopped after step {int(step):,} of 12,000, which is saved")
@@ -778,7 +778,7 @@ def test_the_adapters_scale(
 def test_merging_what_is_not_there(
     whole: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
-    assert "holds no run" in refused(merge.main, "--run", tmp_path)
+    assert "contains no run" in refused(merge.main, "--run", tmp_path)
     shutil.copy(whole / "config.yaml", tmp_path)
     assert "holds no adapter" in refused(merge.main, "--run", tmp_path)
 
