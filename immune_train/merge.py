@@ -1,7 +1,7 @@
 """Base and adapter as one model: a run in, a 16-bit model that plain transformers loads out.
 
-The base is loaded in 16 bits, not turned back from the 4 it was trained over, and the adapter's
-share, scaled by alpha / sqrt(r) under RSLoRA, is added in float32 before the sum is rounded.
+The base is loaded in 16 bits, not dequantised from the 4 bits of training, and the adapter's part,
+scaled by alpha / sqrt(r) with RSLoRA, is added in float32 before the sum is rounded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from immune_data.common.errors import ImmuneError
 from immune_train.artifacts import run
 from immune_train.data.labels import Row
 
-RECORD = "merge.json"  # in the merged model's folder: of which adapter it is
+RECORD = "merge.json"  # in the merged model's folder: the adapter that it was made from
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def write(
 ) -> Difference:
     """Write the merged model and its tokenizer to `folder`, in bfloat16.
 
-    The difference is that of the written model from the adapter on its base, over `rows`. No more
-    than one model is in memory at a time.
+    The difference between the written model and the adapter on its base is measured over `rows`.
+    Only one model is in memory at a time.
 
     Raises:
         ImmuneError: the base or the adapter cannot be loaded, `folder` cannot be written, or the
@@ -67,13 +67,15 @@ def write(
     from transformers import AutoTokenizer
 
     with _memory(base), files.staging(folder.parent) as hidden:
-        made = hidden / folder.name
-        _save(base, adapter, made, revision)
-        AutoTokenizer.from_pretrained(adapter).save_pretrained(made)
-        found = difference(base, adapter, made, rows, revision=revision)
-        run.write_json(made, RECORD, {"adapter": run.files(adapter), "difference": asdict(found)})
-        files.move(made, folder)
-    return found
+        target = hidden / folder.name
+        _save(base, adapter, target, revision)
+        AutoTokenizer.from_pretrained(adapter).save_pretrained(target)
+        comparison = difference(base, adapter, target, rows, revision=revision)
+        run.write_json(
+            target, RECORD, {"adapter": run.files(adapter), "difference": asdict(comparison)}
+        )
+        files.move(target, folder)
+    return comparison
 
 
 def _save(base: str, adapter: Path, folder: Path, revision: str) -> None:
@@ -88,8 +90,8 @@ def _save(base: str, adapter: Path, folder: Path, revision: str) -> None:
     model.save_pretrained(folder)
 
 
-def of(adapter: Path, folder: Path) -> Difference | None:
-    """How far the model in `folder` is from the adapter; None where it was not merged from it."""
+def recorded_difference(adapter: Path, folder: Path) -> Difference | None:
+    """How far the model in `folder` is from the adapter; None if it was not merged from it."""
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if content["adapter"] != run.files(adapter) or not (folder / "config.json").is_file():
@@ -104,24 +106,24 @@ def difference(
 ) -> Difference:
     """Compare the merged model in `folder` with the adapter on its base, over rows' answers.
 
-    Both are in float32, one after the other, on the GPU if it has room for one, else on the CPU.
+    Both are in float32, one after the other, on the GPU if one of them fits, otherwise on the CPU.
     """
     import torch
 
     if not rows:
         return Difference(0, 0.0, 0.0)
-    ones = _logits(_with_adapter(base, adapter, revision, torch.float32), rows)
-    others = _logits(load(folder).to(torch.float32), rows)
+    references = _logits(_with_adapter(base, adapter, revision, torch.float32), rows)
+    results = _logits(load(folder).to(torch.float32), rows)
     largest, same, tokens = 0.0, 0, 0
-    for one, other in zip(ones, others, strict=True):
-        largest = max(largest, (one - other).abs().max().item())
-        same += int((one.argmax(-1) == other.argmax(-1)).sum())
-        tokens += len(one)
+    for reference, result in zip(references, results, strict=True):
+        largest = max(largest, (reference - result).abs().max().item())
+        same += int((reference.argmax(-1) == result.argmax(-1)).sum())
+        tokens += len(reference)
     return Difference(tokens, largest, same / max(1, tokens))
 
 
 def _logits(model: Any, rows: Sequence[Row]) -> list[Any]:
-    """What the model expects in the place of each token of the rows' answers, on the CPU."""
+    """The model's logits for each token of the rows' answers, on the CPU."""
     import torch
 
     for device in _devices():
@@ -140,27 +142,27 @@ def _logits_on(device: str, model: Any, rows: Sequence[Row]) -> list[Any]:
     import torch
 
     model.to(device).eval()
-    found = []
+    logits = []
     for row in rows:
         ids = torch.tensor([row.input_ids], device=device)
         end = min(row.end, len(row.input_ids))  # an answer may have been cut
         places = torch.arange(row.answer - 1, end - 1, device=device)
         with torch.no_grad():
-            found.append(model(input_ids=ids, logits_to_keep=places).logits[0].cpu())
-    return found
+            logits.append(model(input_ids=ids, logits_to_keep=places).logits[0].cpu())
+    return logits
 
 
 @contextmanager
 def _memory(base: str) -> Iterator[None]:
-    """Turn the machine's lack of memory into one sentence."""
+    """Turn an out-of-memory error into one sentence."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
             raise
         raise ImmuneError(
-            f"this machine has too little memory to merge: {base} lies in it whole, in float32, "
-            "4 bytes a parameter: merge where there is more"
+            f"this machine has too little memory to merge, which takes 4 bytes per parameter of "
+            f"{base}: merge on a machine with more"
         ) from None
 
 
@@ -179,42 +181,44 @@ def _with_adapter(base: str, adapter: Path, revision: str, dtype: Any) -> Any:
     from immune_train.backends import readable
 
     with readable(base):
-        # A base that is published in float32 is rounded to 16 bits first, as it is trained.
+        # A base that is published in float32 is first rounded to 16 bits, as in training.
         model = AutoModelForCausalLM.from_pretrained(
             base, revision=revision, dtype=torch.bfloat16, device_map=None
         )
     if not (adapter / "adapter_config.json").is_file():
-        raise ImmuneError(f"{adapter} holds no adapter (no adapter_config.json): train one first")
+        raise ImmuneError(
+            f"{adapter} contains no adapter (no adapter_config.json): train one first"
+        )
     return PeftModel.from_pretrained(model.to(dtype), adapter)
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.parser(
+    parser = cli.parser(
         "immune_train.merge",
-        summary="Write a run's base model and adapter as one 16-bit model. `sft` does it when a "
-        "run ends; this does it again, or for a run that was trained with merge=false.",
+        summary="Write a run's base model and adapter as one 16-bit model. `sft` does this when a "
+        "run ends; this command does it again, or for a run that was trained with merge=false.",
         example="python -m immune_train.merge --run data/models/unified-clean",
     )
-    made.add_argument("--run", type=cli.folder, required=True, help="folder of the run")
-    return made
+    parser.add_argument("--run", type=cli.folder, required=True, help="folder of the run")
+    return parser
 
 
 def command(arguments: argparse.Namespace) -> None:
     folder = arguments.run
     if not (folder / run.CONFIG).is_file():
-        raise ImmuneError(f"{folder} holds no run (no {run.CONFIG}): train one first")
+        raise ImmuneError(f"{folder} contains no run (no {run.CONFIG}): train one first")
     settings = run.settings(folder)
-    trained = run.trained(folder)
+    training = run.trained(folder)
     with files.locked(folder):
-        found = write(
+        comparison = write(
             settings.model_name_or_path,
             folder / run.ADAPTER,
             folder / run.MERGED,
             revision=settings.model_revision,
-            rows=[Row(**row) for row in trained.compared] if trained else [],
+            rows=[Row(**row) for row in training.compared] if training else [],
         )
-    if found.tokens:
-        print(f"{run.MERGED} against the adapter on its base: {found}")
+    if comparison.tokens:
+        print(f"{run.MERGED} compared with the adapter on its base: {comparison}")
     print(f"wrote {folder / run.MERGED}")
 
 

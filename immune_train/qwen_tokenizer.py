@@ -1,11 +1,11 @@
 """Qwen2.5's tokenizer without a download: the vendored byte-pair ranks in, a Hugging Face one out.
 
-Hugging Face's format wants the merges that the ranks only imply. A token's merge is the last one
-that byte-pair encoding does on its bytes when only tokens of lower rank are known; done for every
-token it gives back the 151,387 merges of Qwen's own `tokenizer.json`, in order.
+Hugging Face's format needs the merges, which the ranks only imply. A token's merge is the last one
+that byte-pair encoding does on its bytes when only tokens of lower rank are known; this gives the
+151,387 merges of Qwen's own `tokenizer.json`, in order.
 
-This serves models that are made here (see `random_model`). A downloaded model brings its own
-tokenizer, and training always uses the model's.
+It is for models that are made here (see `random_model`). A downloaded model has its own tokenizer,
+and training always uses the model's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SPECIAL = 14
 END_OF_TURN, END_OF_TEXT = "<|im_end|>", "<|endoftext|>"
 
-# What Qwen2.5's template makes of a conversation without tools, which is all that is trained.
+# Renders as Qwen2.5's template does without tools, which is all that is trained on.
 CHAT_TEMPLATE = (
     "{% if messages[0].role != 'system' %}"
     "{{ '<|im_start|>system\\n" + DEFAULT_SYSTEM + "<|im_end|>\\n' }}"
@@ -46,7 +46,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
     """
     from transformers import Qwen2TokenizerFast
 
-    made = Qwen2TokenizerFast(
+    tokenizer = Qwen2TokenizerFast(
         tokenizer_object=backend(),
         eos_token=END_OF_TURN,
         pad_token=END_OF_TEXT,
@@ -57,50 +57,50 @@ def tokenizer() -> PreTrainedTokenizerBase:
         split_special_tokens=False,
         model_max_length=131_072,
     )
-    made.chat_template = CHAT_TEMPLATE
-    return made
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
 
 
 @functools.cache
 def backend(*, added_tokens: bool = True) -> Tokenizer:
-    """The bare `tokenizers` object; without added tokens it reads those in a text as text."""
+    """The bare `tokenizers` object; without added tokens it reads them as ordinary text."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
     from tokenizers.models import BPE
 
     if added_tokens:
-        made = Tokenizer.from_str(backend(added_tokens=False).to_str())
+        tokenizer = Tokenizer.from_str(backend(added_tokens=False).to_str())
         for i, token in enumerate(ADDED_TOKENS):
-            added = AddedToken(token, special=i < SPECIAL, normalized=False)
-            (made.add_special_tokens if i < SPECIAL else made.add_tokens)([added])
-        return made
+            entry = AddedToken(token, special=i < SPECIAL, normalized=False)
+            (tokenizer.add_special_tokens if i < SPECIAL else tokenizer.add_tokens)([entry])
+        return tokenizer
     ranks = qwen2_5()["mergeable_ranks"]
     characters = byte_characters()
 
     def text(token: bytes) -> str:
         return "".join([characters[byte] for byte in token])
 
-    made = Tokenizer(
+    tokenizer = Tokenizer(
         BPE(
             vocab={text(token): rank for token, rank in ranks.items()},
             merges=[(text(left), text(right)) for left, right in merges(ranks)],
         )
     )
-    made.normalizer = normalizers.NFC()
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    # The library's types lack what Qwen's own tokenizer.json says of its decoder.
-    made.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=False)  # type: ignore[call-arg]
-    return made
+    # The library's types do not know these parameters of Qwen's own tokenizer.json.
+    tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=False)  # type: ignore[call-arg]
+    return tokenizer
 
 
 def byte_characters() -> list[str]:
     """The character that stands for each byte in a byte-level vocabulary.
 
-    Printable characters of Latin-1 stand for themselves, the others for those from U+0100 on.
+    Printable bytes of Latin-1 are represented by themselves, the others by characters from U+0100.
     """
     printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)}
     others = iter(range(0x100, 0x200))

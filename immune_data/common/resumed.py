@@ -24,46 +24,48 @@ def beside(output: Path) -> Path:
 def rows(
     output: Path, run: dict[str, Any], *, with_run: bool = False
 ) -> Iterator[tuple[list[dict], IO[bytes]]]:
-    """The rows that an interrupted run left, and the file to add to; it is named at the end.
+    """The rows of an interrupted run, and the file to append to, which is renamed at the end.
 
-    The file's first line says what the rows were made of, so that only the same run resumes.
+    The file's first line identifies the run, so that only the same run resumes.
 
     Args:
-        with_run: whether that line stays when the file is named.
+        with_run: whether that line stays when the file is renamed.
     """
-    unfinished = beside(output)
+    partial = beside(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        file = unfinished.open("a+b")
+        file = partial.open("a+b")
     except OSError as error:
         raise ImmuneError(f"cannot write {output}: {error.strerror}") from None
     with file:
         files.lock(file.fileno(), output)
         file.seek(0)
         lines = file.read().splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):  # killed in the middle of it
+        if lines and not lines[-1].endswith(b"\n"):  # killed while writing it
             lines.pop()
         try:
-            header, *done = [json.loads(line) for line in lines] or [None]
+            header, *rows = [json.loads(line) for line in lines] or [None]
         except ValueError:
-            raise ImmuneError(f"{unfinished} is damaged: remove it to start again") from None
-        now = json.loads(json.dumps(run))
-        if header is not None and header != now:
-            others = ", ".join(sorted(key for key in now if header.get(key) != now[key]))
+            raise ImmuneError(f"{partial} is damaged: remove it to start again") from None
+        expected = json.loads(json.dumps(run))
+        if header is not None and header != expected:
+            differences = ", ".join(
+                sorted(key for key in expected if header.get(key) != expected[key])
+            )
             raise ImmuneError(
-                f"{unfinished} was begun with another {others}: "
-                "remove it to start again, or run with what it was begun with"
+                f"{partial} was started with another {differences}: "
+                "remove it to start again, or run with the same settings"
             )
         file.truncate(sum(map(len, lines)))
         if header is None:
             file.write(json.dumps(run).encode() + b"\n")
             file.flush()
-        yield done, file
+        yield rows, file
         file.flush()
         file.seek(0)
         if not with_run:
             file.readline()
-        with files.replacing(output) as final, final.open("wb") as named:
+        with files.replacing(output) as temporary, temporary.open("wb") as target:
             for line in file:
-                named.write(line)
-        unfinished.unlink()
+                target.write(line)
+        partial.unlink()

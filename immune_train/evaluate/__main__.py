@@ -88,12 +88,12 @@ def command(arguments: argparse.Namespace) -> int | None:
             )
     from immune_train.evaluate import card, figures, outputs, page, phrases, results
     from immune_train.evaluate.evaluation import Files, content, evaluate
-    from immune_train.score.answers import named
+    from immune_train.score.answers import answer_files
 
     given = Files(
         arguments.reference,
         tuple(arguments.trained),
-        named(arguments.answers),
+        answer_files(arguments.answers),
         tuple(arguments.verdicts),
         arguments.train,
         arguments.data,

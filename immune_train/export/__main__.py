@@ -1,10 +1,10 @@
-"""Take a merged model to the edge: GGUF files, an Ollama `Modelfile` and what quantising costs.
+"""Export a merged model: GGUF files, an Ollama `Modelfile` and the cost of quantising.
 
     python -m immune_train.export --model data/models/unified-clean --eval data/sft/…/eval.jsonl
 
-In: a merged 16-bit model, or the run that trained it. Out, in `gguf/` beside the model:
-`NAME-<quant>.gguf`, `Modelfile`, and `export.json`, which says what was made of what and is
-written last. The same model gives the same bytes.
+In: a merged 16-bit model, or the run that trained it. Out, in `gguf/` next to the model:
+`NAME-<quant>.gguf`, `Modelfile`, and `export.json`, which records what the files were made from and
+is written last. The same model gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,77 +14,82 @@ import sys
 from collections.abc import Sequence
 
 from immune_data.common import cli, jsonfile
-from immune_train.export.build import CONTEXT, CONVERSATIONS, Wanted, export
+from immune_train.export.build import CONTEXT, CONVERSATIONS, Options, export
 from immune_train.export.quantise import DEFAULT, NAMES
 from immune_train.export.summary import show
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.parser(
+    parser = cli.parser(
         "immune_train.export",
         summary="Turn a merged 16-bit model into GGUF files and an Ollama Modelfile, and measure "
-        "what quantising costs.",
+        "the cost of quantising.",
         example="python -m immune_train.export --model data/models/unified-clean "
         "--eval data/sft/unified-clean/eval.jsonl",
     )
-    made.add_argument(
+    parser.add_argument(
         "--model",
         type=cli.folder,
         required=True,
         metavar="DIR",
-        help="folder of a merged model, or of the run that holds one",
+        help="folder of a merged model, or of a run with one",
     )
-    made.add_argument(
+    parser.add_argument(
         "--quant",
         nargs="+",
         choices=NAMES,
         default=DEFAULT,
         metavar="Q",
-        help=f"types to write, of {', '.join(NAMES)}; the first one is the "
-        f"Modelfile's (default: {' '.join(DEFAULT)})",
+        help=f"types to write, from {', '.join(NAMES)}; the Modelfile uses the first one "
+        f"(default: {' '.join(DEFAULT)})",
     )
-    made.add_argument("--f16", action="store_true", help="keep the 16-bit file as well")
-    made.add_argument(
+    parser.add_argument("--f16", action="store_true", help="keep the 16-bit file as well")
+    parser.add_argument(
         "--imatrix",
         type=cli.file,
         metavar="FILE",
         help="importance matrix that llama-imatrix wrote",
     )
-    made.add_argument(
-        "--eval", type=cli.file, metavar="JSONL", help="eval conversations to measure every file on"
+    parser.add_argument(
+        "--eval",
+        type=cli.file,
+        metavar="JSONL",
+        help="eval conversations on which every file is measured",
     )
-    made.add_argument(
+    parser.add_argument(
         "--eval-conversations",
         type=cli.positive,
         default=CONVERSATIONS,
         metavar="N",
-        help=f"how many of them, of each task as many (default: {CONVERSATIONS})",
+        help=f"how many of them, equally many of each task (default: {CONVERSATIONS})",
     )
-    made.add_argument(
+    parser.add_argument(
         "--output",
         type=cli.folder,
         metavar="DIR",
-        help="folder to write (default: gguf, beside DIR)",
+        help="folder to write (default: gguf, next to DIR)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--name",
-        help="start of the files' names (default: the folder's of the run or model)",
+        help="start of the files' names (default: the name of the run's or model's folder)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--context",
         type=cli.positive,
         metavar="N",
         help=f"context in the Modelfile (default: as trained, or {CONTEXT})",
     )
-    made.add_argument(
+    parser.add_argument(
         "--threads", type=cli.threads, metavar="N", help="threads to use (default: all)"
     )
-    made.add_argument("--json", action="store_true", help="print export.json instead of the table")
-    return made
+    parser.add_argument(
+        "--json", action="store_true", help="print export.json instead of the table"
+    )
+    return parser
 
 
 def command(arguments: argparse.Namespace) -> None:
-    wanted = Wanted(
+    options = Options(
         quants=arguments.quant,
         f16=arguments.f16,
         imatrix=arguments.imatrix,
@@ -95,7 +100,7 @@ def command(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
     )
     with cli.progress() as report:
-        output, content = export(arguments.model, arguments.output, wanted, report)
+        output, content = export(arguments.model, arguments.output, options, report)
     if arguments.json:
         print(jsonfile.text(content), end="")
     else:

@@ -1,6 +1,7 @@
-"""Make what an edge machine needs: a merged model in; GGUF files, `Modelfile`, `export.json` out.
+"""Make the files for small machines: a merged model in; GGUF files, `Modelfile`, `export.json` out.
 
-`export.json` says what was made of what and is written last. The same model gives the same bytes.
+`export.json` records what they were made from and is written last. The same model gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to write besides the defaults."""
+class Options:
+    """What to export, and how."""
 
     quants: Sequence[str] = DEFAULT
     f16: bool = False
@@ -50,94 +51,96 @@ class Wanted:
 
 
 def export(
-    folder: Path, output: Path | None, wanted: Wanted, report: Report
+    folder: Path, output: Path | None, options: Options, report: Report
 ) -> tuple[Path, dict[str, Any]]:
-    """Write the files; where they are, and the content of `export.json`.
+    """Write the files; their folder and the content of `export.json` out.
 
     Raises:
-        ImmuneError: the model cannot be converted, or something that was asked for not be done.
+        ImmuneError: the model cannot be converted, or not with these options.
     """
     from immune_train.artifacts import provenance
     from immune_train.export import gguf_file, modelfile, quantise, roundtrip
 
     _require()
-    folder, trained = _find(folder)
-    name = wanted.name or (trained or folder.resolve()).name
+    folder, run_folder = _find(folder)
+    name = options.name or (run_folder or folder.resolve()).name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ImmuneError(f"{name} cannot name files: give letters, digits, . _ - with --name")
-    quants = [quant for quant in dict.fromkeys(wanted.quants) if quant != SIXTEEN]
-    keep = wanted.f16 or SIXTEEN in wanted.quants
+        raise ImmuneError(f"{name} is not a valid file name: use letters, digits, . _ - in --name")
+    quants = [quant for quant in dict.fromkeys(options.quants) if quant != SIXTEEN]
+    keep = options.f16 or SIXTEEN in options.quants
     model = gguf_file.read(folder)
     quantise.check_rows(model.tensors, quants)
     reach = model.config["max_position_embeddings"]
-    if (wanted.context or 0) > reach:
+    if (options.context or 0) > reach:
         raise ImmuneError(
-            f"{folder} knows positions up to {reach:,}, and a context of {wanted.context:,} tokens "
-            "goes beyond them: lower --context"
+            f"{folder} supports positions up to {reach:,}, and a context of {options.context:,} "
+            "tokens exceeds them: lower --context"
         )
     settings = modelfile.Settings(
-        wanted.context or _trained_context(trained) or CONTEXT,
+        options.context or _trained_context(run_folder) or CONTEXT,
         modelfile.default_system(model.template),
     )
-    dataset = provenance.of_manifest(trained / run.DATASET) if trained is not None else None
+    dataset = provenance.of_manifest(run_folder / run.DATASET) if run_folder is not None else None
     importance = None
-    if wanted.imatrix is not None:
-        importance = quantise.read_importance(wanted.imatrix, model.tensors)
-    chosen = None
-    if wanted.eval is not None:
-        chosen = roundtrip.conversations(wanted.eval, wanted.conversations)
-    threads = wanted.threads or processes.processors()
+    if options.imatrix is not None:
+        importance = quantise.read_importance(options.imatrix, model.tensors)
+    sample = None
+    if options.eval is not None:
+        sample = roundtrip.conversations(options.eval, options.conversations)
+    threads = options.threads or processes.processors()
     output = output or folder.resolve().parent / run.GGUF
 
     readings: dict[str, Reading] = {}
-    made: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     with files.locked(output), files.staging(output) as hidden:
         report(f"converting {folder}")
         sixteen = hidden / f"{name}-{SIXTEEN}.gguf"
         gguf_file.convert(model, name, sixteen, dataset)
         if keep:
-            made[SIXTEEN] = sixteen
-        if chosen is not None:
-            readings[SIXTEEN] = roundtrip.read(sixteen, chosen, threads, report)
+            paths[SIXTEEN] = sixteen
+        if sample is not None:
+            readings[SIXTEEN] = roundtrip.read(sixteen, sample, threads, report)
         for quant in quants:
             report(f"quantising to {quant}")
-            made[quant] = hidden / f"{name}-{quant}.gguf"
-            quantise.quantise(sixteen, made[quant], quant, importance, threads)
-            if chosen is not None:
-                readings[quant] = roundtrip.read(made[quant], chosen, threads, report)
+            paths[quant] = hidden / f"{name}-{quant}.gguf"
+            quantise.quantise(sixteen, paths[quant], quant, importance, threads)
+            if sample is not None:
+                readings[quant] = roundtrip.read(paths[quant], sample, threads, report)
         report("hashing")
-        content = _content(name, model, settings, dataset, importance, made, readings)
-        if chosen is not None and wanted.eval is not None:
-            content["round_trip"] = _round_trip(wanted.eval, len(chosen), sixteen, readings)
-        names = [file.name for file in made.values()]
-        first = made[quants[0] if quants else SIXTEEN].name
-        others = [other for other in names if other != first]
-        text = modelfile.render(name, first, others, settings)
+        content = _content(name, model, settings, dataset, importance, paths, readings)
+        if sample is not None and options.eval is not None:
+            content["round_trip"] = _round_trip(options.eval, len(sample), sixteen, readings)
+        names = [file.name for file in paths.values()]
+        main_file = paths[quants[0] if quants else SIXTEEN].name
+        other_files = [file for file in names if file != main_file]
+        text = modelfile.render(name, main_file, other_files, settings)
         (hidden / MODELFILE).write_text(text, encoding="utf-8")
         jsonfile.write(hidden / RECORD, content)
-        (output / RECORD).unlink(missing_ok=True)  # it says that what lies beside it is whole
-        for staged in [*made.values(), hidden / MODELFILE, hidden / RECORD]:
-            files.move(staged, output / staged.name)
+        (output / RECORD).unlink(
+            missing_ok=True
+        )  # its presence says that the files next to it are complete
+        for path in [*paths.values(), hidden / MODELFILE, hidden / RECORD]:
+            files.move(path, output / path.name)
     return output, content
 
 
-def is_of(output: Path, merged: Path, quants: Sequence[str]) -> bool:
-    """Whether the files in `output` are whole, of these types, and of the model in `merged`."""
+def is_current(output: Path, merged: Path, quants: Sequence[str]) -> bool:
+    """Whether the files in `output` are complete, of these types, and made from `merged`."""
     try:
         content = json.loads((output / RECORD).read_text(encoding="utf-8"))
         if content["schema_version"] != SCHEMA_VERSION:
             return False
         made_of = {merged / name: value for name, value in content["made_of"].items()}
-        exported = {output / file["file"]: file["sha256"] for file in content["files"]}
+        outputs = {output / file["file"]: file["sha256"] for file in content["files"]}
         return {file["quant"] for file in content["files"]} >= set(quants) and all(
-            sha256(path) == value for path, value in (made_of | exported).items()
+            sha256(path) == value for path, value in (made_of | outputs).items()
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def _require() -> None:
-    """Say now, and in words, what would otherwise fail later."""
+    """Check for the libraries that would otherwise be missing later."""
     for module, package in (("gguf", "gguf"), ("llama_cpp", "llama-cpp-python")):
         try:
             importlib.import_module(module)
@@ -149,12 +152,12 @@ def _require() -> None:
 
 
 def _find(folder: Path) -> tuple[Path, Path | None]:
-    """The merged model's folder, and the run's folder that it lies in, if it does."""
+    """The merged model's folder, and the folder of its run, if it is in one."""
     if not (folder / "config.json").is_file() and (folder / run.MERGED).is_dir():
         folder = folder / run.MERGED
-    around = folder.resolve().parent
-    is_run = (around / run.CONFIG).is_file() and (around / run.ADAPTER).is_dir()
-    return folder, around if is_run else None
+    parent = folder.resolve().parent
+    is_run = (parent / run.CONFIG).is_file() and (parent / run.ADAPTER).is_dir()
+    return folder, parent if is_run else None
 
 
 def _trained_context(folder: Path | None) -> int | None:
@@ -174,7 +177,7 @@ def _content(
     settings: Any,
     dataset: TrainedOn | None,
     importance: Importance | None,
-    made: dict[str, Path],
+    paths: dict[str, Path],
     readings: dict[str, Reading],
 ) -> dict[str, Any]:
     from importlib.metadata import version
@@ -198,7 +201,7 @@ def _content(
                 "sha256": sha256(path),
                 **_measured(quant, readings),
             }
-            for quant, path in made.items()
+            for quant, path in paths.items()
         ],
     }
 
@@ -206,11 +209,11 @@ def _content(
 def _measured(quant: str, readings: dict[str, Reading]) -> dict[str, float]:
     if quant not in readings:
         return {}
-    found, reference = readings[quant], readings[SIXTEEN]
+    reading, reference = readings[quant], readings[SIXTEEN]
     return {
-        "perplexity": float(f"{found.perplexity:.6g}"),
-        "perplexity_ratio": round(found.perplexity / reference.perplexity, 5),
-        "greedy_agreement": round(found.agreement(reference), 5),
+        "perplexity": float(f"{reading.perplexity:.6g}"),
+        "perplexity_ratio": round(reading.perplexity / reference.perplexity, 5),
+        "greedy_agreement": round(reading.agreement(reference), 5),
     }
 
 

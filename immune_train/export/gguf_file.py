@@ -1,9 +1,9 @@
-"""Make one GGUF file of a merged model: a folder that `transformers` loads in, a 16-bit file out.
+"""Make a GGUF file from a merged model: a folder that `transformers` loads in, a 16-bit file out.
 
-Written through llama.cpp's own `gguf` package (tensor names, metadata, special tokens), one tensor
-at a time, so that a model larger than the memory can be converted. The file is byte for byte what
-llama.cpp's `convert_hf_to_gguf.py --outtype f16` makes of a folder of that name (a test compares),
-but for the keys that say what a model of a run was trained on.
+It is written with llama.cpp's own `gguf` package (tensor names, metadata, special tokens), one
+tensor at a time, so that a model larger than the memory can be converted. The file is byte for byte
+the one that llama.cpp's `convert_hf_to_gguf.py --outtype f16` writes for a folder of that name (a
+test compares them), except for the keys that say what a run's model was trained on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _QWEN2 = "e636dc30a262dcc0d8c323492e32ae2b70728f4df7dfe9737d9f920a282b8aea"
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the model as it lies in a safetensors file, under the name it has in GGUF."""
+    """A tensor in a safetensors file, with its name in GGUF."""
 
     name: str
     original: str
@@ -61,7 +61,7 @@ class Tensor:
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it is kept in 16 bits and may be quantised; all else stays in 32."""
+        """Whether it is kept in 16 bits and may be quantised; all others stay in 32."""
         return len(self.shape) > 1 and not self.name.endswith("_norm.weight")
 
     @property
@@ -69,7 +69,7 @@ class Tensor:
         return self.numbers * (2 if self.is_matrix else 4)
 
     def tofile(self, file: BinaryIO) -> None:
-        """Write the numbers as the GGUF file keeps them.
+        """Write the numbers in the format of the GGUF file.
 
         Raises:
             ImmuneError: a number is too large for 16 bits.
@@ -82,8 +82,8 @@ class Tensor:
                     small = part.astype(np.float16, copy=False)
                 if not np.isfinite(small).all():
                     raise ImmuneError(
-                        f"{self.original} holds numbers that are not finite or that 16 bits do "
-                        "not hold: the training went wrong, or this is not a merged model"
+                        f"{self.original} contains numbers that are not finite or do not fit "
+                        "16 bits: the training went wrong, or this is not a merged model"
                     )
                 part = small
             file.write(np.ascontiguousarray(part).data)
@@ -114,48 +114,48 @@ class Model:
     template: str
 
     def files(self) -> list[Path]:
-        """The files that decide what becomes of it."""
+        """The files that decide the content of the export."""
         names = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-        named = [self.folder / name for name in (*names, "chat_template.jinja", "README.md")]
-        return [*(path for path in named if path.is_file()), *_parts(self.folder)]
+        candidates = [self.folder / name for name in (*names, "chat_template.jinja", "README.md")]
+        return [*(path for path in candidates if path.is_file()), *_parts(self.folder)]
 
 
 def read(folder: Path) -> Model:
-    """The model in `folder`, looked at but not loaded.
+    """The model in `folder`, described but not loaded.
 
     Raises:
-        ImmuneError: there is none, or none that can be converted.
+        ImmuneError: there is no model, or it cannot be converted.
     """
     if not folder.is_dir():
         raise ImmuneError(f"{folder} does not exist: name the folder of a merged model")
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise ImmuneError(
-                f"{folder} is an adapter: name the merged model that lies beside it, "
+                f"{folder} is an adapter: name the merged model next to it, "
                 f"{folder.parent / 'merged_16bit'}"
             )
-        raise ImmuneError(f"{folder} holds no model (no config.json): name a merged model")
+        raise ImmuneError(f"{folder} contains no model (no config.json): name a merged model")
     config = _json(folder / "config.json")
-    found = (config.get("architectures") or ["nothing"])[0]
-    if found != ARCHITECTURE:
-        raise ImmuneError(f"{folder} is a {found}: only {ARCHITECTURE} can be exported")
+    architecture = (config.get("architectures") or ["nothing"])[0]
+    if architecture != ARCHITECTURE:
+        raise ImmuneError(f"{folder} is a {architecture}: only {ARCHITECTURE} can be exported")
     if config.get("quantization_config"):
         raise ImmuneError(
-            f"{folder} is quantised already: export the 16-bit model that it was made of"
+            f"{folder} is already quantised: export the 16-bit model that it was made from"
         )
     rope = _rope(config)
     if rope.get("rope_type", "default") != "default":
         raise ImmuneError(
-            f"{folder} stretches its context by {rope['rope_type']}, which is not converted: "
+            f"{folder} extends its context with {rope['rope_type']}, which is not supported: "
             "export a model with plain positions"
         )
     return Model(folder, config, _tensors(folder, config), _template(folder))
 
 
 def convert(model: Model, name: str, target: Path, trained_on: TrainedOn | None = None) -> None:
-    """Write the model as `target`; `name` is what the file says of itself.
+    """Write the model as `target`; `name` is the model's name in the file's metadata.
 
-    Of what it was `trained_on` it says that too, in keys that llama.cpp's converter does not write.
+    `trained_on` is added in keys that llama.cpp's converter does not write.
 
     Raises:
         ImmuneError: the tokenizer is not Qwen2.5's, or a tensor cannot be written.
@@ -177,7 +177,7 @@ def convert(model: Model, name: str, target: Path, trained_on: TrainedOn | None 
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for tensor in model.tensors:
-            writer.write_tensor_data(cast("np.ndarray", tensor))  # what it asks of one, we have
+            writer.write_tensor_data(cast("np.ndarray", tensor))  # it has what the writer needs
     finally:
         writer.close()
 
@@ -188,19 +188,19 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         raise ImmuneError(f"{path} cannot be read as JSON: write the model again") from None
     if not isinstance(content, dict):
-        raise ImmuneError(f"{path} holds no JSON object: write the model again")
+        raise ImmuneError(f"{path} does not contain a JSON object: write the model again")
     return content
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """How positions are told apart: one object since transformers 5, two keys before."""
+    """The settings of positions: one object since transformers 5, two keys before."""
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = scaling.get("rope_type") or scaling.get("type") or "default"
     return {"rope_theta": config.get("rope_theta", 10_000.0), **scaling, "rope_type": kind}
 
 
 def _parts(folder: Path) -> list[Path]:
-    """The files that hold the weights."""
+    """The files with the weights."""
     if not (folder / INDEX).is_file():
         return [folder / WEIGHTS]
     index = _json(folder / INDEX)
@@ -211,7 +211,7 @@ def _tensors(folder: Path, config: dict[str, Any]) -> list[Tensor]:
     import gguf
 
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config["num_hidden_layers"])
-    found = []
+    tensors = []
     for path in _parts(folder):
         for original, (kind, shape, offset) in sorted(_header(path).items()):
             if original.endswith(".rotary_emb.inv_freq"):
@@ -219,34 +219,34 @@ def _tensors(folder: Path, config: dict[str, Any]) -> list[Tensor]:
             name = names.get_name(original, try_suffixes=(".weight", ".bias"))
             if name is None:
                 raise ImmuneError(
-                    f"{path} holds {original}, which no {ARCHITECTURE} has: "
+                    f"{path} contains {original}, which is not part of a {ARCHITECTURE}: "
                     "merge the adapter into its base first"
                 )
             if kind not in _TYPES:
                 raise ImmuneError(f"{original} in {path} is {kind}: export a 16-bit model")
-            found.append(Tensor(name, original, shape, kind, path, offset))
-    return found
+            tensors.append(Tensor(name, original, shape, kind, path, offset))
+    return tensors
 
 
 def _header(path: Path) -> dict[str, tuple[str, tuple[int, ...], int]]:
-    """Type, shape and place of each tensor of a safetensors file."""
+    """Type, shape and offset of each tensor in a safetensors file."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             content = json.loads(file.read(length))
         content.pop("__metadata__", None)
-        found = {
-            name: (one["dtype"], tuple(one["shape"]), 8 + length + one["data_offsets"][0])
-            for name, one in content.items()
+        entries = {
+            name: (entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+            for name, entry in content.items()
         }
-        end = max(one["data_offsets"][1] for one in content.values())
+        end = max(entry["data_offsets"][1] for entry in content.values())
         if path.stat().st_size != 8 + length + end:
             raise ValueError
     except FileNotFoundError:
         raise ImmuneError(f"{path} is missing: the model's folder is not complete") from None
     except (OSError, ValueError, KeyError, TypeError, struct.error, MemoryError):
         raise ImmuneError(f"{path} is damaged or cut short: write the model again") from None
-    return found
+    return entries
 
 
 def _template(folder: Path) -> str:
@@ -258,11 +258,11 @@ def _template(folder: Path) -> str:
     return template
 
 
-def _describe(writer: GGUFWriter, model: Model, name: str, beside: Path) -> None:
-    """What the file says it is: llama.cpp reads that off a folder's name and a model card."""
+def _describe(writer: GGUFWriter, model: Model, name: str, folder: Path) -> None:
+    """Write the metadata, which llama.cpp derives from a folder's name and a model card."""
     import gguf
 
-    link = beside / f"{name}.folder" / name
+    link = folder / f"{name}.folder" / name
     link.parent.mkdir()
     link.symlink_to(model.folder.resolve(), target_is_directory=True)
     counts = writer.get_total_parameter_count()
@@ -307,12 +307,12 @@ def _set_vocabulary(writer: GGUFWriter, model: Model) -> None:
         raise ImmuneError(f"{path} is missing: save the tokenizer with the model")
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception:  # the library has no type of its own for what it raises
+    except Exception:  # the library raises plain exceptions
         raise ImmuneError(f"{path} is not a tokenizer: save it again with the model") from None
     ids = tokenizer.encode(_PROBE).ids
     if hashlib.sha256(str(ids).encode()).hexdigest() != _QWEN2:
         raise ImmuneError(f"{path} is not Qwen2.5's tokenizer: only that one can be exported")
-    added = tokenizer.get_added_tokens_decoder()
+    added_tokens = tokenizer.get_added_tokens_decoder()
     texts = {number: text for text, number in tokenizer.get_vocab().items()}
     tokens, types = [], []
     for number in range(model.config.get("vocab_size", len(texts))):
@@ -322,9 +322,9 @@ def _set_vocabulary(writer: GGUFWriter, model: Model) -> None:
             types.append(gguf.TokenType.UNUSED)
             continue
         tokens.append(text)
-        if number not in added:
+        if number not in added_tokens:
             types.append(gguf.TokenType.NORMAL)
-        elif added[number].special or (text.startswith("<|") and text.endswith("|>")):
+        elif added_tokens[number].special or (text.startswith("<|") and text.endswith("|>")):
             types.append(gguf.TokenType.CONTROL)
         else:
             types.append(gguf.TokenType.USER_DEFINED)
@@ -335,6 +335,6 @@ def _set_vocabulary(writer: GGUFWriter, model: Model) -> None:
     special = gguf.SpecialVocab(model.folder, load_merges=True)
     special.add_to_gguf(writer, quiet=True)
     if "bos" not in special.add_special_token:
-        # Qwen's own files say so. Where a tokenizer was saved without it, llama.cpp adds none
-        # either, but Ollama puts <|endoftext|> before every prompt unless it is told not to.
+        # Qwen's own files contain this key. If it is missing, llama.cpp adds no such token either,
+        # but Ollama puts <|endoftext|> before every prompt.
         writer.add_add_bos_token(False)

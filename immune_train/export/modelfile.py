@@ -1,8 +1,8 @@
-"""Ollama's `Modelfile`: a GGUF file and a chat template in, how to run it as it was trained out.
+"""Ollama's `Modelfile`: a GGUF file and a chat template in, settings to run it as trained out.
 
-The template is written again in Go's language, which is what Ollama reads; newer versions of it
-may take the GGUF file's own Jinja instead. A test compares the token ids of both on every task's
-prompt. It is only written for a template that is ChatML.
+The template is translated to Go's template language, which Ollama reads; its newer versions may use
+the GGUF file's own Jinja template instead. A test compares the token ids of both on every task's
+prompt. Only ChatML templates are supported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from immune_data.common.errors import ImmuneError
 
 START, END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
-# Ollama puts the SYSTEM message before the messages of a request that bring none of their own.
+# Ollama puts the SYSTEM message before the messages of a request without a system message.
 TEMPLATE = (
     "{{- range .Messages }}" + START + "{{ .Role }}\n{{ .Content }}" + END + "\n"
     "{{ end }}" + START + "assistant\n"
@@ -24,8 +24,8 @@ TEMPLATE = (
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model wants to be asked: the context it was trained with, and the system message
-    that its chat template puts where a conversation brings none."""
+    """Settings of a model: the context it was trained with, and the system message that its chat
+    template adds to a conversation without one."""
 
     context: int
     system: str | None
@@ -33,8 +33,8 @@ class Settings:
     def parameters(self) -> dict[str, Any]:
         """Ollama's parameters by name.
 
-        Greedy and without a penalty on repetition, which Ollama has by default: addresses and
-        counts are there to be repeated.
+        Greedy and without Ollama's default penalty on repetition, because answers must repeat
+        addresses and counts.
         """
         return {
             "num_ctx": self.context,
@@ -44,18 +44,18 @@ class Settings:
         }
 
 
-def render(name: str, file: str, others: list[str], settings: Settings) -> str:
-    """The text of a Modelfile that lies beside `file`."""
+def render(name: str, file: str, other_files: list[str], settings: Settings) -> str:
+    """The text of a Modelfile next to `file`."""
     lines = [
         f"# {name}, as immune_train.export wrote it:",
         f"#   ollama create {name.lower()} -f Modelfile && ollama run {name.lower()}",
     ]
-    if others:
-        lines.append(f"# The other files here are the same model: {', '.join(others)}")
+    if other_files:
+        lines.append(f"# The other files here are the same model: {', '.join(other_files)}")
     lines += ["", f"FROM ./{file}", ""]
     for key, value in settings.parameters().items():
-        for one in value if isinstance(value, list) else [value]:
-            lines.append(f"PARAMETER {key} {json.dumps(one)}")
+        for item in value if isinstance(value, list) else [value]:
+            lines.append(f"PARAMETER {key} {json.dumps(item)}")
     lines += ["", f"TEMPLATE {_quoted(TEMPLATE)}"]
     if settings.system is not None:
         lines += ["", f"SYSTEM {_quoted(settings.system)}"]
@@ -63,28 +63,28 @@ def render(name: str, file: str, others: list[str], settings: Settings) -> str:
 
 
 def default_system(template: str) -> str | None:
-    """The system message that a Jinja chat template puts where a conversation brings none.
+    """The system message that a Jinja chat template adds to a conversation without one.
 
     Raises:
-        ImmuneError: the template is not ChatML, which is all that `TEMPLATE` says.
+        ImmuneError: the template is not ChatML, the only one that `TEMPLATE` covers.
     """
-    own = _applied(template, [("system", "a"), ("user", "b")])
-    bare = _applied(template, [("user", "b")])
-    asked = f"{START}user\nb{END}\n{START}assistant\n"
+    with_system = _rendered(template, [("system", "a"), ("user", "b")])
+    without_system = _rendered(template, [("user", "b")])
+    prompt = f"{START}user\nb{END}\n{START}assistant\n"
     opening, closing = f"{START}system\n", f"{END}\n"
-    if own == f"{opening}a{closing}{asked}":
-        if bare == asked:
+    if with_system == f"{opening}a{closing}{prompt}":
+        if without_system == prompt:
             return None
-        if bare.startswith(opening) and bare.endswith(closing + asked):
-            return bare[len(opening) : -len(closing + asked)]
+        if without_system.startswith(opening) and without_system.endswith(closing + prompt):
+            return without_system[len(opening) : -len(closing + prompt)]
     raise ImmuneError(
         "the model's chat template is not Qwen2.5's ChatML: an Ollama Modelfile cannot be written "
         "for it"
     )
 
 
-def _applied(template: str, messages: list[tuple[str, str]]) -> str:
-    """What a chat template makes of messages, rendered as `transformers` does."""
+def _rendered(template: str, messages: list[tuple[str, str]]) -> str:
+    """Messages rendered with a chat template, as `transformers` does."""
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -102,12 +102,19 @@ def _applied(template: str, messages: list[tuple[str, str]]) -> str:
 
 def _quoted(text: str) -> str:
     if '"""' in text:
-        raise ImmuneError('a system message that holds """ cannot be put into a Modelfile')
-    # Ollama's reader leaves out what Go does not print, such as a no-break space, without a word.
-    lost = next((one for one in text if not one.isprintable() and one not in "\n\t"), None)
-    if lost is not None:
+        raise ImmuneError('a system message that contains """ cannot be put into a Modelfile')
+    # Ollama's parser silently drops what Go does not print, such as a no-break space.
+    unprintable = next(
+        (
+            character
+            for character in text
+            if not character.isprintable() and character not in "\n\t"
+        ),
+        None,
+    )
+    if unprintable is not None:
         raise ImmuneError(
-            f"the system message of the chat template holds U+{ord(lost):04X}, which Ollama takes "
-            "out of a Modelfile: write the message without it, and train again"
+            f"the system message of the chat template contains U+{ord(unprintable):04X}, which "
+            "Ollama drops from a Modelfile: write the message without it, and train again"
         )
     return f'"""{text}"""'

@@ -1,7 +1,7 @@
-"""Quantise a GGUF file by llama.cpp: a 16-bit file and a type in, a smaller file out.
+"""Quantise a GGUF file with llama.cpp: a 16-bit file and a type in, a smaller file out.
 
-What llama.cpp would only find out inside, or silently work around, is looked at before: rows that
-a type cannot take, and an importance matrix of another model.
+Problems that llama.cpp would only find late, or silently work around, are checked first: rows that
+do not fit a type, and an importance matrix of another model.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from immune_train.export.gguf_file import Tensor
 
-# llama.cpp's number of each type, and how many numbers it packs into one block of a row. It
-# repacks q4_0 and iq4_nl when they are loaded, for the dot products of ARM's processors.
+# llama.cpp's id of each type, and how many numbers it packs into one block of a row. It repacks
+# q4_0 and iq4_nl on loading, for the dot products of ARM processors.
 QUANTS = {
     "q4_k_m": (15, 256),
     "q5_k_m": (17, 256),
@@ -35,7 +35,7 @@ SIXTEEN = "f16"
 NAMES = (*QUANTS, SIXTEEN)
 DEFAULT = ("q4_k_m", "q5_k_m", "q8_0")
 
-_MEMORY = 1 << 29  # bytes of tensors that llama.cpp holds at a time
+_MEMORY = 1 << 29  # bytes of tensors that llama.cpp has in memory at a time
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Importance:
 
 
 def check_names(quants: Sequence[str]) -> None:
-    """Refuse a type that there is none of.
+    """Refuse an unknown type.
 
     Raises:
-        ImmuneError: `export` does not write it.
+        ImmuneError: `export` does not support it.
     """
     for quant in quants:
         if quant not in NAMES:
@@ -60,20 +60,26 @@ def check_names(quants: Sequence[str]) -> None:
 
 
 def check_rows(tensors: Sequence[Tensor], quants: Sequence[str]) -> None:
-    """Refuse a type whose blocks do not fill the rows of every matrix.
+    """Refuse a type whose blocks do not divide the rows of every matrix.
 
     Raises:
-        ImmuneError: llama.cpp would store some tensors in another type than the one asked for.
+        ImmuneError: llama.cpp would store some tensors in another type.
     """
     for quant in quants:
         block = QUANTS[quant][1]
         for tensor in tensors:
             if tensor.is_matrix and tensor.shape[-1] % block:
-                others = [name for name, (_, size) in QUANTS.items() if not tensor.shape[-1] % size]
+                alternatives = [
+                    name for name, (_, size) in QUANTS.items() if not tensor.shape[-1] % size
+                ]
                 raise ImmuneError(
                     f"{quant} packs {block} numbers at a time, and the rows of {tensor.original} "
                     f"have {tensor.shape[-1]:,}, which is not a multiple of it: "
-                    + (f"take --quant {' '.join(others)}" if others else "take --quant f16")
+                    + (
+                        f"take --quant {' '.join(alternatives)}"
+                        if alternatives
+                        else "take --quant f16"
+                    )
                 )
 
 
@@ -88,25 +94,25 @@ def read_importance(path: Path, tensors: Sequence[Tensor]) -> Importance:
 
     if not path.is_file():
         raise ImmuneError(f"{path} does not exist: make it with llama-imatrix")
-    not_one = f"{path} is not an importance matrix in GGUF format: make it with a new llama-imatrix"
+    message = f"{path} is not an importance matrix in GGUF format: make it with a new llama-imatrix"
     with path.open("rb") as file:
         if b"imatrix" not in file.read(1 << 16):  # a whole model would take a minute to read
-            raise ImmuneError(not_one)
+            raise ImmuneError(message)
     try:
         reader = GGUFReader(path)
         kind = reader.fields["general.type"].contents()
         chunks = int(reader.fields["imatrix.chunk_count"].contents())
-        parts = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
+        arrays = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
     except (ValueError, KeyError, OSError, IndexError):
-        raise ImmuneError(not_one) from None
+        raise ImmuneError(message) from None
     if kind != "imatrix":
-        raise ImmuneError(not_one)
+        raise ImmuneError(message)
     values = {}
-    for part, sums in parts.items():
-        name, dot, suffix = part.rpartition(".")
+    for key, sums in arrays.items():
+        name, dot, suffix = key.rpartition(".")
         if not dot or suffix != "in_sum2":
             continue
-        count = float(parts.get(f"{name}.counts", np.ones(1)).ravel()[0])
+        count = float(arrays.get(f"{name}.counts", np.ones(1)).ravel()[0])
         row = sums.astype(np.float32).ravel()
         values[name] = row / np.float32(count) if count > 0 else np.ones_like(row)
     _check_importance(path, values, tensors)
@@ -117,22 +123,22 @@ def _check_importance(path: Path, values: dict[str, np.ndarray], tensors: Sequen
     import numpy as np
 
     rows = {tensor.name: tensor.shape[-1] for tensor in tensors if tensor.is_matrix}
-    again = "make it with llama-imatrix from this model's own f16 file (--f16)"
+    advice = "make it with llama-imatrix from this model's own f16 file (--f16)"
     for name, row in values.items():
         if rows.get(name) != len(row):
-            has = f"rows of {rows[name]:,}" if name in rows else "no such tensor"
+            problem = f"rows of {rows[name]:,}" if name in rows else "no such tensor"
             raise ImmuneError(
                 f"{path} is of another model, with rows of {len(row):,} in {name} where this one "
-                f"has {has}: {again}"
+                f"has {problem}: {advice}"
             )
         if not np.isfinite(row).all():
-            raise ImmuneError(f"{path} holds numbers that are not finite in {name}: {again}")
+            raise ImmuneError(f"{path} contains numbers that are not finite in {name}: {advice}")
     missing = sorted(name for name in rows if name.startswith("blk.") and name not in values)
     if missing:
         raise ImmuneError(
-            f"{path} says nothing of {missing[0]}"
+            f"{path} has no values for {missing[0]}"
             + (f" and {len(missing) - 1:,} more" if len(missing) > 1 else "")
-            + f": it is of another model; {again}"
+            + f": it belongs to another model; {advice}"
         )
 
 
@@ -142,34 +148,32 @@ def quantise(
     """Write `source` in another type as `target`.
 
     Raises:
-        ImmuneError: llama.cpp cannot, with what it says of it.
+        ImmuneError: llama.cpp cannot; the message includes its own.
     """
     import llama_cpp
 
     from immune_train.edge.llama_cpp_api import silence
 
-    said = silence()
+    messages = silence()
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.nthread = threads
     parameters.ftype = QUANTS[quant][0]
     parameters.max_buf_size = _MEMORY
-    kept: list[Any] = []  # what llama.cpp only has addresses of
+    references: list[Any] = []  # llama.cpp has only their addresses
     if importance is not None:
-        parameters.imatrix, parameters.kv_overrides = _passed(importance, kept)
-    failed = llama_cpp.llama_model_quantize(bytes(source), bytes(target), ctypes.byref(parameters))
-    if not failed:
+        parameters.imatrix, parameters.kv_overrides = _c_arguments(importance, references)
+    status = llama_cpp.llama_model_quantize(bytes(source), bytes(target), ctypes.byref(parameters))
+    if not status:
         return
     free = shutil.disk_usage(target.parent).free
     if free < 1 << 24:
-        raise ImmuneError(f"the disk of {target.parent} is full: make room and run again")
-    reason = f" ({said[-1]})" if said else ""
-    raise ImmuneError(
-        f"llama.cpp could not write {quant}{reason}: see whether the model's own files are whole"
-    )
+        raise ImmuneError(f"the disk of {target.parent} is full: free some space and run again")
+    reason = f" ({messages[-1]})" if messages else ""
+    raise ImmuneError(f"llama.cpp could not write {quant}{reason}: check the model's own files")
 
 
-def _passed(importance: Importance, kept: list[Any]) -> tuple[Any, Any]:
-    """The matrix as llama.cpp takes it, and the notes that its own tool leaves in the file."""
+def _c_arguments(importance: Importance, references: list[Any]) -> tuple[Any, Any]:
+    """The matrix as llama.cpp expects it, and the metadata that its own tool writes to the file."""
     import llama_cpp
 
     entries = (llama_cpp.llama_model_imatrix_data * (len(importance.values) + 1))()
@@ -191,5 +195,5 @@ def _passed(importance: Importance, kept: list[Any]) -> tuple[Any, Any]:
         else:
             override.tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT
             override.value.val_i64 = value
-    kept += [entries, overrides]
+    references += [entries, overrides]
     return entries, overrides

@@ -1,8 +1,8 @@
-"""What quantising costs: eval conversations and GGUF files in, perplexities and agreement out.
+"""The cost of quantising: eval conversations and GGUF files in, perplexities and agreement out.
 
-llama.cpp itself reads each file and predicts the answers, every token from the true ones before
-it. Counted are the tokens that carried loss in training, the answer's and its `<|im_end|>`, and
-no others: the evidence before them was never learned, and would drown them.
+llama.cpp itself reads each file and predicts the answers, every token from the true ones before it.
+Only the tokens that carried loss in training are counted, the answer's and its `<|im_end|>`: the
+evidence before them was never learned, and has many more tokens.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from immune_train.edge.llama_cpp_api import Context, Model
 
 Report = Callable[[str], None]
 
-_BATCH = 256  # tokens evaluated at a time; each that is counted costs a row of the vocabulary
+_BATCH = 256  # tokens evaluated at a time; each counted token needs a row of the vocabulary's size
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one model makes of the answers: for each token the log of its probability, and the
+    """A model's predictions of the answers: for each token the log of its probability, and the
     token that the model would have written."""
 
     log_probabilities: np.ndarray
@@ -48,10 +48,10 @@ class Reading:
 
 
 def conversations(path: Path, limit: int) -> list[list[Message]]:
-    """Conversations of an eval file, at most `limit` of them, of each task as many.
+    """Conversations of an eval file, at most `limit` of them, equally many of each task.
 
     Raises:
-        ImmuneError: the file cannot be read, or a line holds no conversation with an answer.
+        ImmuneError: the file cannot be read, or a line is not a conversation with an answer.
     """
     by_task: dict[str, list[list[Message]]] = defaultdict(list)
     text = textfile.read(path)
@@ -59,13 +59,13 @@ def conversations(path: Path, limit: int) -> list[list[Message]]:
         task, messages = _conversation(line, f"{path}, line {number},")
         if len(by_task[task]) < limit:
             by_task[task].append(messages)
-    chosen: list[list[Message]] = []
+    sample: list[list[Message]] = []
     queues = [by_task[task] for task in sorted(by_task)]
-    while any(queues) and len(chosen) < limit:
-        chosen += [queue.pop(0) for queue in queues if queue]
-    if not chosen:
-        raise ImmuneError(f"{path} holds no conversations: name an eval.jsonl that was emitted")
-    return chosen[:limit]
+    while any(queues) and len(sample) < limit:
+        sample += [queue.pop(0) for queue in queues if queue]
+    if not sample:
+        raise ImmuneError(f"{path} contains no conversations: name an emitted eval.jsonl")
+    return sample[:limit]
 
 
 def _conversation(line: str, where: str) -> tuple[str, list[Message]]:
@@ -76,46 +76,46 @@ def _conversation(line: str, where: str) -> tuple[str, list[Message]]:
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ImmuneError(
-            f"{where} holds no conversation with an answer: name an eval.jsonl that was emitted"
+            f"{where} is not a conversation with an answer: name an emitted eval.jsonl"
         ) from None
     return str(content.get("task", "")), messages
 
 
-def read(path: Path, chosen: Sequence[Sequence[Message]], threads: int, report: Report) -> Reading:
-    """What the model in `path` makes of the answers of the conversations.
+def read(path: Path, sample: Sequence[Sequence[Message]], threads: int, report: Report) -> Reading:
+    """The predictions of the model in `path` for the answers of the conversations.
 
     Raises:
         ImmuneError: llama.cpp cannot load it, or a conversation is longer than its context.
     """
     model = Model(path)
-    rows = [_tokenise(messages) for messages in chosen]
+    rows = [_tokenise(messages) for messages in sample]
     length = max(len(tokens) for tokens, _ in rows)
     if length > model.trained_context:
         raise ImmuneError(
-            f"a conversation has {length:,} tokens and {path.name} takes "
+            f"a conversation has {length:,} tokens, but {path.name} supports "
             f"{model.trained_context:,}: name another file with --eval"
         )
     cells = -(-length // _BATCH) * _BATCH
     context = Context(model, cells, batch=_BATCH, threads=threads)
     try:
-        parts = []
+        results = []
         for i, (tokens, answer) in enumerate(rows, 1):
             if i % 8 == 1:
                 report(f"reading answers by {path.name}: {i} of {len(rows)}")
-            parts.append(_predict(context, path.name, tokens, answer))
+            results.append(_predict(context, path.name, tokens, answer))
     finally:
         context.close()
         model.close()
-    return Reading(*(np.concatenate([part[i] for part in parts]) for i in (0, 1)))
+    return Reading(*(np.concatenate([part[i] for part in results]) for i in (0, 1)))
 
 
 def _tokenise(messages: Sequence[Message]) -> tuple[list[int], int]:
     """A conversation as it was trained on, and where its answer starts.
 
-    The answer is tokenised apart from what precedes it; the last token is its `<|im_end|>`.
+    The answer is tokenised separately from the prompt; the last token is its `<|im_end|>`.
     """
-    *asked, answer = messages
-    tokens = chat.prompt_ids(asked)
+    *prompt, answer = messages
+    tokens = chat.prompt_ids(prompt)
     return [*tokens, *text_ids(answer.content), END], len(tokens)
 
 

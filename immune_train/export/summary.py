@@ -1,4 +1,4 @@
-"""What was exported, as people read it: the content of `export.json` in, a table out."""
+"""An export as text: the content of `export.json` in, a table out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from immune_train.export.quantise import SIXTEEN
 
 def show(output: Path, content: dict[str, Any]) -> None:
     """Print what was written."""
-    measured = content["round_trip"]
+    round_trip = content["round_trip"]
     columns = ["file", "size"]
     rows = [[file["file"], size(file["bytes"])] for file in content["files"]]
-    if measured:
-        columns += ["perplexity", "against f16", "greedy agreement"]
+    if round_trip:
+        columns += ["perplexity", "compared with f16", "greedy agreement"]
         for row, file in zip(rows, content["files"], strict=True):
             row += [
                 f"{file['perplexity']:.6g}",
@@ -26,25 +26,25 @@ def show(output: Path, content: dict[str, Any]) -> None:
                 f"{file['greedy_agreement']:.2%}",
             ]
         if not any(file["quant"] == SIXTEEN for file in content["files"]):
-            whole = measured[SIXTEEN]
+            whole = round_trip[SIXTEEN]
             rows.append(["(f16, not kept)", size(whole["bytes"]), f"{whole['perplexity']:.6g}"])
             rows[-1] += [None, None]
     table.show(f"{output}", columns, rows)
     for file in content["files"]:
         print(f"{file['sha256']}  {file['file']}")
-    if measured:
+    if round_trip:
         print(
-            f"measured on {counted(measured['counted_tokens'], 'token')} of the answers of "
-            f"{counted(measured['conversations'], 'conversation')} of {measured['eval']}"
+            f"measured on {counted(round_trip['counted_tokens'], 'token')} of the answers of "
+            f"{counted(round_trip['conversations'], 'conversation')} of {round_trip['eval']}"
         )
     else:
-        print("not measured what quantising costs: name eval conversations with --eval")
+        print("the cost of quantising was not measured: name eval conversations with --eval")
     command = ["ollama", "create", content["name"].lower(), "-f", str(output / MODELFILE)]
     print(f"run it: {shlex.join(command)}")
 
 
 def size(count: int) -> str:
-    """Bytes as people and the Hub write them, in thousands."""
+    """Bytes in units of thousands, as the Hub shows them."""
     for unit, bound in (("GB", 10**9), ("MB", 10**6)):
         if count >= bound * 0.9:
             return f"{count / bound:.2f} {unit}"

@@ -1,10 +1,10 @@
-"""Ask a GGUF model about incidents, on this machine's processor.
+"""Ask a GGUF model about incidents, on this machine's CPU.
 
     python -m immune_train.generate --model immune-q4_k_m.gguf --task all --incident incident.json
 
-In: a model and one incident (a JSON object as in the source files, or a DAG's text alone), or the
+In: a model and one incident (a JSON object as in the source files, or only a DAG's text), or the
 records of an emitted `eval.jsonl`. Out: the answers, as text, as JSON with their fields, or, for a
-whole file, as JSON lines with timings. Prompts are those of the training records, by recipe.
+whole file, as JSON lines with timings. Prompts are those of the recipe's training records.
 """
 
 from __future__ import annotations
@@ -22,82 +22,88 @@ STDIN = "-"
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.parser(
+    parser = cli.parser(
         "immune_train.generate",
         summary="Ask a GGUF model for an incident's summary, causes or risk.",
         example="python -m immune_train.generate --model immune-q4_k_m.gguf --task all"
         " --incident incident.json",
     )
-    made.add_argument("--model", type=cli.file, help="a GGUF file of ours")
-    made.add_argument(
+    parser.add_argument(
+        "--model", type=cli.file, help="a GGUF file that `immune_train.export` wrote"
+    )
+    parser.add_argument(
         "--task",
         choices=(*TASKS, "all"),
         help="what to ask for (default: all with --eval)",
     )
-    what = made.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--incident", help="an incident: a file of one JSON object, or the object itself"
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--incident", help="an incident: a file with one JSON object, or the object itself"
     )
-    what.add_argument(
-        "--dag", type=cli.file, help="a file of a DAG's text; its header gives the facts"
+    source.add_argument(
+        "--dag", type=cli.file, help="a file with a DAG's text; its header gives the facts"
     )
-    what.add_argument("--eval", type=cli.file, help="emitted records, each to be answered again")
-    what.add_argument(
+    source.add_argument("--eval", type=cli.file, help="emitted records to answer")
+    source.add_argument(
         "stdin", nargs="?", choices=(STDIN,), help="read an incident or a DAG's text from stdin"
     )
-    made.add_argument(
+    parser.add_argument(
         "--recipe",
-        help="the recipe that the model was trained on (default: the one that its file names, or"
+        help="the recipe that the model was trained on (default: the one named in its file, or"
         " unified-clean)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--request",
         action="store_true",
-        help="print what to send to a chat server that runs the model, instead of running it",
+        help="print the request for a chat server that runs the model, instead of running it",
     )
-    made.add_argument("--stream", action="store_true", help="print text as it comes")
-    made.add_argument("--json", action="store_true", help="print answers with their parsed fields")
-    made.add_argument(
+    parser.add_argument("--stream", action="store_true", help="print text as it is generated")
+    parser.add_argument(
+        "--json", action="store_true", help="print answers with their parsed fields"
+    )
+    parser.add_argument(
         "--grammar",
         action=argparse.BooleanOptionalAction,
-        help="only let the documented structure through (default: for risk, and for summary with"
-        " models whose recipe demands grounded answers; else offered)",
+        help="only allow the documented structure (default: for risk, and for summary with models"
+        " whose recipe requires grounded answers)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--grounded",
         action=argparse.BooleanOptionalAction,
-        help="let no address, port, domain … through that the prompt does not show (default: for"
-        " models whose recipe demands it of the answers that are learned from)",
+        help="only allow addresses, ports, domains … that the prompt shows (default: for models"
+        " whose recipe requires grounded answers)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--drafts",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="try in one step what follows if the answer copies its prompt (default: not; see"
-        " docs/edge.md for where that is faster)",
+        help="check several tokens in one step where the answer may copy its prompt (default: off;"
+        " see docs/edge.md for when that is faster)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--side-by-side",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="with --task all, write answers that share their evidence a token of each at a time"
-        " (default; see bench_edge for what is faster here)",
+        help="with --task all, generate answers that share their evidence in parallel (default: on;"
+        " bench_edge shows what is faster on this machine)",
     )
-    made.add_argument("--threads", type=cli.threads, help="default: one per processor")
-    made.add_argument(
+    parser.add_argument("--threads", type=cli.threads, help="default: one per processor")
+    parser.add_argument(
         "--context", type=cli.positive, help="tokens (default: what the model was trained with)"
     )
-    made.add_argument(
+    parser.add_argument(
         "--max-tokens",
         type=cli.positive,
-        help="of an answer (default: those of the longest that the recipe allows)",
+        help="the most tokens of an answer (default: the longest that the recipe allows)",
     )
-    made.add_argument("--temperature", type=cli.temperature, default=0.0, help="default: 0, greedy")
-    made.add_argument(
-        "--seed", type=cli.seed, default=0, help="of a temperature above 0 (default: 0)"
+    parser.add_argument(
+        "--temperature", type=cli.temperature, default=0.0, help="default: 0, greedy"
     )
-    made.add_argument("--output", type=cli.file, help="write there instead of to standard output")
-    return made
+    parser.add_argument(
+        "--seed", type=cli.seed, default=0, help="seed for a temperature above 0 (default: 0)"
+    )
+    parser.add_argument("--output", type=cli.file, help="file to write instead of standard output")
+    return parser
 
 
 def command(arguments: argparse.Namespace) -> None:
@@ -111,19 +117,21 @@ def command(arguments: argparse.Namespace) -> None:
     elif model is None:
         raise ImmuneError("--model is missing: give a GGUF file that `immune_train.export` wrote")
     if arguments.stream and (arguments.json or arguments.eval or output):
-        raise ImmuneError("--stream prints text as it comes: leave out --json, --eval and --output")
+        raise ImmuneError(
+            "--stream prints text as it is generated: leave out --json, --eval and --output"
+        )
     if task is None and not arguments.eval:
         raise ImmuneError(f"--task is missing: give one of {', '.join((*TASKS, 'all'))}")
     if output:
-        files.target(output)  # said before answers are written, not after
+        files.target(output)  # fail before answers are generated, not after
 
     from immune_train.generate import asker as askers
     from immune_train.generate import incident, records, request
     from immune_train.generate.answers import Settings, grammars
 
-    # A request can be made for a model that is elsewhere: then this is the name it has there.
-    here = None if arguments.request and not (model and model.is_file()) else model
-    asker = askers.asker(here, arguments.recipe, arguments.context)
+    # A request can be for a model on another machine; then this is its name there.
+    local_model = None if arguments.request and not (model and model.is_file()) else model
+    asker = askers.asker(local_model, arguments.recipe, arguments.context)
     settings = Settings(
         grammars(arguments.grammar, grounded=asker.grounded),
         *(arguments.max_tokens, arguments.temperature, arguments.seed),
@@ -141,15 +149,15 @@ def command(arguments: argparse.Namespace) -> None:
                 output=output,
             )
             return
-        found = incident.read(arguments.incident, arguments.dag)
+        subject = incident.read(arguments.incident, arguments.dag)
         if arguments.request:
             name = model.stem if model else None
-            request.show(found, task, asker, settings, model=name, output=output)
+            request.show(subject, task, asker, settings, model=name, output=output)
             return
         incident.ask(
-            *(found, TASKS if task == "all" else (task,), model, asker, settings),
+            *(subject, TASKS if task == "all" else (task,), model, asker, settings),
             threads=arguments.threads,
-            beside=arguments.side_by_side,
+            side_by_side=arguments.side_by_side,
             form="stream" if arguments.stream else "json" if arguments.json else "text",
             output=output,
         )

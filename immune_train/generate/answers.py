@@ -1,4 +1,4 @@
-"""Have questions answered: questions in, answers out, as rows and as lines that tell of them."""
+"""Let a model answer questions: questions in, answers out, as rows and as lines about them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides an answer beside the model and the prompt."""
+    """What decides an answer besides the model and the prompt."""
 
     grammars: tuple[str, ...]
     max_tokens: int | None
@@ -37,21 +37,21 @@ class Settings:
     def grammar(self, question: Question) -> Form | None:
         """The form whose grammar the answer follows, if it does.
 
-        There is none of the summary of evidence that lacks the header or the totals.
+        A summary has none if its evidence has no header or no totals.
         """
         if question.task not in self.grammars:
             return None
         return summary(question.shown) if question.task == "summary" else question.task
 
     def shown(self, question: Question) -> Shown | None:
-        """The names that the answer may hold; None if it may hold any."""
+        """The names that the answer may contain; None if any are allowed."""
         return Shown(question.shown) if self.grounded else None
 
     def refuse_too_few(self, questions: Iterable[Question]) -> None:
-        """Before anything is answered: each task's grammar must have room to end.
+        """Check, before anything is answered, that each task's grammar has room to end.
 
         Raises:
-            ImmuneError: answers to some task are allowed too few tokens.
+            ImmuneError: answers to a task are allowed too few tokens.
         """
         limits: dict[Form, int] = {}
         for question in questions:
@@ -61,13 +61,13 @@ class Settings:
             Ending(form, limit)
 
 
-def grammars(wanted: bool | None, *, grounded: bool) -> tuple[str, ...]:
-    """The tasks whose answers follow their grammar; those of the defaults where `wanted` is None.
+def grammars(choice: bool | None, *, grounded: bool) -> tuple[str, ...]:
+    """The tasks whose answers follow their grammar; the defaults if `choice` is None.
 
-    That of a summary is made of its evidence, as is the rule that answers are grounded.
+    The grammar of a summary is made from its evidence, as is the rule that answers are grounded.
     """
-    by_default = (*BY_DEFAULT, "summary") if grounded else BY_DEFAULT
-    return {None: by_default, True: TASKS, False: ()}[wanted]
+    default = (*BY_DEFAULT, "summary") if grounded else BY_DEFAULT
+    return {None: default, True: TASKS, False: ()}[choice]
 
 
 def answer(
@@ -90,71 +90,80 @@ def answer(
 
 
 def answers(
-    model: LocalModel, questions: Sequence[Question], settings: Settings, *, beside: bool = True
+    model: LocalModel,
+    questions: Sequence[Question],
+    settings: Settings,
+    *,
+    side_by_side: bool = True,
 ) -> list[Answer]:
-    """The model's answers to questions about one incident, side by side where they may be."""
+    """The model's answers to questions about one incident, side by side if possible."""
     prompts = [
-        Prompt(one.ids, settings.limit(one), settings.grammar(one), settings.shown(one))
-        for one in questions
+        Prompt(
+            question.ids,
+            settings.limit(question),
+            settings.grammar(question),
+            settings.shown(question),
+        )
+        for question in questions
     ]
     return model.answers(
         prompts,
         temperature=settings.temperature,
         seed=settings.seed,
         drafts=settings.drafts,
-        beside=beside,
+        beside=side_by_side,
     )
 
 
-def as_row(model: LocalModel, question: Question, given: Answer) -> dict[str, Any]:
-    """An answer as it is written: a line of JSON."""
+def as_row(model: LocalModel, question: Question, answer: Answer) -> dict[str, Any]:
+    """An answer as a row of JSON."""
     return {
         "incident_id": question.incident_id,
         "task": question.task,
         "model": model.path.name,
-        "answer": given.text,
-        "fields": answer_fields.parse(question.task, given.text).fields,
-        "level_probabilities": given.levels
-        and {level: round(chance, 4) for level, chance in given.levels.items()},
-        "finish": given.finish,
-        "interventions": [asdict(one) for one in given.interventions],
-        "tokens": given.tokens,
-        "drafted_tokens": given.drafted,
-        "accepted_tokens": given.accepted,
-        "max_tokens": given.limit,
+        "answer": answer.text,
+        "fields": answer_fields.parse(question.task, answer.text).fields,
+        "level_probabilities": answer.levels
+        and {level: round(chance, 4) for level, chance in answer.levels.items()},
+        "finish": answer.finish,
+        "interventions": [asdict(intervention) for intervention in answer.interventions],
+        "tokens": answer.tokens,
+        "drafted_tokens": answer.drafted,
+        "accepted_tokens": answer.accepted,
+        "max_tokens": answer.limit,
         "dag_tokens": question.dag_tokens,
         "dag_tokens_shown": question.dag_tokens_shown,
-        "prompt_tokens": given.prompt_tokens,
-        "evaluated_tokens": given.evaluated_tokens,
-        "prefill_seconds": round(given.prefill_seconds, 3),
-        "generation_seconds": round(given.generation_seconds, 3),
+        "prompt_tokens": answer.prompt_tokens,
+        "evaluated_tokens": answer.evaluated_tokens,
+        "prefill_seconds": round(answer.prefill_seconds, 3),
+        "generation_seconds": round(answer.generation_seconds, 3),
     }
 
 
 def evidence_shown(questions: Sequence[Question]) -> str | None:
     """A line that says how much of the evidence is shown, if it is not all."""
-    cut = {
+    tokens_shown = {
         question.task: question.dag_tokens_shown
         for question in questions
         if question.dag_tokens_shown != question.dag_tokens
     }
-    if not cut:
+    if not tokens_shown:
         return None
-    shown = ", ".join(f"{task} {tokens:,}" for task, tokens in cut.items())
-    return f"of the evidence's {questions[0].dag_tokens:,} tokens are shown: {shown}"
+    parts = ", ".join(f"{task} {tokens:,}" for task, tokens in tokens_shown.items())
+    return f"tokens shown of the evidence's {questions[0].dag_tokens:,}: {parts}"
 
 
-def ended(row: dict[str, Any]) -> str | None:
-    """Why an answer ends, if not by itself."""
-    ends = {"length": "cut off", "wound_up": "wound up"}
-    if row["finish"] not in ends:
+def stop_reason(row: dict[str, Any]) -> str | None:
+    """Why an answer was ended, if it did not end by itself."""
+    reasons = {"length": "cut off", "wound_up": "wound up"}
+    if row["finish"] not in reasons:
         return None
-    return f"{ends[row['finish']]}: its room of {row['max_tokens']:,} tokens was used up"
+    return f"{reasons[row['finish']]} after its limit of {row['max_tokens']:,} tokens"
 
 
-def took(row: dict[str, Any]) -> str:
-    """A line that says what an answer took."""
-    why = ended(row)
+def timing(row: dict[str, Any]) -> str:
+    """A line with the tokens and times of an answer."""
+    reason = stop_reason(row)
     return (
         f"{row['task']}: {row['evaluated_tokens']:,} of {row['prompt_tokens']:,} prompt tokens"
         f" evaluated in {row['prefill_seconds']:.1f} s, {row['tokens']:,} generated in"
@@ -169,11 +178,11 @@ def took(row: dict[str, Any]) -> str:
             if row["drafted_tokens"]
             else ""
         )
-        + (f"; {why} (raise --max-tokens or --context)" if why else "")
+        + (f"; {reason} (raise --max-tokens or --context)" if reason else "")
     )
 
 
 def say(line: str | None) -> None:
-    """Tell the user, beside the results."""
+    """Print a note to the user, separately from the results."""
     if line:
         print(line, file=sys.stderr, flush=True)

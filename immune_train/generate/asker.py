@@ -1,6 +1,6 @@
-"""Who asks a model as it was trained: a GGUF file and perhaps a recipe in, an `Asker` out.
+"""Prompts as a model was trained on: a GGUF file and perhaps a recipe in, an `Asker` out.
 
-A model that is asked otherwise than it was trained answers worse without a word.
+A model that gets other prompts than it was trained on silently answers worse.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from immune_train.edge.questions import DEFAULT_RECIPE, Asker
 
 
 def of_gguf(path: Path) -> TrainedOn | None:
-    """What a GGUF file says it was trained on; None where it says nothing.
+    """What the model in a GGUF file was trained on; None if the file does not say.
 
     Raises:
-        ImmuneError: it cannot be read, another version of us wrote it, or llama-cpp-python is
-            missing.
+        ImmuneError: it cannot be read, another version of immune wrote it, or llama-cpp-python
+            is missing.
     """
     model = Model(path, vocab_only=True)
-    found = model.metadata()
+    metadata = model.metadata()
     model.close()
     try:
-        return TrainedOn.from_metadata(found)
+        return TrainedOn.from_metadata(metadata)
     except ImmuneError as error:
         raise ImmuneError(
             f"{path}: {error}: export the model again with `python -m immune_train.export`"
@@ -34,51 +34,51 @@ def of_gguf(path: Path) -> TrainedOn | None:
 
 
 def asker(model: Path | None, recipe: str | None, context: int | None = None) -> Asker:
-    """What asks a model as it was trained: as `recipe` says, or else the model's own file.
+    """The asker with the prompts of `recipe`, or of the recipe named in the model's file.
 
     Raises:
-        ImmuneError: the recipe is not one of ours, or asks otherwise than the model was trained.
+        ImmuneError: the recipe does not exist, or has other prompts than the model's.
     """
-    trained = of_gguf(model) if model is not None else None
-    if trained is None:
+    trained_on = of_gguf(model) if model is not None else None
+    if trained_on is None:
         if model is not None and recipe is None:
             print(
-                f"note: {model} does not say what it was trained on, as models do that this "
-                f"version exports: it is asked as {DEFAULT_RECIPE} does; export it again, or name "
-                "its recipe with --recipe",
+                f"note: {model} does not say what it was trained on, so the prompts of "
+                f"{DEFAULT_RECIPE} are used: export it again with this version, or name its "
+                "recipe with --recipe",
                 file=sys.stderr,
             )
         return Asker(recipe or DEFAULT_RECIPE, context)
     if recipe is None:
         try:
-            made = Asker(trained.recipe, context)
+            candidate = Asker(trained_on.recipe, context)
         except ImmuneError as error:
             raise ImmuneError(
-                f"{model} was trained on the recipe {trained.recipe}, which is not there "
+                f"{model} was trained on the recipe {trained_on.recipe}, which cannot be found "
                 f"({error}): give the recipe's file with --recipe"
             ) from None
     else:
-        made = Asker(recipe, context)
-    if made.asking_sha256 == trained.asking_sha256:
-        return made
-    if made.recipe != trained.recipe:
+        candidate = Asker(recipe, context)
+    if candidate.asking_sha256 == trained_on.asking_sha256:
+        return candidate
+    if candidate.recipe != trained_on.recipe:
         raise ImmuneError(
-            f"{model} was trained on the recipe {trained.recipe}, and {made.recipe} asks "
-            "otherwise: leave --recipe out, or give a model of that recipe"
+            f"{model} was trained on the recipe {trained_on.recipe}, and {candidate.recipe} has "
+            "other prompts: leave out --recipe, or give a model of that recipe"
         )
     raise ImmuneError(
-        f"{model} was trained on the recipe {trained.recipe} as immune {trained.version} had it, "
-        "and its prompts or its limits are others now: ask it with that version, or give the "
-        "recipe's file as it was with --recipe"
+        f"{model} was trained on the recipe {trained_on.recipe} of immune {trained_on.version}, "
+        "whose prompts or limits have changed since: use that version, or give the old "
+        "recipe file with --recipe"
     )
 
 
-def asked_otherwise(records: Path, made: Asker) -> str | None:
-    """One sentence, if the manifest beside some records says that another recipe asks them."""
-    emitted = of_manifest(records.with_name(manifest.NAME))
-    if emitted is None or emitted.asking_sha256 == made.asking_sha256:
+def mismatch(records: Path, asker: Asker) -> str | None:
+    """A note if the manifest next to the records names a recipe with other prompts."""
+    dataset = of_manifest(records.with_name(manifest.NAME))
+    if dataset is None or dataset.asking_sha256 == asker.asking_sha256:
         return None
     return (
-        f"note: {records} asks as the recipe {emitted.recipe} does, "
-        f"and the model is for {made.recipe}"
+        f"note: {records} has the prompts of the recipe {dataset.recipe}, "
+        f"but the model is for {asker.recipe}"
     )

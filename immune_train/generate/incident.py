@@ -16,31 +16,31 @@ from immune_train.generate.answers import (
     answer,
     answers,
     as_row,
-    ended,
     evidence_shown,
     say,
-    took,
+    stop_reason,
+    timing,
 )
 
 Form = Literal["text", "json", "stream"]
 
 
-def read(given: str | None, dag: Path | None) -> Incident:
-    """The incident that is given, as a file of one or as the object itself; or a DAG's; or stdin's.
+def read(argument: str | None, dag: Path | None) -> Incident:
+    """The incident in a file or a JSON object; or that of a DAG's text; or that on stdin.
 
     Raises:
-        ImmuneError: there is none.
+        ImmuneError: it cannot be read.
     """
     if dag is not None:
         return from_dag(textfile.read(dag), str(dag))
-    if given is None:
+    if argument is None:
         text = textfile.decoded(sys.stdin.buffer.read(), "standard input")
-        of_text = from_json if text.lstrip().startswith("{") else from_dag
-        return of_text(text, "standard input")
-    given = given.removeprefix("\ufeff")
-    if not given.strip() or given.lstrip().startswith(("{", "[")):
-        return from_json(given, "--incident")
-    return from_json(textfile.read(Path(given)), given)
+        parse = from_json if text.lstrip().startswith("{") else from_dag
+        return parse(text, "standard input")
+    argument = argument.removeprefix("\ufeff")
+    if not argument.strip() or argument.lstrip().startswith(("{", "[")):
+        return from_json(argument, "--incident")
+    return from_json(textfile.read(Path(argument)), argument)
 
 
 def ask(
@@ -51,37 +51,37 @@ def ask(
     settings: Settings,
     *,
     threads: int | None,
-    beside: bool,
+    side_by_side: bool,
     form: Form,
     output: Path | None,
 ) -> None:
-    """Have the model answer tasks about an incident, and print or write what it says.
+    """Let the model answer tasks about an incident, and print or write its answers.
 
     Raises:
-        ImmuneError: it cannot be asked so.
+        ImmuneError: it cannot be asked with these settings.
     """
     questions = asker.questions(incident, tasks)
     settings.refuse_too_few(questions)
     say(evidence_shown(questions))
-    loaded = LocalModel(model, asker.context, threads=threads)
+    engine = LocalModel(model, asker.context, threads=threads)
     rows = []
     if form == "stream":
         for i, question in enumerate(questions):
             print(_heading(question.task, i, len(questions)), end="")
-            rows.append(as_row(loaded, question, answer(loaded, question, settings, _stream)))
+            rows.append(as_row(engine, question, answer(engine, question, settings, _stream)))
             print(_marked("", rows[-1]), flush=True)
-            say(took(rows[-1]))
+            say(timing(rows[-1]))
     else:
-        given = answers(loaded, questions, settings, beside=beside)
-        rows = [as_row(loaded, *one) for one in zip(questions, given, strict=True)]
+        results = answers(engine, questions, settings, side_by_side=side_by_side)
+        rows = [as_row(engine, *pair) for pair in zip(questions, results, strict=True)]
         for row in rows:
-            say(took(row))
+            say(timing(row))
     if len(rows) > 1:
         evaluated = sum(row["evaluated_tokens"] for row in rows)
-        apart = sum(row["prompt_tokens"] for row in rows)
+        separate = sum(row["prompt_tokens"] for row in rows)
         say(
-            f"all: {evaluated:,} prompt tokens evaluated; asked one by one they are {apart:,}"
-            f" ({apart / evaluated:.2f}× as many)"
+            f"all: {evaluated:,} prompt tokens evaluated; one by one it would be {separate:,}"
+            f" ({separate / evaluated:.2f}× as many)"
         )
     if form == "stream":
         return
@@ -122,5 +122,5 @@ def _stream(piece: str) -> None:
 
 
 def _marked(answer: str, row: dict[str, Any]) -> str:
-    why = ended(row)
+    why = stop_reason(row)
     return f"{answer}\n[{why}]" if why else answer

@@ -1,4 +1,4 @@
-"""What to send to a chat server that runs the model: a question in, the request's JSON out."""
+"""The request for a chat server that runs the model: a question in, the request's JSON out."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def show(
     model: str | None,
     output: Path | None,
 ) -> None:
-    """Print the request for a task's answer about an incident, or write it.
+    """Print or write the request for a task's answer about an incident.
 
     Raises:
-        ImmuneError: a server would not be asked the same.
+        ImmuneError: a server would read the prompt differently.
     """
     (question,) = asker.questions(incident, [task])
     say(evidence_shown([question]))
@@ -38,28 +38,28 @@ def show(
     if output is None:
         print(text)
     else:
-        with files.replacing(output) as beside:
-            beside.write_text(f"{text}\n", encoding="utf-8")
+        with files.replacing(output) as temporary:
+            temporary.write_text(f"{text}\n", encoding="utf-8")
         print(f"wrote {output}")
 
 
 def request(question: Question, settings: Settings, model: str | None) -> dict[str, Any]:
-    """What to send to a chat server so that it answers as `generate` does.
+    """The request with which a chat server answers as `generate` does.
 
-    Everything that decides an answer is said, since servers have defaults of their own. Texts are
+    It sets everything that decides an answer, because servers have their own defaults. Texts are
     composed, which Qwen2.5's tokenizer does and llama.cpp does not.
 
     Raises:
-        ImmuneError: the prompt holds a control token as text, which a server obeys, or there is not
-            room enough for an answer under the grammar.
+        ImmuneError: the prompt contains a control token as text, which a server would obey, or
+            there is too little room for an answer under the grammar.
     """
     for message in question.messages:
         if control_tokens.contains(message.content):
             raise ImmuneError(
-                "the prompt holds a control token as text, which a server would obey: ask without "
-                "--request, or by a recipe that neutralises them"
+                "the prompt contains a control token as text, which a server would obey: ask "
+                "without --request, or with a recipe that neutralises them"
             )
-    said = {
+    body = {
         "messages": [
             {"role": message.role, "content": textfile.composed(message.content)}
             for message in with_system(question.messages)
@@ -67,7 +67,7 @@ def request(question: Question, settings: Settings, model: str | None) -> dict[s
         "max_tokens": settings.limit(question),
         "temperature": settings.temperature,
         "seed": settings.seed,
-        # No filter, no penalty: addresses and counts are there to be repeated.
+        # No filter and no penalty, because answers must repeat addresses and counts.
         "top_k": 0,
         "top_p": 1.0,
         "min_p": 0.0,
@@ -75,11 +75,11 @@ def request(question: Question, settings: Settings, model: str | None) -> dict[s
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
         "mirostat_mode": 0,
-        # An answer is text: of the added tokens only those that end it can be chosen.
+        # An answer is text: the only added tokens that can be chosen are those that end it.
         "logit_bias": {str(token): -100.0 for token in NEVER_WRITTEN},
         "stream": False,
     }
     if form := settings.grammar(question):
-        Ending(form, settings.limit(question))  # or it would be cut off before it is one
-        said["grammar"] = grammar.gbnf(form)
-    return {"model": model, **said} if model else said
+        Ending(form, settings.limit(question))  # fails if the limit is too small for it
+        body["grammar"] = grammar.gbnf(form)
+    return {"model": model, **body} if model else body

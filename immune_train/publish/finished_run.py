@@ -115,7 +115,7 @@ def _whole(folder: Path, made: Summary) -> None:
     ):
         if not all(any((folder / part).glob(pattern)) for pattern in patterns):
             raise ImmuneError(f"{folder / part} is missing or not whole: {cure}")
-    if (folder / runs.MERGED / merge.RECORD).is_file() and not merge.of(
+    if (folder / runs.MERGED / merge.RECORD).is_file() and not merge.recorded_difference(
         folder / runs.ADAPTER, folder / runs.MERGED
     ):
         raise CheckFailed(

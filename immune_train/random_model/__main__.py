@@ -1,6 +1,6 @@
-"""Write a Qwen2.5 of random weights: a size and a seed in, a folder that `transformers` loads out.
+"""Write a Qwen2.5 with random weights: a size and a seed in, a folder for `transformers` out.
 
-Nothing of use can be learned from one, but everything about training can: throughput, memory,
+Its answers are worthless, but it is enough to test everything about training: throughput, memory,
 labels, checkpoints, conversion. The architectures are those of the Qwen2.5 models' config files.
 """
 
@@ -18,22 +18,22 @@ from immune_data.common.errors import ImmuneError
 if TYPE_CHECKING:
     from transformers import Qwen2Config
 
-# `tiny` has rows of 256, the least that llama.cpp's k-quants can take.
+# `tiny` has rows of 256, the smallest that llama.cpp's k-quants support.
 SIZES = {
     "tiny": (256, 512, 2, 4, 2, True),
     "0.5b": (896, 4864, 24, 14, 2, True),
     "1.5b": (1536, 8960, 28, 12, 2, True),
     "3b": (2048, 11008, 36, 16, 2, True),
 }
-_REACH = 1_250  # hidden size times gain at which logits of 25 are in reach
-VOCABULARY = 151_936  # rows of the embedding, a few more than there are tokens
+_REACH = 1_250  # hidden size times gain at which logits can reach 25
+VOCABULARY = 151_936  # rows of the embedding, a few more than the number of tokens
 
 
 def config(size: str, **changes: Any) -> Qwen2Config:
     """The `Qwen2Config` of a size in `SIZES`."""
     from transformers import Qwen2Config
 
-    hidden, intermediate, layers, heads, key_value_heads, tied = SIZES[size]
+    hidden, intermediate, layers, heads, key_value_heads, tie_embeddings = SIZES[size]
     return Qwen2Config(
         **{
             "vocab_size": VOCABULARY,
@@ -45,7 +45,7 @@ def config(size: str, **changes: Any) -> Qwen2Config:
             "max_position_embeddings": 32_768,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
             "rms_norm_eps": 1e-6,
-            "tie_word_embeddings": tied,
+            "tie_word_embeddings": tie_embeddings,
             "bos_token_id": 151_643,
             "eos_token_id": 151_645,
             "pad_token_id": 151_643,
@@ -60,7 +60,7 @@ def write(
     """Write the model and its tokenizer; `changes` are further fields of `Qwen2Config`.
 
     Raises:
-        ImmuneError: the folder is there already or cannot be written.
+        ImmuneError: the folder already exists or cannot be written.
     """
     import torch
     from transformers import Qwen2ForCausalLM
@@ -68,13 +68,13 @@ def write(
     from immune_train.qwen_tokenizer import tokenizer
 
     if folder.exists():
-        raise ImmuneError(f"{folder} is there already: remove it or name another with --output")
+        raise ImmuneError(f"{folder} already exists: remove it or name another with --output")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config(size, **changes))
-        # Logits are sums over a row of the embedding, which for a small one at this initialisation
-        # are too small to single out a token: no loss under 6.9 nats could be learned. Trained
-        # models have a larger gain here.
+        # Logits are sums over a row of the embedding. In a small model with this initialisation
+        # they are too small to single out a token, so the loss could not fall below 6.9 nats.
+        # Trained models have a larger gain here.
         model.model.norm.weight.data.fill_(max(1.0, _REACH / model.config.hidden_size))
         model.to(getattr(torch, dtype))
     with files.locked(folder.parent), files.staging(folder.parent) as hidden:
@@ -85,25 +85,27 @@ def write(
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.parser(
+    parser = cli.parser(
         "immune_train.random_model",
-        summary="Write a Qwen2.5 of random weights, to try training and conversion without a"
+        summary="Write a Qwen2.5 with random weights, to try training and conversion without a"
         " download.",
         example="python -m immune_train.random_model --size tiny --output data/models/tiny",
     )
-    made.add_argument("--size", choices=SIZES, default="tiny", help="architecture (default: tiny)")
-    made.add_argument(
-        "--output", type=cli.folder, required=True, help="folder to write, not there yet"
+    parser.add_argument(
+        "--size", choices=SIZES, default="tiny", help="architecture (default: tiny)"
     )
-    made.renamed(out="--output")
-    made.add_argument("--seed", type=cli.seed, default=0, help="seed of the weights (default: 0)")
-    made.add_argument(
+    parser.add_argument(
+        "--output", type=cli.folder, required=True, help="folder to write; must not exist"
+    )
+    parser.renamed(out="--output")
+    parser.add_argument("--seed", type=cli.seed, default=0, help="seed of the weights (default: 0)")
+    parser.add_argument(
         "--dtype",
         choices=("bfloat16", "float16", "float32"),
         default="bfloat16",
         help="type of the weights (default: bfloat16, as Qwen2.5 is published)",
     )
-    return made
+    return parser
 
 
 def command(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,10 @@
-"""Measure answers without a judge: any number of models side by side, and the reference answers.
+"""Measure answers without a judge: any number of models, compared with the reference answers.
 
     python -m immune_train.score --reference data/sft/unified-clean/eval.jsonl \\
         q4_k_m=answers-q4_k_m.jsonl q8_0=answers-q8_0.jsonl --figure scores.svg
 
-In: emitted records, and answers to them as `generate` writes them. Out: a table, and, where asked
-for, JSON and a picture.
+In: emitted records, and answers to them as `generate` writes them. Out: a table, and
+optionally JSON and a figure.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ from immune_data.common import cli, files, jsonfile
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import are, counted
 from immune_train.score import figure, intervals
-from immune_train.score.answers import named, read_answers, read_reference
+from immune_train.score.answers import answer_files, read_answers, read_reference
 from immune_train.score.metrics import REFERENCE, score
 from immune_train.score.table import show
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.parser(
+    parser = cli.parser(
         "immune_train.score",
-        summary="Measure answers without a judge, models and the reference side by side.",
+        summary="Measure answers without a judge, and compare models with the reference.",
         example="python -m immune_train.score --reference data/sft/unified-clean/eval.jsonl"
         " q4=answers.jsonl --figure scores.svg",
     )
-    made.add_argument(
+    parser.add_argument(
         "--reference", type=cli.file, required=True, help="the records that were asked"
     )
-    made.add_argument(
+    parser.add_argument(
         "answers", nargs="*", metavar="NAME=FILE", help="answers that `generate --eval` wrote"
     )
-    made.add_argument("--json", action="store_true", help="print the scores as JSON")
-    made.add_argument("--output", type=cli.file, metavar="FILE", help="write them there, as JSON")
-    made.add_argument("--figure", type=cli.file, help="draw them there, as .svg or .png")
-    return made
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    parser.add_argument(
+        "--output", type=cli.file, metavar="FILE", help="write the scores to a JSON file"
+    )
+    parser.add_argument("--figure", type=cli.file, help="draw the scores to an .svg or .png file")
+    return parser
 
 
 def command(arguments: argparse.Namespace) -> None:
@@ -47,14 +49,14 @@ def command(arguments: argparse.Namespace) -> None:
         raise ImmuneError(f"{arguments.figure} should end in {' or '.join(figure.SUFFIXES)}")
     for path in filter(None, (arguments.output, arguments.figure)):
         files.target(path)
-    answers = named(arguments.answers)
+    answers = answer_files(arguments.answers)
     reference = read_reference(arguments.reference)
     cases = {name: [*read_answers(path, reference).values()] for name, path in answers.items()}
-    for name, of_model in cases.items():
-        if missing := len(reference) - len(of_model):
+    for name, model_cases in cases.items():
+        if missing := len(reference) - len(model_cases):
             print(
                 f"warning: {name}: {missing} of {counted(len(reference), 'answer')} "
-                f"{are(missing)} missing, and it is measured on those it has",
+                f"{are(missing)} missing: only the others are measured",
                 file=sys.stderr,
             )
     cases = {REFERENCE: list(reference.values()), **cases}
@@ -63,7 +65,7 @@ def command(arguments: argparse.Namespace) -> None:
         "reference": arguments.reference.name,
         "models": list(answers),
         "intervals": intervals.METHODS,
-        "scores": [asdict(one) for one in scores],
+        "scores": [asdict(item) for item in scores],
     }
     if arguments.json:
         print(jsonfile.text(content), end="")
@@ -71,8 +73,8 @@ def command(arguments: argparse.Namespace) -> None:
         show(scores, list(cases))
     notes = sys.stderr if arguments.json else sys.stdout
     if arguments.output:
-        with files.replacing(arguments.output) as beside:
-            beside.write_text(jsonfile.text(content), encoding="utf-8")
+        with files.replacing(arguments.output) as temporary:
+            temporary.write_text(jsonfile.text(content), encoding="utf-8")
         print(f"wrote {arguments.output}", file=notes)
     if arguments.figure:
         figure.save(figure.draw(scores, list(cases)), arguments.figure)

@@ -1,4 +1,4 @@
-"""Read what is measured: an emitted file and answers to it in, each with its reference out."""
+"""Answers to measure: an emitted file and answers to it in, each with its reference out."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
 from immune_data.prompts import TASKS
 
-REFERENCE = "reference"  # what the records' own answers are called
-FAILED = "error"  # how an answer ends that there is none of
+REFERENCE = "reference"  # the name of the records' own answers
+FAILED = "error"  # the finish of a failed answer
 
 
 @dataclass(frozen=True)
 class Case:
-    """An answer, the reference answer to the same prompt, what the prompt showed, and why the
-    answer ends, where that is known."""
+    """An answer, the reference answer to the same prompt, the prompt's messages, and why the answer
+    ended, if known."""
 
     task: str
     answer: str
@@ -38,34 +38,34 @@ Cases = dict[tuple[str, str], Case]  # by incident and task
 def read_reference(path: Path) -> Cases:
     """The records of an emitted file, by incident and task, each answered by its reference.
 
-    A record may stand there more than once, as copies do in a train file.
+    A record may occur more than once, as copies do in a train file.
     """
     cases: Cases = {}
     for number, record in _lines(path):
         try:
-            *asked, last = record["messages"]
-            task, shown = record["task"], tuple(turn["content"] for turn in asked)
-            key, said = (record["incident_id"], task), (*shown, last["content"])
-            if last["role"] != "assistant" or task not in TASKS or not _texts(*key, *said):
+            *prompt, answer = record["messages"]
+            task, contents = record["task"], tuple(turn["content"] for turn in prompt)
+            key, texts = (record["incident_id"], task), (*contents, answer["content"])
+            if answer["role"] != "assistant" or task not in TASKS or not _texts(*key, *texts):
                 raise ValueError
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ImmuneError(
                 f"line {number} of {path} is not an emitted record: give an eval.jsonl"
             ) from None
-        case = Case(task, said[-1], said[-1], shown)
+        case = Case(task, texts[-1], texts[-1], contents)
         if cases.setdefault(key, case) != case:
             raise ImmuneError(
                 f"line {number} of {path} has another record for task {task} of {key[0]}"
             )
     if not cases:
-        raise ImmuneError(f"{path} holds no record")
+        raise ImmuneError(f"{path} contains no record")
     return cases
 
 
 def read_answers(path: Path, reference: Cases) -> Cases:
     """The answers of a file that `generate` wrote, each with the reference to its prompt.
 
-    An answer that failed (`finish` is "error") may be null: it is empty then.
+    A failed answer (`finish` is "error") may be null, which is read as empty.
     """
     cases: Cases = {}
     for number, row in _lines(path):
@@ -83,36 +83,36 @@ def read_answers(path: Path, reference: Cases) -> Cases:
             ) from None
         if key not in reference:
             raise ImmuneError(
-                f"line {number} of {path} answers task {key[1]} of incident {key[0]}, which the"
-                " reference does not hold: give the file that was asked"
+                f"line {number} of {path} answers task {key[1]} of incident {key[0]}, which is"
+                " missing from the reference: give the records that were asked"
             )
         if key in cases:
             raise ImmuneError(f"line {number} of {path} answers task {key[1]} of {key[0]} again")
-        of = reference[key]
-        cases[key] = Case(of.task, text, of.reference, of.shown, finish)
+        case = reference[key]
+        cases[key] = Case(case.task, text, case.reference, case.shown, finish)
     if not cases:
-        raise ImmuneError(f"{path} holds no answer")
+        raise ImmuneError(f"{path} contains no answer")
     return cases
 
 
-def named(given: Sequence[str]) -> dict[str, Path]:
-    """The files of answers by the names that their models are given.
+def answer_files(arguments: Sequence[str]) -> dict[str, Path]:
+    """The files of answers by model name.
 
     Raises:
-        ImmuneError: an argument is not NAME=FILE, or a name is given twice.
+        ImmuneError: an argument is not NAME=FILE, or a name is repeated.
     """
-    found: dict[str, Path] = {}
-    for one in given:
-        name, equals, path = one.partition("=")
+    paths: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
         if not (name and equals and path):
             raise ImmuneError(
-                f"{one} should be NAME=FILE, a model's name and its answers; a file to write the "
-                "scores to is given by --output"
+                f"{argument} should be NAME=FILE, a model's name and its answers; use --output to "
+                "write the scores to a file"
             )
-        if name in (*found, REFERENCE):
-            raise ImmuneError(f"there are two called {name}: name each once")
-        found[name] = Path(path)
-    return found
+        if name in (*paths, REFERENCE):
+            raise ImmuneError(f"two models are called {name}: give each its own name")
+        paths[name] = Path(path)
+    return paths
 
 
 def _texts(*values: object) -> bool:

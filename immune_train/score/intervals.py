@@ -1,8 +1,8 @@
-"""Intervals at 95 %: what was counted or measured in, the lowest and the highest likely value out.
+"""95% intervals: counts or measurements in, the lowest and the highest likely value out.
 
 Shares have Wilson's interval (Wilson 1927; Brown, Cai and DasGupta 2001 recommend it for samples as
-small as ours), means a percentile bootstrap (Efron and Tibshirani 1993) with a fixed seed. What
-comes in groups that are alike within is resampled by whole groups.
+small as ours), means a percentile bootstrap (Efron and Tibshirani 1993) with a fixed seed. Values
+in groups of similar members are resampled by whole groups.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Sequence
 import numpy as np
 
 _Z = 1.959963984540054  # the normal distribution's 97.5th percentile
-_RESAMPLED, _SEED = 2000, 42
+_RESAMPLES, _SEED = 2000, 42
 
 METHODS = {
     "confidence": 0.95,
     "shares": "Wilson",
-    "means": f"percentile bootstrap, {_RESAMPLED} resamples, seed {_SEED}",
+    "means": f"percentile bootstrap, {_RESAMPLES} resamples, seed {_SEED}",
 }
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
+    """Wilson's 95% interval of a share."""
     share, z2 = successes / n, _Z * _Z
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
@@ -35,24 +35,24 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def bootstrap(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of a mean; the same values give the same interval."""
-    of = np.sort(np.asarray(values, dtype=float))
-    drawn = np.random.default_rng(_SEED).integers(len(of), size=(_RESAMPLED, len(of)))
-    low, high = np.percentile(of[drawn].mean(axis=1), [2.5, 97.5])
+    """The 95% percentile bootstrap interval of a mean; the same values give the same interval."""
+    data = np.sort(np.asarray(values, dtype=float))
+    indices = np.random.default_rng(_SEED).integers(len(data), size=(_RESAMPLES, len(data)))
+    low, high = np.percentile(data[indices].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
 
 
 def of_median(values: Sequence[float]) -> tuple[float, float]:
     """The same of a median."""
     of = np.sort(np.asarray(values, dtype=float))
-    drawn = np.random.default_rng(_SEED).integers(len(of), size=(_RESAMPLED, len(of)))
+    drawn = np.random.default_rng(_SEED).integers(len(of), size=(_RESAMPLES, len(of)))
     return _percentiles(np.median(of[drawn], axis=1))
 
 
 def of_groups(totals: Sequence[float], numbers: Sequence[float]) -> tuple[float, float]:
     """The bootstrap interval of a mean whose members are drawn by whole groups.
 
-    Each group is given by the total of its members, and by how many they are.
+    Each group is given by the total and the number of its members.
     """
     return _percentiles(_resampled(totals, numbers))
 
@@ -63,15 +63,17 @@ def of_difference(
     other_totals: Sequence[float],
     other_numbers: Sequence[float],
 ) -> tuple[float, float]:
-    """The same of the difference of two means over the same groups, drawn together."""
+    """The same for the difference of two means over the same groups, drawn together."""
     return _percentiles(_resampled(totals, numbers) - _resampled(other_totals, other_numbers))
 
 
 def _resampled(totals: Sequence[float], numbers: Sequence[float]) -> np.ndarray:
-    """The mean in each resample of the groups; not a number where none of them has a member."""
-    drawn = np.random.default_rng(_SEED).integers(len(totals), size=(_RESAMPLED, len(totals)))
-    sums, members = (np.asarray(of, dtype=float)[drawn].sum(axis=1) for of in (totals, numbers))
-    return np.divide(sums, members, out=np.full(_RESAMPLED, np.nan), where=members > 0)
+    """The mean in each resample of the groups; NaN if none of them has a member."""
+    indices = np.random.default_rng(_SEED).integers(len(totals), size=(_RESAMPLES, len(totals)))
+    sums, members = (
+        np.asarray(sequence, dtype=float)[indices].sum(axis=1) for sequence in (totals, numbers)
+    )
+    return np.divide(sums, members, out=np.full(_RESAMPLES, np.nan), where=members > 0)
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:

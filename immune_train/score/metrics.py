@@ -1,4 +1,4 @@
-"""What is measured of answers: cases in, a score for each task, metric and model out."""
+"""Metrics of answers: cases in, a score for each task, metric and model out."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _EVENT_COUNT = re.compile(r"\bEvents: *(\d+)", re.ASCII)
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of an answer: true, false or a number; None where it does not apply."""
+    """A measure of an answer: true, false or a number; None if it does not apply."""
 
     name: str
     title: str
     tasks: tuple[str, ...]
     is_share: bool
     of: Callable[[Case], float | None]
-    of_reference: bool = True  # whether it says anything about the reference answers
+    of_reference: bool = True  # whether it applies to the reference answers
 
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of one model's answers to one task, with its 95 % interval."""
+    """A metric of one model's answers to one task, with its 95% interval."""
 
     task: str
     model: str
@@ -44,11 +44,11 @@ class Score:
 def score(cases: dict[str, list[Case]]) -> list[Score]:
     """Every metric of every model's answers, by task, metric and model."""
     return [
-        _score(task, model, metric, [case for case in of_model if case.task == task])
+        _score(task, model, metric, [case for case in model_cases if case.task == task])
         for task in TASKS
         for metric in METRICS
         if task in metric.tasks
-        for model, of_model in cases.items()
+        for model, model_cases in cases.items()
         if metric.of_reference or model != REFERENCE
     ]
 
@@ -61,16 +61,16 @@ def _score(task: str, model: str, metric: Metric, cases: list[Case]) -> Score:
     return Score(task, model, metric.name, len(values), sum(values) / len(values), low, high)
 
 
-def event_count(shown: Iterable[str]) -> int | None:
+def event_count(messages: Iterable[str]) -> int | None:
     """The number of events that a prompt says its incident has."""
-    for message in reversed(tuple(shown)):
+    for message in reversed(tuple(messages)):
         if match := _EVENT_COUNT.search(message):
             return int(match[1])
     return None
 
 
 def totals_right(answer: str, events: int | None) -> bool | None:
-    """Whether the totals that a summary states are the incident's; None where it states none."""
+    """Whether the totals that a summary states are the incident's; None if it states none."""
     fields = answer_fields.parse("summary", answer).fields
     totals = (fields["events"], fields["total_evidence"])
     stated = [total for total in totals if total is not None]
@@ -91,11 +91,11 @@ def _structured(case: Case) -> float:
 
 
 def _same_level(case: Case) -> float | None:
-    wanted, given = (
+    reference_level, answer_level = (
         answer_fields.parse("risk", text).fields["risk_level"]
         for text in (case.reference, case.answer)
     )
-    return None if wanted is None else float(given == wanted)
+    return None if reference_level is None else float(answer_level == reference_level)
 
 
 def _allowed(case: Case) -> float:
@@ -109,19 +109,19 @@ def _finished(case: Case) -> float | None:
 
 def _ungrounded(kind: str) -> Callable[[Case], float | None]:
     def of(case: Case) -> float | None:
-        found = _lacking(case)
-        return None if found is None else float(len(found.get(kind, ())))
+        names = _ungrounded_names(case)
+        return None if names is None else float(len(names.get(kind, ())))
 
     return of
 
 
 def _grounded(case: Case) -> float | None:
-    found = _lacking(case)
-    return None if found is None else float(not found)
+    names = _ungrounded_names(case)
+    return None if names is None else float(not names)
 
 
-def _lacking(case: Case) -> dict[str, list[str]] | None:
-    """What an answer names without its evidence; None where it names nothing that could be."""
+def _ungrounded_names(case: Case) -> dict[str, list[str]] | None:
+    """Names in an answer that are missing from its evidence, by kind; None if it has no names."""
     if not names_in(case.answer):
         return None
     return ungrounded(case.answer, "\n".join(case.shown))

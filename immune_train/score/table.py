@@ -1,4 +1,4 @@
-"""Scores as people read them: a table a task, a row for each metric, a column for each model."""
+"""Scores as text: one table per task, with a row for each metric and a column for each model."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from immune_train.score.metrics import METRICS, Metric, Score
 
 def show(scores: list[Score], models: Sequence[str]) -> None:
     """Print a table for each task, a row for each metric and a column for each model."""
-    of = {metric.name: metric for metric in METRICS}
-    found = {(one.task, one.metric, one.model): one for one in scores}
+    metrics = {metric.name: metric for metric in METRICS}
+    by_key = {(score.task, score.metric, score.model): score for score in scores}
     for task in TASKS:
         rows = [
-            [of[name].title, *(_cell(found.get((task, name, model)), of[name]) for model in models)]
-            for name in dict.fromkeys(one.metric for one in scores if one.task == task)
+            [
+                metrics[name].title,
+                *(_cell(by_key.get((task, name, model)), metrics[name]) for model in models),
+            ]
+            for name in dict.fromkeys(score.metric for score in scores if score.task == task)
         ]
-        if any(one.n for one in scores if one.task == task):
+        if any(score.n for score in scores if score.task == task):
             table.show(task, ("", *models), rows)
 
 
-def _cell(one: Score | None, metric: Metric) -> str:
-    """A value, its interval, and the number of answers that it is of."""
-    if one is None:
+def _cell(score: Score | None, metric: Metric) -> str:
+    """A value, its interval, and the number of answers that it is computed from."""
+    if score is None:
         return "–"
-    if one.value is None:
-        return f"– n={one.n}"
+    if score.value is None:
+        return f"– n={score.n}"
     if metric.is_share:
-        return f"{_share(one.value)} ({one.low:.0%}–{one.high:.0%}) n={one.n}"
+        return f"{_share(score.value)} ({score.low:.0%}–{score.high:.0%}) n={score.n}"
     digits = 0 if metric.name == "tokens" else 2
-    return f"{one.value:.{digits}f} ({one.low:.{digits}f}–{one.high:.{digits}f}) n={one.n}"
+    return f"{score.value:.{digits}f} ({score.low:.{digits}f}–{score.high:.{digits}f}) n={score.n}"
 
 
 def _share(value: float) -> str:
-    """A share in per cent; only all of them are 100 %, and only none are 0 %."""
+    """A share in per cent, rounded so that only all of them are 100% and only none are 0%."""
     return f"{value:.0%}" if value in (0, 1) or 0.005 <= value < 0.995 else f"{value:.1%}"

@@ -74,7 +74,7 @@ def _draw(folder: Path, title: str) -> None:
 def _merge(folder: Path, settings: Config, rows: Sequence[Row]) -> Merged | UnsetType:
     from immune_train import merge
 
-    difference = merge.of(folder / run.ADAPTER, folder / run.MERGED)
+    difference = merge.recorded_difference(folder / run.ADAPTER, folder / run.MERGED)
     if difference is None:
         # In a separate process, in which nothing has rewritten transformers and peft.
         difference = processes.apart(
@@ -95,7 +95,7 @@ def _export(folder: Path, settings: Config) -> None:
     from immune_train.export import build, summary
 
     merged, output = folder / run.MERGED, folder / run.GGUF
-    if not build.is_of(output, merged, settings.gguf):
+    if not build.is_current(output, merged, settings.gguf):
         with cli.progress() as report:
-            choice = build.Wanted(quants=settings.gguf)
-            summary.show(*build.export(merged, output, choice, report))
+            options = build.Options(quants=settings.gguf)
+            summary.show(*build.export(merged, output, options, report))

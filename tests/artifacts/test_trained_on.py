@@ -124,11 +124,11 @@ def test_another_recipe_is_refused_unless_it_asks_the_same(
     given = ("--model", gguf, "--task", "risk", "--incident", json.dumps(incident()))
     said = refused(generate.main, *given, "--recipe", "unified-clean")
     assert "was trained on the recipe unified-edge" in said
-    assert "leave --recipe out" in said
+    assert "leave out --recipe" in said
     same = own_recipe(tmp_path, f'extends = "{EDGE}"\n[audit]\ndag_resemblance = 0.5\n')
     assert ask(capsys, gguf, "--recipe", same)[0]["recipe"] == "ours"
     other = own_recipe(tmp_path, f'extends = "{EDGE}"\n[dag]\nlimit = 3000\n')
-    assert "ours asks otherwise" in refused(generate.main, *given, "--recipe", other)
+    assert "ours has other prompts" in refused(generate.main, *given, "--recipe", other)
 
 
 def test_a_model_of_a_recipe_of_ones_own_wants_its_file(
@@ -149,7 +149,7 @@ def test_a_model_of_a_recipe_of_ones_own_wants_its_file(
 
     changed = own_recipe(tmp_path, f'extends = "{EDGE}"\n[dag]\nlimit = 2000\n')
     said = refused(generate.main, *given, "--recipe", changed)
-    assert f"as immune {manifest['inputs']['version']} had it" in said
+    assert f"of immune {manifest['inputs']['version']}, whose prompts" in said
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_records_of_another_recipe_are_noted(
         (folder / "eval.jsonl").write_text(f"{first}\n", encoding="utf-8")
         arguments = ("--model", gguf, "--eval", folder / "eval.jsonl", "--max-tokens", 2)
         assert generate.main([str(argument) for argument in arguments]) == 0
-        noted = f"asks as the recipe {recipe} does, and the model is for {EDGE}"
+        noted = f"has the prompts of the recipe {recipe}, but the model is for {EDGE}"
         assert (noted in capsys.readouterr().err) == (recipe != EDGE)
 
 

@@ -298,9 +298,9 @@ def test_llama_cpp_that_fails_is_a_sentence(tmp_path: Path) -> None:
     ("spoil", "says"),
     [
         (lambda folder: shutil.rmtree(folder), "does not exist"),
-        (lambda folder: (folder / "config.json").unlink(), "holds no model"),
+        (lambda folder: (folder / "config.json").unlink(), "contains no model"),
         (lambda folder: change(folder, architectures=["LlamaForCausalLM"]), "LlamaForCausalLM"),
-        (lambda folder: change(folder, quantization_config={"a": 1}), "quantised already"),
+        (lambda folder: change(folder, quantization_config={"a": 1}), "already quantised"),
         (lambda folder: change(folder, rope_parameters={"rope_type": "yarn"}), "by yarn"),
         (lambda folder: (folder / "model.safetensors").unlink(), "is missing"),
         (lambda folder: cut(folder / "model.safetensors"), "damaged or cut short"),
@@ -352,7 +352,7 @@ def test_an_eval_file_without_conversations_is_a_sentence(
     path = tmp_path / "eval.jsonl"
     null = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": None}]}
     for text, says in (
-        *(("", "holds no conversations"), ("{}\n", "line 1,"), ("x", "line 1,")),
+        *(("", "contains no conversations"), ("{}\n", "line 1,"), ("x", "line 1,")),
         *(("[" * 200_000, "line 1,"), (json.dumps(null), "line 1,")),
     ):
         path.write_text(text)
@@ -366,7 +366,7 @@ def test_a_context_beyond_the_models_positions_is_a_sentence(
     tiny: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     given = ("--model", tiny, "--output", tmp_path / "out", "--quant", "f16", "--context", 99_999)
-    assert "knows positions up to 32,768" in refused(export.main, *given)
+    assert "supports positions up to 32,768" in refused(export.main, *given)
     assert not (tmp_path / "out").exists()
 
 

@@ -268,7 +268,7 @@ def test_all_tasks_as_json(gguf: Path, file: Path, capsys: pytest.CaptureFixture
     assert first["evaluated_tokens"] == first["prompt_tokens"]
     for other in others:
         assert other["evaluated_tokens"] < 0.25 * other["prompt_tokens"]
-    assert "prompt tokens evaluated; asked one by one they are" in err.splitlines()[-1]
+    assert "prompt tokens evaluated; one by one it would be" in err.splitlines()[-1]
     assert run(capsys, *arguments, "--recipe", "unified-edge")[0].startswith("--- summary ---\n")
 
 
@@ -279,10 +279,10 @@ def test_an_answer_that_did_not_end_by_itself_is_marked(
     arguments = ("--model", gguf, "--incident", file, *SHORT)
     streamed = ("--stream",) if stream else ()
     risk, said = run(capsys, *arguments, "--task", "risk", *streamed)
-    assert risk.endswith("\n[wound up: its room of 140 tokens was used up]\n")
-    assert "; wound up: its room of 140 tokens was used up" in said
+    assert risk.endswith("\n[wound up after its limit of 140 tokens]\n")
+    assert "; wound up after its limit of 140 tokens" in said
     summary, said = run(capsys, *arguments, "--task", "summary", *streamed)
-    assert summary.endswith("\n[cut off: its room of 140 tokens was used up]\n")
+    assert summary.endswith("\n[cut off after its limit of 140 tokens]\n")
     assert "raise --max-tokens or --context" in said
     (found,) = json.loads(run(capsys, *arguments, "--task", "risk", "--json")[0])[
         "answers"

@@ -367,8 +367,8 @@ def test_a_full_disk_at_a_checkpoint(
         patched.setattr(Trainer, "_save_optimizer_and_scheduler", full)
         said = refused(sft.main, *command(output, "merge=false"))
     assert said == (
-        f"the disk of {output / 'checkpoints'} is full, so that step 8 could not be saved: make "
-        "room, and resume with --resume"
+        f"the disk of {output / 'checkpoints'} is full, so step 8 could not be saved: free some "
+        "space, and resume with --resume"
     )
     assert not (output / "checkpoints" / "checkpoint-8").exists()
     assert run.last_checkpoint(output).name == "checkpoint-4"
@@ -780,7 +780,7 @@ def test_merging_what_is_not_there(
 ) -> None:
     assert "contains no run" in refused(merge.main, "--run", tmp_path)
     shutil.copy(whole / "config.yaml", tmp_path)
-    assert "holds no adapter" in refused(merge.main, "--run", tmp_path)
+    assert "contains no adapter" in refused(merge.main, "--run", tmp_path)
 
 
 def test_merging_holds_one_model_at_a_time(
@@ -827,7 +827,7 @@ def test_a_merge_without_memory_says_what_it_needs(
         raise error
 
     monkeypatch.setattr(merge, "merged", full)
-    with pytest.raises(ImmuneError, match="too little memory to merge: acme/base lies in it whole"):
+    with pytest.raises(ImmuneError, match="bytes per parameter of acme/base"):
         merge.write("acme/base", whole / "adapter", tmp_path / "merged")
     assert not list(tmp_path.iterdir())
 
