@@ -1,13 +1,13 @@
-"""Say whether a model is any good: answers to incidents that it has not seen, side by side.
+"""Evaluate models: compare their answers to incidents that they have not seen.
 
     python -m immune_train.evaluate --reference data/sft/unified-clean/eval.jsonl \\
         --trained data/models/mine --verdicts verdicts.json --output data/models/mine/evaluation \\
         mine=answers.jsonl base=base-answers.jsonl
 
 In: emitted records, the runs that must not have seen them, answers as `generate` writes them and,
-where a judge has scored them, its verdicts. Out: `evaluation.json`, `evaluation.html`,
-`results.csv`, `card_section.md`, `figures/`, and `baselines/`, the answers of the baselines, which
-can be given to a judge like any others. Exit code 1 if the comparison would not be a fair one.
+if a judge has scored them, its verdicts. Out: `evaluation.json`, `evaluation.html`, `results.csv`,
+`card_section.md`, `figures/`, and `baselines/`, the answers of the baselines, which can be judged
+like any others. The exit code is 1 if the comparison would be unfair.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from immune_data.common.text import one_line
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.parser(
+    parser = cli.parser(
         "immune_train.evaluate",
         summary="Compare models on incidents that they have not seen, with the reference, "
-        "baselines and intervals; refuse what is not a fair comparison.",
+        "baselines and intervals; refuse unfair comparisons.",
         example="python -m immune_train.evaluate --reference data/sft/unified-clean/eval.jsonl"
         " --trained data/models/mine --output data/models/mine/evaluation mine=answers.jsonl",
     )
-    made.add_argument(
+    parser.add_argument(
         "--reference", type=cli.file, metavar="FILE", help="the records that were asked"
     )
-    made.add_argument(
+    parser.add_argument(
         "--trained",
         type=cli.folder,
         nargs="+",
         metavar="RUN",
-        help="folders of the runs whose models answer",
+        help="folders of the runs whose models are evaluated",
     )
-    made.add_argument(
+    parser.add_argument(
         "--verdicts",
         type=cli.file,
         nargs="+",
@@ -48,39 +48,39 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a judge's verdicts on the answers, in the documented formats",
     )
-    made.add_argument("--output", type=cli.folder, metavar="DIR", help="folder to write to")
-    made.add_argument(
+    parser.add_argument("--output", type=cli.folder, metavar="DIR", help="folder to write to")
+    parser.add_argument(
         "--train",
         type=cli.file,
         metavar="FILE",
-        help="the records that were trained on (default: train.jsonl beside the reference)",
+        help="the records that were trained on (default: train.jsonl next to the reference)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--data",
         type=cli.folder,
         metavar="DIR",
-        help="folder of the artifacts, whose tables know the incidents' categories (default: that "
-        "which the reference lies in)",
+        help="the artifact folder, whose tables contain the incidents' categories (default: that "
+        "of the reference)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--costs", type=cli.file, metavar="FILE", help="costs of risk levels, as TOML"
     )
-    made.add_argument(
+    parser.add_argument(
         "--published",
         type=cli.file,
         metavar="FILE",
-        help="say what is wrong with a results table that was published, and nothing else",
+        help="only say what is wrong with published tables of results",
     )
-    made.add_argument("--json", action="store_true", help="print the evaluation as JSON")
-    made.add_argument(
+    parser.add_argument("--json", action="store_true", help="print the evaluation as JSON")
+    parser.add_argument(
         "answers", nargs="*", metavar="NAME=FILE", help="answers that `generate --eval` wrote"
     )
-    return made
+    return parser
 
 
 def command(arguments: argparse.Namespace) -> int | None:
     if arguments.published:
-        return _look_at(arguments.published, as_json=arguments.json)
+        return _report_published(arguments.published, as_json=arguments.json)
     for option in ("reference", "trained", "output"):
         if not getattr(arguments, option):
             raise ImmuneError(
@@ -90,7 +90,7 @@ def command(arguments: argparse.Namespace) -> int | None:
     from immune_train.evaluate.evaluation import Files, content, evaluate
     from immune_train.score.answers import answer_files
 
-    given = Files(
+    paths = Files(
         arguments.reference,
         tuple(arguments.trained),
         answer_files(arguments.answers),
@@ -101,39 +101,42 @@ def command(arguments: argparse.Namespace) -> int | None:
     )
     with cli.progress() as report:
         report("comparing")
-        found = evaluate(given)
+        evaluation = evaluate(paths)
         report("drawing figures")
-        drawn = figures.drawn(found)
-    numbers = jsonfile.text(content(found))
+        drawings = figures.drawn(evaluation)
+    numbers = jsonfile.text(content(evaluation))
     texts = {
         outputs.NUMBERS: numbers,
-        outputs.PAGE: page.render(found, drawn),
-        outputs.RESULTS: results.text(found),
-        outputs.CARD: card.section(found),
+        outputs.PAGE: page.render(evaluation, drawings),
+        outputs.RESULTS: results.text(evaluation),
+        outputs.CARD: card.section(evaluation),
     }
-    baselines = [one for one in found.candidates if one.kind == "baseline"]
-    outputs.write(arguments.output, texts, drawn, baselines)
+    baselines = [candidate for candidate in evaluation.candidates if candidate.kind == "baseline"]
+    outputs.write(arguments.output, texts, drawings, baselines)
     if arguments.json:
         print(numbers, end="")
         return None
-    for sentence in (*phrases.findings(found), *phrases.detectable(found)):
+    for sentence in (*phrases.findings(evaluation), *phrases.detectable(evaluation)):
         print(one_line(sentence))
     print(f"wrote {arguments.output / outputs.PAGE}")
     return None
 
 
-def _look_at(path: Path, *, as_json: bool) -> int:
-    """Say what is wrong with published tables; 1 if anything is."""
+def _report_published(path: Path, *, as_json: bool) -> int:
+    """Print what is wrong with published tables; the exit code is 1 if anything is."""
     from immune_train.evaluate import published
 
-    found = published.read(path)
-    wrong = [published.faults(table) for table in found.tables]
+    publication = published.read(path)
+    faults = [published.faults(table) for table in publication.tables]
     if as_json:
-        named = {table.name: said for table, said in zip(found.tables, wrong, strict=True)}
-        print(jsonfile.text({"source": found.source, "faults": named}), end="")
+        by_name = {
+            table.name: sentences
+            for table, sentences in zip(publication.tables, faults, strict=True)
+        }
+        print(jsonfile.text({"source": publication.source, "faults": by_name}), end="")
     else:
-        published.show(found, wrong)
-    return int(any(wrong))
+        published.show(publication, faults)
+    return int(any(faults))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

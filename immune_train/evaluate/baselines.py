@@ -1,7 +1,7 @@
-"""Answers that take no model: the records that are asked in, an answer to each out.
+"""Baselines, which need no model: the records that are asked in, an answer to each out.
 
-A level that is said of every incident shows what agreeing is worth, and the gravest bullets of the
-evidence what summarising is worth. They are answers like any other: they can be given to a judge.
+The same level for every incident shows what agreement is worth, and the gravest bullets of the
+evidence show what summarising is worth. They are answers like any other, and can be judged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HEADER = re.compile(r"(?:Incident|Source IP|Timeline|Threat Level):")
 _FOOTER = re.compile(r"(?:Total Evidence|Severity breakdown):")
 _RULE = "=" * 60
 
-# The other two levels of an answer that says a risk level of every incident.
+# The other two levels of an answer with a constant risk level.
 _LIKELIHOOD = {"Critical": "High", "High": "High", "Medium": "Medium", "Low": "Low"}
 _PRIORITY = {"Critical": "Immediate", "High": "High", "Medium": "Medium", "Low": "Low"}
 
@@ -35,7 +35,7 @@ NAMES = (*(constant_name(level) for level in LEVELS), EXTRACT)
 
 
 def constant(level: str) -> str:
-    """A risk answer of the documented structure that fits every incident as well as any."""
+    """A risk answer with the documented structure that does not depend on the incident."""
     return (
         f"**Risk Level:** {level}\n\n"
         "**Justification:** This level is given to every incident.\n\n"
@@ -45,45 +45,45 @@ def constant(level: str) -> str:
     )
 
 
-def extract(shown: str) -> str:
-    """A summary of the documented structure: the header, the gravest bullets, the totals."""
-    read = evidence.read(shown)
-    bullets = read.bullets(_VALUES)
-    header = [line for line in read.before if _HEADER.match(line)]
-    footer = [line for line in read.after if _FOOTER.match(line)]
+def extract(text: str) -> str:
+    """A summary with the documented structure: the header, the gravest bullets, the totals."""
+    parsed = evidence.read(text)
+    bullets = parsed.bullets(_VALUES)
+    header = [line for line in parsed.before if _HEADER.match(line)]
+    footer = [line for line in parsed.after if _FOOTER.match(line)]
     if not footer:  # the evidence was cut before its end
         counts: Counter[str] = Counter()
-        for group in read.groups:
+        for group in parsed.groups:
             counts[group.severity] += group.events
-        said = ", ".join(
+        breakdown = ", ".join(
             f"{severity.capitalize()}: {counts[severity]}"
             for severity in sorted(counts, key=evidence.gravity)
         )
-        footer = [f"Total Evidence: {counts.total()} events", f"Severity breakdown: {said}"]
+        footer = [f"Total Evidence: {counts.total()} events", f"Severity breakdown: {breakdown}"]
     return "\n".join([_RULE, *header, "", *bullets[:_BULLETS], "", *footer])
 
 
 def answers(reference: Cases) -> dict[str, Cases]:
     """Each baseline's answers to the records of its task."""
-    made: dict[str, Cases] = {}
+    answers_by_name: dict[str, Cases] = {}
     for level in LEVELS:
-        said = constant(level)
-        made[constant_name(level)] = {
-            key: Case("risk", said, case.reference, case.shown, "stop")
+        text = constant(level)
+        answers_by_name[constant_name(level)] = {
+            key: Case("risk", text, case.reference, case.shown, "stop")
             for key, case in reference.items()
             if case.task == "risk"
         }
-    made[EXTRACT] = {
+    answers_by_name[EXTRACT] = {
         key: Case("summary", extract(case.shown[-1]), case.reference, case.shown, "stop")
         for key, case in reference.items()
         if case.task == "summary"
     }
-    return {name: of for name, of in made.items() if of}
+    return {name: answers_of for name, answers_of in answers_by_name.items() if answers_of}
 
 
 @dataclass(frozen=True)
 class MostFrequent:
-    """The level that most risk answers of train give."""
+    """The most frequent level of the risk answers in train."""
 
     level: str
     answers: int
@@ -91,14 +91,14 @@ class MostFrequent:
 
 
 def most_frequent(train: Iterable[Case]) -> MostFrequent | None:
-    """The most frequent level of train; the graver one of equals; None where none is given."""
-    said = [
+    """The most frequent level in train; if equal, the graver one; None if there is no level."""
+    levels = [
         answer_fields.parse("risk", case.answer).fields["risk_level"]
         for case in train
         if case.task == "risk"
     ]
-    counts = Counter(level for level in said if level)
+    counts = Counter(level for level in levels if level)
     if not counts:
         return None
-    level = max(LEVELS, key=lambda one: (counts[one], -LEVELS.index(one)))
-    return MostFrequent(level, counts[level], len(said))
+    level = max(LEVELS, key=lambda name: (counts[name], -LEVELS.index(name)))
+    return MostFrequent(level, counts[level], len(levels))

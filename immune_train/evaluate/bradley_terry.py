@@ -1,8 +1,8 @@
-"""Bradley-Terry strengths: how often each candidate beat each other in, a strength for each out.
+"""Bradley-Terry strengths: how often candidates beat each other in, a strength for each out.
 
-Strengths are natural logarithms with a mean of zero: a candidate whose strength is greater by 1
-is expected to win 73 % of the comparisons of the two. Half a win is added to each side of each
-pair, so that a candidate that lost every comparison has a strength too.
+Strengths are natural logarithms with a mean of zero: a candidate whose strength is greater by 1 is
+expected to win 73% of the comparisons between the two. Half a win is added to each side of each
+pair, so that a candidate that lost every comparison also has a strength.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ _STEPS, _CLOSE = 1000, 1e-7
 def wins(scores: Floats) -> Floats:
     """Per incident, whether the first of each pair beat the second; a tie is half a win.
 
-    `scores` has a row for each incident; the result has a square matrix for each.
+    `scores` has a row for each incident; the result has a square matrix for each incident.
     """
     first, second = scores[:, :, None], scores[:, None, :]
     return (first > second) + 0.5 * ((first == second) & ~np.eye(scores.shape[1], dtype=bool))
 
 
 def strengths(totals: Floats) -> Floats:
-    """The strengths, given any number of square matrices of wins (Hunter 2004, MM algorithm)."""
+    """The strengths for any number of square matrices of wins (Hunter 2004, MM algorithm)."""
     number = totals.shape[-1]
-    apart = ~np.eye(number, dtype=bool)
-    won = totals + _ADDED * apart
-    met = won + np.swapaxes(won, -1, -2)
-    won_in_all = won.sum(axis=-1)
-    strength = np.ones(won_in_all.shape)
+    off_diagonal = ~np.eye(number, dtype=bool)
+    wins = totals + _ADDED * off_diagonal
+    comparisons = wins + np.swapaxes(wins, -1, -2)
+    total_wins = wins.sum(axis=-1)
+    strength = np.ones(total_wins.shape)
     for _ in range(_STEPS):
-        both = strength[..., :, None] + strength[..., None, :]
-        new = won_in_all / (met * apart / both).sum(axis=-1)
+        sums = strength[..., :, None] + strength[..., None, :]
+        new = total_wins / (comparisons * off_diagonal / sums).sum(axis=-1)
         new /= np.exp(np.log(new).mean(axis=-1, keepdims=True))
-        moved = float(np.abs(np.log(new / strength)).max())
+        change = float(np.abs(np.log(new / strength)).max())
         strength = new
-        if moved < _CLOSE:
+        if change < _CLOSE:
             break
     return np.log(strength)

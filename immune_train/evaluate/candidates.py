@@ -1,4 +1,4 @@
-"""Who is compared: files of answers in; models, baselines and the reference out, all complete."""
+"""The candidates: files of answers in; models, baselines and the reference out, all complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["reference", "model", "baseline"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate: its answers to all records of each task that it does; `sha256` of its file."""
+    """A candidate: its answers to all records of its tasks, and the `sha256` of its file."""
 
     name: str
     kind: Kind
@@ -31,34 +31,36 @@ class Candidate:
 
 
 def gather(reference: Cases, files: Mapping[str, Path]) -> list[Candidate]:
-    """The reference, the models whose answers are given, and the baselines.
+    """The reference, the models with files of answers, and the baselines.
 
     Raises:
         ImmuneError: a file cannot be read, or has the name of a baseline.
-        CheckFailed: a model lacks incidents of a task.
+        CheckFailed: a model does not answer all incidents of a task.
     """
     models = []
     for name, path in files.items():
         if name in baselines.NAMES:
-            raise ImmuneError(f"{name} is the name of a baseline: give {path} another")
+            raise ImmuneError(f"{name} is the name of a baseline: give {path} another name")
         answers = read_answers(path, reference)
-        _refuse_lacking(name, answers, reference)
+        _check_complete(name, answers, reference)
         models.append(Candidate(name, "model", answers, digests.sha256(path)))
     return [
         Candidate(REFERENCE, "reference", reference),
         *models,
-        *(Candidate(name, "baseline", of) for name, of in baselines.answers(reference).items()),
+        *(
+            Candidate(name, "baseline", answers_of)
+            for name, answers_of in baselines.answers(reference).items()
+        ),
     ]
 
 
-def _refuse_lacking(name: str, answers: Cases, reference: Cases) -> None:
+def _check_complete(name: str, answers: Cases, reference: Cases) -> None:
     for task in dict.fromkeys(key[1] for key in answers):
-        asked = [key for key in reference if key[1] == task]
-        missing = [key[0] for key in asked if key not in answers]
+        expected = [key for key in reference if key[1] == task]
+        missing = [key[0] for key in expected if key not in answers]
         if missing:
             raise CheckFailed(
-                f"{name}: {len(missing):,} of {counted(len(asked), 'answer')} to task {task} "
-                f"{are(len(missing))} missing (first: {missing[0]}), and it would be compared on "
-                "incidents of its own: have it "
-                'answer them all, a failed one with finish "error"'
+                f"{name}: {len(missing):,} of {counted(len(expected), 'answer')} to task {task} "
+                f"{are(len(missing))} missing (first: {missing[0]}), so it would be compared on "
+                'other incidents than the rest: give all answers, failed ones with finish "error"'
             )

@@ -1,4 +1,4 @@
-"""The whole evaluation: files in, everything that its outputs say out, or the reason for none."""
+"""The whole evaluation: files in, the content of all outputs out, or the reason for a refusal."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from immune_train.evaluate import (
 )
 from immune_train.evaluate.baselines import MostFrequent
 from immune_train.evaluate.candidates import Candidate, gather
-from immune_train.evaluate.incidents import Facts, Groups, Said
-from immune_train.evaluate.levels import Compared, Costs
-from immune_train.evaluate.measures import Measured
+from immune_train.evaluate.incidents import Details, Facts, Groups
+from immune_train.evaluate.levels import Costs, LevelComparison
+from immune_train.evaluate.measures import Measurements
 from immune_train.evaluate.scores import Cell, Judged
 from immune_train.evaluate.verdicts import Table
 from immune_train.score import intervals
 from immune_train.score.answers import Cases, read_reference
 
 TRAIN = "train.jsonl"
-_DIGITS = 6  # of a number that is written; the rest is the noise of additions
+_DIGITS = 6  # of a written number; the rest is rounding noise
 
 
 @dataclass(frozen=True)
 class Files:
-    """What an evaluation reads."""
+    """The input files of an evaluation."""
 
     reference: Path
     runs: tuple[Path, ...]
@@ -55,7 +55,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was evaluated: losses an answer's token, by task, before training and after."""
+    """An evaluated run, with its losses per answer token, by task, before and after training."""
 
     name: str
     recipe: str | None
@@ -79,8 +79,8 @@ class Evaluation:
     most_frequent: MostFrequent | None
     tables: dict[str, Table]
     cells: tuple[Cell, ...]
-    measured: Measured
-    levels: Compared
+    measured: Measurements
+    levels: LevelComparison
     costs: Costs
 
     @property
@@ -92,50 +92,50 @@ class Evaluation:
         return sum(case.failed for (_, of), case in candidate.answers.items() if of == task)
 
 
-def evaluate(given: Files) -> Evaluation:
+def evaluate(paths: Files) -> Evaluation:
     """Read everything, refuse what cannot be compared, and compare.
 
     Raises:
         ImmuneError: a file cannot be read.
-        CheckFailed: what was learned would be measured, or what is not of one table compared.
+        CheckFailed: a model was trained on evaluated incidents, or the comparison is unfair.
     """
-    for folder in given.runs:
+    for folder in paths.runs:
         if not (folder / runs.SUMMARY).is_file():
             raise ImmuneError(runs.unfinished(folder))
-    reference = read_reference(given.reference)
-    shown = {incident: case.shown for (incident, _), case in reference.items()}
-    train = read_reference(_train(given))
-    data = given.data or given.reference.resolve().parent.parent.parent
+    reference = read_reference(paths.reference)
+    prompts = {incident: case.shown for (incident, _), case in reference.items()}
+    train = read_reference(_train(paths))
+    data = paths.data or paths.reference.resolve().parent.parent.parent
     tables = incidents.tables(data)
-    lists = {path: incidents.read_list(path / listed.NAME) for path in given.runs}
-    groups = _groups(given.reference, reference, train, tables, lists)
-    incidents.refuse_learned(
-        list(shown),
+    lists = {path: incidents.read_list(path / listed.NAME) for path in paths.runs}
+    groups = _groups(paths.reference, reference, train, tables, lists)
+    incidents.refuse_trained_on(
+        list(prompts),
         {
-            path.name: [one.incident_id for one in of if one.split == "train"]
+            path.name: [incident.incident_id for incident in of if incident.split == "train"]
             for path, of in lists.items()
         },
         groups,
     )
-    candidates = gather(reference, given.answers)
-    judged, said = verdicts.read(given.verdicts)
-    for table in judged.values():
-        _refuse_unlike(table, candidates, reference)
-    facts = incidents.facts(shown, [tables, said], groups)
-    costs = levels.read_costs(given.costs)
+    candidates = gather(reference, paths.answers)
+    judge_tables, verdict_facts = verdicts.read(paths.verdicts)
+    for table in judge_tables.values():
+        _check_verdicts(table, candidates, reference)
+    facts = incidents.facts(prompts, [tables, verdict_facts], groups)
+    costs = levels.read_costs(paths.costs)
     return Evaluation(
-        given.reference.name,
-        digests.sha256(given.reference),
+        paths.reference.name,
+        digests.sha256(paths.reference),
         len(facts),
-        len({one.group for one in facts.values()}),
+        len({fact.group for fact in facts.values()}),
         facts,
         tuple(candidates),
         tuple(_run(path, of) for path, of in lists.items()),
         baselines.most_frequent(train.values()),
-        judged,
+        judge_tables,
         tuple(
             cell
-            for table in judged.values()
+            for table in judge_tables.values()
             for cell in scores.cells(_judged(table, candidates, reference), facts)
         ),
         measures.measure(candidates, facts),
@@ -144,28 +144,28 @@ def evaluate(given: Files) -> Evaluation:
     )
 
 
-def _train(given: Files) -> Path:
+def _train(paths: Files) -> Path:
     """The train records, which must be those of a run.
 
     Raises:
         ImmuneError: there are none.
         CheckFailed: no run was trained on them.
     """
-    path = given.train or given.reference.with_name(TRAIN)
+    path = paths.train or paths.reference.with_name(TRAIN)
     if not path.is_file():
         raise ImmuneError(
-            f"{path} is missing, of which the most frequent level is a baseline: give the "
-            f"{TRAIN} of the run's dataset by --train"
+            f"{path} is missing, which is needed to find the most frequent level: name the "
+            f"{TRAIN} of the run's dataset with --train"
         )
     sha256 = digests.sha256(path)
-    trained = [
+    digests_of_runs = [
         (jsonfile.read(folder / runs.DATASET) or {}).get("outputs", {}).get(TRAIN, {}).get("sha256")
-        for folder in given.runs
+        for folder in paths.runs
     ]
-    if sha256 not in trained:
+    if sha256 not in digests_of_runs:
         raise CheckFailed(
-            f"{path} is not what {', '.join(folder.name for folder in given.runs)} was trained on: "
-            f"give the {TRAIN} of the run's dataset by --train"
+            f"{path} is not what {', '.join(folder.name for folder in paths.runs)} was trained on: "
+            f"name the {TRAIN} of the run's dataset with --train"
         )
     return path
 
@@ -174,104 +174,115 @@ def _groups(
     path: Path,
     reference: Cases,
     train: Cases,
-    tables: Mapping[str, Said],
+    tables: Mapping[str, Details],
     lists: Mapping[Path, Sequence[listed.Incident]],
 ) -> Groups:
-    """Which incidents belong together, by all that is known of any of them."""
+    """The groups of incidents, from all available information about them."""
     groups = Groups()
-    beside = path.with_name(listed.NAME)
-    for of in (*lists.values(), *([incidents.read_list(beside)] if beside.is_file() else ())):
-        groups.join_listed(of)
-    groups.join_windows({name: one.window for name, one in tables.items() if one.window})
+    list_path = path.with_name(listed.NAME)
+    for incident_list in (
+        *lists.values(),
+        *([incidents.read_list(list_path)] if list_path.is_file() else ()),
+    ):
+        groups.join_listed(incident_list)
+    groups.join_windows({name: fact.window for name, fact in tables.items() if fact.window})
     for cases in (reference, train):
-        windows = {name: incidents.window_shown(case.shown) for (name, _), case in cases.items()}
+        windows = {name: incidents.window_in(case.shown) for (name, _), case in cases.items()}
         groups.join_windows({name: window for name, window in windows.items() if window})
     return groups
 
 
 def _run(path: Path, incidents: Sequence[listed.Incident]) -> Run:
-    made = summary.read(path / runs.SUMMARY)
+    summary_of_run = summary.read(path / runs.SUMMARY)
     return Run(
-        made.name or path.name,
-        made.recipe,
-        made.base_model,
-        made.synthetic,
+        summary_of_run.name or path.name,
+        summary_of_run.recipe,
+        summary_of_run.base_model,
+        summary_of_run.synthetic,
         digests.sha256(path / runs.SUMMARY),
-        len({one.incident_id for one in incidents if one.split == "train"}),
-        {task: made.baseline.get(task) for task in ("loss", *TASKS)},
-        {task: made.eval.get(task) for task in ("loss", *TASKS)},
+        len({incident.incident_id for incident in incidents if incident.split == "train"}),
+        {task: summary_of_run.baseline.get(task) for task in ("loss", *TASKS)},
+        {task: summary_of_run.eval.get(task) for task in ("loss", *TASKS)},
     )
 
 
-def _refuse_unlike(table: Table, candidates: Sequence[Candidate], reference: Cases) -> None:
-    """Refuse verdicts that are not of these candidates, or not of all these incidents."""
-    known = {one.name for one in candidates if table.task in one.tasks()}
-    if others := [name for name in table.candidates if name not in known]:
+def _check_verdicts(table: Table, candidates: Sequence[Candidate], reference: Cases) -> None:
+    """Refuse verdicts on other candidates, or on only some of these incidents."""
+    names = {candidate.name for candidate in candidates if table.task in candidate.tasks()}
+    if unknown := [name for name in table.candidates if name not in names]:
         raise ImmuneError(
-            f"the verdicts of task {table.task} are of {others[0]}, whose answers are not here: "
-            f"give them as {others[0]}=FILE (known: {', '.join(sorted(known))})"
+            f"the verdicts of task {table.task} judge {unknown[0]}, whose answers are missing: "
+            f"give them as {unknown[0]}=FILE (known: {', '.join(sorted(names))})"
         )
-    asked = [incident for incident, task in reference if task == table.task]
-    if missing := [incident for incident in asked if incident not in table.scores]:
+    expected = [incident for incident, task in reference if task == table.task]
+    if missing := [incident for incident in expected if incident not in table.scores]:
         raise CheckFailed(
             f"the verdicts of task {table.task}: {len(missing):,} of "
-            f"{counted(len(asked), 'incident')} {are(len(missing))} missing "
+            f"{counted(len(expected), 'incident')} {are(len(missing))} missing "
             f"(first: {missing[0]}): judge them all"
         )
-    if extra := sorted(set(table.scores) - set(asked)):
+    if extra := sorted(set(table.scores) - set(expected)):
         raise CheckFailed(
-            f"the verdicts of task {table.task} are of {counted(len(extra), 'incident')} that the "
-            f"reference does not hold (first: {extra[0]}): give verdicts on its answers"
+            f"the verdicts of task {table.task} include {counted(len(extra), 'incident')} missing "
+            f"from the reference (first: {extra[0]}): give verdicts on its answers"
         )
 
 
 def _judged(table: Table, candidates: Sequence[Candidate], reference: Cases) -> Judged:
-    """A table's scores as numbers, an answer that failed having none."""
-    judged = [one for one in candidates if one.name in table.candidates]
-    asked = [incident for incident, task in reference if task == table.task]
-    cases = [[one.answers[incident, table.task] for one in judged] for incident in asked]
+    """A table's scores as numbers; a failed answer has 0."""
+    columns = [candidate for candidate in candidates if candidate.name in table.candidates]
+    incident_ids = [incident for incident, task in reference if task == table.task]
+    cases = [
+        [candidate.answers[incident, table.task] for candidate in columns]
+        for incident in incident_ids
+    ]
     failed = np.array([[case.failed for case in row] for row in cases])
-    given = np.array([[table.scores[incident][one.name] for one in judged] for incident in asked])
+    values = np.array(
+        [
+            [table.scores[incident][candidate.name] for candidate in columns]
+            for incident in incident_ids
+        ]
+    )
     tokens = np.array([[count(case.answer) for case in row] for row in cases])
     return Judged(
         table.task,
         verdicts.MOST[table.task],
-        tuple(one.name for one in judged),
-        tuple(asked),
-        np.where(failed, 0.0, given),
+        tuple(candidate.name for candidate in columns),
+        tuple(incident_ids),
+        np.where(failed, 0.0, values),
         failed,
         np.log2(np.maximum(tokens, 1)),
     )
 
 
-def content(of: Evaluation) -> dict[str, Any]:
-    """The evaluation as JSON holds it; the same inputs give the same text."""
+def content(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as JSON; the same inputs give the same text."""
     whole = {
         "reference": {
-            "file": of.reference,
-            "sha256": of.reference_sha256,
-            "incidents": of.incidents,
-            "groups": of.groups,
+            "file": evaluation.reference,
+            "sha256": evaluation.reference_sha256,
+            "incidents": evaluation.incidents,
+            "groups": evaluation.groups,
         },
-        "synthetic": of.synthetic,
+        "synthetic": evaluation.synthetic,
         "methods": {
             "scores": resampling.METHOD,
             "measures": intervals.METHODS,
             "least_incidents": scores.LEAST_INCIDENTS,
             "least_groups": scores.LEAST_GROUPS,
         },
-        "runs": of.runs,
+        "runs": evaluation.runs,
         "candidates": [
             {
-                "name": one.name,
-                "kind": one.kind,
-                "sha256": one.sha256,
-                "answers": {task: _number(one, task) for task in one.tasks()},
-                "failed": {task: of.failed(one, task) for task in one.tasks()},
+                "name": candidate.name,
+                "kind": candidate.kind,
+                "sha256": candidate.sha256,
+                "answers": {task: _number(candidate, task) for task in candidate.tasks()},
+                "failed": {task: evaluation.failed(candidate, task) for task in candidate.tasks()},
             }
-            for one in of.candidates
+            for candidate in evaluation.candidates
         ],
-        "most_frequent_level": of.most_frequent,
+        "most_frequent_level": evaluation.most_frequent,
         "verdicts": {
             task: {
                 **asdict(table.judge),
@@ -280,30 +291,30 @@ def content(of: Evaluation) -> dict[str, Any]:
                 "calls": sum(map(len, table.calls.values())),
                 "noise": table.noise,
             }
-            for task, table in of.tables.items()
+            for task, table in evaluation.tables.items()
         },
-        "scores": of.cells,
-        "measures": of.measured.measures,
-        "tests": of.measured.tests,
-        "detectable_share": of.measured.detectable,
-        "risk_levels": of.levels,
-        "costs": of.costs,
+        "scores": evaluation.cells,
+        "measures": evaluation.measured.measures,
+        "tests": evaluation.measured.tests,
+        "detectable_share": evaluation.measured.detectable,
+        "risk_levels": evaluation.levels,
+        "costs": evaluation.costs,
     }
     return _plain(whole)
 
 
 def _number(candidate: Candidate, task: str) -> int:
-    return sum(of == task for _, of in candidate.answers)
+    return sum(answer_task == task for _, answer_task in candidate.answers)
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON knows it, numbers to the digits that are worth writing."""
+    """A value that JSON can represent, with rounded numbers."""
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     return value

@@ -1,4 +1,4 @@
-"""An evaluation as pictures: points and their intervals, each task's scores, shares and costs."""
+"""An evaluation as figures: points with intervals for each task's scores, shares and costs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAME = 26  # characters of a candidate's name
 
 @dataclass(frozen=True)
 class Panel:
-    """Candidates, best at the top as they are given, on one scale."""
+    """Candidates on one scale, in the given order, the best at the top."""
 
     title: str
     axis: str
@@ -35,33 +35,33 @@ class Panel:
     is_share: bool = False
 
 
-def drawn(of: Evaluation) -> list[Drawing]:
-    """Every figure of which there is something to draw."""
-    kinds = {one.name: str(one.kind) for one in of.candidates}
-    made = []
-    for name, title, panels in _figures(of):
-        if shown := [panel for panel in panels if panel.rows]:
-            made.append(
-                draw(name, title, _described(shown), _legend(shown, kinds), _plot(shown, kinds))
+def drawn(evaluation: Evaluation) -> list[Drawing]:
+    """Every figure that has something to draw."""
+    kinds = {candidate.name: str(candidate.kind) for candidate in evaluation.candidates}
+    drawings = []
+    for name, title, panels in _figures(evaluation):
+        if filled := [panel for panel in panels if panel.rows]:
+            drawings.append(
+                draw(name, title, _described(filled), _legend(filled, kinds), _plot(filled, kinds))
             )
-    return made
+    return drawings
 
 
-def _figures(of: Evaluation) -> Iterator[tuple[str, str, list[Panel]]]:
-    for cell in of.cells:
+def _figures(evaluation: Evaluation) -> Iterator[tuple[str, str, list[Panel]]]:
+    for cell in evaluation.cells:
         if cell.part != ALL:
             continue
         raw, adjusted, rates = (
             tuple(
-                (one.candidate, value)
-                for one in cell.standings
-                if (value := getattr(one, of_what)) is not None
+                (standing.candidate, value)
+                for standing in cell.standings
+                if (value := getattr(standing, field)) is not None
             )
-            for of_what in ("score", "adjusted", "win_rate")
+            for field in ("score", "adjusted", "win_rate")
         )
         yield (
             f"scores-{cell.task}",
-            f"What the judge gave: {cell.task}",
+            f"The judge's scores: {cell.task}",
             [
                 Panel("score", "points", raw),
                 Panel("score at equal length", "points", adjusted),
@@ -69,8 +69,12 @@ def _figures(of: Evaluation) -> Iterator[tuple[str, str, list[Panel]]]:
             ],
         )
     for task in TASKS:
-        measures = [one for one in of.measured.measures if one.task == task and one.k is not None]
-        titles = {one.metric: one.title for one in measures}
+        measures = [
+            measure
+            for measure in evaluation.measured.measures
+            if measure.task == task and measure.k is not None
+        ]
+        titles = {measure.metric: measure.title for measure in measures}
         yield (
             f"measures-{task}",
             f"Measured without a judge: {task}",
@@ -79,9 +83,9 @@ def _figures(of: Evaluation) -> Iterator[tuple[str, str, list[Panel]]]:
                     title,
                     "share of answers",
                     tuple(
-                        (one.candidate, one.estimate)
-                        for one in measures
-                        if one.metric == metric and one.estimate
+                        (measure.candidate, measure.estimate)
+                        for measure in measures
+                        if measure.metric == metric and measure.estimate
                     ),
                     True,
                 )
@@ -90,15 +94,15 @@ def _figures(of: Evaluation) -> Iterator[tuple[str, str, list[Panel]]]:
         )
     yield (
         "costs",
-        "What the risk levels cost",
+        "The cost of risk levels",
         [
             Panel(
-                f"against the {against}",
-                "points an incident",
+                f"compared with the {against}",
+                "points per incident",
                 tuple(
-                    (one.candidate, cost)
-                    for one in of.levels.levels
-                    if (cost := getattr(one, f"cost_by_{against}")) is not None
+                    (level.candidate, cost)
+                    for level in evaluation.levels.levels
+                    if (cost := getattr(level, f"cost_by_{against}")) is not None
                 ),
             )
             for against in ("category", "reference")
@@ -107,12 +111,12 @@ def _figures(of: Evaluation) -> Iterator[tuple[str, str, list[Panel]]]:
 
 
 def _described(panels: Sequence[Panel]) -> str:
-    """The figure in words, with all its numbers."""
+    """A description of the figure, with all its numbers."""
     return " ".join(
         f"{panel.title.capitalize()}: "
         + "; ".join(
-            f"{name} {phrases.rate(of) if panel.is_share else phrases.estimate(of)}"
-            for name, of in panel.rows
+            f"{name} {phrases.rate(value) if panel.is_share else phrases.estimate(value)}"
+            for name, value in panel.rows
         )
         + "."
         for panel in panels
@@ -121,8 +125,8 @@ def _described(panels: Sequence[Panel]) -> str:
 
 def _legend(panels: Sequence[Panel], kinds: dict[str, str]) -> list[Key]:
     """The kinds of candidates that are drawn."""
-    drawn = {kinds[name] for panel in panels for name, _ in panel.rows}
-    return [Key(_KINDS[kind], kind, _SHAPES[kind]) for kind in _KINDS if kind in drawn]
+    visible = {kinds[name] for panel in panels for name, _ in panel.rows}
+    return [Key(_KINDS[kind], kind, _SHAPES[kind]) for kind in _KINDS if kind in visible]
 
 
 def _plot(panels: Sequence[Panel], kinds: dict[str, str]) -> Callable[[bool], Figure]:
@@ -131,7 +135,7 @@ def _plot(panels: Sequence[Panel], kinds: dict[str, str]) -> Callable[[bool], Fi
 
         columns = 1 if narrow else min(3, len(panels))
         lines = -(-len(panels) // columns)
-        # Every panel has a row for every candidate, so that one column of names will do.
+        # Every panel has a row for every candidate, so one column of names is enough.
         names = list(dict.fromkeys(name for panel in panels for name, _ in panel.rows))
         rows = len(names)
         size = (3.6, lines * (0.9 + 0.22 * rows)) if narrow else (8.8, lines * (0.9 + 0.22 * rows))
@@ -139,7 +143,7 @@ def _plot(panels: Sequence[Panel], kinds: dict[str, str]) -> Callable[[bool], Fi
         grid = figure.subplots(lines, columns, squeeze=False)
         for place, axes in enumerate(grid.flat):
             if place < len(panels):
-                _panel(axes, panels[place], names, kinds, named=narrow or place % columns == 0)
+                _panel(axes, panels[place], names, kinds, with_names=narrow or place % columns == 0)
             else:
                 axes.set_axis_off()
         return figure
@@ -148,14 +152,14 @@ def _plot(panels: Sequence[Panel], kinds: dict[str, str]) -> Callable[[bool], Fi
 
 
 def _panel(
-    axes: Axes, panel: Panel, names: Sequence[str], kinds: dict[str, str], *, named: bool
+    axes: Axes, panel: Panel, names: Sequence[str], kinds: dict[str, str], *, with_names: bool
 ) -> None:
-    for name, of in panel.rows:
+    for name, estimate in panel.rows:
         y, colour, shape = names.index(name), _KINDS[kinds[name]], _SHAPES[kinds[name]]
-        axes.plot([of.low, of.high], [y, y], color=colour, linewidth=1.6, zorder=2)
-        axes.plot([of.value], [y], marker=shape, color=colour, markersize=4.5, zorder=3)
-    shown = [one_line(name, _NAME) if named else "" for name in names]
-    axes.set_yticks(range(len(names)), shown)
+        axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=1.6, zorder=2)
+        axes.plot([estimate.value], [y], marker=shape, color=colour, markersize=4.5, zorder=3)
+    labels = [one_line(name, _NAME) if with_names else "" for name in names]
+    axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.5, -0.5)
     if panel.is_share:
         axes.set_xlim(-0.02, 1.02)

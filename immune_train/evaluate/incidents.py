@@ -1,7 +1,7 @@
-"""The incidents that are evaluated: their category, events and group, and none that was learned.
+"""The evaluated incidents: their category, events and group, and that none was trained on.
 
-In: the records, the tables they were emitted from, verdicts, and what runs say they were trained
-on. Out: what is known of each incident, or the refusal to measure on what was learned.
+In: the records, the tables they were emitted from, verdicts, and the lists of incidents that runs
+were trained on. Out: the facts of each incident, or the refusal to evaluate on training data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from immune_data.contract import incidents as listed
 from immune_train.score.metrics import event_count
 
 CATEGORIES = ("Malware", "Normal")
-MANY = 500  # events, from which on an incident is of the upper tier
+MANY = 500  # events of an incident in the upper tier, at least
 ALL = "all"
 
 _SOURCE_IP = re.compile(r"^Source IP: *([^|\n]*[^|\s])", re.MULTILINE)
@@ -30,7 +30,7 @@ Window = tuple[str, str]
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of an incident; `group` is named after the group's first incident."""
+    """The facts of an incident; `group` is named after the group's first incident."""
 
     group: str
     category: str | None
@@ -44,8 +44,8 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What tables or a verdict say of an incident."""
+class Details:
+    """Details of an incident in tables or a verdict."""
 
     category: str | None = None
     events: int | None = None
@@ -53,33 +53,33 @@ class Said:
 
 
 class Groups:
-    """Incidents that belong together, by whatever they share, directly or through others."""
+    """Groups of incidents that are connected, directly or through others."""
 
     def __init__(self) -> None:
         self._above: dict[str, str] = {}
 
     def join(self, first: str, second: str) -> None:
-        one, other = sorted((self._top(first), self._top(second)))
-        self._above[other] = one
+        root, child = sorted((self._top(first), self._top(second)))
+        self._above[child] = root
 
     def _top(self, key: str) -> str:
-        while (above := self._above.setdefault(key, key)) != key:
-            self._above[key] = self._above[above]
-            key = above
+        while (parent := self._above.setdefault(key, key)) != key:
+            self._above[key] = self._above[parent]
+            key = parent
         return key
 
     def join_windows(self, windows: Mapping[str, Window]) -> None:
-        """Join the incidents of one source IP and time window."""
+        """Join incidents with the same source IP and time window."""
         for incident, window in windows.items():
             self.join(_incident(incident), f"window {window[0]}\n{window[1]}")
 
     def join_listed(self, incidents: Iterable[listed.Incident]) -> None:
-        """Join the incidents that a dataset's list says are of one group."""
-        for one in incidents:
-            self.join(_incident(one.incident_id), _incident(one.group))
+        """Join incidents that are in one group in a dataset's list."""
+        for incident in incidents:
+            self.join(_incident(incident.incident_id), _incident(incident.group))
 
     def of(self, incidents: Iterable[str]) -> dict[str, str]:
-        """Each incident's group, by its top, which is the same for all members."""
+        """Each incident's group, identified by its root, which all members share."""
         return {incident: self._top(_incident(incident)) for incident in incidents}
 
 
@@ -87,9 +87,9 @@ def _incident(name: str) -> str:
     return f"incident {name}"
 
 
-def window_shown(shown: Sequence[str]) -> Window | None:
+def window_in(messages: Sequence[str]) -> Window | None:
     """The source IP and time window that a prompt names."""
-    for message in shown:
+    for message in messages:
         address, window = _SOURCE_IP.search(message), _WINDOW.search(message)
         if address and window:
             return address[1], window[1]
@@ -97,81 +97,82 @@ def window_shown(shown: Sequence[str]) -> Window | None:
 
 
 def read_list(path: Path) -> list[listed.Incident]:
-    """The list of incidents that a run or a dataset has.
+    """The list of incidents of a run or a dataset.
 
     Raises:
-        ImmuneError: there is none, or it cannot be read.
+        ImmuneError: it is missing or cannot be read.
     """
     try:
         return listed.read(path.read_bytes())
     except FileNotFoundError:
         raise ImmuneError(
-            f"{path} is missing, so that nobody knows what the run was trained on: emit the "
-            "dataset and train again with this version"
+            f"{path} is missing, so it is unknown what the run was trained on: emit the dataset "
+            "and train again with this version"
         ) from None
     except (OSError, msgspec.MsgspecError):
         raise ImmuneError(f"{path} cannot be read as a list of incidents") from None
 
 
-def refuse_learned(
-    evaluated: Sequence[str],
-    trained: Mapping[str, Iterable[str]],
+def refuse_trained_on(
+    incident_ids: Sequence[str],
+    runs: Mapping[str, Iterable[str]],
     groups: Groups,
 ) -> None:
-    """Refuse to measure on what was learned; `trained` are the incidents that each run was given.
+    """Refuse to evaluate on training data; `runs` are the train incidents of each run.
 
     Raises:
         CheckFailed: an evaluated incident, or another of its group, was trained on.
     """
-    for run, incidents in trained.items():
-        learned = set(incidents)
-        of_learned = {group: incident for incident, group in groups.of(sorted(learned)).items()}
-        same = [one for one in evaluated if one in learned]
-        kin = [
-            one
-            for one, group in groups.of(evaluated).items()
-            if group in of_learned and one not in learned
+    for run, incidents in runs.items():
+        seen = set(incidents)
+        seen_groups = {group: incident for incident, group in groups.of(sorted(seen)).items()}
+        overlap = [incident_id for incident_id in incident_ids if incident_id in seen]
+        related = [
+            incident_id
+            for incident_id, group in groups.of(incident_ids).items()
+            if group in seen_groups and incident_id not in seen
         ]
-        if same:
+        if overlap:
             raise CheckFailed(
-                f"{len(same):,} of {counted(len(evaluated), 'evaluated incident')} "
-                f"{are(len(same), 'was', 'were')} trained on in {run} "
-                f"(first: {same[0]}), so that its answers show what it learned by heart: evaluate "
-                "on incidents that it has not seen"
+                f"{len(overlap):,} of {counted(len(incident_ids), 'evaluated incident')} "
+                f"{are(len(overlap), 'was', 'were')} trained on in {run} "
+                f"(first: {overlap[0]}), so its answers may be memorised: evaluate on incidents "
+                "that it has not seen"
             )
-        if kin:
-            [group] = groups.of(kin[:1]).values()
+        if related:
+            [group] = groups.of(related[:1]).values()
             raise CheckFailed(
-                f"{len(kin):,} of {len(evaluated):,} evaluated incidents are of a group that was "
-                f"trained on in {run} (first: {kin[0]}, of one source IP and time window or one "
-                f"evidence with {of_learned[group]}): evaluate on groups that it has not seen"
+                f"{len(related):,} of {len(incident_ids):,} evaluated incidents are in a group "
+                f"that was trained on in {run} (first: {related[0]}, which shares source IP and "
+                f"time window or evidence with {seen_groups[group]}): evaluate on groups that it "
+                "has not seen"
             )
 
 
 def facts(
-    shown: Mapping[str, Sequence[str]], said: Sequence[Mapping[str, Said]], groups: Groups
+    prompts: Mapping[str, Sequence[str]], sources: Sequence[Mapping[str, Details]], groups: Groups
 ) -> dict[str, Facts]:
-    """What is known of each incident; `said` are sources of facts, the best first."""
-    of = groups.of(shown)
-    first: dict[str, str] = {}
-    for incident in sorted(shown):
-        first.setdefault(of[incident], incident)
-    found = {}
-    for incident, messages in shown.items():
-        known = [source[incident] for source in said if incident in source]
-        category = next((one.category for one in known if one.category), None)
-        events = next((one.events for one in known if one.events is not None), None)
+    """The facts of each incident; `sources` of them, the best first."""
+    group_of = groups.of(prompts)
+    names: dict[str, str] = {}
+    for incident in sorted(prompts):
+        names.setdefault(group_of[incident], incident)
+    facts_by_id = {}
+    for incident, messages in prompts.items():
+        entries = [rows[incident] for rows in sources if incident in rows]
+        category = next((entry.category for entry in entries if entry.category), None)
+        events = next((entry.events for entry in entries if entry.events is not None), None)
         if events is None:
             events = event_count(messages)
-        found[incident] = Facts(first[of[incident]], category, events)
-    return found
+        facts_by_id[incident] = Facts(names[group_of[incident]], category, events)
+    return facts_by_id
 
 
-def tables(data: Path) -> dict[str, Said]:
-    """What the tables in a folder of artifacts say of incidents; nothing where there are none.
+def tables(data: Path) -> dict[str, Details]:
+    """The incidents' details in the tables of an artifact folder; empty if it has no tables.
 
     Raises:
-        ImmuneError: there are some, and they cannot be read.
+        ImmuneError: the tables cannot be read.
     """
     path = data / "tables" / "incidents.parquet"
     if not path.is_file():
@@ -185,7 +186,7 @@ def tables(data: Path) -> dict[str, Said]:
     except (OSError, pyarrow.ArrowException):
         raise ImmuneError(f"{path} cannot be read: emit the dataset again") from None
     return {
-        row["incident_id"]: Said(
+        row["incident_id"]: Details(
             row["category"],
             row["event_count"],
             (row["source_ip"], row["timewindow"])
@@ -197,9 +198,9 @@ def tables(data: Path) -> dict[str, Said]:
 
 
 def parts(incidents: Sequence[str], facts: Mapping[str, Facts]) -> Iterator[tuple[str, list[int]]]:
-    """All incidents, those of a category, of a tier, and of both, by their places in a list."""
+    """All incidents, those of a category, of a tier, and of both, by their indices in a list."""
     yield ALL, list(range(len(incidents)))
-    categories = [*CATEGORIES, *sorted({one.category for one in facts.values() if one.category})]
+    categories = [*CATEGORIES, *sorted({fact.category for fact in facts.values() if fact.category})]
     tiers = (f"below {MANY} events", f"{MANY} events and more")
     for category in dict.fromkeys((*categories, None)):
         for tier in (None, *tiers):

@@ -1,7 +1,6 @@
-"""The measures of `score`, candidates side by side: answers in, values and McNemar's tests out.
+"""The measures of `score`, compared between candidates: answers in, values and McNemar's tests out.
 
-An answer that failed counts as one that does not have what a share counts, and is left out of
-means, of which it has no value.
+A failed answer fails every share, and is left out of means, for which it has no value.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Values = dict[str, float]  # by incident
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of a candidate's answers to a task; `k` is what a share counts, of `n`.
+    """A metric of a candidate's answers to a task; a share is `k` of `n`.
 
     Below 20 answers there is no estimate.
     """
@@ -59,58 +58,58 @@ class Test:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     measures: tuple[Measure, ...]
     tests: tuple[Test, ...]
-    detectable: dict[str, float]  # the smallest difference of shares that would be found, by task
+    detectable: dict[str, float]  # the smallest detectable difference of shares, by task
 
 
-def measure(candidates: Sequence[Candidate], facts: dict[str, Facts]) -> Measured:
+def measure(candidates: Sequence[Candidate], facts: dict[str, Facts]) -> Measurements:
     """Every metric of every candidate, and the tests between models and the reference."""
     measures: list[Measure] = []
     tests: list[Test] = []
     detectable: dict[str, float] = {}
     for task in TASKS:
-        of_task = [one for one in candidates if task in one.tasks()]
-        compared: list[Test] = []
+        task_candidates = [candidate for candidate in candidates if task in candidate.tasks()]
+        task_tests: list[Test] = []
         for metric in METRICS:
             if task not in metric.tasks:
                 continue
             values = {
-                one.name: _values(one, task, metric)
-                for one in of_task
-                if metric.of_reference or one.kind != "reference"
+                candidate.name: _values(candidate, task, metric)
+                for candidate in task_candidates
+                if metric.of_reference or candidate.kind != "reference"
             }
             measures += [
                 _measure(task, name, metric, [*of.values()]) for name, of in values.items()
             ]
             if metric.is_share:
-                tested = {
-                    one.name: values[one.name]
-                    for one in of_task
-                    if one.kind != "baseline" and one.name in values
+                share_values = {
+                    candidate.name: values[candidate.name]
+                    for candidate in task_candidates
+                    if candidate.kind != "baseline" and candidate.name in values
                 }
-                for first, second in itertools.combinations(tested, 2):
-                    pair = _test(task, metric, first, second, tested)
-                    compared.append(pair)
+                for first, second in itertools.combinations(share_values, 2):
+                    pair = _test(task, metric, first, second, share_values)
+                    task_tests.append(pair)
                     if pair.p is None:
                         continue
-                    least = _detectable(tested[first], tested[second], facts)
+                    least = _detectable(share_values[first], share_values[second], facts)
                     if least is not None:
                         detectable[task] = max(detectable.get(task, 0.0), least)
-        tests += _holm(compared)
-    return Measured(tuple(measures), tuple(tests), detectable)
+        tests += _holm(task_tests)
+    return Measurements(tuple(measures), tuple(tests), detectable)
 
 
 def _values(candidate: Candidate, task: str, metric: Metric) -> Values:
-    found: Values = {}
-    for (incident, of), case in candidate.answers.items():
-        if of != task:
+    values: Values = {}
+    for (incident, answer_task), case in candidate.answers.items():
+        if answer_task != task:
             continue
         value = (0.0 if metric.is_share else None) if case.failed else metric.of(case)
         if value is not None:
-            found[incident] = value
-    return found
+            values[incident] = value
+    return values
 
 
 def _measure(task: str, name: str, metric: Metric, values: list[float]) -> Measure:
@@ -124,18 +123,27 @@ def _measure(task: str, name: str, metric: Metric, values: list[float]) -> Measu
 
 
 def _test(task: str, metric: Metric, first: str, second: str, values: dict[str, Values]) -> Test:
-    one, other = values[first], values[second]
-    both = [incident for incident in one if incident in other]
-    only_first = sum(one[incident] > other[incident] for incident in both)
-    only_second = sum(one[incident] < other[incident] for incident in both)
-    p = mcnemar(only_first, only_second) if len(both) >= LEAST_INCIDENTS else None
+    first_values, second_values = values[first], values[second]
+    common = [incident for incident in first_values if incident in second_values]
+    only_first = sum(first_values[incident] > second_values[incident] for incident in common)
+    only_second = sum(first_values[incident] < second_values[incident] for incident in common)
+    p = mcnemar(only_first, only_second) if len(common) >= LEAST_INCIDENTS else None
     return Test(
-        task, metric.name, metric.title, first, second, len(both), only_first, only_second, p, None
+        task,
+        metric.name,
+        metric.title,
+        first,
+        second,
+        len(common),
+        only_first,
+        only_second,
+        p,
+        None,
     )
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided p of McNemar's test: each discordant pair is a fair coin's throw."""
+    """The exact two-sided p of McNemar's test: each discordant pair is the toss of a fair coin."""
     from scipy.stats import binomtest
 
     if only_first + only_second == 0:
@@ -144,20 +152,20 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def _holm(tests: Sequence[Test]) -> Iterator[Test]:
-    """The tests with p adjusted for their number, step down from the smallest."""
-    ordered = sorted((one.p, i) for i, one in enumerate(tests) if one.p is not None)
-    adjusted: dict[int, float] = {}
+    """The tests with p adjusted for their number, stepping down from the smallest."""
+    p_values = sorted((test.p, i) for i, test in enumerate(tests) if test.p is not None)
+    p_holm: dict[int, float] = {}
     highest = 0.0
-    for place, (p, i) in enumerate(ordered):
-        highest = min(1.0, max(highest, p * (len(ordered) - place)))
-        adjusted[i] = highest
-    for i, one in enumerate(tests):
-        fields = {key: getattr(one, key) for key in one.__dataclass_fields__}
-        yield Test(**{**fields, "p_holm": adjusted.get(i)})
+    for place, (p, i) in enumerate(p_values):
+        highest = min(1.0, max(highest, p * (len(p_values) - place)))
+        p_holm[i] = highest
+    for i, test in enumerate(tests):
+        fields = {key: getattr(test, key) for key in test.__dataclass_fields__}
+        yield Test(**{**fields, "p_holm": p_holm.get(i)})
 
 
-def _detectable(one: Values, other: Values, facts: dict[str, Facts]) -> float | None:
-    both = [incident for incident in one if incident in other]
-    drawn = Resamples([facts[incident].group for incident in both])
-    apart = np.array([one[incident] - other[incident] for incident in both])
-    return drawn.detectable(drawn.means(apart))
+def _detectable(first: Values, second: Values, facts: dict[str, Facts]) -> float | None:
+    common = [incident for incident in first if incident in second]
+    resamples = Resamples([facts[incident].group for incident in common])
+    differences = np.array([first[incident] - second[incident] for incident in common])
+    return resamples.detectable(resamples.means(differences))

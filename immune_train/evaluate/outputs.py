@@ -1,4 +1,4 @@
-"""The files of an evaluation: what they are called, and how they are written."""
+"""The files of an evaluation: their names, and how they are written."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FIGURES, BASELINES = "figures", "baselines"
 
 
 def write(
-    folder: Path, texts: dict[str, str], drawn: Sequence[Drawing], baselines: Sequence[Candidate]
+    folder: Path, texts: dict[str, str], drawings: Sequence[Drawing], baselines: Sequence[Candidate]
 ) -> None:
-    """Write an evaluation in place of the one that may be there, each file or folder whole.
+    """Write an evaluation over an existing one, each file or folder atomically.
 
     Raises:
         ImmuneError: the folder cannot be written.
@@ -32,12 +32,12 @@ def write(
             (hidden / name).mkdir()
         for name, text in texts.items():
             (hidden / name).write_text(text, encoding="utf-8")
-        for figure in drawn:
+        for figure in drawings:
             (hidden / FIGURES / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
             (hidden / FIGURES / f"{figure.name}.png").write_bytes(figure.png)
-        for one in baselines:
-            path = hidden / BASELINES / f"{one.name}.jsonl"
-            path.write_text("".join(_lines(one)), encoding="utf-8")
+        for candidate in baselines:
+            path = hidden / BASELINES / f"{candidate.name}.jsonl"
+            path.write_text("".join(_lines(candidate)), encoding="utf-8")
         for path in sorted(hidden.iterdir()):
             files.move(path, folder / path.name)
 

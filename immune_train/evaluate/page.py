@@ -1,6 +1,6 @@
-"""`evaluation.html`: an evaluation and its figures in, one page that needs nothing but itself out.
+"""`evaluation.html`: an evaluation and its figures in, one self-contained page out.
 
-Here is what the page says; how it looks is in `page.html.jinja`.
+The content is made here; the layout is in `page.html.jinja`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from immune_train.evaluate.scores import LEAST_GROUPS, LEAST_INCIDENTS, Cell
 
 _DIGEST = 12  # characters of a sha256 that are shown
 
-# What an evaluation's tables have besides: an interval under each value.
+# Additional styles of an evaluation's tables: an interval under each value.
 _STYLE = """\
 td .of{display:block;color:var(--muted);font-size:.82rem}
 tbody td.n,tbody th{white-space:nowrap}
@@ -37,7 +37,7 @@ summary{flex-wrap:nowrap}
 
 @dataclass(frozen=True)
 class Table:
-    """A table's text; all columns but the first stand to the right, unless they are words."""
+    """A table's text; all columns but the first are right-aligned, unless they are words."""
 
     caption: str
     columns: Sequence[str]
@@ -45,10 +45,10 @@ class Table:
     right: bool = True
 
 
-def render(of: Evaluation, drawn: Sequence[Drawing]) -> str:
+def render(evaluation: Evaluation, drawings: Sequence[Drawing]) -> str:
     """The page."""
-    figures = page.figures(drawn)
-    losses = _losses(of)
+    figures = page.figures(drawings)
+    losses = _losses(evaluation)
     sections = [
         ("scores", "Scores"),
         ("levels", "Risk levels"),
@@ -63,69 +63,71 @@ def render(of: Evaluation, drawn: Sequence[Drawing]) -> str:
         command="python -m immune_train.evaluate",
         version=immune_data.__version__,
         style=page.style(_STYLE),
-        title=f"Evaluation of {', '.join(run.name for run in of.runs)}",
-        findings=phrases.findings(of),
-        synthetic=of.synthetic,
+        title=f"Evaluation of {', '.join(run.name for run in evaluation.runs)}",
+        findings=phrases.findings(evaluation),
+        synthetic=evaluation.synthetic,
         sections=sections,
-        keys=_keys(of),
-        judged=[_judged(of, task, figures) for task in of.tables],
-        most_frequent=_most_frequent(of),
+        keys=_keys(evaluation),
+        judged=[_judged(evaluation, task, figures) for task in evaluation.tables],
+        most_frequent=_most_frequent(evaluation),
         costs_figure=figures.get("costs"),
-        levels=_levels(of),
-        confusion=list(_confusion(of)),
-        costs=_costs(of),
+        levels=_levels(evaluation),
+        confusion=list(_confusion(evaluation)),
+        costs=_costs(evaluation),
         measured=[
             {
                 "name": task.capitalize(),
                 "figure": figures.get(f"measures-{task}"),
-                "measures": _measures(of, task),
-                "tests": [_tests(of, task)],
+                "measures": _measures(evaluation, task),
+                "tests": [_tests(evaluation, task)],
             }
             for task in TASKS
-            if any(one.task == task for one in of.measured.measures)
+            if any(measure.task == task for measure in evaluation.measured.measures)
         ],
         losses=losses,
-        detectable=phrases.detectable(of),
+        detectable=phrases.detectable(evaluation),
         least=LEAST_INCIDENTS,
         least_groups=LEAST_GROUPS,
-        provenance=_provenance(of),
+        provenance=_provenance(evaluation),
     )
 
 
-def _keys(of: Evaluation) -> list[tuple[str, str, str]]:
-    categories = [one.category for one in of.facts.values()]
-    models = [one for one in of.candidates if one.kind == "model"]
-    failed = sum(of.failed(one, task) for one in models for task in one.tasks())
+def _keys(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    categories = [fact.category for fact in evaluation.facts.values()]
+    models = [candidate for candidate in evaluation.candidates if candidate.kind == "model"]
+    failed = sum(
+        evaluation.failed(candidate, task) for candidate in models for task in candidate.tasks()
+    )
     return [
         (
             "Incidents",
-            f"{of.incidents:,}",
-            f"in {counted(of.groups, 'group')}; {categories.count('Normal')} Normal",
+            f"{evaluation.incidents:,}",
+            f"in {counted(evaluation.groups, 'group')}; {categories.count('Normal')} Normal",
         ),
-        ("Models", f"{len(models):,}", "beside the reference and the baselines"),
-        ("Failed answers", f"{failed:,}", "each counts as the worst one"),
-        ("Judged tasks", f"{len(of.tables)} of {len(TASKS)}", "by a judge's scores"),
+        ("Models", f"{len(models):,}", "besides the reference and the baselines"),
+        ("Failed answers", f"{failed:,}", "each counts as the worst answer"),
+        ("Judged tasks", f"{len(evaluation.tables)} of {len(TASKS)}", "by a judge's scores"),
     ]
 
 
-def _most_frequent(of: Evaluation) -> str:
-    if of.most_frequent is None:
-        return "none gives a level"
-    one = of.most_frequent
-    return f"{one.answers:,} of {one.of:,} say {one.level}, the most frequent level"
+def _most_frequent(evaluation: Evaluation) -> str:
+    if evaluation.most_frequent is None:
+        return "none has a level"
+    level = evaluation.most_frequent
+    return f"{level.answers:,} of {level.of:,} say {level.level}, the most frequent level"
 
 
-def _judged(of: Evaluation, task: str, figures: dict[str, page.Figure]) -> dict[str, Any]:
-    cells = [cell for cell in of.cells if cell.task == task]
+def _judged(evaluation: Evaluation, task: str, figures: dict[str, page.Figure]) -> dict[str, Any]:
+    cells = [cell for cell in evaluation.cells if cell.task == task]
     whole = next(cell for cell in cells if cell.part == ALL)
     length = ""
     if whole.length_slope:
         slope = phrases.estimate(whole.length_slope, signed=True)
-        length = f"Twice the length of an answer goes with {slope} points."
+        length = f"Answers of twice the length score {slope} points."
     return {
         "name": task.capitalize(),
-        "judge": str(of.tables[task].judge).capitalize(),
-        "noise": phrases.noise(of.tables[task]),
+        "judge": str(evaluation.tables[task].judge).capitalize(),
+        "noise": phrases.noise(evaluation.tables[task]),
         "length": length,
         "figure": figures.get(f"scores-{task}"),
         "standings": _standings(whole),
@@ -144,33 +146,33 @@ def _standings(cell: Cell) -> Table:
         ),
         [
             [
-                one.candidate,
-                phrases.estimate(one.score),
-                phrases.estimate(one.adjusted),
-                phrases.estimate(one.rank),
-                phrases.rate(one.win_rate),
-                phrases.wins(one, cell),
-                phrases.estimate(one.strength, signed=True),
-                f"{one.failed}",
+                standing.candidate,
+                phrases.estimate(standing.score),
+                phrases.estimate(standing.adjusted),
+                phrases.estimate(standing.rank),
+                phrases.rate(standing.win_rate),
+                phrases.wins(standing, cell),
+                phrases.estimate(standing.strength, signed=True),
+                f"{standing.failed}",
             ]
-            for one in cell.standings
+            for standing in cell.standings
         ],
     )
 
 
 def _differences(cell: Cell) -> Table:
     return Table(
-        "The first less the second; where the interval leaves zero out, the difference is clear",
+        "The first minus the second; if the interval excludes zero, the difference is clear",
         ("first", "second", "score", "win rate", "clear"),
         [
             [
-                one.first,
-                one.second,
-                phrases.estimate(one.score, signed=True),
-                phrases.rate(one.win_rate, signed=True),
-                "yes" if phrases.is_clear(one.score) else "no",
+                difference.first,
+                difference.second,
+                phrases.estimate(difference.score, signed=True),
+                phrases.rate(difference.win_rate, signed=True),
+                "yes" if phrases.is_clear(difference.score) else "no",
             ]
-            for one in cell.differences
+            for difference in cell.differences
         ],
     )
 
@@ -182,38 +184,38 @@ def _parts(cells: Sequence[Cell]) -> Table:
         [
             [
                 cell.part,
-                one.candidate,
-                phrases.estimate(one.score),
-                phrases.rate(one.win_rate),
-                phrases.wins(one, cell),
+                standing.candidate,
+                phrases.estimate(standing.score),
+                phrases.rate(standing.win_rate),
+                phrases.wins(standing, cell),
             ]
             for cell in cells
             if cell.part != ALL
-            for one in cell.standings
+            for standing in cell.standings
         ],
     )
 
 
-def _levels(of: Evaluation) -> list[Table]:
-    if not of.levels.levels:
+def _levels(evaluation: Evaluation) -> list[Table]:
+    if not evaluation.levels.levels:
         return []
     return [
         Table(
-            "What the risk levels cost, in points an incident",
+            "Cost of the risk levels, in points per incident",
             (
                 *("candidate", "false alarms on Normal", "Malware called Low"),
                 *("cost by category", "more than the best constant", "cost by reference"),
             ),
             [
                 [
-                    one.candidate,
-                    _share(one.false_alarms.k, one.false_alarms.n, one.false_alarms.estimate),
-                    _share(one.missed.k, one.missed.n, one.missed.estimate),
-                    phrases.estimate(one.cost_by_category),
-                    phrases.estimate(one.over_constant, signed=True),
-                    phrases.estimate(one.cost_by_reference),
+                    level.candidate,
+                    _share(level.false_alarms.k, level.false_alarms.n, level.false_alarms.estimate),
+                    _share(level.missed.k, level.missed.n, level.missed.estimate),
+                    phrases.estimate(level.cost_by_category),
+                    phrases.estimate(level.over_constant, signed=True),
+                    phrases.estimate(level.cost_by_reference),
                 ]
-                for one in of.levels.levels
+                for level in evaluation.levels.levels
             ],
         )
     ]
@@ -225,98 +227,110 @@ def _share(k: int | None, n: int, estimate: Any) -> str:
     return f"{k} of {n}" if estimate is None else f"{k} of {n}: {phrases.rate(estimate)}"
 
 
-def _confusion(of: Evaluation) -> Iterator[Table]:
-    for caption, which, columns in (
+def _confusion(evaluation: Evaluation) -> Iterator[Table]:
+    for caption, field, columns in (
         ("Levels by the incident's category", "by_category", GIVEN),
         ("Levels by the reference's level", "by_reference", GIVEN),
         ("Likelihood of malicious activity by category", "likelihood_by_category", LIKELIHOODS),
     ):
         yield Table(
             caption,
-            ("candidate", "of", *columns),
+            ("candidate", "truth", *columns),
             [
-                [one.candidate, row, *map(str, counts)]
-                for one in of.levels.levels
-                for row, counts in getattr(one, which).items()
+                [level.candidate, row, *map(str, counts)]
+                for level in evaluation.levels.levels
+                for row, counts in getattr(level, field).items()
             ],
         )
 
 
-def _costs(of: Evaluation) -> list[Table]:
+def _costs(evaluation: Evaluation) -> list[Table]:
     return [
         Table(
-            f"Against the {against}",
-            ("of", *GIVEN),
+            f"Compared with the {against}",
+            ("truth", *GIVEN),
             [[row, *(f"{costs[level]:g}" for level in GIVEN)] for row, costs in rows.items()],
         )
-        for against, rows in of.costs.items()
+        for against, rows in evaluation.costs.items()
     ]
 
 
-def _measures(of: Evaluation, task: str) -> Table:
-    found = {(one.metric, one.candidate): one for one in of.measured.measures if one.task == task}
-    titles = {one.metric: one.title for one in of.measured.measures if one.task == task}
-    names = list(dict.fromkeys(candidate for _, candidate in found))
+def _measures(evaluation: Evaluation, task: str) -> Table:
+    by_key = {
+        (measure.metric, measure.candidate): measure
+        for measure in evaluation.measured.measures
+        if measure.task == task
+    }
+    titles = {
+        measure.metric: measure.title
+        for measure in evaluation.measured.measures
+        if measure.task == task
+    }
+    names = list(dict.fromkeys(candidate for _, candidate in by_key))
     return Table(
-        f"{task.capitalize()}, each with the number of answers that it is of",
+        f"{task.capitalize()}, each with its number of answers",
         ("measure", *names),
         [
-            [title, *(_measure(found.get((metric, name))) for name in names)]
+            [title, *(_measure(by_key.get((metric, name))) for name in names)]
             for metric, title in titles.items()
         ],
     )
 
 
-def _measure(one: Measure | None) -> str:
-    if one is None or one.n == 0:
+def _measure(measure: Measure | None) -> str:
+    if measure is None or measure.n == 0:
         return phrases.NONE
-    if one.k is not None:
-        return _share(one.k, one.n, one.estimate)
-    if one.estimate is None:
-        return f"n = {one.n}"
-    return f"{phrases.estimate(one.estimate).removesuffix(')')}; n = {one.n})"
+    if measure.k is not None:
+        return _share(measure.k, measure.n, measure.estimate)
+    if measure.estimate is None:
+        return f"n = {measure.n}"
+    return f"{phrases.estimate(measure.estimate).removesuffix(')')}; n = {measure.n})"
 
 
-def _tests(of: Evaluation, task: str) -> Table:
+def _tests(evaluation: Evaluation, task: str) -> Table:
     return Table(
         "Incidents where only one of the two has it; p is exact, and adjusted by Holm for the "
-        "number of tests of the task",
+        "number of tests per task",
         ("measure", "first", "second", "n", "only first", "only second", "p", "p, Holm"),
         [
             [
-                *(one.title, one.first, one.second),
-                *(str(n) for n in (one.n, one.only_first, one.only_second)),
-                *(phrases.NONE if p is None else f"{p:.3g}" for p in (one.p, one.p_holm)),
+                *(test.title, test.first, test.second),
+                *(str(n) for n in (test.n, test.only_first, test.only_second)),
+                *(phrases.NONE if p is None else f"{p:.3g}" for p in (test.p, test.p_holm)),
             ]
-            for one in of.measured.tests
-            if one.task == task
+            for test in evaluation.measured.tests
+            if test.task == task
         ],
     )
 
 
-def _losses(of: Evaluation) -> Table | None:
+def _losses(evaluation: Evaluation) -> Table | None:
     rows = [
         [
             run.name,
-            when,
+            moment,
             *(phrases.NONE if losses[task] is None else f"{losses[task]:.4f}" for task in losses),
         ]
-        for run in of.runs
-        for when, losses in (("before", run.before), ("after", run.after))
+        for run in evaluation.runs
+        for moment, losses in (("before", run.before), ("after", run.after))
         if any(loss is not None for loss in losses.values())
     ]
-    return Table("Loss a token", ("run", "training", "all", *TASKS), rows) if rows else None
+    return Table("Loss per token", ("run", "training", "all", *TASKS), rows) if rows else None
 
 
-def _provenance(of: Evaluation) -> list[Table]:
+def _provenance(evaluation: Evaluation) -> list[Table]:
     verdicts = {
-        name: sha256 for table in of.tables.values() for name, sha256 in table.files.items()
+        name: sha256 for table in evaluation.tables.values() for name, sha256 in table.files.items()
     }
-    read = [
-        [of.reference, "the records", of.reference_sha256],
-        *([one.name, "answers", one.sha256] for one in of.candidates if one.sha256),
+    sources = [
+        [evaluation.reference, "the records", evaluation.reference_sha256],
+        *(
+            [candidate.name, "answers", candidate.sha256]
+            for candidate in evaluation.candidates
+            if candidate.sha256
+        ),
         *([name, "verdicts", sha256] for name, sha256 in verdicts.items()),
-        *([run.name, "a run", run.sha256] for run in of.runs),
+        *([run.name, "a run", run.sha256] for run in evaluation.runs),
     ]
     runs = [
         [
@@ -325,26 +339,28 @@ def _provenance(of: Evaluation) -> list[Table]:
             run.base_model or phrases.NONE,
             f"{run.trained_on:,}",
         ]
-        for run in of.runs
+        for run in evaluation.runs
     ]
     answers = [
         [
-            one.name,
-            one.kind,
+            candidate.name,
+            candidate.kind,
             *(
-                f"{of.failed(one, task)} failed" if task in one.tasks() else "not asked"
+                f"{evaluation.failed(candidate, task)} failed"
+                if task in candidate.tasks()
+                else "not asked"
                 for task in TASKS
             ),
         ]
-        for one in of.candidates
+        for candidate in evaluation.candidates
     ]
     return [
         Table(
-            "What was read",
+            "Input files",
             ("name", "what", "sha256"),
-            [[name, what, sha256[:_DIGEST]] for name, what, sha256 in read],
+            [[name, role, sha256[:_DIGEST]] for name, role, sha256 in sources],
             right=False,
         ),
-        Table("Runs", ("run", "recipe", "base model", "incidents of train"), runs),
+        Table("Runs", ("run", "recipe", "base model", "train incidents"), runs),
         Table("Candidates", ("name", "kind", *TASKS), answers, right=False),
     ]

@@ -1,4 +1,4 @@
-"""What is found, in words: an evaluation in, its numbers as text and its sentences out."""
+"""The findings in words: an evaluation in, its numbers as text and its sentences out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from immune_train.evaluate.verdicts import MOST, Table
 from immune_train.score.answers import REFERENCE
 
 NONE = "–"
-POWER = "80 % power, 5 % two-sided"
+POWER = "80% power, 5% two-sided"
 
 
 def number(value: float, digits: int = 2, *, signed: bool = False) -> str:
@@ -25,35 +25,35 @@ def number(value: float, digits: int = 2, *, signed: bool = False) -> str:
 
 
 def share(value: float, digits: int = 0, *, signed: bool = False) -> str:
-    return f"{number(100 * value, digits, signed=signed)} %"
+    return f"{number(100 * value, digits, signed=signed)}%"
 
 
-def estimate(of: Estimate | None, digits: int = 2, *, signed: bool = False) -> str:
+def estimate(value: Estimate | None, digits: int = 2, *, signed: bool = False) -> str:
     """`6.10 (5.20 to 7.00)`."""
-    if of is None:
+    if value is None:
         return NONE
-    low, high = (number(one, digits, signed=signed) for one in (of.low, of.high))
-    return f"{number(of.value, digits, signed=signed)} ({low} to {high})"
+    low, high = (number(limit, digits, signed=signed) for limit in (value.low, value.high))
+    return f"{number(value.value, digits, signed=signed)} ({low} to {high})"
 
 
-def rate(of: Estimate | None, *, signed: bool = False) -> str:
-    """`17.0 % (8.1 to 29.9)`."""
-    if of is None:
+def rate(value: Estimate | None, *, signed: bool = False) -> str:
+    """`17.0% (8.1 to 29.9)`."""
+    if value is None:
         return NONE
-    low, high = (number(100 * one, 1, signed=signed) for one in (of.low, of.high))
-    return f"{share(of.value, 1, signed=signed)} ({low} to {high})"
+    low, high = (number(100 * limit, 1, signed=signed) for limit in (value.low, value.high))
+    return f"{share(value.value, 1, signed=signed)} ({low} to {high})"
 
 
 def noise(table: Table) -> str:
-    """By how much the judge differs from itself."""
-    found = table.noise
-    if found is None:
-        return "The judge's noise is not known: its verdicts do not have their calls."
-    one = found.deviation
+    """The judge's noise: how much its repeated scores differ."""
+    measured = table.noise
+    if measured is None:
+        return "The judge's noise is unknown, because its verdicts do not contain their calls."
+    deviation = measured.deviation
     return (
-        "Asked about an answer again, the judge gives it a score that differs by a standard "
-        f"deviation of {number(one.value)} ({number(one.low)} to {number(one.high)}); the scores "
-        "here are means over its calls."
+        "When the judge is asked about an answer again, its score varies with a standard "
+        f"deviation of {number(deviation.value)} ({number(deviation.low)} to "
+        f"{number(deviation.high)}); the scores here are means over its calls."
     )
 
 
@@ -66,24 +66,24 @@ def wins(standing: Standing, cell: Cell) -> str:
     )
 
 
-def is_clear(of: Estimate) -> bool:
-    """Whether the interval of a difference leaves zero out."""
-    return of.low > 0 or of.high < 0
+def is_clear(difference: Estimate) -> bool:
+    """Whether the interval of a difference excludes zero."""
+    return difference.low > 0 or difference.high < 0
 
 
-def findings(of: Evaluation) -> list[str]:
+def findings(evaluation: Evaluation) -> list[str]:
     """The sentences that answer whether the models are any good."""
-    found = [*_of_scores(of), *_of_levels(of)]
-    if not found:
-        found = [
-            "Nothing is claimed: there are neither verdicts of a judge, nor enough incidents of a "
-            "known category."
+    sentences = [*_of_scores(evaluation), *_of_levels(evaluation)]
+    if not sentences:
+        sentences = [
+            "Nothing can be claimed: there are neither verdicts of a judge, nor enough incidents "
+            "with a known category."
         ]
-    return found
+    return sentences
 
 
-def _of_scores(of: Evaluation) -> Iterator[str]:
-    for cell in of.cells:
+def _of_scores(evaluation: Evaluation) -> Iterator[str]:
+    for cell in evaluation.cells:
         if cell.part != ALL:
             continue
         if not cell.differences:
@@ -91,41 +91,49 @@ def _of_scores(of: Evaluation) -> Iterator[str]:
                 f"{cell.task.capitalize()}: {counted(cell.incidents, 'incident')} in "
                 f"{counted(cell.groups, 'group')} {are(cell.incidents)} too few to claim anything."
             )
-        models = [one.name for one in of.candidates if one.kind == "model"]
-        for one in cell.differences:
-            if one.first == REFERENCE and one.second in models:
-                yield _beside_reference(cell, one, of.tables[cell.task].task)
+        models = [
+            candidate.name for candidate in evaluation.candidates if candidate.kind == "model"
+        ]
+        for difference in cell.differences:
+            if difference.first == REFERENCE and difference.second in models:
+                yield _compared_with_reference(cell, difference, evaluation.tables[cell.task].task)
 
 
-def _beside_reference(cell: Cell, one: Difference, task: str) -> str:
-    turned = Estimate(-one.score.value, -one.score.high, -one.score.low)
-    said = f"{estimate(turned, signed=True)} points"
-    if not is_clear(turned):
-        return f"{task.capitalize()}: {one.second} cannot be told from the reference, {said}."
-    way = "above" if turned.value > 0 else "below"
-    return f"{task.capitalize()}: {one.second} scores {way} the reference, {said}."
+def _compared_with_reference(cell: Cell, difference: Difference, task: str) -> str:
+    lead = Estimate(-difference.score.value, -difference.score.high, -difference.score.low)
+    points = f"{estimate(lead, signed=True)} points"
+    if not is_clear(lead):
+        return (
+            f"{task.capitalize()}: {difference.second} cannot be distinguished from the reference, "
+            f"{points}."
+        )
+    way = "above" if lead.value > 0 else "below"
+    return f"{task.capitalize()}: {difference.second} scores {way} the reference, {points}."
 
 
-def _of_levels(of: Evaluation) -> Iterator[str]:
-    best = of.levels.best_constant
-    models = [one.name for one in of.candidates if one.kind == "model"]
-    for one in of.levels.levels:
-        if one.candidate not in models or one.over_constant is None:
+def _of_levels(evaluation: Evaluation) -> Iterator[str]:
+    best = evaluation.levels.best_constant
+    models = [candidate.name for candidate in evaluation.candidates if candidate.kind == "model"]
+    for level in evaluation.levels.levels:
+        if level.candidate not in models or level.over_constant is None:
             continue
-        said = f"{estimate(one.over_constant, signed=True)} points of cost an incident"
-        if not is_clear(one.over_constant):
-            found = f"cannot be told from {best}, which says one level of every incident"
-        elif one.over_constant.value > 0:
-            found = f"are worse than {best}, which says one level of every incident"
+        points = f"{estimate(level.over_constant, signed=True)} points of cost per incident"
+        if not is_clear(level.over_constant):
+            verdict = f"cannot be distinguished from {best}"
+        elif level.over_constant.value > 0:
+            verdict = f"are worse than {best}"
         else:
-            found = f"are better than {best}, which says one level of every incident"
-        yield f"Risk levels: those of {one.candidate} {found}, {said}."
+            verdict = f"are better than {best}"
+        yield (
+            f"Risk levels: those of {level.candidate} {verdict}, which gives every incident the "
+            f"same level: {points}."
+        )
 
 
-def detectable(of: Evaluation) -> list[str]:
+def detectable(evaluation: Evaluation) -> list[str]:
     """The sentences that say what this number of incidents cannot show."""
-    said = []
-    for cell in of.cells:
+    sentences = []
+    for cell in evaluation.cells:
         parts = []
         if cell.detectable_score is not None:
             parts.append(f"{number(cell.detectable_score)} of {MOST[cell.task]:g} points")
@@ -134,14 +142,14 @@ def detectable(of: Evaluation) -> list[str]:
                 f"{number(100 * cell.detectable_win_rate, 1)} percentage points of win rate"
             )
         if cell.part == ALL and parts:
-            said.append(
+            sentences.append(
                 f"{cell.task.capitalize()}: with {counted(cell.incidents, 'incident')} in "
-                f"{counted(cell.groups, 'group')}, the smallest difference of two candidates "
-                f"that would be found ({POWER}) is {', or '.join(parts)}."
+                f"{counted(cell.groups, 'group')}, the smallest detectable difference between two "
+                f"candidates ({POWER}) is {', or '.join(parts)}."
             )
-    said += [
-        f"{task.capitalize()}, measures without a judge: the smallest difference of two shares "
-        f"that would be found ({POWER}) is {number(100 * least, 1)} percentage points."
-        for task, least in of.measured.detectable.items()
+    sentences += [
+        f"{task.capitalize()}, measures without a judge: the smallest detectable difference "
+        f"between two shares ({POWER}) is {number(100 * least, 1)} percentage points."
+        for task, least in evaluation.measured.detectable.items()
     ]
-    return said
+    return sentences

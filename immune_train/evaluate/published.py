@@ -1,11 +1,11 @@
-"""A results table that somebody published: a small file in, what is wrong with the table out.
+"""Published tables of results: a small file in, what is wrong with its tables out.
 
-The file is TOML: `source`, where the numbers are from, and a `[[tables]]` for each table with its
-`name`, its number of `incidents` and its `[[tables.rows]]`, in the order that they are published
-in. A row has a `candidate` and its `win_rate` in per cent; it may have `wins`, `mean_rank`,
-`interval` (of the win rate, two numbers), `scores` (by name), and `kind = "baseline"` for one that
-takes no model. A table may say by whom it was judged: `judge`, `rubric`, `orders`, `calls`; and of
-how many of its incidents, or of their groups, a candidate had been trained on: `trained_on`.
+The file is TOML: `source`, where the numbers come from, and a `[[tables]]` for each table with its
+`name`, its number of `incidents` and its `[[tables.rows]]` in the published order. A row has a
+`candidate` and its `win_rate` in per cent; it may have `wins`, `mean_rank`, `interval` (of the win
+rate, two numbers), `scores` (by name), and `kind = "baseline"` if it needs no model. A table may
+describe its judge with `judge`, `rubric`, `orders` and `calls`, and say in `trained_on` how many of
+its incidents, or of their groups, a candidate had been trained on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from immune_train.evaluate.resampling import Estimate
 from immune_train.evaluate.scores import check_win_rates
 from immune_train.score.intervals import wilson
 
-_ROUNDED = 0.05  # per cent, of a rate with one decimal
+_ROUNDED = 0.05  # half the last digit of a rate in per cent with one decimal
 _RANK_ROUNDED = 0.005
 _NORMAL = 1.959964  # the normal distribution's 97.5th percentile
 
@@ -52,49 +52,49 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trained_on: int | None = None
 
 
-class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     tables: list[Table]
 
 
-def read(path: Path) -> Published:
+def read(path: Path) -> Publication:
     """The tables of a file.
 
     Raises:
-        ImmuneError: it is not as documented.
+        ImmuneError: it does not have the documented format.
     """
     try:
-        found = msgspec.convert(tomllib.loads(textfile.read(path)), Published)
+        published = msgspec.convert(tomllib.loads(textfile.read(path)), Publication)
     except tomllib.TOMLDecodeError as error:
         raise ImmuneError(f"{path} is not TOML: {error}") from None
     except msgspec.ValidationError as error:
-        raise ImmuneError(f"{path} is not a published table as documented: {error}") from None
-    for table in found.tables:
+        raise ImmuneError(f"{path} does not have the format of published tables: {error}") from None
+    for table in published.tables:
         names = [row.candidate for row in table.rows]
         rates = [row.win_rate for row in table.rows]
         if len(names) < 2 or len(set(names)) < len(names) or table.incidents < 1:
             raise ImmuneError(
-                f"the table {table.name} in {path} should have incidents, and two candidates or "
-                "more, each once"
+                f"the table {table.name} in {path} should have incidents, and two or more "
+                "different candidates"
             )
         if not all(0 <= rate <= 100 for rate in rates):
             raise ImmuneError(
                 f"the table {table.name} in {path} has a win rate that is not a percentage"
             )
-    if not found.tables:
-        raise ImmuneError(f"{path} holds no table")
-    return found
+    if not published.tables:
+        raise ImmuneError(f"{path} contains no table")
+    return published
 
 
 def faults(table: Table) -> list[str]:
-    """What is wrong with a table, and what it leaves out, a sentence each."""
+    """What is wrong with a table or missing from it, one sentence each."""
     return [
         *_sums(table),
         *_counts(table),
         *_order(table),
         *_intervals(table),
-        *_told_apart(table),
-        *_left_out(table),
+        *_indistinguishable(table),
+        *_missing(table),
     ]
 
 
@@ -103,26 +103,26 @@ def _sums(table: Table) -> Iterator[str]:
     try:
         check_win_rates(rates, table.name, _ROUNDED * len(rates) / 100 + 1e-9)
     except CheckFailed:
-        lost = round((1 - sum(rates)) * table.incidents)
-        why = (
-            f"{lost} of {counted(table.incidents, 'incident')} {are(lost)} won by nobody here, so "
-            "that rows of several runs stand together, or incidents were left out"
-            if lost > 0
+        unwon = round((1 - sum(rates)) * table.incidents)
+        reason = (
+            f"{unwon} of {counted(table.incidents, 'incident')} {are(unwon)} won by nobody, so "
+            "the table mixes rows of several runs, or incidents were left out"
+            if unwon > 0
             else "some incidents are won more than once"
         )
-        yield f"The win rates sum to {phrases.share(sum(rates), 1)}: {why}."
+        yield f"The win rates sum to {phrases.share(sum(rates), 1)}: {reason}."
     wins = [row.wins for row in table.rows]
-    if all(one is not None for one in wins):
-        total = math.fsum(one for one in wins if one is not None)
+    if all(value is not None for value in wins):
+        total = math.fsum(value for value in wins if value is not None)
         if total != table.incidents:
-            yield f"The wins sum to {total:g}, of {counted(table.incidents, 'incident')}."
+            yield f"The wins sum to {total:g}, not to {counted(table.incidents, 'incident')}."
     ranks = [row.mean_rank for row in table.rows if row.mean_rank is not None]
     if len(ranks) == len(table.rows):
         expected = len(ranks) * (len(ranks) + 1) / 2
         if abs(math.fsum(ranks) - expected) > _RANK_ROUNDED * len(ranks) + 1e-9:
             yield (
-                f"The mean ranks sum to {math.fsum(ranks):.2f}, and would to {expected:g} if every "
-                "candidate had a rank on every incident: answers that failed were left out."
+                f"The mean ranks sum to {math.fsum(ranks):.2f}, but should sum to {expected:g} if "
+                "every candidate has a rank on every incident: failed answers were left out."
             )
 
 
@@ -131,36 +131,37 @@ def _counts(table: Table) -> Iterator[str]:
         wins = row.win_rate / 100 * table.incidents
         if abs(wins - round(wins)) > _ROUNDED / 100 * table.incidents + 1e-9:
             yield (
-                f"{row.candidate}: {row.win_rate:g} % of {counted(table.incidents, 'incident')} "
+                f"{row.candidate}: {row.win_rate:g}% of {counted(table.incidents, 'incident')} "
                 f"are {wins:.2f} wins, which is not a whole number."
             )
         elif row.wins is not None and abs(wins - row.wins) > _ROUNDED / 100 * table.incidents:
             yield (
                 f"{row.candidate}: {row.wins:g} wins of {table.incidents} are not "
-                f"{row.win_rate:g} %."
+                f"{row.win_rate:g}%."
             )
 
 
 def _order(table: Table) -> Iterator[str]:
-    """The order of the rows, which should be by something that stands in them."""
+    """The order of the rows, which should be that of a column."""
     columns = {"win rate": [row.win_rate for row in table.rows]}
     for name in table.rows[0].scores:
         if all(name in row.scores for row in table.rows):
             columns[name] = [row.scores[name] for row in table.rows]
     ranks = [row.mean_rank for row in table.rows]
-    if all(one is not None for one in ranks):
-        columns["mean rank"] = [-one for one in ranks if one is not None]
+    if all(rank is not None for rank in ranks):
+        columns["mean rank"] = [-rank for rank in ranks if rank is not None]
     if not any(values == sorted(values, reverse=True) for values in columns.values()):
-        yield f"The rows are in the order of no column ({', '.join(columns)})."
+        yield f"The rows are not in the order of any column ({', '.join(columns)})."
 
 
 def _intervals(table: Table) -> Iterator[str]:
-    bare = [row for row in table.rows if row.interval is None]
-    if bare:
-        said = "; ".join(
-            f"{row.candidate} {phrases.rate(_estimate(row, table.incidents))}" for row in bare
+    without_interval = [row for row in table.rows if row.interval is None]
+    if without_interval:
+        intervals = "; ".join(
+            f"{row.candidate} {phrases.rate(_estimate(row, table.incidents))}"
+            for row in without_interval
         )
-        yield f"No interval is given. Wilson's, at 95 %: {said}."
+        yield f"There are no intervals. Wilson's 95% intervals are: {intervals}."
 
 
 def _estimate(row: Row, incidents: int) -> Estimate:
@@ -168,41 +169,43 @@ def _estimate(row: Row, incidents: int) -> Estimate:
     return Estimate(row.win_rate / 100, *wilson(wins, incidents))
 
 
-def _told_apart(table: Table) -> Iterator[str]:
-    """Pairs whose win rates differ by what chance alone may do, both counted on one set."""
+def _indistinguishable(table: Table) -> Iterator[str]:
+    """Pairs whose win rates differ by no more than chance, both counted on the same incidents."""
     close = []
     pairs = list(itertools.combinations(table.rows, 2))
     for first, second in pairs:
-        one, other = first.win_rate / 100, second.win_rate / 100
-        spread = math.sqrt((one + other - (one - other) ** 2) / table.incidents)
-        if abs(one - other) <= _NORMAL * spread:
+        first_rate, second_rate = first.win_rate / 100, second.win_rate / 100
+        spread = math.sqrt(
+            (first_rate + second_rate - (first_rate - second_rate) ** 2) / table.incidents
+        )
+        if abs(first_rate - second_rate) <= _NORMAL * spread:
             close.append(f"{first.candidate} and {second.candidate}")
     if close:
-        told = f"{len(close)} of {counted(len(pairs), 'pair')}"
-        yield f"{told} cannot be told apart: {'; '.join(close)}."
+        count = f"{len(close)} of {counted(len(pairs), 'pair')}"
+        yield f"{count} cannot be distinguished: {'; '.join(close)}."
 
 
-def _left_out(table: Table) -> Iterator[str]:
+def _missing(table: Table) -> Iterator[str]:
     if not any(row.kind == "baseline" for row in table.rows):
-        yield "There is no baseline: nobody knows what a constant answer would get."
+        yield "There is no baseline, so it is unknown what a constant answer would get."
     if table.trained_on is None:
         yield "It does not say how many of its incidents, or of their groups, were trained on."
     elif table.trained_on:
         of_all = f"{table.trained_on} of its {counted(table.incidents, 'incident')}"
         yield f"{of_all} {are(table.trained_on, 'was', 'were')} trained on."
-    unsaid = [
+    missing = [
         name for name in ("judge", "rubric", "orders", "calls") if getattr(table, name) is None
     ]
-    if unsaid:
-        yield f"Of its judge it does not say: {', '.join(unsaid)}."
+    if missing:
+        yield f"Missing about its judge: {', '.join(missing)}."
 
 
-def show(found: Published, wrong: Sequence[list[str]]) -> None:
+def show(published: Publication, faults: Sequence[list[str]]) -> None:
     """Print what is wrong with each table."""
-    print(one_line(f"source: {found.source}"))
-    for table, said in zip(found.tables, wrong, strict=True):
+    print(one_line(f"source: {published.source}"))
+    for table, sentences in zip(published.tables, faults, strict=True):
         candidates = counted(len(table.rows), "candidate")
         incidents = counted(table.incidents, "incident")
         print(f"\n{one_line(f'{table.name}: {candidates}, {incidents}')}")
-        for sentence in said or ["Nothing is wrong with it."]:
+        for sentence in sentences or ["Nothing is wrong with it."]:
             print(one_line(f"- {sentence}"))

@@ -1,11 +1,11 @@
 """The bootstrap over groups: each incident's group in, intervals of anything additive out.
 
-Incidents of one group (a source IP and time window) are alike, so whole groups are drawn. All
+Incidents of one group (a source IP and time window) are similar, so whole groups are drawn. All
 candidates are measured on the same draws, which makes every difference a paired one. The interval
 is the expanded percentile interval (Hesterberg 2015, The American Statistician 69, 371-386): the
-percentiles are moved outwards by as much as Student's t is wider than the normal distribution, and
-by the factor that the plain bootstrap is too narrow by. Without that, 60 groups cover 94 % and not
-95 %, and 20 groups cover 92 %.
+percentiles are widened as Student's t is wider than the normal distribution, and by the factor by
+which the plain bootstrap is too narrow. Without that, the coverage is 94% with 60 groups, not 95%,
+and 92% with 20 groups.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 DRAWS, SEED = 2000, 42
 CONFIDENCE = 0.95
 _POWER = 0.80
-_NEARLY = 1e-9  # what additions of floats leave of zero
+_NEARLY = 1e-9  # rounding error of a sum of floats
 
 METHOD = (
     f"expanded percentile bootstrap over groups, {DRAWS} draws, seed {SEED}, "
@@ -34,7 +34,7 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval."""
+    """A value with its 95% interval."""
 
     value: float
     low: float
@@ -49,10 +49,10 @@ class Resamples:
             np.asarray(groups, dtype=object).astype(str), return_inverse=True
         )
         self.groups = len(names)
-        even = np.full(self.groups, 1 / self.groups)
-        drawn = np.random.default_rng(seed).multinomial(self.groups, even, size=draws)
-        # The first "draw" is the sample itself: every statistic's value comes with its draws.
-        self._weights = np.vstack([np.ones(self.groups), drawn])
+        uniform = np.full(self.groups, 1 / self.groups)
+        weights = np.random.default_rng(seed).multinomial(self.groups, uniform, size=draws)
+        # The first "draw" is the sample itself, so a statistic's first value is its own.
+        self._weights = np.vstack([np.ones(self.groups), weights])
         self._tail = _tail(self.groups)
 
     def totals(self, values: Floats) -> Floats:
@@ -67,28 +67,28 @@ class Resamples:
         return self.totals(values) / number.reshape(-1, *[1] * (values.ndim - 1))
 
     def estimate(self, statistic: Floats) -> Estimate:
-        """The value and interval of a statistic, given in the sample and each draw."""
+        """The value and interval of a statistic, from its values in the sample and each draw."""
         low, high = np.quantile(statistic[1:], [self._tail, 1 - self._tail])
         return Estimate(float(statistic[0]), float(low), float(high))
 
     def share(self, statistic: Floats) -> Estimate:
-        """The same of a share. What no draw holds may be there: none of 60 is not none at all.
+        """The value and interval of a share, whose true value is not 0 because a sample has none.
 
-        Where the sample says none or all, the other end is Wilson's, each group counted once.
+        If the sample has none or all, the other end is Wilson's, with each group counted once.
         """
-        of = self.estimate(statistic)
-        low, high = of.low, of.high
-        if of.value <= _NEARLY:
+        estimate = self.estimate(statistic)
+        low, high = estimate.low, estimate.high
+        if estimate.value <= _NEARLY:
             high = max(high, wilson(0, self.groups)[1])
-        if of.value >= 1 - _NEARLY:
+        if estimate.value >= 1 - _NEARLY:
             low = min(low, wilson(self.groups, self.groups)[0])
-        return Estimate(of.value, low, high)
+        return Estimate(estimate.value, low, high)
 
     def detectable(self, statistic: Floats) -> float | None:
-        """The smallest true difference that would be found: 80 % power, 5 % two-sided.
+        """The smallest detectable true difference: 80% power, 5% two-sided.
 
-        `statistic` is a difference, given in the sample and each draw. Where all incidents have
-        the same one, nobody knows.
+        `statistic` is a difference, in the sample and each draw. None if it is the same for all
+        incidents, because its spread is then unknown.
         """
         from scipy.stats import norm
 
@@ -99,7 +99,7 @@ class Resamples:
 
 
 def _tail(groups: int) -> float:
-    """The share of draws below the interval, and above it."""
+    """The share of draws below the interval, and of those above it."""
     from scipy.stats import norm, t
 
     if groups < 2:

@@ -1,8 +1,7 @@
-"""What a judge's scores say: scores of candidates for the same incidents in, a table's cells out.
+"""Statistics of a judge's scores: scores of candidates for the same incidents in, cells out.
 
-A cell is a task and a part of its incidents: all, a category, a tier of event count, or both. Of a
-cell under 20 incidents, or under 10 groups of them, only the wins are counted, and nothing else is
-said.
+A cell is a task and a part of its incidents: all, a category, a tier of event count, or both. In a
+cell with fewer than 20 incidents or 10 groups only the wins are counted.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ _ROUNDING = 1e-9
 class Judged:
     """A task's scores, a row for each incident and a column for each candidate.
 
-    `failed` are the answers that there were none of; `doublings` is the length of each answer, as
-    the logarithm of its tokens to the base 2.
+    `failed` marks failed answers; `doublings` is the length of each answer, as the logarithm of its
+    tokens to the base 2.
     """
 
     task: str
@@ -41,7 +40,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Standing:
-    """A candidate in a cell. Without a claim, only `wins` and `failed` are said.
+    """A candidate in a cell. In a small cell only `wins` and `failed` are set.
 
     `adjusted` is the mean score at the mean length of all answers.
     """
@@ -58,7 +57,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Difference:
-    """Between two candidates on the same incidents, the first less the second."""
+    """The difference between two candidates on the same incidents, the first minus the second."""
 
     first: str
     second: str
@@ -70,8 +69,8 @@ class Difference:
 class Cell:
     """A part of a task's incidents.
 
-    `length_slope` is what twice the length of an answer adds to its score. The smallest
-    differences that would be found are those of the pair of candidates that varies most.
+    `length_slope` is the effect of doubling an answer's length on its score. The smallest
+    detectable differences are those of the pair of candidates that varies most.
     """
 
     task: str
@@ -86,39 +85,39 @@ class Cell:
 
 
 def cells(judged: Judged, facts: dict[str, Facts]) -> Iterator[Cell]:
-    """The cells of a task that hold an incident."""
+    """The cells of a task that contain an incident."""
     for part, members in parts(judged.incidents, facts):
         yield _cell(judged, part, members, [facts[judged.incidents[i]].group for i in members])
 
 
 def _cell(judged: Judged, part: str, members: Sequence[int], groups: Sequence[str]) -> Cell:
     scores, failed = judged.scores[members], judged.failed[members]
-    # Behind every answer stands the one that failed, even if a judge gives an answer nothing.
-    placed = np.where(failed, -1.0, scores)
-    won = win_shares(placed)
+    # A failed answer ranks behind all others, even those with a score of 0.
+    ranked_scores = np.where(failed, -1.0, scores)
+    shares = win_shares(ranked_scores)
     number = len(set(groups))
-    counted = {
-        name: (float(won[:, i].sum()), int(failed[:, i].sum()))
+    counts = {
+        name: (float(shares[:, i].sum()), int(failed[:, i].sum()))
         for i, name in enumerate(judged.candidates)
     }
     if len(members) < LEAST_INCIDENTS or number < LEAST_GROUPS:
-        standings = (Standing(name, *of) for name, of in counted.items())
+        standings = (Standing(name, *values) for name, values in counts.items())
         return Cell(judged.task, part, len(members), number, tuple(standings))
-    drawn = Resamples(groups)
-    score, rate = drawn.means(scores), drawn.means(won)
-    check_win_rates([float(one) for one in rate[0]], f"task {judged.task}, {part}")
-    rank = drawn.means(ranks(placed))
-    strength = bradley_terry.strengths(drawn.totals(bradley_terry.wins(placed)))
-    slope, adjusted = _without_length(drawn, scores, failed, judged.doublings[members])
+    resamples = Resamples(groups)
+    score, rate = resamples.means(scores), resamples.means(shares)
+    check_win_rates([float(value) for value in rate[0]], f"task {judged.task}, {part}")
+    rank = resamples.means(ranks(ranked_scores))
+    strength = bradley_terry.strengths(resamples.totals(bradley_terry.wins(ranked_scores)))
+    slope, adjusted = _without_length(resamples, scores, failed, judged.doublings[members])
     standings = (
         Standing(
             name,
-            *counted[name],
-            score=drawn.estimate(score[:, i]),
-            adjusted=drawn.estimate(adjusted[:, i]),
-            rank=drawn.estimate(rank[:, i]),
-            win_rate=drawn.share(rate[:, i]),
-            strength=drawn.estimate(strength[:, i]),
+            *counts[name],
+            score=resamples.estimate(score[:, i]),
+            adjusted=resamples.estimate(adjusted[:, i]),
+            rank=resamples.estimate(rank[:, i]),
+            win_rate=resamples.share(rate[:, i]),
+            strength=resamples.estimate(strength[:, i]),
         )
         for i, name in enumerate(judged.candidates)
     )
@@ -127,12 +126,17 @@ def _cell(judged: Judged, part: str, members: Sequence[int], groups: Sequence[st
         Difference(
             judged.candidates[i],
             judged.candidates[j],
-            *(drawn.estimate(of[:, i] - of[:, j]) for of in (score, rate)),
+            *(resamples.estimate(values[:, i] - values[:, j]) for values in (score, rate)),
         )
         for i, j in pairs
     )
-    found = ([drawn.detectable(of[:, i] - of[:, j]) for i, j in pairs] for of in (score, rate))
-    detectable = (max((one for one in of if one is not None), default=None) for of in found)
+    by_pair = (
+        [resamples.detectable(values[:, i] - values[:, j]) for i, j in pairs]
+        for values in (score, rate)
+    )
+    detectable = (
+        max((value for value in values if value is not None), default=None) for values in by_pair
+    )
     return Cell(
         judged.task,
         part,
@@ -140,56 +144,56 @@ def _cell(judged: Judged, part: str, members: Sequence[int], groups: Sequence[st
         number,
         tuple(standings),
         tuple(differences),
-        drawn.estimate(slope),
+        resamples.estimate(slope),
         *detectable,
     )
 
 
-def win_shares(placed: Floats) -> Floats:
-    """Each candidate's share of each incident's win: all of it, or a part where there is a tie."""
-    best = placed == placed.max(axis=1, keepdims=True)
+def win_shares(scores: Floats) -> Floats:
+    """Each candidate's share of each incident's win: all of it, or a part if there is a tie."""
+    best = scores == scores.max(axis=1, keepdims=True)
     return best / best.sum(axis=1, keepdims=True)
 
 
-def ranks(placed: Floats) -> Floats:
-    """Each candidate's rank on each incident, 1 the best; equals have the mean of their ranks."""
+def ranks(scores: Floats) -> Floats:
+    """Each candidate's rank on each incident, 1 is the best; ties share the mean of their ranks."""
     from scipy.stats import rankdata
 
-    return np.asarray(rankdata(-placed, axis=1), dtype=float)
+    return np.asarray(rankdata(-scores, axis=1), dtype=float)
 
 
 def check_win_rates(rates: Sequence[float], where: str, rounding: float = _ROUNDING) -> None:
-    """See that each incident has a winner, and one only.
+    """Check that each incident has exactly one winner.
 
     Raises:
-        CheckFailed: the rates do not sum to one, by more than their rounding.
+        CheckFailed: the sum of the rates differs from one by more than their rounding.
     """
     total = sum(rates)
     if abs(total - 1) > rounding:
         raise CheckFailed(
-            f"the win rates of {where} sum to {total:.1%}: they are not of one table, where every "
-            "incident has a winner"
+            f"the win rates of {where} sum to {total:.1%}: they are not from one table, in which "
+            "every incident has a winner"
         )
 
 
 def _without_length(
-    drawn: Resamples, scores: Floats, failed: np.ndarray, doublings: Floats
+    resamples: Resamples, scores: Floats, failed: np.ndarray, doublings: Floats
 ) -> tuple[Floats, Floats]:
-    """What twice the length adds to a score, and each candidate's mean score without that.
+    """The effect of doubling the length on a score, and each candidate's mean score without it.
 
-    The slope is that within the candidates: how a candidate's longer answers compare with its own
-    shorter ones. Answers that failed have no length.
+    The slope is estimated within candidates: it compares a candidate's longer answers with its own
+    shorter ones. Failed answers have no length.
     """
-    there = (~failed).astype(float)
-    number = drawn.totals(there)
-    of = np.maximum(number, 1)  # a candidate may have no answer in a draw
-    long, score = drawn.totals(there * doublings), drawn.totals(there * scores)
-    both = drawn.totals(there * doublings * scores) - long * score / of
-    square = drawn.totals(there * doublings**2) - long**2 / of
+    present = (~failed).astype(float)
+    number = resamples.totals(present)
+    at_least_one = np.maximum(number, 1)  # a candidate may have no answer in a draw
+    long, score = resamples.totals(present * doublings), resamples.totals(present * scores)
+    covariance = resamples.totals(present * doublings * scores) - long * score / at_least_one
+    square = resamples.totals(present * doublings**2) - long**2 / at_least_one
     variation = square.sum(axis=1)
     slope = np.divide(
-        both.sum(axis=1), variation, out=np.zeros(len(variation)), where=variation > 1e-9
+        covariance.sum(axis=1), variation, out=np.zeros(len(variation)), where=variation > 1e-9
     )
     middle = long.sum(axis=1) / np.maximum(number.sum(axis=1), 1)
-    apart = np.where(number > 0, long / of - middle[:, None], 0.0)
-    return slope, drawn.means(scores) - slope[:, None] * apart
+    distance = np.where(number > 0, long / at_least_one - middle[:, None], 0.0)
+    return slope, resamples.means(scores) - slope[:, None] * distance

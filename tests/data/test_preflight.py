@@ -239,7 +239,7 @@ def test_padding_is_that_of_the_batches(seen: Callable[..., Preflight]) -> None:
 
 def test_a_dataset_of_another_recipe_is_said(seen: Callable[..., Preflight]) -> None:
     [note] = seen([record()], "recipe=unified-v1").notes
-    assert note == "config tiny is for recipe unified-v1, the dataset is of unified-clean"
+    assert note == "config tiny is for recipe unified-v1, but the dataset is of unified-clean"
     assert seen([record()]).notes == []
 
 

@@ -274,7 +274,7 @@ def test_kin_of_what_was_learned_is_refused(refused: Refused, tmp_path: Path) ->
     world.answers("tuned", right(world))
     world.run("run", {"e001": "train"})
     said = refused(evaluate.main, *world.arguments(), code=1)
-    assert "1 of 59 evaluated incidents are of a group that was trained on in run" in said
+    assert "1 of 59 evaluated incidents are in a group that was trained on in run" in said
     assert "first: e000" in said
     assert "with e001" in said
 
@@ -314,18 +314,18 @@ def test_a_model_may_do_one_task(world: World) -> None:
 @pytest.mark.parametrize(
     ("change", "says", "code"),
     [
-        ({"judge": "another"}, "is of judge: another", 1),
-        ({"rubric": "1" * 64}, "is of judge: a judge, rubric: 111111111111", 1),
+        ({"judge": "another"}, "is from judge: another", 1),
+        ({"rubric": "1" * 64}, "is from judge: a judge, rubric: 111111111111", 1),
         ({"orders": "seeded"}, "orders: seeded", 1),
         ("again", "judges task summary of e000 again: give the verdicts of one run", 1),
         ("pasted", "judges other candidates", 1),
         ("lacking", "1 of 60 incidents is missing (first: e059)", 1),
-        ("more", "are of 1 incident that the reference does not hold (first: z)", 1),
-        ("unknown", "are of gpt, whose answers are not here", 2),
-        ("eleven", "gives base 11 in `scores`, which is from 0 to 10", 2),
+        ("more", "include 1 incident missing from the reference (first: z)", 1),
+        ("unknown", "judge gpt, whose answers are missing", 2),
+        ("eleven", "gives base 11 in `scores`, which goes from 0 to 10", 2),
         ("ranking", "has a ranking that contradicts its scores", 2),
-        ("twice", "does not name every candidate once", 2),
-        ("text", "is not as documented", 2),
+        ("twice", "does not name every candidate exactly once", 2),
+        ("text", "does not have the documented format", 2),
         ("alone", "a table has two or more", 2),
     ],
 )
@@ -368,15 +368,15 @@ def test_what_is_no_table_is_refused(
 @pytest.mark.parametrize(
     ("spoil", "says", "code"),
     [
-        ("no list", "nobody knows what the run was trained on", 2),
+        ("no list", "it is unknown what the run was trained on", 2),
         ("unfinished", "is not finished", 2),
         ("another version", "written by another version of immune", 2),
-        ("no train", "of which the most frequent level is a baseline", 2),
+        ("no train", "needed to find the most frequent level", 2),
         ("another train", "is not what run was trained on", 1),
         ("baseline's name", "is the name of a baseline", 2),
         ("no output", "--output is missing", 2),
-        ("cost", "costs are of [category.Malware]", 2),
-        ("negative", "a number from 0 on", 2),
+        ("cost", "use one of [category.Malware]", 2),
+        ("negative", "a number from 0", 2),
     ],
 )
 def test_wrong_uses_are_sentences(
@@ -432,7 +432,7 @@ def test_nothing_is_claimed_of_a_few(tmp_path: Path) -> None:
     page = Read((world.folder / "out" / outputs.PAGE).read_text()).text
     assert "Summary: 6 incidents in 6 groups are too few to claim anything." in page
     assert "6 of 6" in page
-    assert not re.search(r"\d \(", page.split("What was read")[0].split("Loss")[0])
+    assert not re.search(r"\d \(", page.split("Input files")[0].split("Loss")[0])
 
 
 def test_a_failed_answer_may_be_null(world: World) -> None:

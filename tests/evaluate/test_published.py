@@ -43,13 +43,13 @@ def holding(sentences: list[str], *words: str) -> str:
 def test_the_published_tables_are_of_several_runs(capsys: pytest.CaptureFixture[str]) -> None:
     found = faults(FOLDER / "unified-results.toml", capsys)
     summary, risk = found["Summary Task Results"], found["Risk Task Results"]
-    holding(summary, "sum to 97.9 %", "1 of 47")
-    holding(risk, "sum to 86.6 %", "9 of 67")
+    holding(summary, "sum to 97.9%", "1 of 47")
+    holding(risk, "sum to 86.6%", "9 of 67")
     for sentences in (summary, risk):
-        holding(sentences, "in the order of no column")
+        holding(sentences, "not in the order of any column")
         holding(sentences, "There is no baseline")
         holding(sentences, "or of their groups, were trained on")
-    assert "Unified 1.5B (fp16) 23.9 % (15.3 to 35.3)" in holding(risk, "No interval")
+    assert "Unified 1.5B (fp16) 23.9% (15.3 to 35.3)" in holding(risk, "There are no intervals")
 
 
 def test_the_own_eval_split_says_less_and_loses_what_failed(
@@ -57,9 +57,9 @@ def test_the_own_eval_split_says_less_and_loses_what_failed(
 ) -> None:
     found = faults(FOLDER / "own-held-out.toml", capsys)
     summary, risk = found["Summary, own eval split"], found["Cause and risk, own eval split"]
-    holding(summary, "wins sum to 65, of 68")
-    holding(summary, "mean ranks sum to 13.16", "answers that failed were left out")
-    assert "Finetuned 10.3 % (5.1 to 19.8)" in holding(risk, "No interval")
+    holding(summary, "wins sum to 65, not to 68")
+    holding(summary, "mean ranks sum to 13.16", "failed answers were left out")
+    assert "Finetuned 10.3% (5.1 to 19.8)" in holding(risk, "There are no intervals")
     assert not [one for one in risk if "sum to" in one]
 
 
@@ -74,16 +74,16 @@ def test_a_sound_table_has_no_fault(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("what", "by", "said"),
     [
-        ("win_rate = 80.0, wins = 80", "win_rate = 70.0, wins = 70", "sum to 90.0 %"),
+        ("win_rate = 80.0, wins = 80", "win_rate = 70.0, wins = 70", "sum to 90.0%"),
         ("win_rate = 80.0, wins = 80", "win_rate = 90.0, wins = 90", "won more than once"),
-        ("wins = 80", "wins = 79", "79 wins of 100 are not 80 %"),
+        ("wins = 80", "wins = 79", "79 wins of 100 are not 80%"),
         ("win_rate = 80.0", "win_rate = 80.4", "not a whole number"),
         ("mean_rank = 1.2", "mean_rank = 1.1", "mean ranks sum to 2.90"),
         ("trained_on = 0", "trained_on = 7", "7 of its 100 incidents were trained on"),
         ('kind = "baseline", ', "", "no baseline"),
-        ('orders = "balanced"\n', "", "does not say: orders"),
-        ("interval = [71.1, 86.7]", "scores = {}", "No interval"),
-        ("= 80.0, wins = 80", "= 52.0, wins = 52", "cannot be told apart"),
+        ('orders = "balanced"\n', "", "about its judge: orders"),
+        ("interval = [71.1, 86.7]", "scores = {}", "There are no intervals"),
+        ("= 80.0, wins = 80", "= 52.0, wins = 52", "cannot be distinguished"),
     ],
 )
 def test_each_fault_is_found(
@@ -102,11 +102,11 @@ def test_each_fault_is_found(
     ("text", "says"),
     [
         ("source = ", "is not TOML"),
-        ("source = 'x'", "is not a published table as documented"),
+        ("source = 'x'", "does not have the format of published tables"),
         (SOUND.replace("win_rate = 80.0", "win_rate = 180.0"), "win rate that is not a percentage"),
-        (SOUND.replace('"constant"', '"x"'), "each once"),
-        (SOUND.replace("calls", "call"), "is not a published table as documented"),
-        ("source = 'x'\ntables = []", "holds no table"),
+        (SOUND.replace('"constant"', '"x"'), "two or more different candidates"),
+        (SOUND.replace("calls", "call"), "does not have the format of published tables"),
+        ("source = 'x'\ntables = []", "contains no table"),
     ],
 )
 def test_what_is_no_table_is_one_sentence(

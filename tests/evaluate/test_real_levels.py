@@ -12,7 +12,7 @@ from immune_data.common.errors import CheckFailed
 from immune_train.evaluate import baselines, levels, verdicts
 from immune_train.evaluate.candidates import Candidate
 from immune_train.evaluate.incidents import Facts
-from immune_train.evaluate.levels import GIVEN, Compared
+from immune_train.evaluate.levels import GIVEN, LevelComparison
 from immune_train.score.answers import Case, Cases
 
 RUN_1 = "summarization_dataset_v3_results_oss.json"
@@ -21,7 +21,7 @@ CAUSE_RISK = "risk_dataset_v2_results_qwen35.json"
 
 
 @pytest.fixture(scope="module")
-def compared(real_source: Path) -> Compared:
+def compared(real_source: Path) -> LevelComparison:
     """The strongest labeller's risk answers beside one level for every incident."""
     with gzip.open(real_source / "risk_dataset_v2.json.gz") as file:
         rows = json.load(file)
@@ -43,7 +43,7 @@ def compared(real_source: Path) -> Compared:
     return levels.compare(candidates, said, facts, levels.read_costs(None))
 
 
-def test_the_strongest_labeller_says_one_level_of_nearly_all(compared: Compared) -> None:
+def test_the_strongest_labeller_says_one_level_of_nearly_all(compared: LevelComparison) -> None:
     one = compared.levels[0]
     high = GIVEN.index("High")
     malware, normal = one.by_category["Malware"], one.by_category["Normal"]
@@ -51,7 +51,7 @@ def test_the_strongest_labeller_says_one_level_of_nearly_all(compared: Compared)
     assert (normal[high], sum(normal)) == (12, 18)
 
 
-def test_that_level_for_every_incident_costs_less(compared: Compared) -> None:
+def test_that_level_for_every_incident_costs_less(compared: LevelComparison) -> None:
     over = compared.levels[0].over_constant
     assert over is not None
     assert compared.best_constant == "constant-high"

@@ -67,14 +67,14 @@ def test_of_a_judge_that_was_asked_once_no_noise_is_known(world: World) -> None:
     out = world.folder / "out"
     told = json.loads((out / "evaluation.json").read_text())["verdicts"]
     assert (told["summary"]["calls"], told["summary"]["noise"]) == (0, None)
-    assert "noise is not known" in (out / "evaluation.html").read_text()
+    assert "noise is unknown" in (out / "evaluation.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda row: row.update(calls=4), "is not as documented"),
-        (lambda row: row["calls"][0].pop("order"), "is not as documented"),
+        (lambda row: row.update(calls=4), "does not have the documented format"),
+        (lambda row: row["calls"][0].pop("order"), "does not have the documented format"),
         (lambda row: row["scores"].update(base=0), "the mean of its calls"),
         (lambda row: row["calls"][1]["scores"].update(base=11), "call 2 of verdict 1 of"),
         (lambda row: row["calls"][1]["scores"].pop("base"), "and has no summary score for it"),
