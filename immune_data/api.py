@@ -1,4 +1,4 @@
-"""The Python API: a folder and a recipe in, what the commands say as Polars frames out.
+"""The Python API: a folder and a recipe in, the results of the commands as Polars frames out.
 
     from immune_data import Dataset
 
@@ -31,7 +31,7 @@ _SPLITS = ("train", "eval")
 
 
 class Story(dict[str, Any]):
-    """What `why` tells of an incident, as plain data; `print` shows it as the command does."""
+    """An incident's story as plain data; `print` shows it as the command `why` does."""
 
     def __init__(self, recipe: str, parts: dict[str, Any]) -> None:
         super().__init__(parts)
@@ -44,14 +44,14 @@ class Story(dict[str, Any]):
 
 
 class Dataset:
-    """What a recipe makes of the sources, in a folder of artifacts.
+    """The dataset that a recipe makes of the sources, in a folder of artifacts.
 
     Args:
         data: the folder, as `--data` names it.
         recipe: a shipped recipe's name, or the path of a `.toml` file.
 
     Raises:
-        ImmuneError: there is no such recipe, or it is not as it should be.
+        ImmuneError: there is no such recipe, or it is not valid.
     """
 
     def __init__(self, data: StrPath = "data", recipe: StrPath = recipes.DEFAULT) -> None:
@@ -77,7 +77,7 @@ class Dataset:
         insecure: bool = False,
         report: Callable[[str], None] = lambda line: None,
     ) -> Dataset:
-        """Make the dataset of the files in `source`, unless it is there and current.
+        """Make the dataset from the files in `source`, unless it exists and is current.
 
         Large sources are read by several processes. A script that emits them does so behind the
         usual guard of its main part, since each process imports it.
@@ -86,15 +86,15 @@ class Dataset:
             source: the folder of the source files.
             force: rebuild everything.
             replace: overwrite what is in the way, as `--replace` does.
-            threads: at most so many processes and threads; default: one per processor.
+            threads: the maximum number of processes and threads; default: one per processor.
             executor: the address of a Dask scheduler whose workers share the work, as
                 `--executor` takes it; default: processes of this machine.
             insecure: let it be on another machine without encryption.
-            report: is told each step.
+            report: called with each step.
 
         Raises:
             ImmuneError: the sources or the cluster cannot be used, or something would be lost.
-            CheckFailed: train or eval has no record.
+            CheckFailed: train or eval has no records.
         """
         from immune_data.emit import build, summary
         from immune_data.emit.executor import workers
@@ -117,13 +117,13 @@ class Dataset:
         """A table or one of the recipe's relations, whole.
 
         Raises:
-            ImmuneError: there is none of that name, or the recipe was not emitted.
+            ImmuneError: there is no table of that name, or the recipe was not emitted.
         """
         with self._connection() as connection:
-            known = _tables(connection, self.recipe.name)
-            if name not in known:
-                hint = suggestion(name, known, f"use {', '.join(known)}", most=3)
-                raise ImmuneError(f"no table {one_line(name, 80) or repr(name)}: {hint}")
+            tables = _tables(connection, self.recipe.name)
+            if name not in tables:
+                hint = suggestion(name, tables, f"use {', '.join(tables)}", most=3)
+                raise ImmuneError(f"there is no table {one_line(name, 80) or repr(name)}: {hint}")
             return connection.table(f'"{name}"').pl()
 
     def sql(self, query: str | Path) -> pl.DataFrame:
@@ -139,14 +139,14 @@ class Dataset:
         from immune_data.common import textfile
 
         text = textfile.read(query) if isinstance(query, Path) else query
-        with self._connection() as connection, sql.answered(connection, text) as relation:
+        with self._connection() as connection, sql.rows_of(connection, text) as relation:
             return relation.pl()
 
     def records(self, split: str = "train") -> pl.DataFrame:
         """The emitted records of `train` or `eval`, in the order of the file.
 
         Raises:
-            ImmuneError: they were not emitted, or by something else than this recipe is now.
+            ImmuneError: they were not emitted, or not by this recipe as it is now.
             CheckFailed: the file is not the one that was emitted.
         """
         import polars as pl
@@ -155,12 +155,14 @@ class Dataset:
         from immune_data.emit import inputs
 
         if split not in _SPLITS:
-            raise ImmuneError(f"no split {one_line(split, 80)!r}: use {' or '.join(_SPLITS)}")
+            raise ImmuneError(
+                f"there is no split {one_line(split, 80)!r}: use {' or '.join(_SPLITS)}"
+            )
         inputs.check(self.folder, self.recipe)
         return pl.read_ndjson(self.folder / f"{split}.jsonl", schema=polars_schema())
 
     def audit(self, *names: str) -> pl.DataFrame:
-        """What the checks of these names find, or all of them: one row per check, gravest first.
+        """The results of the checks with these names, or of all: one row per check, gravest first.
 
         Raises:
             ImmuneError: there is no such check, or the recipe was not emitted.
@@ -169,7 +171,7 @@ class Dataset:
 
         from immune_data.audit import checks
 
-        wanted = checks.load(names or None)
+        selected = checks.load(names or None)
         with self._connection() as connection:
             return pl.DataFrame(
                 [
@@ -181,7 +183,7 @@ class Dataset:
                         "first_incident": result.first_incident,
                         "finds": result.check.sentence,
                     }
-                    for result in checks.run(connection, wanted)
+                    for result in checks.run(connection, selected)
                 ],
                 schema={
                     "check": pl.String,
@@ -197,7 +199,7 @@ class Dataset:
         """One incident's way through every step, by its id or the beginning of one.
 
         Raises:
-            ImmuneError: no incident begins so, or several do.
+            ImmuneError: no incident's id begins like this, or several do.
         """
         from immune_data.why.story import find, tell
 
@@ -213,11 +215,11 @@ class Dataset:
 
 
 def _tables(connection: duckdb.DuckDBPyConnection, recipe: str) -> list[str]:
-    """What can be asked by its name alone: the tables, and the recipe's relations."""
-    found = connection.execute(
+    """What a query can name without a schema: the tables, and the recipe's relations."""
+    rows = connection.execute(
         "select distinct table_name from duckdb_tables() "
         "where database_name = current_database() and schema_name in ('main', ?) "
         "order by table_name",
         [recipe],
     ).fetchall()
-    return [name for (name,) in found]
+    return [name for (name,) in rows]

@@ -1,4 +1,4 @@
-"""Ask the tables and a recipe's relations anything: a query in, its rows out.
+"""Query the tables and a recipe's relations: a query in, its rows out.
 
     python -m immune_data.sql "select verdict, count(*) from gates group by verdict"
 
@@ -34,7 +34,7 @@ _TERMINAL_ROWS = 50
 _TERMINAL_CELL = 200
 _TERMINAL_COLUMN = 8  # a column gets this much of a terminal, or rows are shown one below another
 _PLAIN_CELL = 100
-_PLAIN_ALIGNED = 1000  # the rows that decide the widths of a plain table; later ones follow suit
+_PLAIN_ALIGNED = 1000  # the first rows of a plain table, which determine the widths of all
 _BATCH = 4096
 _ROW_GROUP_ROWS = 122_880
 _ROW_GROUP_BYTES = 1 << 26
@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "immune_data.sql",
         summary="Run one query over the tables and the recipe's relations, read-only.\n\n"
-        "The database cannot be changed. SQL may still read whatever files the file system lets\n"
-        "it (`from 'some.parquet'`, `read_text`): run only queries that you have read.",
+        "The database cannot be changed. SQL may still read any file that you may read\n"
+        "(`from 'some.parquet'`, `read_text`): run only queries that you have read.",
         example='python -m immune_data.sql "select verdict, count(*) from gates group by verdict"\n'
         "  python -m immune_data.sql --recipe unified-clean --csv query.sql > rows.csv\n"
         "  echo 'from funnel' | python -m immune_data.sql --json",
@@ -72,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: argparse.Namespace) -> None:
-    with _opened(arguments) as (connection, text), answered(connection, text) as relation:
+    with _connection(arguments) as (connection, text), rows_of(connection, text) as relation:
         if arguments.parquet:
-            _refuse_ours(arguments.parquet, arguments.data)
+            _refuse_outputs(arguments.parquet, arguments.data)
             rows = counted(_parquet(relation, arguments.parquet), "row")
             print(f"wrote {rows}, {arguments.parquet}")
             return
@@ -88,8 +88,8 @@ def _command(arguments: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _opened(arguments: argparse.Namespace) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-    """A connection, and what to ask it: the rows of a Parquet file are in no database."""
+def _connection(arguments: argparse.Namespace) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A connection and the query; one without a database for the rows of a Parquet file."""
     from immune_data.select.database import reading
 
     file = _file(arguments.query)
@@ -103,7 +103,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[tuple[duckdb.DuckDBPyConn
 
 
 @contextmanager
-def answered(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[duckdb.DuckDBPyRelation]:
+def rows_of(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[duckdb.DuckDBPyRelation]:
     """The rows of one query, to be read while the context lasts.
 
     Raises:
@@ -120,7 +120,7 @@ def answered(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[duckd
 
 
 def _text(argument: str) -> str:
-    """The query that the argument is or names."""
+    """The query in the argument, or in the file that it names."""
     if argument == "-":
         if sys.stdin.isatty():
             raise ImmuneError("no query: give one, the path of a .sql file, or standard input")
@@ -131,15 +131,15 @@ def _text(argument: str) -> str:
     path = Path(argument)
     if path.suffix == ".sql" and len(argument.split()) == 1:
         # Our own files, as `audit` names them, wherever they were installed.
-        ours = sql_folder().parent / path
-        if path.parts[0] == "sql" and ours.is_file():
-            return textfile.decoded(ours.read_bytes(), argument)
+        shipped = sql_folder().parent / path
+        if path.parts[0] == "sql" and shipped.is_file():
+            return textfile.decoded(shipped.read_bytes(), argument)
         raise ImmuneError(f"there is no file {argument}")
     return argument
 
 
 def _file(argument: str) -> Path | None:
-    """The file that the argument names; None where it names none."""
+    """The file that the argument names; None if it names none."""
     path = Path(argument)
     try:
         return path if path.is_file() else None
@@ -153,7 +153,7 @@ def _one_query(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     """The text, if it is one statement that only reads.
 
     Raises:
-        ImmuneError: it is none, several, one that would change something, or no SQL.
+        ImmuneError: it is empty, several statements, one that would change something, or not SQL.
     """
     import duckdb
 
@@ -183,13 +183,13 @@ def _one_query(connection: duckdb.DuckDBPyConnection, text: str) -> str:
 
 
 def _without_end(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """One statement without its final semicolon and what may follow that."""
+    """One statement without its final semicolon and anything after it."""
     import duckdb
 
-    def statements(part: str) -> int | None:
+    def statements(text: str) -> int | None:
         try:
-            return len(connection.extract_statements(part))
-        except duckdb.Error:  # the semicolon stands in a string or a comment
+            return len(connection.extract_statements(text))
+        except duckdb.Error:  # the semicolon is in a string or a comment
             return None
 
     for end in (match.start() for match in re.finditer(";", text)):
@@ -203,18 +203,18 @@ def _article(word: str) -> str:
 
 
 def _sentence(error: duckdb.Error, query: str, connection: duckdb.DuckDBPyConnection | None) -> str:
-    """What DuckDB says, on one line, with the line and column it means."""
+    """DuckDB's message on one line, with the line and column of the error."""
     import duckdb
 
-    message, position = _said(error)
-    unbound = isinstance(error, duckdb.BinderException | duckdb.CatalogException)
-    if position is None and unbound and connection is not None:
-        # The relation that is bound has forgotten the place; the text, bound again, has it.
+    message, position = _message(error)
+    is_unbound = isinstance(error, duckdb.BinderException | duckdb.CatalogException)
+    if position is None and is_unbound and connection is not None:
+        # The error of a bound relation has no position; binding the text again yields it.
         prefix = "explain "
         try:
             connection.execute(prefix + query)
-        except duckdb.Error as again:
-            place = _said(again)[1]
+        except duckdb.Error as second_error:
+            place = _message(second_error)[1]
             position = None if place is None else place - len(prefix)
     if position is not None and 0 <= position <= len(query.encode()):
         before = query.encode()[:position].decode(errors="ignore").split("\n")
@@ -222,29 +222,29 @@ def _sentence(error: duckdb.Error, query: str, connection: duckdb.DuckDBPyConnec
     return one_line(f"the query does not run: {message}")
 
 
-def _said(error: duckdb.Error) -> tuple[str, int | None]:
+def _message(error: duckdb.Error) -> tuple[str, int | None]:
     text = str(error)
     _, brace, rest = text.partition(": {")
     try:
-        found = json.loads("{" + rest) if brace else {}
-        message = found["exception_message"]
+        fields = json.loads("{" + rest) if brace else {}
+        message = fields["exception_message"]
     except (ValueError, KeyError):
-        message, found = text.partition(": ")[2] or text, {}
+        message, fields = text.partition(": ")[2] or text, {}
     candidates = re.sub(r"\n\s*Candidate functions:.*", "", message, flags=re.DOTALL)
     lines = [line.strip() for line in candidates.split("\n\nLINE ")[0].splitlines()]
-    position = str(found.get("position"))
+    position = str(fields.get("position"))
     message = " ".join(filter(None, lines))
     return message, int(position) if position.isdigit() else None
 
 
 def _rows(relation: duckdb.DuckDBPyRelation, expression: str) -> Iterator[Row]:
-    """The rows as text, by an SQL expression for the `{}`th column."""
+    """The rows as text, by a SQL expression for the `{}`th column."""
     columns = ", ".join(expression.format(i + 1) for i in range(len(relation.columns)))
     for batch in relation.project(columns).to_arrow_reader(_BATCH):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _named_once(relation: duckdb.DuckDBPyRelation) -> list[str]:
+def _distinct_names(relation: duckdb.DuckDBPyRelation) -> list[str]:
     names = relation.columns
     for name in names:
         if names.count(name) > 1:
@@ -253,16 +253,16 @@ def _named_once(relation: duckdb.DuckDBPyRelation) -> list[str]:
 
 
 def _texts(relation: duckdb.DuckDBPyRelation) -> Iterator[Row]:
-    """The rows as text, what is nested as JSON."""
+    """The rows as text, with nested values as JSON."""
     columns = ", ".join(
-        f"to_json(#{i})::varchar" if _nested(kind) else f"#{i}::varchar"
+        f"to_json(#{i})::varchar" if _is_nested(kind) else f"#{i}::varchar"
         for i, kind in enumerate(relation.types, start=1)
     )
     for batch in relation.project(columns).to_arrow_reader(_BATCH):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _nested(kind: object) -> bool:
+def _is_nested(kind: object) -> bool:
     return str(kind).endswith("]") or str(kind).startswith(("STRUCT", "MAP", "UNION"))
 
 
@@ -273,75 +273,75 @@ def _csv(relation: duckdb.DuckDBPyRelation) -> None:
     first = next(rows, None)  # a query that fails at once prints nothing
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(map(spreadsheet_cell, relation.columns))
-    numbers = [bool(_NUMBERS.fullmatch(str(kind))) for kind in relation.types]
+    is_number = [bool(_NUMBERS.fullmatch(str(kind))) for kind in relation.types]
     for row in rows if first is None else chain([first], rows):
         writer.writerow(
-            value if value is None or number else spreadsheet_cell(value)
-            for value, number in zip(row, numbers, strict=True)
+            value if value is None or is_numeric else spreadsheet_cell(value)
+            for value, is_numeric in zip(row, is_number, strict=True)
         )
 
 
 def _json(relation: duckdb.DuckDBPyRelation) -> None:
-    keys = [json.dumps(name, ensure_ascii=False) for name in _named_once(relation)]
-    before = "["
+    keys = [json.dumps(name, ensure_ascii=False) for name in _distinct_names(relation)]
+    separator = "["
     for row in _rows(relation, "to_json(#{})::varchar"):
         values = (_json_value(value) for value in row)
         pairs = ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True))
-        sys.stdout.write(f"{before}\n{{{pairs}}}")
-        before = ","
-    print("[]" if before == "[" else "\n]")
+        sys.stdout.write(f"{separator}\n{{{pairs}}}")
+        separator = ","
+    print("[]" if separator == "[" else "\n]")
 
 
 def _json_value(text: str | None) -> str:
     if text is None:
         return "null"
-    if "NaN" in text or "Infinity" in text:  # DuckDB writes them as numbers, which JSON has not
+    if "NaN" in text or "Infinity" in text:  # DuckDB writes them as numbers, which is not JSON
         return json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False)
     return text
 
 
-def _refuse_ours(path: Path, out: Path) -> None:
-    """Refuse to write over what a run made."""
-    whole, folder = path.resolve(), out.resolve()
-    if whole == folder / NAME or any(
-        whole.is_relative_to(folder / part) for part in ("sft", "tables")
+def _refuse_outputs(path: Path, data: Path) -> None:
+    """Refuse to overwrite the output of a run."""
+    target, folder = path.resolve(), data.resolve()
+    if target == folder / NAME or any(
+        target.is_relative_to(folder / part) for part in ("sft", "tables")
     ):
-        raise ImmuneError(f"{path} is where `emit` keeps what it made: name another file")
+        raise ImmuneError(f"{path} is an output of `emit`: name another file")
 
 
 def _parquet(relation: duckdb.DuckDBPyRelation, path: Path) -> int:
-    """Write the rows to `path`, whole or not at all; how many there are."""
+    """Write the rows to `path`, whole or not at all, and return their number."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    _named_once(relation)
+    _distinct_names(relation)
     files.target(path)
     if not path.parent.is_dir():
         raise ImmuneError(f"cannot write {path}: there is no folder {path.parent}")
     reader = relation.to_arrow_reader(_BATCH)
-    written = held_rows = held_bytes = 0
-    held: list[pa.RecordBatch] = []
+    rows = pending_rows = pending_bytes = 0
+    batches: list[pa.RecordBatch] = []
     try:
         with (
-            files.replacing(path) as beside,
-            beside.open("wb") as file,
+            files.replacing(path) as unfinished,
+            unfinished.open("wb") as file,
             pq.ParquetWriter(file, reader.schema, compression="zstd") as writer,
         ):
             for batch in reader:
-                held.append(batch)
-                held_rows += batch.num_rows
-                held_bytes += batch.nbytes
-                if held_rows >= _ROW_GROUP_ROWS or held_bytes >= _ROW_GROUP_BYTES:
-                    writer.write_table(pa.Table.from_batches(held))
-                    written += held_rows
-                    held, held_rows, held_bytes = [], 0, 0
-            writer.write_table(pa.Table.from_batches(held, reader.schema))
-            written += held_rows
+                batches.append(batch)
+                pending_rows += batch.num_rows
+                pending_bytes += batch.nbytes
+                if pending_rows >= _ROW_GROUP_ROWS or pending_bytes >= _ROW_GROUP_BYTES:
+                    writer.write_table(pa.Table.from_batches(batches))
+                    rows += pending_rows
+                    batches, pending_rows, pending_bytes = [], 0, 0
+            writer.write_table(pa.Table.from_batches(batches, reader.schema))
+            rows += pending_rows
     except pa.ArrowNotImplementedError as error:
         raise ImmuneError(
-            f"Parquet cannot hold a column of the result, cast it: {one_line(str(error))}"
+            f"Parquet cannot store a column of the result, cast it: {one_line(str(error))}"
         ) from None
-    return written
+    return rows
 
 
 def _table(relation: duckdb.DuckDBPyRelation) -> None:
@@ -354,7 +354,7 @@ def _table(relation: duckdb.DuckDBPyRelation) -> None:
 
 
 def _plain_table(names: list[str], right: list[bool], rows: Iterator[Row]) -> None:
-    """Aligned by the first rows; what is longer pushes its line, and nothing is held back."""
+    """Aligned by the first rows; longer cells shift their line, and rows are printed at once."""
     cells = ([_cell(value, _PLAIN_CELL) for value in row] for row in rows)
     first = list(islice(cells, _PLAIN_ALIGNED))
     columns = widths([names, *first])
@@ -396,7 +396,7 @@ def _terminal_table(names: list[str], right: list[bool], rows: Iterator[Row]) ->
             table.add_section()
     print_rich(console, table)
     if count > len(first):
-        print(f"the first {len(first)} of {count:,} rows; --csv, --json and --parquet give all")
+        print(f"the first {len(first)} of {count:,} rows; --csv, --json and --parquet write all")
     else:
         print(f"{count} row{'' if count == 1 else 's'}")
 

@@ -1,8 +1,8 @@
-"""Ask an emitted dataset for its faults.
+"""Check an emitted dataset for faults.
 
     python -m immune_data.audit --data data --recipe unified-v2
 
-In: `immune.duckdb` of an output folder, or a dataset that was published. Out: a line a check of
+In: `immune.duckdb` of an output folder, or a published dataset. Out: one line per check in
 `sql/audit/`, and the rows of those that failed as `audit/<recipe>/<check>.parquet`.
 """
 
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "immune_data.audit",
-        summary="Run the checks of sql/audit/ on a dataset: each is a query that returns the rows\n"
-        "nobody wants. Exit code 1 says that a check of severity `error` found some.",
+        summary="Run the checks in sql/audit/ on a dataset: each is a query that returns the\n"
+        "faulty rows. Exit code 1 says that a check of severity `error` found some.",
         example=_EPILOG,
     )
     parser.add_argument(
@@ -58,14 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     cli.add_data(parser)
     recipes.add_option(parser)
-    parser.add_argument("--list", action="store_true", help="say what the checks are, and run none")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_argument("--list", action="store_true", help="list the checks without running them")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument(
         "--held-out",
         type=cli.file,
         metavar="FILE",
-        help="incidents that must not be in train: an id a line, a JSON array of ids, or objects "
-        "with incident_id in either form",
+        help="incidents that must not be in train: one id per line, a JSON array of ids, or "
+        "objects with incident_id in either form",
     )
     parser.add_argument(
         "--dataset",
@@ -80,39 +80,39 @@ def _parser() -> argparse.ArgumentParser:
 def _command(arguments: argparse.Namespace) -> int:
     first, *rest = arguments.what or [None]
     if first == "diff":
-        _refuse(arguments, "`audit diff`", "held_out", "dataset", "recipe")
+        _refuse_options(arguments, "`audit diff`", "held_out", "dataset", "recipe")
         return _diff(arguments, rest)
     if arguments.list:
-        _refuse(arguments, "`audit --list`", "held_out", "dataset")
+        _refuse_options(arguments, "`audit --list`", "held_out", "dataset")
         return _list(arguments)
     if first == "funnel":
-        _refuse(arguments, "`audit funnel`", "held_out")
+        _refuse_options(arguments, "`audit funnel`", "held_out")
         if rest:
             raise ImmuneError("`audit funnel` takes no checks: name them without it")
-        with _opened(arguments) as connection:
+        with _connection(arguments) as connection:
             return _funnel(connection, arguments)
     from immune_data.audit import checks, held_out
 
-    wanted = checks.load(arguments.what or None)
-    if arguments.held_out and held_out.CHECK not in [check.name for check in wanted]:
+    selected = checks.load(arguments.what or None)
+    if arguments.held_out and held_out.CHECK not in [check.name for check in selected]:
         raise ImmuneError(
             f"--held-out is for the check {held_out.CHECK}: name it too, or leave the option out"
         )
-    with _opened(arguments) as connection:
-        return _audit(connection, wanted, arguments)
+    with _connection(arguments) as connection:
+        return _audit(connection, selected, arguments)
 
 
-def _refuse(arguments: argparse.Namespace, what: str, *unused: str) -> None:
-    """See that no option was given that would be ignored."""
+def _refuse_options(arguments: argparse.Namespace, command: str, *options: str) -> None:
+    """Refuse options that would be ignored."""
     defaults = vars(_parser().parse_args([]))
-    given = [name for name in unused if getattr(arguments, name) != defaults[name]]
-    if given:
-        names = [f"--{name.replace('_', '-')}" for name in given]
-        raise ImmuneError(f"{what} has no use for {' and '.join(names)}: leave it out")
+    ignored = [name for name in options if getattr(arguments, name) != defaults[name]]
+    if ignored:
+        names = [f"--{name.replace('_', '-')}" for name in ignored]
+        raise ImmuneError(f"{command} has no use for {' and '.join(names)}: leave it out")
 
 
 @contextmanager
-def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connection(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection]:
     """The recipe's database, local or downloaded, with the held-out ids in it."""
     from immune_data.audit import held_out
     from immune_data.select.database import OtherVersion, reading
@@ -133,62 +133,62 @@ def _opened(arguments: argparse.Namespace) -> Iterator[duckdb.DuckDBPyConnection
                     "again, or audit it with that version"
                 ) from None
         else:
-            chosen = recipes.load(arguments.recipe)
-            connection = stack.enter_context(reading(arguments.data, chosen))
+            recipe_to_read = recipes.load(arguments.recipe)
+            connection = stack.enter_context(reading(arguments.data, recipe_to_read))
         if ids is not None:
-            _say_held_out(held_out.lay(connection, ids), arguments)
+            _report_held_out(held_out.overlay(connection, ids), arguments)
         yield connection
 
 
-def _say_held_out(held: HeldOut, arguments: argparse.Namespace) -> None:
-    """How many of the ids are of incidents that there are, and which are not."""
-    known = held.ids - len(held.unknown)
+def _report_held_out(held_out: HeldOut, arguments: argparse.Namespace) -> None:
+    """Print how many of the ids are those of known incidents, and which are not."""
+    known = held_out.ids - len(held_out.unknown)
     if not known:
         raise ImmuneError(
             f"no incident has any of the ids in {arguments.held_out}, such as "
-            f"{one_line(held.unknown[0], _ID)}: give those of the source files"
+            f"{one_line(held_out.unknown[0], _ID)}: give those of the source files"
         )
-    message = f"held out: {known:,} of {counted(held.ids, 'id')} {are(known)} known"
-    if held.unknown:
-        names = ", ".join(one_line(name, _ID) for name in held.unknown[:_NAMED])
-        message += f"; unknown: {names}{' …' if len(held.unknown) > _NAMED else ''}"
+    message = f"held out: {known:,} of {counted(held_out.ids, 'id')} {are(known)} known"
+    if held_out.unknown:
+        names = ", ".join(one_line(name, _ID) for name in held_out.unknown[:_NAMED])
+        message += f"; unknown: {names}{' …' if len(held_out.unknown) > _NAMED else ''}"
     print(message, file=sys.stderr if arguments.json else sys.stdout)
 
 
 def _recipe(arguments: argparse.Namespace) -> str:
-    """The recipe's name: a published one need not be a recipe that we know."""
+    """The recipe's name: a published recipe need not be a known one."""
     return Path(arguments.recipe).stem if arguments.recipe.endswith(".toml") else arguments.recipe
 
 
 def _list(arguments: argparse.Namespace) -> int:
     from immune_data.audit import checks
 
-    wanted = checks.load(arguments.what or None)
+    selected = checks.load(arguments.what or None)
     if arguments.json:
         keys = ("name", "severity", "sentence", "bound")
-        content = [{key: getattr(check, key) for key in keys} for check in wanted]
+        content = [{key: getattr(check, key) for key in keys} for check in selected]
         print(jsonfile.text(content), end="")
     else:
-        for check in wanted:
+        for check in selected:
             print(f"{check.severity:<7}{check.name:<34}{check.sentence}")
     return 0
 
 
 def _audit(
-    connection: duckdb.DuckDBPyConnection, wanted: list[Check], arguments: argparse.Namespace
+    connection: duckdb.DuckDBPyConnection, selected: list[Check], arguments: argparse.Namespace
 ) -> int:
     from immune_data.audit import checks
 
     results: list[Result] = []
-    with _rows_kept(_rows_folder(arguments), results) as (folder, hidden):
+    with _keep_rows(_rows_folder(arguments), results) as (folder, hidden):
         if not arguments.json:
             print(
                 f"{'':<8}{'severity':<10}{'check':<34}{'rows':>8}  {'first incident':<38}shown by"
             )
-        for result in checks.run(connection, wanted, keep=hidden):
+        for result in checks.run(connection, selected, keep=hidden):
             results.append(result)
             if not arguments.json:
-                print(_line(result, _shows(result, folder, arguments)), flush=True)
+                print(_line(result, _command_to_show(result, folder, arguments)), flush=True)
     errors = [result for result in results if result.failed and result.check.severity == "error"]
     if arguments.json:
         _print_json(results, folder, arguments)
@@ -198,10 +198,10 @@ def _audit(
 
 
 @contextmanager
-def _rows_kept(folder: Path, results: list[Result]) -> Iterator[tuple[Path | None, Path | None]]:
-    """The folder of the rows of failed checks, and the one to write them into; or neither.
+def _keep_rows(folder: Path, results: list[Result]) -> Iterator[tuple[Path | None, Path | None]]:
+    """The folder for the rows of failed checks, and the one to write them into; or neither.
 
-    Files appear when all checks are run. An audit of what cannot be written to keeps no rows.
+    Files appear after all checks. If the folder is read-only, no rows are kept.
     """
     from immune_data.common import files
 
@@ -209,7 +209,7 @@ def _rows_kept(folder: Path, results: list[Result]) -> Iterator[tuple[Path | Non
         try:
             stack.enter_context(files.locked(folder))
         except files.ReadOnly as error:
-            print(f"the rows of what is found are not kept: {error}", file=sys.stderr)
+            print(f"the rows of failed checks are not kept: {error}", file=sys.stderr)
             yield None, None
             return
         hidden = stack.enter_context(files.staging(folder))
@@ -222,20 +222,20 @@ def _rows_kept(folder: Path, results: list[Result]) -> Iterator[tuple[Path | Non
                 path.unlink(missing_ok=True)
 
 
-def _line(result: Result, shows: str | None) -> str:
-    """One check: what came of it, how many rows, where they begin, and how to see them."""
+def _line(result: Result, command: str | None) -> str:
+    """The line of one check: its result, the number of rows, the first one, how to see them."""
     check = result.check
     mark = "ok" if not result.failed else "FAILED" if check.severity == "error" else "found"
     line = f"{mark:<8}{check.severity:<10}{check.name:<34}{result.rows:>8,}"
     return (
-        f"{line}  {one_line(result.first_incident or '', _ID):<38}{shows or ''}".rstrip()
+        f"{line}  {one_line(result.first_incident or '', _ID):<38}{command or ''}".rstrip()
         if result.failed
         else line
     )
 
 
 def _rows_folder(arguments: argparse.Namespace) -> Path:
-    """Where the rows of failed checks go: those of a published dataset under its name."""
+    """The folder for the rows of failed checks; for a published dataset it has its name."""
     folder = arguments.data / "audit"
     if arguments.dataset:
         local = Path(arguments.dataset)
@@ -244,10 +244,12 @@ def _rows_folder(arguments: argparse.Namespace) -> Path:
     return folder / _recipe(arguments)
 
 
-def _shows(result: Result, folder: Path | None, arguments: argparse.Namespace) -> str | None:
-    """The command that shows a check's rows; None if only a file of them could, and there is none.
+def _command_to_show(
+    result: Result, folder: Path | None, arguments: argparse.Namespace
+) -> str | None:
+    """The command that shows a check's rows; None if that needs their file, and there is none.
 
-    Of a published dataset there is no database here, nor does ours know the held-out ids.
+    There is no local database of a published dataset, and none with the held-out ids.
     """
     from immune_data.audit import checks
     from immune_data.recipes import DEFAULT
@@ -271,14 +273,14 @@ def _print_closing(
     results: list[Result], errors: list[Result], folder: Path | None, arguments: argparse.Namespace
 ) -> None:
     if any(result.failed for result in results):
-        where = f"the rows of what was found are in {folder}; " if folder else ""
-        print(f"{where}--list says what each check finds")
-    of = f"{counted(len(results), 'check')} of {_recipe(arguments)}"
+        place = f"the rows of failed checks are in {folder}; " if folder else ""
+        print(f"{place}--list says what each check finds")
+    subject = f"{counted(len(results), 'check')} of {_recipe(arguments)}"
     if errors:
         names = ", ".join(result.check.name for result in errors)
-        print(f"{of}: {len(errors)} of severity error failed: {names}")
+        print(f"{subject}: {len(errors)} of severity error failed: {names}")
     else:
-        print(f"{of}: none of severity error failed")
+        print(f"{subject}: none of severity error failed")
 
 
 def _print_json(results: list[Result], folder: Path | None, arguments: argparse.Namespace) -> None:
@@ -294,7 +296,7 @@ def _print_json(results: list[Result], folder: Path | None, arguments: argparse.
             "parquet": str(folder / f"{result.check.name}.parquet")
             if folder and result.failed
             else None,
-            "shows": _shows(result, folder, arguments),
+            "shows": _command_to_show(result, folder, arguments),
         }
         for result in results
     ]
@@ -317,7 +319,7 @@ def _diff(arguments: argparse.Namespace, folders: list[str]) -> int:
 
     if len(folders) != 2:
         raise ImmuneError("`audit diff` takes two folders of emitted datasets")
-    with difference.compared(*map(Path, folders)) as differences:
+    with difference.compare(*map(Path, folders)) as differences:
         if arguments.json:
             json.dump(differences.summary(), sys.stdout, indent=2, ensure_ascii=False)
             print()

@@ -1,8 +1,8 @@
-"""Audit checks: the files of `sql/audit/` and a recipe's connection in, what they find out.
+"""Audit checks: the files in `sql/audit/` and a recipe's connection in, their results out.
 
-A check is one file. The comment on top of it says `-- severity: error`, `warn` or `info`; then what
-it `-- reads:` of relations that Python makes, and `-- bound: 0.2` where it is a share; and, in a
-sentence, what is wrong with the rows that its query returns.
+A check is one file. The comment at its top has `-- severity: error`, `warn` or `info`; then
+`-- reads:` with the relations made by Python, and `-- bound: 0.2` if it is a share; and a sentence
+about what is wrong with the rows that its query returns.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found: how many rows, and the incident of the first where it names one."""
+    """The result of a check: the number of rows, and the incident of the first one, if any."""
 
     check: Check
     rows: int
@@ -59,7 +59,7 @@ def folder() -> Path:
 
 
 def load(names: Sequence[str] | None = None) -> list[Check]:
-    """The checks of these names, or all of them, the gravest first.
+    """The checks with these names, or all of them, the gravest first.
 
     Raises:
         ImmuneError: there is no check of a name.
@@ -68,7 +68,7 @@ def load(names: Sequence[str] | None = None) -> list[Check]:
     for name in names or ():
         if name not in known:
             hint = suggestion(name, known, "`audit --list` names them all", most=3)
-            raise ImmuneError(f"no check {one_line(name, 80) or repr(name)}: {hint}")
+            raise ImmuneError(f"there is no check {one_line(name, 80) or repr(name)}: {hint}")
     checks = [_read(known[name]) for name in dict.fromkeys(names or known)]
     return sorted(checks, key=lambda check: (SEVERITIES.index(check.severity), check.name))
 
@@ -120,10 +120,10 @@ def _read(path: Path) -> Check:
     severity = values.get("severity")
     if severity not in SEVERITIES:
         raise ImmuneError(
-            f"{path} should say `-- severity:` error, warn or info in the comment on top of it"
+            f"{path} should say `-- severity:` error, warn or info in the comment at its top"
         )
     if not sentence:
-        raise ImmuneError(f"{path} should say what is wrong in the comment on top of it")
+        raise ImmuneError(f"{path} should say what is wrong in the comment at its top")
     try:
         bound = float(values["bound"]) if "bound" in values else None
     except ValueError:
@@ -141,4 +141,4 @@ def _materialised(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterat
     except duckdb.Error as error:
         raise ImmuneError(f"check {check.name} cannot run: {str(error).splitlines()[0]}") from None
     yield [column for column, *_ in connection.execute(f"describe {_ROWS}").fetchall()]
-    connection.execute(f"drop table {_ROWS}")  # unless something failed: then all of it ends
+    connection.execute(f"drop table {_ROWS}")  # not after an error, which ends the command anyway

@@ -1,7 +1,7 @@
-"""Compare two emitted datasets: two folders with `train.jsonl` and `eval.jsonl` in, what is
-missing, added or changed out, by incident and task.
+"""Compare two emitted datasets: two folders with `train.jsonl` and `eval.jsonl` in, the missing,
+added and changed records out, by incident and task.
 
-DuckDB reads the files, so that only digests of texts are held, and those on disk if need be.
+DuckDB reads the files, so that memory contains only digests of texts, or spills them to disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 _COLUMNS = duckdb_columns()
 _PLAIN = [key for key in _COLUMNS if key not in ("messages", "incident_id", "task")]
-# What a record may differ in; texts by their digests.
+# The fields in which records may differ; texts by their digests.
 _FIELDS = ("split", *_PLAIN, "prompt", "answer")
 
 _READ = """
@@ -68,7 +68,7 @@ order by incident_id, task
 
 @dataclass(frozen=True)
 class Difference:
-    """What is missing from the second of two datasets, added to it and changed in it."""
+    """The records missing from the second of two datasets, added to it and changed in it."""
 
     folders: tuple[Path, Path]
     connection: duckdb.DuckDBPyConnection
@@ -82,7 +82,7 @@ class Difference:
 
     @cached_property
     def reordered(self) -> list[str]:
-        """The splits that hold the same records in another order."""
+        """The splits with the same records in another order."""
         return [
             split
             for split in ("train", "eval")
@@ -118,13 +118,13 @@ class Difference:
         }
 
     def show(self) -> None:
-        """Print the counts, and the first of the rows."""
+        """Print the counts and the first rows."""
         first, second = self.folders
         if self.equal:
-            print(f"{second} holds the records of {first}")
+            print(f"{second} has the same records as {first}")
             return
         if self.reordered:
-            print(f"{second} holds the records of {first} in another order: {self.reordered}")
+            print(f"{second} has the records of {first} in another order: {self.reordered}")
             return
         table.show(
             f"missing from {second}, added or changed, compared with {first}",
@@ -140,20 +140,20 @@ class Difference:
         )
         more = sum(incidents for *_, incidents in self.counts) - len(rows)
         if more > 0:
-            print(f"and {more:,} more: --json gives all")
+            print(f"and {more:,} more: --json prints all")
 
 
 def _fields(row: dict[str, Any]) -> str:
-    """What records differ in, where there are as many of them: otherwise in their number."""
+    """The fields in which records differ, if both sides have equally many: else `records`."""
     return "records" if row["records_a"] != row["records_b"] else ", ".join(row["fields"])
 
 
 @contextmanager
-def compared(first: Path, second: Path) -> Iterator[Difference]:
+def compare(first: Path, second: Path) -> Iterator[Difference]:
     """The difference of two datasets, for as long as the context lasts.
 
     Raises:
-        ImmuneError: a folder does not hold an emitted dataset.
+        ImmuneError: a folder does not contain an emitted dataset.
     """
     with duck.spill() as spill:
         database = f"{spill}/difference.duckdb" if spill else ":memory:"

@@ -1,4 +1,4 @@
-"""The way of all incidents: a recipe's connection in, each step's losses and each end out."""
+"""The way of all incidents: a recipe's connection in, the losses of each step and outcomes out."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def gather(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Row]]:
     }
 
 
-def show(found: dict[str, list[Row]]) -> None:
+def show(tables: dict[str, list[Row]]) -> None:
     """Print them as tables."""
-    accounts, rejects = found["accounts"], found["rejects"]
+    accounts, rejects = tables["accounts"], tables["rejects"]
     table.show(
         "the way of the incidents",
         ["step", "incidents", "records", "lost", "why"],
-        [[*list(row.values())[:3], row["lost"] or None, row["why"]] for row in found["funnel"]],
+        [[*list(row.values())[:3], row["lost"] or None, row["why"]] for row in tables["funnel"]],
     )
     total = [
         "every source incident",

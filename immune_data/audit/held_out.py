@@ -1,7 +1,7 @@
-"""Incidents that somebody keeps for an evaluation of their own: a file in, a relation out.
+"""Incidents that a user keeps for an evaluation of their own: a file in, a relation out.
 
-The file is a JSON array of ids or of objects with an `incident_id`, such a source file, or text
-with an id, or such an object, on each line.
+The file is a JSON array of ids or of objects with an `incident_id`, such as a source file, or text
+with one id, or one such object, per line.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 CHECK = "held_out_in_train"  # the check that reads the relation
 
-# Ids are the same in upper and in lower case, and whichever way their letters are composed.
-_SAME = "lower(nfc_normalize({}))"
+# Ids are compared ignoring case, and however their letters are composed.
+_COMPARED = "lower(nfc_normalize({}))"
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How many ids were given, and those of them that no incident has."""
+    """The number of given ids, and those that no incident has."""
 
     ids: int
     unknown: list[str]
@@ -36,22 +36,22 @@ def read(path: Path) -> list[str]:
     """The incident ids in a file.
 
     Raises:
-        ImmuneError: the file cannot be read, holds no id, or something else than ids.
+        ImmuneError: the file cannot be read, or contains no ids, or anything else.
     """
     ids = []
-    for where, entry in _entries(path):
-        found = entry.get("incident_id") if isinstance(entry, dict) else entry
-        if not isinstance(found, str) or not found.strip():
-            what = "has no incident_id" if isinstance(entry, dict) else "is not an incident id"
-            raise ImmuneError(f"{where} of {path} {what}")
-        ids.append(found.strip())
+    for place, entry in _entries(path):
+        incident_id = entry.get("incident_id") if isinstance(entry, dict) else entry
+        if not isinstance(incident_id, str) or not incident_id.strip():
+            problem = "has no incident_id" if isinstance(entry, dict) else "is not an incident id"
+            raise ImmuneError(f"{place} of {path} {problem}")
+        ids.append(incident_id.strip())
     if not ids:
-        raise ImmuneError(f"{path} holds no incident id: give one a line, or a JSON array of them")
+        raise ImmuneError(f"{path} has no incident id: give one per line, or a JSON array of them")
     return ids
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """What the file holds, each with its place in words."""
+    """The entries of the file, each with its place in words."""
     text = textfile.read(path)
     try:
         content = json.loads(text)
@@ -73,21 +73,23 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"line {number}", line
 
 
-def lay(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> HeldOut:
-    """Lay a temporary relation `held_out` of these incidents over the empty one of the schema."""
+def overlay(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> HeldOut:
+    """Create a temporary relation `held_out` of these incidents, hiding the schema's empty one."""
     import polars as pl
 
-    given = list(dict.fromkeys(ids))
-    frame = pl.DataFrame({"incident_id": given}, schema={"incident_id": pl.String})
+    given_ids = list(dict.fromkeys(ids))
+    frame = pl.DataFrame({"incident_id": given_ids}, schema={"incident_id": pl.String})
     connection.register("given", frame.with_row_index("place").to_arrow())
-    same = f"{_SAME.format('given.incident_id')} = {_SAME.format('incidents.incident_id')}"
+    condition = (
+        f"{_COMPARED.format('given.incident_id')} = {_COMPARED.format('incidents.incident_id')}"
+    )
     connection.execute(
         "create or replace temp table held_out as "
-        f"select incident_id from incidents semi join given on {same}"
+        f"select incident_id from incidents semi join given on {condition}"
     )
     unknown = connection.execute(
-        f"select incident_id from given anti join incidents on {same} order by place"
+        f"select incident_id from given anti join incidents on {condition} order by place"
     ).fetchall()
-    found = HeldOut(len(given), [name for (name,) in unknown])
+    result = HeldOut(len(given_ids), [name for (name,) in unknown])
     connection.unregister("given")
-    return found
+    return result

@@ -24,7 +24,7 @@ _TABLES, _RELATIONS = "tables", "relations"
 
 @contextmanager
 def opened(text: str, recipe: str, report: hub.Report) -> Iterator[Path]:
-    """A temporary output folder that holds the database of a published dataset.
+    """A temporary output folder with the database of a published dataset.
 
     `text` is its address, `hf://datasets/ORG/NAME[@REV]`, or a folder that `publish` wrote.
 
@@ -32,7 +32,7 @@ def opened(text: str, recipe: str, report: hub.Report) -> Iterator[Path]:
         ImmuneError: it cannot be downloaded, or `publish` did not make it.
     """
     if not _RECIPE.fullmatch(recipe):
-        raise ImmuneError(f"{recipe!r} is not the name of a recipe: give one by --recipe")
+        raise ImmuneError(f"{recipe!r} is not the name of a recipe: give one with --recipe")
     try:
         folder = tempfile.TemporaryDirectory(prefix="immune-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -40,16 +40,16 @@ def opened(text: str, recipe: str, report: hub.Report) -> Iterator[Path]:
     with folder as out:
         published = Path(text)
         if not published.is_dir():
-            found = hub.address(text)
-            report(f"downloading {found}")
-            published = download(found, wanted([recipe]), report)
+            address = hub.address(text)
+            report(f"downloading {address}")
+            published = download(address, patterns([recipe]), report)
         report(f"loading {text}")
         load(published, Path(out), [recipe])
         yield Path(out)
 
 
-def wanted(recipes: Sequence[str]) -> list[str]:
-    """Patterns of the files that hold a dataset's tables, and its recipes' relations."""
+def patterns(recipes: Sequence[str]) -> list[str]:
+    """Patterns of the files with a dataset's tables and its recipes' relations."""
     return [
         f"{_TABLES}/*.parquet",
         "manifest.json",
@@ -62,23 +62,23 @@ def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
     """Make `immune.duckdb` in `out` from the Parquet files of a published dataset.
 
     Raises:
-        ImmuneError: the folder does not hold the tables, or a recipe's relations.
+        ImmuneError: the folder has no tables, or no relations of a recipe.
     """
     import duckdb
 
     tables = sorted((folder / _TABLES).glob("*.parquet"))
     if not tables:
-        raise ImmuneError(f"{folder} holds no {_TABLES}/*.parquet: `publish` did not make it")
+        raise ImmuneError(f"{folder} has no {_TABLES}/*.parquet: `publish` did not make it")
     with connect(out / NAME, threads=processes.processors(), scratch=out) as connection:
         for recipe in recipes:
             relations = sorted((folder / recipe / _RELATIONS).glob("*.parquet"))
             if not relations:
-                held = sorted(
+                names = sorted(
                     path.parent.name for path in folder.glob(f"*/{_RELATIONS}") if path.is_dir()
                 )
                 raise ImmuneError(
-                    f"the dataset holds no recipe {recipe}: name one that it was published with "
-                    f"by --recipe{': ' + ', '.join(held) if held else ''}"
+                    f"the dataset has no recipe {recipe}: name one that it was published with "
+                    f"by --recipe{': ' + ', '.join(names) if names else ''}"
                 )
             connection.execute(f'create schema "{recipe}"')
             files = [(f'"{recipe}"', path) for path in relations]
@@ -90,5 +90,5 @@ def load(folder: Path, out: Path, recipes: Sequence[str]) -> None:
                         [duck.pattern(path)],
                     )
                 except duckdb.Error as error:
-                    said = str(error).splitlines()[0]
-                    raise ImmuneError(f"{path} cannot be read as Parquet: {said}") from None
+                    message = str(error).splitlines()[0]
+                    raise ImmuneError(f"{path} cannot be read as Parquet: {message}") from None

@@ -1,9 +1,9 @@
 """From Slips' alerts to incidents.
 
-In: files of alerts, plain or gzipped, or folders of Slips' output, of any dialects. Out:
-`incidents.json`, which the other commands read, and beside it `incidents.events.parquet`, one row
-per event, and `incidents.rejects.jsonl`, what could not be used. The same alerts give the same
-bytes, in whichever order they come.
+In: files of alerts, plain or gzipped, or folders of Slips' output, in any dialects. Out:
+`incidents.json`, which the other commands read, and next to it `incidents.events.parquet`, one row
+per event, and `incidents.rejects.jsonl`, the lines that could not be used. The same alerts give the
+same bytes, whatever their order.
 
 Run `python -m immune_data.slips FILE_OR_FOLDER… --output incidents.json`.
 """
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     parser = cli.parser(
         "immune_data.slips",
-        summary="Make incidents of the alerts that Slips wrote.",
+        summary="Make incidents from the alerts that Slips wrote.",
         example="python -m immune_data.slips output/ --output incidents.json --category Malware",
     )
     parser.add_argument(
@@ -42,13 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output",
         type=_json_file,
         default=Path("incidents.json"),
-        help="file to write; events and rejects go beside it (default: incidents.json)",
+        help="file to write; events and rejects go next to it (default: incidents.json)",
     )
     parser.add_argument(
         "--form",
         choices=FORMS,
         default=CONDENSED,
-        help="of the evidence: every kind of event said once, or the lab's list by target "
+        help="of the evidence: one line for every kind of event, or the lab's list by target "
         f"(default: {CONDENSED})",
     )
     category = parser.add_mutually_exclusive_group()
@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--categories",
         type=cli.file,
         metavar="FILE",
-        help="a TOML file that says of each capture which of them it is: "
-        '"capture-7" = "Malware"; needs --capture-from',
+        help='a TOML file with the category of each capture: "capture-7" = "Malware"; needs '
+        "--capture-from",
     )
     parser.add_argument(
         "--capture-from",
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--sample",
         type=cli.positive,
         metavar="N",
-        help="only N incidents, equally many of each category and tier as far as there are",
+        help="only N incidents, if possible equally many of each category and tier",
     )
     parser.add_argument("--seed", type=cli.seed, default=0, help="of --sample (default: 0)")
     parser.add_argument(
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=_tiers,
         default=(),
         metavar="N,N,…",
-        help="numbers of events that part small incidents from larger ones: 10,100,1000",
+        help="numbers of events that separate small incidents from larger ones: 10,100,1000",
     )
     parser.add_argument("--json", action="store_true", help="print the closing note as JSON")
     return cli.run(parser, _command, argv)
@@ -103,7 +103,7 @@ def _command(args: argparse.Namespace) -> int:
 
     if args.categories and not args.capture_from:
         raise ImmuneError("--categories needs --capture-from, which says whose category it is")
-    made = build.build(
+    output = build.build(
         args.alerts,
         args.output,
         form=args.form,
@@ -119,7 +119,7 @@ def _command(args: argparse.Namespace) -> int:
             tiers=args.tiers,
         ),
     )
-    note.show(made, as_json=args.json)
+    note.show(output, as_json=args.json)
     return 0
 
 
@@ -154,7 +154,7 @@ def _time(text: str) -> datetime:
 def _tiers(text: str) -> tuple[int, ...]:
     limits = tuple(cli.positive(part) for part in text.split(","))
     if list(limits) != sorted(set(limits)):
-        raise argparse.ArgumentTypeError(f"{text[:40]} does not go up: write 10,100,1000")
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not increasing: write 10,100,1000")
     return limits
 
 

@@ -1,4 +1,4 @@
-"""Rows as a table of Arrow."""
+"""Convert rows to Arrow: tuples and a schema in, a table out."""
 
 from __future__ import annotations
 

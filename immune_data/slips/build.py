@@ -1,4 +1,4 @@
-"""Make `incidents.json` and what lies beside it of files of alerts, all of it or nothing."""
+"""Make incidents: files of alerts in, `incidents.json` and the files next to it out, or nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from immune_data.slips.work import Work
 
 
 @dataclass(frozen=True)
-class Made:
-    """What was made: the files, and rows of what the closing note says."""
+class Output:
+    """The files that were written, and the rows of the closing note."""
 
     incidents: Path
     events: Path
@@ -40,36 +40,36 @@ def build(
     category: str | None = None,
     categories: Path | None = None,
     capture_from: re.Pattern[str] | None = None,
-) -> Made:
+) -> Output:
     """Write the incidents of all files of alerts in `paths` to `output`.
 
     Raises:
-        ImmuneError: a file cannot be read, or holds an alert of a dialect that is not known.
+        ImmuneError: a file cannot be read, or contains an alert in an unknown dialect.
     """
-    found = alert_files.find(paths, capture_from)
-    by_capture = _categories(category, categories, found)
+    sources = alert_files.find(paths, capture_from)
+    by_capture = _categories(category, categories, sources)
     target = files.target(output)
     events, rejects = (target.with_suffix(end) for end in (".events.parquet", ".rejects.jsonl"))
-    for written in (target, events, rejects):
-        if files.target(written) in {files.target(one.path) for one in found}:
-            raise ImmuneError(f"{written} is one of the files to read: name another one to write")
+    for path in (target, events, rejects):
+        if files.target(path) in {files.target(file.path) for file in sources}:
+            raise ImmuneError(f"{path} is one of the files to read: name another one to write")
     folder = target.parent
     with files.locked(folder), files.staging(folder) as hidden, work.opened(hidden) as database:
-        with cli.progress() as say:
-            for number, file in enumerate(found):
-                say(f"reading {file.name}")
+        with cli.progress() as report:
+            for number, file in enumerate(sources):
+                report(f"reading {file.name}")
                 _read(number, file, by_capture.get(file.capture), database)
-            say("linking")
+            report("linking")
             database.set(**selection.settings())
             database.relate()
-            say("writing")
+            report("writing")
             staged = [hidden / name for name in ("incidents", "events", "rejects")]
             incidents.write(database, staged[0], staged[1], form)
             _write_rejects(database, staged[2])
-        # The incidents come last: where they are, the others are.
-        for at, final in zip(reversed(staged), (rejects, events, target), strict=True):
-            files.move(at, final)
-        return Made(
+        # The incidents come last: if they exist, so do the others.
+        for path, final in zip(reversed(staged), (rejects, events, target), strict=True):
+            files.move(path, final)
+        return Output(
             output,
             output.with_name(events.name),
             output.with_name(rejects.name),
@@ -88,15 +88,15 @@ def build(
 
 
 def _categories(
-    category: str | None, file: Path | None, found: Sequence[AlertFile]
+    category: str | None, file: Path | None, sources: Sequence[AlertFile]
 ) -> Mapping[str | None, str | None]:
     if file is not None:
-        return categories.of_captures(file, found)
-    return {one.capture: category for one in found}
+        return categories.of_captures(file, sources)
+    return {alert_file.capture: category for alert_file in sources}
 
 
 def _read(number: int, file: AlertFile, category: str | None, database: Work) -> None:
-    """Put a file's alerts into the database, and what it holds besides among the rejects."""
+    """Put a file's alerts into the database, and its other lines into the rejects."""
     database.add_file(number, file)
     for line in alert_files.lines(file):
         if line.content is None:
@@ -111,7 +111,7 @@ def _read(number: int, file: AlertFile, category: str | None, database: Work) ->
             database.reject(number, line, "cut" if cut else unusable.reason, unusable.detail)
         except alerts.UnknownDialect as unknown:
             raise ImmuneError(
-                f"{file.name}, line {line.number} is of a dialect that is not known ({unknown}): "
+                f"{file.name}, line {line.number} is in an unknown dialect ({unknown}): "
                 f"alerts of {', '.join(alerts.DIALECTS)} are read"
             ) from None
         else:

@@ -1,4 +1,4 @@
-"""Whether a capture is of malware: a TOML file that people write in, a category by capture out."""
+"""The categories of captures: a TOML file that people write in, a category by capture out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def of_captures(file: Path, files: Iterable[AlertFile]) -> dict[str | None, str]
     """The category of each capture.
 
     Raises:
-        ImmuneError: the file is no TOML of that, or lacks the capture of one of `files`.
+        ImmuneError: the file is not valid TOML, or the capture of one of `files` is missing.
     """
     try:
         categories = tomllib.loads(textfile.read(file))
@@ -26,10 +26,10 @@ def of_captures(file: Path, files: Iterable[AlertFile]) -> dict[str | None, str]
     for capture, category in categories.items():
         if category not in CATEGORIES:
             raise ImmuneError(f"{file}: {capture} is neither {' nor '.join(CATEGORIES)}")
-    found: dict[str | None, str] = dict(categories.items())
-    for one in files:
-        if one.capture not in found:
+    category_by_capture: dict[str | None, str] = dict(categories.items())
+    for alerts in files:
+        if alerts.capture not in category_by_capture:
             raise ImmuneError(
-                f"{file} does not say what {one.capture} is, the capture of {one.name}"
+                f"{file} does not say what {alerts.capture} is, the capture of {alerts.name}"
             )
-    return found
+    return category_by_capture

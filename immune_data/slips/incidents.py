@@ -1,7 +1,7 @@
-"""Incidents out of the work database: `incidents.json`, and every event in a Parquet file.
+"""Write the results: the work database in, `incidents.json` and a Parquet file of events out.
 
-Both are written in one pass over the events, which come incident by incident, so that memory holds
-one incident's evidence at a time.
+Both are written in one pass over the events, which come incident by incident, so that memory
+contains one incident's evidence at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from immune_data.slips import arrow, sql
 from immune_data.slips.work import Work
 
 _MINUTE = 60_000_000  # microseconds
-_ROW_GROUP = 1 << 12  # rows of the Parquet file that are held and written together
+_ROW_GROUP = 1 << 12  # rows of the Parquet file that are written together
 
 _SCHEMA = pa.schema(
     {
@@ -66,7 +66,7 @@ class _Incident:
         )
 
     def row(self, text: str) -> dict[str, Any]:
-        """The incident as `incidents.json` has it."""
+        """The incident as an object of `incidents.json`."""
         return {
             "incident_id": self.incident_id,
             "category": self.category,
@@ -84,7 +84,7 @@ class _Incident:
 
 
 class _Writer:
-    """Incidents in the order of their ids, with the evidence that is at hand."""
+    """Writes incidents in the order of their ids, with the evidence that is added."""
 
     def __init__(self, file: BinaryIO, incidents: Iterator[_Incident], form: str) -> None:
         self._file = file
@@ -115,7 +115,7 @@ class _Writer:
         )
 
     def end(self) -> None:
-        """Write what is left: incidents without events, and the end of the array."""
+        """Write the rest: incidents without events, and the end of the array."""
         self._close()
         for incident in self._incidents:
             self._open = incident
@@ -141,8 +141,10 @@ def write(work: Work, incidents_file: Path, events_file: Path, form: str) -> Non
     ):
         writer = _Writer(file, incidents, form)
         rows: list[tuple[Any, ...]] = []
-        for incident_id, place, name, line, *spooled in work.rows(sql.text("written/events.sql")):
-            event = work.spool.get(*spooled)
+        for incident_id, place, name, line, *spool_place in work.rows(
+            sql.text("written/events.sql")
+        ):
+            event = work.spool.get(*spool_place)
             kind = dag.kind_of(event.text, event.threat_level)
             if incident_id is not None:
                 writer.add(incident_id, place, event, kind)

@@ -1,4 +1,4 @@
-"""The closing note: what became of every line of every file, for a reader or as JSON."""
+"""The closing note: an output in, the outcome of every line out, for a reader or as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from immune_data.common.table import show as show_table
 from immune_data.common.text import counted, one_line
-from immune_data.slips.build import Made
+from immune_data.slips.build import Output
 
 _COLUMNS = {
     "incidents": "incidents",
@@ -22,43 +22,44 @@ _COLUMNS = {
 }
 
 
-def show(made: Made, *, as_json: bool) -> None:
-    """Print it."""
+def show(output: Output, *, as_json: bool) -> None:
+    """Print the note."""
     if as_json:
-        said = {"files": made.accounts, "rejects": made.reasons, "taken": made.strata}
-        print(json.dumps(said, indent=2))
+        content = {"files": output.accounts, "rejects": output.reasons, "taken": output.strata}
+        print(json.dumps(content, indent=2))
         return
-    folder, names = _within([account["file"] for account in made.accounts])
+    folder, names = _within([account["file"] for account in output.accounts])
     rows = [
-        [names[account["file"]], *(account[name] for name in _COLUMNS)] for account in made.accounts
+        [names[account["file"]], *(account[name] for name in _COLUMNS)]
+        for account in output.accounts
     ]
     if len(rows) > 1:
         rows.append(["all", *(sum(row[i + 1] for row in rows) for i in range(len(_COLUMNS)))])
     show_table(f"alerts in {folder}", ["file", *_COLUMNS.values()], rows)
-    if made.reasons:
-        rows = [[names[row["file"]], row["reason"], row["lines"]] for row in made.reasons]
+    if output.reasons:
+        rows = [[names[row["file"]], row["reason"], row["lines"]] for row in output.reasons]
         show_table("rejected lines", ["file", "reason", "lines"], rows)
-    if made.selection.narrows:
+    if output.selection.narrows:
         rows = [
             [
                 row["capture"],
                 row["category"],
-                _tier(row["tier"], made.selection.tiers),
+                _tier(row["tier"], output.selection.tiers),
                 row["incidents"],
                 row["events"],
             ]
-            for row in made.strata
+            for row in output.strata
         ]
         show_table("taken", ["capture", "category", "tier", "incidents", "events"], rows)
-    for account in made.accounts:
+    for account in output.accounts:
         if not account["incidents"]:
             print(one_line(f"no incident in {account['file']}"))
-    written = sum(row["incidents"] for row in made.strata)
-    print(one_line(f"wrote {counted(written, 'incident')} to {made.incidents}"))
+    number = sum(row["incidents"] for row in output.strata)
+    print(one_line(f"wrote {counted(number, 'incident')} to {output.incidents}"))
 
 
 def _within(files: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The folder around all of the files, and what each is called in it."""
+    """The common folder of the files, and the name of each relative to it."""
     parents = [os.path.dirname(file) for file in files]  # noqa: PTH120
     folder = os.path.commonpath(parents) if all(map(os.path.isabs, files)) else ""
     if not folder and len(set(parents)) == 1:

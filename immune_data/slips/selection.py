@@ -1,4 +1,4 @@
-"""Which incidents are wanted: what the command was asked, for `sql/5_chosen.sql`."""
+"""Which incidents to write: the command's options in, the row of `settings` for SQL out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 @dataclass(frozen=True)
 class Selection:
-    """All incidents, but for what is said here."""
+    """The limits on the incidents to write; by default there are none."""
 
     since: datetime | None = None
     sample: int | None = None
@@ -29,8 +29,8 @@ class Selection:
         since = None
         if self.since is not None:
             offset = self.since.utcoffset() or timedelta()
-            passed = self.since.replace(tzinfo=None) - _EPOCH - offset
-            since = passed // timedelta(microseconds=1)
+            elapsed = self.since.replace(tzinfo=None) - _EPOCH - offset
+            since = elapsed // timedelta(microseconds=1)
         return {
             "since": since,
             "sample": self.sample,

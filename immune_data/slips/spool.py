@@ -1,7 +1,7 @@
-"""Events on disk, out of memory's way: an event in, its place in a file out, and back.
+"""Events on disk instead of in memory: an event in, its place in a file out, and back.
 
-The database holds of an event what it is linked and ordered by; all else is asked for once, when
-the event is written.
+The database contains only the fields by which events are linked and ordered; the rest is read once,
+when the event is written.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Spool(AbstractContextManager):
         self._decode = msgspec.msgpack.Decoder(Event).decode
 
     def add(self, event: Event) -> tuple[int, int]:
-        """Keep an event; where it begins, and its length."""
+        """Append an event and return its start and its length."""
         data = self._encode(event)
         begin, self._end = self._end, self._end + self._file.write(data)
         return begin, len(data)
 
     def flush(self) -> None:
-        """Events that were added can be got from here on."""
+        """Make all events that were added available to `get`."""
         self._file.flush()
 
     def get(self, begin: int, length: int) -> Event:

@@ -1,7 +1,7 @@
-"""The alerts that were read, in a database for the time being: lines in, relations of `sql/` out.
+"""The alerts that were read, in a temporary database: lines in, the relations of `sql/` out.
 
-Memory holds one batch of rows and what DuckDB may have, whatever the size of the files; the rest is
-on disk.
+Memory contains one batch of rows and what DuckDB may use, whatever the size of the files; the rest
+is on disk.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from immune_data.slips import arrow, sql
 from immune_data.slips.alert_files import AlertFile, Line
 from immune_data.slips.spool import Spool
 
-_MEMORY, _MOST = 64, 1 << 14  # MB that DuckDB has, and may have where it cannot do with less
+_MEMORY, _MAX_MEMORY = 64, 1 << 14  # MB that DuckDB may use at first, and if it needs more
 _ROWS = 1 << 12  # of a batch
-_SHOWN = 1_000  # characters of a line that is rejected
+_SHOWN = 1_000  # characters of a rejected line
 
 _FILES = pa.schema({"file": pa.int32(), "name": pa.string(), "capture": pa.string()})
 _LINE = {
@@ -87,7 +87,7 @@ _UUIDS = ("event_id", "incident_id")
 
 
 class Work:
-    """Lines that were read, on their way into the database."""
+    """The temporary database, and the batches of lines for it."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, spool: Spool) -> None:
         self.connection = connection
@@ -100,10 +100,10 @@ class Work:
             "read_rejects": _Batch(_REJECTS),
             "settings": _Batch(_SETTINGS),
         }
-        self._n = 0
+        self._number = 0
         self._memory = _MEMORY
         for name, batch in self._batches.items():
-            connection.register("batch", batch.taken())
+            connection.register("batch", batch.take())
             columns = ", ".join(_column(column) for column in batch.schema.names)
             connection.execute(f"create table {name} as select {columns} from batch")
 
@@ -111,7 +111,7 @@ class Work:
         self._add("files", (number, file.name, file.capture))
 
     def set(self, **settings: Any) -> None:
-        """Say which incidents are wanted."""
+        """Set which incidents to write."""
         self._add("settings", tuple(settings[name] for name in _SETTINGS.names))
 
     def reject(self, file: int, line: Line, reason: str, detail: str) -> None:
@@ -127,23 +127,23 @@ class Work:
         capture: str | None,
         category: str | None,
     ) -> None:
-        self._n += 1
+        self._number += 1
         digest = blake2b((line.content or b"").strip(), digest_size=16).digest()
-        head = self._n, file, line.number, digest, alert.dialect
+        key = self._number, file, line.number, digest, alert.dialect
         if isinstance(alert, alerts.Event):
             # Only IDEA0 is linked by host and window.
             is_linked = alert.dialect == alerts.IDEA0
             window, attacker = (alert.window, alert.attacker) if is_linked else (None, None)
-            spooled = self.spool.add(alert)
-            row = (*head, alert.event_id, alert.time.instant, window, attacker, *spooled)
+            spool_place = self.spool.add(alert)
+            row = (*key, alert.event_id, alert.time.instant, window, attacker, *spool_place)
             self._add("read_events", row)
             return
-        named = dict.fromkeys(alert.events or ())
+        event_ids = dict.fromkeys(alert.events or ())
         clock = alert.start or alert.written
         self._add(
             "read_incidents",
             (
-                *head,
+                *key,
                 alert.incident_id,
                 capture,
                 category,
@@ -155,15 +155,15 @@ class Work:
                 clock.offset,
                 alert.threat_level,
                 alert.written.instant,
-                len(named),
+                len(event_ids),
             ),
         )
-        for place, event_id in enumerate(named):
+        for place, event_id in enumerate(event_ids):
             if alerts.is_id(event_id):
-                self._add("links", (self._n, event_id, place))
+                self._add("links", (self._number, event_id, place))
 
     def relate(self) -> None:
-        """Make the relations of `sql/` of what was read."""
+        """Make the relations of `sql/` from the lines that were read."""
         for name in self._batches:
             self._flush(name)
         self.spool.flush()
@@ -171,7 +171,7 @@ class Work:
             self._execute(f"create table {name} as {query}")
 
     def rows(self, query: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query that orders them, some of them at once."""
+        """The rows of a query with an order, read in batches."""
         number = 0
         while True:
             try:
@@ -196,9 +196,9 @@ class Work:
                 self._allow_more()
 
     def _allow_more(self) -> None:
-        """Let DuckDB have twice the memory: much can be spilled, but not all."""
+        """Let DuckDB use twice the memory: it can spill much, but not everything."""
         self._memory *= 2
-        if self._memory > _MOST:
+        if self._memory > _MAX_MEMORY:
             raise ImmuneError("there is too little memory for these alerts: read fewer at once")
         self.connection.execute(f"set memory_limit = '{self._memory}MB'")
 
@@ -215,7 +215,7 @@ class Work:
     def _flush(self, name: str) -> None:
         batch = self._batches[name]
         if batch.rows:
-            self.connection.register("batch", batch.taken())
+            self.connection.register("batch", batch.take())
             columns = ", ".join(_column(column) for column in batch.schema.names)
             self._execute(f"insert into {name} select {columns} from batch")
 
@@ -227,7 +227,7 @@ class _Batch:
         self.schema = schema
         self.rows: list[tuple[Any, ...]] = []
 
-    def taken(self) -> pa.Table:
+    def take(self) -> pa.Table:
         table = arrow.table(self.rows, self.schema)
         self.rows = []
         return table
@@ -239,7 +239,7 @@ def _column(name: str) -> str:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Work]:
-    """A database that spills into `folder`, for as long as the context lasts."""
+    """A temporary database that spills into `folder`, for as long as the context lasts."""
     connection = duck.connect(
         ":memory:",
         memory=f"{_MEMORY}MB",

@@ -3,9 +3,9 @@
     python -m immune_data.why 01080c37 --recipe unified-v2
 
 In: `immune.duckdb` of an output folder, and an incident's id or the beginning of one. Out: where
-it was read, what the judges gave, each gate's value against its limit, the choice, the split and
-the final conversations, in which what carries loss is set off from what does not. What is told is
-asked by the queries in `sql/why/`; an incident that was lost on the way is told up to there.
+it was read, the judges' scores, each gate's value against its limit, the choice, the split and the
+final conversations, in which text that carries loss is marked. The queries are in `sql/why/`; the
+story of an incident that was lost on the way ends there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("incident", help="an incident's id, or the beginning of one")
     cli.add_data(parser)
     recipes.add_option(parser)
-    parser.add_argument("--full", action="store_true", help="shorten no message")
+    parser.add_argument("--full", action="store_true", help="do not shorten messages")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return cli.run(parser, _command, argv)
 

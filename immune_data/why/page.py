@@ -1,4 +1,4 @@
-"""How a story is printed: the story of `tell` in, lines of text out."""
+"""Print a story: the story of `tell` in, lines of text out."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Page:
         self._colourful = colourful
 
     def lines(self, recipe: str, story: Row) -> Iterator[str]:
-        """All of it, in the order of the steps."""
+        """The whole story, in the order of the steps."""
         yield self._bold(f"incident {one_line(story['incident_id'])} in {recipe}")
         for way in story["way"]:
             yield f"  {way['dataset']}: {one_line(way['outcome'])}"
         yield from self._read(story)
         yield from self._evidence(story)
-        yield from self._judged(story)
+        yield from self._scores(story)
         yield from self._gates(story)
         yield from self._choice(story)
         yield from self._split(story)
@@ -49,11 +49,11 @@ class Page:
         rows = list(rows)
         cells = [[_cell(value) for value in row] for row in rows]
         right = numeric(rows, len(columns))
-        wide = widths([columns, *cells])
-        head = aligned(columns, wide, right)
-        yield f"  \x1b[2m{head}\x1b[0m" if self._colourful else f"  {head}"
+        column_widths = widths([columns, *cells])
+        heading = aligned(columns, column_widths, right)
+        yield f"  \x1b[2m{heading}\x1b[0m" if self._colourful else f"  {heading}"
         for row in cells:
-            yield f"  {aligned(row, wide, right)}"
+            yield f"  {aligned(row, column_widths, right)}"
 
     def _read(self, story: Row) -> Iterator[str]:
         yield from self._heading("read")
@@ -87,31 +87,42 @@ class Page:
             yield f"  {'dag':<13} none"
 
     def _evidence(self, story: Row) -> Iterator[str]:
-        """Both forms of what records show, where they show it condensed."""
+        """The evidence in both forms, if records show it condensed."""
         for dag in story["dags"]:
             if not dag["used"] or dag["condensed"] is None:
                 continue
-            for form, tokens, text in (
+            for name, tokens, text in (
                 ("as its lines", dag["tokens"], dag["text"]),
                 ("condensed", dag["condensed_tokens"], dag["condensed"]),
             ):
-                yield from self._heading(f"evidence {form}: {counted(tokens, 'token')}")
+                yield from self._heading(f"evidence {name}: {counted(tokens, 'token')}")
                 for line in self._content(text, whole=False):
                     yield self._line(line, loss=False)
 
-    def _judged(self, story: Row) -> Iterator[str]:
+    def _scores(self, story: Row) -> Iterator[str]:
         if story["scores"]:
             yield from self._heading("judged")
-            called = ("calls", "spread") if story["calls"] else ()
+            call_columns = ("calls", "spread") if story["calls"] else ()
             yield from self._table(
-                ("task", "model", "score", "of", *called, "rank", "judge", "file", "row", "run"),
+                (
+                    "task",
+                    "model",
+                    "score",
+                    "of",
+                    *call_columns,
+                    "rank",
+                    "judge",
+                    "file",
+                    "row",
+                    "run",
+                ),
                 (
                     [
                         score["task"],
                         score["model"],
                         score["score"],
                         _sub_scores(score),
-                        *([score["calls"], _spread(score)] if called else []),
+                        *([score["calls"], _spread(score)] if call_columns else []),
                         score["rank"],
                         f"{score['judge']}, {score['provider']}",
                         score["judge_run"],
@@ -128,7 +139,9 @@ class Page:
                 (
                     [
                         *(call[key] for key in ("task", "judge_run", "call")),
-                        ", ".join(f"{one['model']} {one['score']:g}" for one in call["answers"]),
+                        ", ".join(
+                            f"{answer['model']} {answer['score']:g}" for answer in call["answers"]
+                        ),
                     ]
                     for call in story["calls"]
                 ),
@@ -153,8 +166,10 @@ class Page:
             if not gates:
                 continue
             models = list(dict.fromkeys(gate["model"] for gate in gates if gate["model"]))
-            of = f" of the standalone dataset, on {' and '.join(models) or 'no model ranked first'}"
-            yield from self._heading("gates" + (of if dataset == "standalone" else ""))
+            suffix = (
+                f" of the standalone dataset, on {' and '.join(models) or 'no model ranked first'}"
+            )
+            yield from self._heading("gates" + (suffix if dataset == "standalone" else ""))
             yield from self._table(
                 ("gate", "value", "limit", "result"),
                 (
@@ -193,21 +208,25 @@ class Page:
             return
         yield from self._heading("split")
         for name, prefix in (("unified", ""), ("standalone", "standalone_")):
-            where = split[f"{prefix}split"]
+            side = split[f"{prefix}split"]
             position = split[f"{prefix}position"]
-            place = "" if where is None else f", place {position:,} of {order(split)}"
-            yield f"  {name:<13} {where or 'not in it'}{place}"
+            place = "" if side is None else f", place {position:,} of {order(split)}"
+            yield f"  {name:<13} {side or 'not in it'}{place}"
         yield (
             f"  {'group':<13} {counted(split['group_incidents'], 'incident')}: "
             f"{split['group_in_train']:,} in train, {split['group_in_eval']:,} in eval; "
             f"named after {one_line(split['group_id'])}"
         )
         if split["digest"] is not None:
-            twin = split["same_in_eval"]
-            out = "" if twin is None else f", but out: the evidence of {one_line(twin)} in eval"
-            yield f"  {'hash':<13} {split['digest'][:13]}: {split['side']}{out}"
-        appended = "appends it to train" if split["risk_only"] else "does not append it"
-        yield f"  {'augmentation':<13} {split['augmentation']}: {appended}"
+            same_evidence = split["same_in_eval"]
+            remark = (
+                ""
+                if same_evidence is None
+                else f", but out: the evidence of {one_line(same_evidence)} in eval"
+            )
+            yield f"  {'hash':<13} {split['digest'][:13]}: {split['side']}{remark}"
+        effect = "appends it to train" if split["risk_only"] else "does not append it"
+        yield f"  {'augmentation':<13} {split['augmentation']}: {effect}"
 
     def _records(self, story: Row) -> Iterator[str]:
         records = story["records"]
@@ -244,20 +263,23 @@ class Page:
             f"{one_line(record['model'])}"
         )
         if record["tokens_past_context"]:
-            past, lost = record["tokens_past_context"], record["answer_tokens_past_context"]
-            whole = ", the whole answer" if lost == record["answer_tokens"] else ""
+            past, answer_past = (
+                record["tokens_past_context"],
+                record["answer_tokens_past_context"],
+            )
+            remark = ", the whole answer" if answer_past == record["answer_tokens"] else ""
             yield (
                 f"  the last {counted(past, 'token')} {are(past)} past the context of "
-                f"{record['context']:,}, {lost:,} of them the answer's{whole}: "
+                f"{record['context']:,}, {answer_past:,} of them the answer's{remark}: "
                 "no trainer sees them"
             )
         for turn in record["messages"]:
-            loss = turn["carries_loss"]
+            carries_loss = turn["carries_loss"]
             head = f"<|im_start|>{one_line(turn['role'])}"
             yield self._line(head, loss=False)
-            for line in self._content(turn["content"], whole=loss):
-                yield self._line(line, loss=loss)
-            yield self._line("<|im_end|>", loss=loss)
+            for line in self._content(turn["content"], whole=carries_loss):
+                yield self._line(line, loss=carries_loss)
+            yield self._line("<|im_end|>", loss=carries_loss)
 
     def _content(self, content: str, *, whole: bool) -> Iterator[str]:
         lines = [visible(line) for line in content.split("\n")]
@@ -312,7 +334,7 @@ def _cleaning(answer: Row) -> str:
 
 
 def _result(gate: Row) -> str:
-    """What came of a gate, and whose answer it was that passed."""
+    """The result of a gate, and whether it was the used answer that passed."""
     if gate["first_failed"]:
         return "FAILS, first"
     if not gate["passes"]:
@@ -323,7 +345,7 @@ def _result(gate: Row) -> str:
 
 
 def _lead(choice: Row) -> list[Any]:
-    """By how much, and over whom; a risk answer was not chosen by a score of its own."""
+    """The lead, and over whom; a risk answer was not chosen by a score of its own."""
     return [choice["lead"], choice["runner_up"]] if choice["decides"] else ["", ""]
 
 
@@ -336,14 +358,17 @@ def _remark(choice: Row) -> str:
 
 
 def _on_winning(choice: Row) -> Iterator[str]:
-    """How a model came to be used, and what is doubtful about that."""
+    """Why a model was chosen, and what is doubtful about that."""
     lead, margin = choice["lead"], choice["margin"]
     if choice["model"] != choice["winner"]:
         yield f"stands in for the winner, {choice['winner']}"
     elif lead == 0:
         yield "a tie, decided by the order of the judge's scores"
     elif lead is not None and round(lead, 9) < margin:
-        what = "a lead of" if lead > 0 else "behind by"
-        yield f"{what} less than the margin {margin:g}, decided by the order of the judge's scores"
+        distance = "a lead of" if lead > 0 else "behind by"
+        yield (
+            f"{distance} less than the margin {margin:g}, decided by the order of the judge's "
+            "scores"
+        )
     if choice["within_noise"]:
         yield f"within the judge's noise, a standard error of {choice['standard_error']:.2g}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_NAMED = 5  # incidents that a complaint names
+_NAMED = 5  # incidents that an error names
 
 _SCALARS = ("incident", "split")
 _PARTS = (
@@ -25,34 +25,34 @@ _PARTS = (
 
 
 def find(connection: duckdb.DuckDBPyConnection, beginning: str) -> str:
-    """The id of the one incident whose id begins so, wherever it was named.
+    """The id of the only incident whose id begins like this, even if its rows were rejected.
 
     Raises:
         ImmuneError: there is none, or there are several.
     """
-    known = (
+    ids = (
         "select incident_id from incidents "
         "union select incident_id from rejects where incident_id is not null"
     )
-    found = [
+    matches = [
         name
         for (name,) in connection.execute(
-            f"from ({known}) where starts_with(incident_id, ?) order by incident_id", [beginning]
+            f"from ({ids}) where starts_with(incident_id, ?) order by incident_id", [beginning]
         ).fetchall()
     ]
-    if beginning in found:
+    if beginning in matches:
         return beginning
-    if len(found) == 1 and beginning:
-        return found[0]
-    said = one_line(beginning, 80)
-    if found:
+    if len(matches) == 1 and beginning:
+        return matches[0]
+    prefix = one_line(beginning, 80)
+    if matches:
         raise ImmuneError(
-            f"{len(found):,} incidents begin with {said!r}, such as {_names(found)}: "
+            f"{len(matches):,} incidents begin with {prefix!r}, such as {_names(matches)}: "
             "give more of the id"
         )
-    examples = connection.execute(f"from ({known}) order by incident_id limit {_NAMED}").fetchall()
+    examples = connection.execute(f"from ({ids}) order by incident_id limit {_NAMED}").fetchall()
     raise ImmuneError(
-        f"no incident begins with {said!r}: there are "
+        f"no incident begins with {prefix!r}: there are "
         f"{_names([name for (name,) in examples]) or 'none at all'}"
     )
 
@@ -63,7 +63,7 @@ def _names(incidents: list[str]) -> str:
 
 
 def tell(connection: duckdb.DuckDBPyConnection, incident_id: str) -> Row:
-    """Everything there is to say about an incident, as plain data."""
+    """The whole story of an incident, as plain data."""
     from immune_data.select import steps
 
     connection.execute(f"set variable incident = {duck.quoted(incident_id)}")
@@ -72,17 +72,17 @@ def tell(connection: duckdb.DuckDBPyConnection, incident_id: str) -> Row:
     for part, rows in parts.items():
         story[part] = (rows[0] if rows else None) if part in _SCALARS else rows
     for record in story["records"]:
-        *asked, answer = chat.with_system([Message(**turn) for turn in record.pop("messages")])
+        *prompt, answer = chat.with_system([Message(**turn) for turn in record.pop("messages")])
         record["messages"] = [
             {"role": turn.role, "content": turn.content, "carries_loss": turn is answer}
-            for turn in (*asked, answer)
+            for turn in (*prompt, answer)
         ]
     records = story.pop("records")
     return {**story, "way": _way(story, records), "records": records}
 
 
 def _way(story: Row, records: list[Row]) -> list[Row]:
-    """How far the incident came in either dataset, and what stopped it."""
+    """How far the incident got in either dataset, and what stopped it."""
     incident, split = story["incident"], story["split"]
     if incident is None:
         reason = "was never taken: every row that names it was rejected"
@@ -93,23 +93,23 @@ def _way(story: Row, records: list[Row]) -> list[Row]:
         outcome = _outcome(story, emitted, "unified", _before_the_pool(story))
         way.append({"dataset": "unified", "emitted": len(emitted), "outcome": outcome})
     emitted = [record for record in records if record["origin"] == "risk_only"]
-    before = None
+    lost_before = None
     if not any(gate["dataset"] == "standalone" for gate in story["gates"]):
-        before = "not judged on causes and risks, or not in the cause and risk dataset"
-    outcome = _outcome(story, emitted, "standalone", before)
+        lost_before = "not judged on causes and risks, or not in the cause and risk dataset"
+    outcome = _outcome(story, emitted, "standalone", lost_before)
     way.append({"dataset": "standalone", "emitted": len(emitted), "outcome": outcome})
     return way
 
 
 def _before_the_pool(story: Row) -> str | None:
     incident = story["incident"]
-    judged = {score["task"] for score in story["scores"]}
+    judged_tasks = {score["task"] for score in story["scores"]}
     if not (incident["in_summaries"] and incident["in_cause_risk"]):
-        present = "summaries" if incident["in_summaries"] else "cause and risk"
-        return f"only the {present} dataset has it"
-    if not {"cause", "risk"} <= judged:
+        only = "summaries" if incident["in_summaries"] else "cause and risk"
+        return f"only the {only} dataset has it"
+    if not {"cause", "risk"} <= judged_tasks:
         return "no cause and risk verdict"
-    return None if "summary" in judged else "no summary verdict"
+    return None if "summary" in judged_tasks else "no summary verdict"
 
 
 def order(split: Row) -> str:
@@ -117,9 +117,9 @@ def order(split: Row) -> str:
     return "the shuffle" if split["digest"] is None else "the hashes"
 
 
-def _outcome(story: Row, emitted: list[Row], dataset: str, before: str | None) -> str:
-    if before is not None:
-        return f"lost before the gates: {before}"
+def _outcome(story: Row, emitted: list[Row], dataset: str, lost_before: str | None) -> str:
+    if lost_before is not None:
+        return f"lost before the gates: {lost_before}"
     failed = [
         gate for gate in story["gates"] if gate["dataset"] == dataset and gate["first_failed"]
     ]

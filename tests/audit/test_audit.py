@@ -350,7 +350,7 @@ def test_a_difference_is_shown(sample_out: Out, capsys: pytest.CaptureFixture[st
     assert audit.main(["diff", str(sft / "unified-v2"), str(sft / "unified-clean")]) == 1
     text = capsys.readouterr().out
     assert "missing from" in text
-    assert "--json gives all" in text
+    assert "--json prints all" in text
     assert audit.main(["diff", str(sft / "unified-v2"), str(sft / "unified-v2")]) == 0
 
 
@@ -434,7 +434,7 @@ def test_a_published_dataset_is_audited(
     assert [str(kept) in row["shows"] for row in found if row["check"] == "eval_in_train"] == [True]
     assert by_name(said(1, "--dataset", folder, "--data", mine)) == by_name(found)
     assert len(pl.read_parquet(mine / "audit" / "hub" / "unified-v2" / kept.name)) == 6
-    with pytest.raises(ImmuneError, match=r"holds no recipe risk: .*unified-v2"):
+    with pytest.raises(ImmuneError, match=r"has no recipe risk: .*unified-v2"):
         published.load(folder, tmp_path, ["risk"])
 
 
@@ -516,13 +516,13 @@ def test_what_the_hub_refuses_is_a_sentence(
         (["xyzzy"], "--list"),
         (["--recipe", "risk"], "and not risk: emit it"),
         (["--held-out", "nothing.txt"], "cannot read nothing.txt"),
-        (["--held-out", "{tmp}/empty"], "holds no incident id"),
+        (["--held-out", "{tmp}/empty"], "has no incident id"),
         (["--held-out", "{tmp}/broken"], "line 2 of {tmp}/broken is not JSON"),
         (["--held-out", "{tmp}/nameless"], "entry 1 of {tmp}/nameless has no incident_id"),
         (["--held-out", "{tmp}/bytes"], "is not UTF-8"),
         (["--held-out", "{tmp}/numbers"], "entry 2 of {tmp}/numbers is not an incident id"),
         (["--held-out", "{tmp}/cut"], "line 1 of {tmp}/cut is not JSON"),
-        (["--held-out", "{tmp}/no-ids"], "holds no incident id"),
+        (["--held-out", "{tmp}/no-ids"], "has no incident id"),
         (["--held-out", "{tmp}/strange"], "no incident has any of the ids in {tmp}/strange, such"),
         (["funnel", "--held-out", "{tmp}/strange"], "`audit funnel` has no use for --held-out"),
         (["--list", "--held-out", "{tmp}/strange"], "`audit --list` has no use for --held-out"),

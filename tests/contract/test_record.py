@@ -56,7 +56,7 @@ def test_a_score_may_be_null_wherever_records_are_read(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text(text)
     found = dataset.from_files(tmp_path / "train.jsonl", tmp_path / "eval.jsonl")
     assert [one.score for one in found.train] == [ROWS[0]["score"], None]
-    with difference.compared(tmp_path, tmp_path) as compared:
+    with difference.compare(tmp_path, tmp_path) as compared:
         assert compared.equal
 
 

@@ -14,7 +14,7 @@ import pytest
 from slips_alerts import IDMEF_203, Event, Incident, number, write
 
 from immune_data.contract import evidence
-from immune_data.slips.build import Made, build
+from immune_data.slips.build import Output, build
 from immune_data.slips.selection import Selection
 
 REBUILT = ["rebuilt-2.0.3.alerts.json.gz", "rebuilt-2.D.V03.alerts.json.gz"]
@@ -52,7 +52,7 @@ def public(real_source: Path) -> dict[str, dict[str, Any]]:
     return {row["incident_id"]: row for row in rows}
 
 
-def made(file: Path, folder: Path, form: str = "condensed") -> tuple[Made, dict[str, Any]]:
+def made(file: Path, folder: Path, form: str = "condensed") -> tuple[Output, dict[str, Any]]:
     output = folder / "incidents.json"
     done = build([file], output, form=form, selection=Selection())
     return done, {row["incident_id"]: row for row in json.loads(output.read_bytes())}

@@ -559,8 +559,8 @@ def refusals(folder: Path) -> dict[str, list[object]]:
     capture = ["--capture-from", f"(?P<capture>{folder.name})/alerts"]
     return {
         "strange.json, line 2": [strange],
-        "half.json.gz is not a whole gzip file": [half],
-        "empty holds no alerts.json": [folder / "empty"],
+        "half.json.gz is not a complete gzip file": [half],
+        "empty contains no alerts.json": [folder / "empty"],
         "nowhere: No such file": [folder / "nowhere"],
         "pipe is not a file": [folder / "pipe"],
         "does not end in .json": [alerts, "--output", folder / "x.txt"],
@@ -571,7 +571,7 @@ def refusals(folder: Path) -> dict[str, list[object]]:
         "run is neither Malware nor Normal": [alerts, "--categories", toml, *capture],
         "does not say what": [alerts, "--categories", other, *capture],
         "is not a time": [alerts, "--since", "yesterday"],
-        "does not go up": [alerts, "--tiers", "9,3"],
+        "is not increasing": [alerts, "--tiers", "9,3"],
         "not allowed with": [alerts, "--category", "Normal", "--categories", other],
         "is a folder": [alerts, "--output", folder / "empty.json"],
         "is one of the files to read": [alerts, "--output", alerts],

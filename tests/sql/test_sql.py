@@ -250,7 +250,9 @@ def test_explain_pivot_describe_and_show_are_queries(ask: Ask) -> None:
 def test_the_help_warns_that_sql_reads_files(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         sql.main(["--help"])
-    assert "whatever files the file system lets" in capsys.readouterr().out.replace("\n", " ")
+    assert "SQL may still read any file that you may read" in capsys.readouterr().out.replace(
+        "\n", " "
+    )
 
 
 def test_our_own_files_are_found_from_anywhere(
@@ -316,5 +318,5 @@ def test_what_a_run_made_is_not_written_over(
     (tmp_path / "link").symlink_to(out / name)
     for path in (out / name, tmp_path / "link", out / "audit" / ".." / name):
         said = refused(sql.main, "from pool", "--parquet", path, "--data", out)
-        assert said == f"{path} is where `emit` keeps what it made: name another file"
+        assert said == f"{path} is an output of `emit`: name another file"
     assert digests(out) == before

@@ -1,6 +1,6 @@
-"""The SQL of this stage, which runs in a database of its own that is gone afterwards.
+"""The SQL of this stage, which runs in a temporary database of its own.
 
-`relations/` makes one relation a file, in this order; `written/` asks for what is written.
+Each file in `relations/` makes one relation, in order; `written/` selects the rows to write.
 """
 
 from __future__ import annotations
