@@ -2,7 +2,8 @@
 
 In: the tables and the recipe's settings. Out: `cleaning`, one row per answer and rule with an
 effect on it (`changed` or `refused`), and `cleaned`, one row per answer whose text was changed,
-with the same measures as in `responses`. Both are empty for a recipe that does not clean answers.
+with the same measures as in `responses`; both in the order of that table. Both are empty for a
+recipe that does not clean answers.
 """
 
 from __future__ import annotations
@@ -42,14 +43,13 @@ def write(
 ) -> None:
     """Make both relations in the current schema; `folder` is for what memory should not hold."""
     results = in_order(pool, partial(_clean_batch, asking), _batches(connection, folder))
-    rules = [pl.DataFrame(schema=_CLEANING)]
+    schemas = {"cleaning": _CLEANING, "cleaned": _CLEANED}
     with appending(connection) as append:
-        append("cleaned", pl.DataFrame(schema=_CLEANED))
-        for effects, answers in results:
-            rules.append(pl.DataFrame(effects, schema=_CLEANING))
-            append("cleaned", pl.DataFrame(answers, schema=_CLEANED))
-        keys = ["incident_id", "task", "model"]
-        append("cleaning", pl.concat(rules).sort(keys, maintain_order=True))
+        for relation, schema in schemas.items():
+            append(relation, pl.DataFrame(schema=schema))
+        for result in results:
+            for (relation, schema), rows in zip(schemas.items(), result, strict=True):
+                append(relation, pl.DataFrame(rows, schema=schema))
 
 
 def _batches(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[list[dict[str, Any]]]:
