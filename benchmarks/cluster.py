@@ -46,10 +46,10 @@ _CERTIFICATES = {
     "CLIENT__KEY": "tls_client_key",
 }
 _STEPS = {
-    "_measured": "reading: counting, contracts",
-    "_rows": "condensing",
-    "_clean_all": "cleaning",
-    "render": "rendering",
+    "immune_data.read.normalise": "reading: counting, contracts",
+    "immune_data.select.condensing": "condensing",
+    "immune_data.select.cleaning": "cleaning",
+    "immune_data.emit.records": "rendering",
 }
 
 
@@ -64,8 +64,8 @@ class _Timed:
     def submit(self, function: Callable[[Any], Any], item: Any, /) -> Any:
         begun = time.thread_time()
         done, made = outcome(function, item)
-        name = getattr(function, "func", function).__name__
-        self.seconds[_STEPS[name]] += time.thread_time() - begun
+        module = getattr(function, "func", function).__module__
+        self.seconds[_STEPS[module]] += time.thread_time() - begun
         if not done:
             raise made
         return _Made(made)
