@@ -26,8 +26,6 @@ from immune_train.bench_edge.sides import COMPARISONS, NAMES, PAIRS, Comparison,
 if TYPE_CHECKING:
     from immune_train.bench_edge.results import Results, Run
 
-FIGURES = (".svg", ".png")
-
 
 def parser() -> argparse.ArgumentParser:
     made = cli.parser(
@@ -85,8 +83,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    if arguments.figure and arguments.figure.suffix not in FIGURES:
-        raise ImmuneError(f"--figure {arguments.figure}: name a file that ends in .svg or .png")
+    if arguments.figure:
+        from immune_train.bench_edge import figure
+
+        figure.check(arguments.figure)
     for path in (arguments.output, arguments.figure):
         if path:
             files.target(path)  # said before anything is measured, not after
@@ -101,8 +101,6 @@ def command(arguments: argparse.Namespace) -> None:
         terminal.show(made)
     said = sys.stderr if arguments.json else sys.stdout
     if arguments.figure:
-        from immune_train.bench_edge import figure
-
         figure.write(made, arguments.figure)
         print(f"wrote {arguments.figure}", file=said)
     if arguments.output:

@@ -1,11 +1,13 @@
-"""A summary as a picture: ratios and seconds and steps in, SVG or PNG out."""
+"""A summary as a picture: ratios, seconds and decoding steps in, SVG or PNG out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from immune_data.common.text import one_line
+from immune_data.common.errors import ImmuneError
+from immune_data.common.text import counted, one_line
 from immune_train.bench_edge.summary import Compared, Means, Summary
 from immune_train.score import figure as drawing
 
@@ -13,114 +15,120 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_POINT, _PAIR, _READ, _WRITE, _FLOOR = "#0072b2", "#56b4e9", "#e69f00", "#0072b2", "#000000"
-_NAME = 40  # characters of a model's name
+_POINT, _PAIR, _READING, _WRITING, _LIMIT = "#0072b2", "#56b4e9", "#e69f00", "#0072b2", "#000000"
+_NAME = 40  # characters of a model's and of a processor's name
+# Where a logarithmic axis is marked, if it comes so far.
+_MARKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
+_MARGIN = 1.04  # of that axis
+
+
+def check(path: Path) -> None:
+    """Said before anything is measured, not after.
+
+    Raises:
+        ImmuneError: its name does not say which kind of picture it is to be.
+    """
+    if path.suffix not in drawing.SUFFIXES:
+        ends = " or ".join(drawing.SUFFIXES)
+        raise ImmuneError(f"--figure {path}: name a file that ends in {ends}")
 
 
 def write(summary: Summary, path: Path) -> None:
     """Draw it to a file; the same summary gives the same bytes."""
     with drawing.styled():
-        made = _drawn(summary)
-        drawing.save(made, path)
+        drawing.save(_drawn(summary), path)
 
 
 def _drawn(of: Summary) -> Figure:
     from matplotlib.figure import Figure
 
     run = of.run
-    rows = len(of.comparisons) + 2 * len(of.sides)
-    made = Figure(figsize=(8.6, 0.3 * rows + 3.6), layout="constrained")
-    made.suptitle(
-        f"{one_line(run.model, _NAME)}, {run.threads} threads of {one_line(run.processor, _NAME)}",
+    height = 0.27 * (len(of.comparisons) + len(of.sides)) + 2.6
+    figure = Figure(figsize=(8.6, height), layout="constrained")
+    figure.suptitle(
+        f"{one_line(run.model, _NAME)} on {counted(run.threads, 'thread')} of"
+        f" {one_line(run.processor, _NAME)}",
         fontsize=10,
         fontweight="bold",
     )
-    heights = [max(1, len(some)) for some in (of.comparisons, of.sides, of.sides)]
-    ratios, seconds, steps = made.subplots(3, 1, height_ratios=[one + 1 for one in heights])
+    grid = figure.add_gridspec(
+        2, 2, height_ratios=[max(1, len(of.comparisons)) + 1, max(1, len(of.sides)) + 1]
+    )
+    ratios, seconds, steps = (
+        figure.add_subplot(place) for place in (grid[0, :], grid[1, 0], grid[1, 1])
+    )
     _ratios(ratios, of.comparisons)
     _seconds(seconds, of.sides)
     _steps(steps, of.sides)
-    return made
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    return figure
 
 
-def _ratios(axes: Axes, comparisons: list[Compared]) -> None:
-    drawing.title(axes, "Seconds of an incident, with and without")
-    axes.axvline(1, color=_FLOOR, linewidth=0.8)
+def _ratios(axes: Axes, comparisons: Sequence[Compared]) -> None:
+    drawing.title(axes, "Seconds an incident takes with it, as a multiple of those without it")
+    axes.axvline(1, color=_LIMIT, linewidth=0.8)
     for y, one in enumerate(comparisons):
+        named = y == 0
         axes.plot(
-            one.ratios,
-            [y] * one.pairs,
-            *("|",),
+            *(one.ratios, [y] * one.pairs),
+            linestyle="none",
+            marker="|",
             color=_PAIR,
-            markersize=7,
-            label="a pair" if y == 0 else None,
+            markersize=8,
+            label="a pair: the same incident, the same round" if named else None,
         )
         axes.plot([one.median.low, one.median.high], [y, y], color=_POINT, linewidth=2)
         axes.plot(
-            [one.median.value],
-            [y],
-            "o",
+            *([one.median.value], [y]),
+            linestyle="none",
+            marker="o",
             color=_POINT,
-            markersize=4.5,
-            label="median of the pairs, 95 % bootstrap" if y == 0 else None,
+            markersize=5,
+            label="median of the pairs, with its 95% bootstrap interval" if named else None,
         )
+    ratios = [1.0, *(ratio for one in comparisons for ratio in one.ratios)]
+    low, high = min(ratios) / _MARGIN, max(ratios) * _MARGIN
+    marks = [mark for mark in _MARKS if low <= mark <= high]
     axes.set_xscale("log")
-    ticks = _ticks([ratio for one in comparisons for ratio in one.ratios])
-    axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
+    axes.set_xlim(low, high)
+    axes.set_xticks(marks, [f"{mark:g}×" for mark in marks])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("seconds with it ÷ seconds without it, in the same round (logarithmic)")
-    _rows(axes, [f"{one.title} ({one.pairs})" for one in comparisons])
+    axes.set_xlabel("logarithmic; left of 1 is faster")
+    _rows(axes, [f"{one.title} ({counted(one.pairs, 'pair')})" for one in comparisons])
+    _legend(axes, 2)
 
 
-def _ticks(ratios: list[float]) -> list[float]:
-    """Round numbers around the ratios."""
-    low, high = min([1.0, *ratios]), max([1.0, *ratios])
-    near = (0.9, 0.95, 1.0, 1.05, 1.1)
-    far = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
-    return [one for one in (near if low >= 0.9 and high <= 1.1 else far) if one <= 1.0 or high > 1]
-
-
-def _seconds(axes: Axes, sides: list[Means]) -> None:
+def _seconds(axes: Axes, sides: Sequence[Means]) -> None:
     drawing.title(axes, "Seconds of an incident's three tasks")
-    names = [one.side for one in sides]
     reading = [one.read_seconds for one in sides]
+    writing = [one.write_seconds for one in sides]
     places = range(len(sides))
-    axes.barh(places, reading, height=0.6, color=_READ, label="reading the prompts")
-    axes.barh(
-        places,
-        [one.write_seconds for one in sides],
-        height=0.6,
-        left=reading,
-        color=_WRITE,
-        label="writing the answers",
-    )
-    axes.set_xlabel("seconds, mean of incidents")
-    _rows(axes, names)
+    axes.barh(places, reading, height=0.6, color=_READING, label="reading prompts")
+    axes.barh(places, writing, height=0.6, left=reading, color=_WRITING, label="writing answers")
+    axes.set_xlabel("seconds, means of incidents")
+    _rows(axes, [one.side for one in sides])
+    _legend(axes, 2)
 
 
-def _steps(axes: Axes, sides: list[Means]) -> None:
-    drawing.title(axes, "A decoding step, and the least that it can take")
-    axes.barh(
-        range(len(sides)),
-        [one.step_seconds * 1000 for one in sides],
-        height=0.6,
-        color=_WRITE,
-        label="a step, mean",
-    )
+def _steps(axes: Axes, sides: Sequence[Means]) -> None:
+    drawing.title(axes, "A decoding step beside its floor")
+    steps = [one.step_seconds * 1000 for one in sides]
+    axes.barh(range(len(sides)), steps, height=0.6, color=_WRITING, label="a step")
     if sides:
         axes.axvline(
             sides[0].floor_seconds * 1000,
-            color=_FLOOR,
+            color=_LIMIT,
             linestyle="--",
             linewidth=1.2,
-            label="floor: weights ÷ memory bandwidth",
+            label="weights ÷ memory bandwidth",
         )
-    axes.set_xlabel("milliseconds")
-    _rows(axes, [one.side for one in sides])
+    axes.set_xlabel("milliseconds, means")
+    _rows(axes, [""] * len(sides))
+    _legend(axes, 2)
 
 
-def _rows(axes: Axes, names: list[str]) -> None:
-    """A row for each name, the first at the top, and what the colours mean beside them."""
+def _rows(axes: Axes, names: Sequence[str]) -> None:
+    """A row for each name, the first at the top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
     axes.grid(axis="x", color=drawing.GRID, linewidth=0.6)
@@ -128,5 +136,16 @@ def _rows(axes: Axes, names: list[str]) -> None:
     axes.tick_params(length=0)
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
-    if names:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def _legend(axes: Axes, columns: int) -> None:
+    """What is drawn how, under the axis."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(0, -0.2),
+            ncols=columns,
+            frameon=False,
+            borderaxespad=0,
+            handlelength=1.4,
+        )
