@@ -1,14 +1,14 @@
-"""How fast, and in how much memory, beside a plain script that does the same work.
+"""Speed and memory of `emit`, compared with a plain script that does the same work.
 
     make bench                     # the sample corpus at scale 1 and 10
     python benchmarks/bench.py --scales 1 10 100 --runs 3
     python benchmarks/bench.py --alone unified-clean --scales 10 100   # our peak memory, no times
 
-The two chains run interleaved, each as a process of its own on the same source files, and their
-output is compared byte for byte. Printed are medians of the ratios pair by pair: absolute times
-say more about the machine than about the program. Memory is the sum over a chain's processes,
-sampled, in which a page that several of them share counts once (Linux's PSS; elsewhere it counts
-in each of them).
+Both programs run alternately, each in its own process on the same source files, and their output is
+compared byte for byte. The results are medians of the ratios of pairs, because absolute times say
+more about the machine than about the program. Memory is the sampled sum over a program's processes,
+in which a page that several of them share is counted once (Linux's PSS; elsewhere it is counted in
+each of them).
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ RECIPE = "unified-v2"
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of a chain took: seconds of wall and of CPU, and peak memory in bytes.
+    """One run of a program: wall and CPU seconds, and peak memory in bytes.
 
-    `resident` is that of its largest process alone, as the system has counted it.
+    `resident` is that of its largest process, as counted by the system.
     """
 
     wall: float
@@ -54,18 +54,18 @@ class Run:
 
 
 def run(command: list[str]) -> Run:
-    """Run a command to its end and account for it and its children."""
-    started = time.perf_counter()
+    """Run a command to its end and measure it and its children."""
+    start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     peak = [0]
     done = threading.Event()
     threading.Thread(target=_watch, args=(process.pid, peak, done), daemon=True).start()
-    complaint = process.stderr.read()
+    errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     done.set()
     if status:
-        sys.exit(f"{' '.join(command)} failed:\n{complaint.decode()}")
-    wall = time.perf_counter() - started
+        sys.exit(f"{' '.join(command)} failed:\n{errors.decode()}")
+    wall = time.perf_counter() - start
     resident = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Run(wall, usage.ru_utime + usage.ru_stime, peak[0], resident)
 
@@ -91,7 +91,7 @@ def sample_into(folder: Path, scale: int) -> None:
 
 
 def ours_alone(source: Path, out: Path, recipe: str) -> Run:
-    """One run of ours into an empty folder."""
+    """One run of `emit` into an empty folder."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "immune_data.emit", "--recipe", recipe]
     return run([*command, "--source", str(source), "--data", str(out)])
@@ -99,25 +99,27 @@ def ours_alone(source: Path, out: Path, recipe: str) -> Run:
 
 def compare(source: Path, work: Path, runs: int) -> list[tuple[Run, Run]]:
     """(ours, plain) of each pair of runs."""
-    ours, plain = work / "ours", work / "plain"
+    our_folder, plain_folder = work / "ours", work / "plain"
     pairs = []
     for _ in range(runs):
-        us = ours_alone(source, ours, RECIPE)
-        them = run(
+        our_run = ours_alone(source, our_folder, RECIPE)
+        plain_run = run(
             [
                 *(sys.executable, str(HERE / "plain.py"), "--recipe", RECIPE),
-                *("--source", str(source), "--out", str(plain)),
+                *("--source", str(source), "--out", str(plain_folder)),
             ]
         )
         for name in emit.FILES:
-            if not filecmp.cmp(ours / "sft" / RECIPE / name, plain / name, shallow=False):
-                sys.exit(f"{name} differs between the two chains")
-        pairs.append((us, them))
+            if not filecmp.cmp(
+                our_folder / "sft" / RECIPE / name, plain_folder / name, shallow=False
+            ):
+                sys.exit(f"{name} differs between the two programs")
+        pairs.append((our_run, plain_run))
     return pairs
 
 
 def steps(source: Path, work: Path) -> list[tuple[str, float]]:
-    """Seconds of each step of one run of ours, in this process."""
+    """Seconds of each step of one run of `emit`, in this process."""
     marks = [("hashing the sources", time.perf_counter())]
     emit.emit(
         source,
@@ -125,42 +127,45 @@ def steps(source: Path, work: Path) -> list[tuple[str, float]]:
         recipes.load(RECIPE),
         report=lambda line: marks.append((_step(line), time.perf_counter())),
     )
-    ends = [at for _, at in marks[1:]] + [time.perf_counter()]
-    taken: dict[str, float] = {}
-    for (step, start), end in zip(marks, ends, strict=True):
-        taken[step] = taken.get(step, 0) + end - start
-    return list(taken.items())
+    end_times = [at for _, at in marks[1:]] + [time.perf_counter()]
+    seconds: dict[str, float] = {}
+    for (step, start), end in zip(marks, end_times, strict=True):
+        seconds[step] = seconds.get(step, 0) + end - start
+    return list(seconds.items())
 
 
 def _step(line: str) -> str:
-    kind, _, what = line.partition(" ")
+    kind, _, detail = line.partition(" ")
     if kind == "reading":
         return "reading, counting, writing tables"
     if kind == "running":
-        return "SQL" if "warnings" not in what else "closing: warnings, database, checksums"
+        return "SQL" if "warnings" not in detail else "closing: warnings, database, checksums"
     return line
 
 
 def tokenising(work: Path) -> float:
-    """Seconds to tokenise the tables' texts and nothing else, one process, whole texts."""
+    """Seconds to tokenise only the tables' texts, whole, in one process."""
     import polars as pl
 
     tables = work / "steps" / "tables"
     texts = [pl.read_parquet(tables / f"{name}.parquet")["text"] for name in ("dags", "responses")]
     encode = encoding().encode_ordinary
-    started = time.perf_counter()
+    start = time.perf_counter()
     for column in texts:
         for text in column:
             encode(text)
-    return time.perf_counter() - started
+    return time.perf_counter() - start
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scales", type=int, nargs="+", default=[1, 10])
-    parser.add_argument("--runs", type=int, default=3, help="pairs of runs a scale (default: 3)")
+    parser.add_argument("--runs", type=int, default=3, help="pairs of runs per scale (default: 3)")
     parser.add_argument(
-        "--alone", nargs="+", metavar="RECIPE", help="only run ours, by these recipes, for memory"
+        "--alone",
+        nargs="+",
+        metavar="RECIPE",
+        help="only run emit with these recipes, to measure memory",
     )
     arguments = parser.parse_args(argv)
     rows = []
@@ -187,22 +192,22 @@ def main(argv: list[str] | None = None) -> None:
 
 def _against_plain(work: Path, scale: int, runs: int) -> list[str]:
     pairs = compare(work / "source", work, runs)
-    taken = steps(work / "source", work)
-    whole = sum(seconds for _, seconds in taken)
+    step_seconds = steps(work / "source", work)
+    whole = sum(seconds for _, seconds in step_seconds)
     table.show(
         f"scale {scale}: share of each step in one run",
         ["step", "share"],
-        [[step, f"{seconds / whole:.0%}"] for step, seconds in taken],
+        [[step, f"{seconds / whole:.0%}"] for step, seconds in step_seconds],
     )
     print(
-        f"scale {scale}: the run takes {whole / tokenising(work):.2f} times as long as one "
-        "process takes to tokenise its stored texts whole, and nothing else\n"
+        f"scale {scale}: the run takes {whole / tokenising(work):.2f} times as long as "
+        "tokenising its stored texts whole in one process\n"
     )
     return [
-        f"{statistics.median(them.wall / us.wall for us, them in pairs):.1f}",
-        f"{statistics.median(them.cpu / us.cpu for us, them in pairs):.1f}",
-        f"{max(us.memory for us, _ in pairs) / 2**20:.0f}",
-        f"{max(them.memory for _, them in pairs) / 2**20:.0f}",
+        f"{statistics.median(plain.wall / ours.wall for ours, plain in pairs):.1f}",
+        f"{statistics.median(plain.cpu / ours.cpu for ours, plain in pairs):.1f}",
+        f"{max(ours.memory for ours, _ in pairs) / 2**20:.0f}",
+        f"{max(plain.memory for _, plain in pairs) / 2**20:.0f}",
     ]
 
 

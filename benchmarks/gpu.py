@@ -1,12 +1,12 @@
-"""Training speed and memory of both back ends on a GPU: a table of ways to lay out the same steps.
+"""Training speed and memory of both back ends on a GPU: a table of layouts of the same steps.
 
     python benchmarks/gpu.py --train data/sft/unified-clean/train.jsonl --model DIR
 
-Every way trains the same conversations in the same order, sixteen a step, with the real trainer.
-Each runs in a process of its own; all load their models first and then take turns, a few steps
-each, so that what disturbs the machine disturbs them alike; a ratio is the median over turns. The
-first step holds the longest conversations: it decides the memory. `--model` is any Qwen2.5; one of
-random weights will do:
+Every way trains on the same conversations in the same order, sixteen per step, with the real
+trainer. Each runs in its own process; all load their models first and then take turns, a few steps
+each, so that other load on the machine affects them equally; a ratio is the median over turns. The
+first step contains the longest conversations, which decide the memory. `--model` is any Qwen2.5,
+also one with random weights:
 
     python -m immune_train.random_model --size 1.5b --output DIR
 """
@@ -45,7 +45,7 @@ WAYS = {
     "unsloth, packed 8 x 2": ("backend=unsloth", *HALVES),
 }
 STEP = 16  # conversations
-WARM = 3  # steps before anything is timed, that of the longest conversations among them
+WARM = 3  # steps before timing starts, including the one with the longest conversations
 GIB = 1 << 30
 
 
@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", type=Path, required=True, help="emitted JSONL")
     parser.add_argument("--model", required=True, help="folder of a Qwen2.5 model")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), help="some of the ways")
-    parser.add_argument("--turns", type=int, default=3, help="turns that each way takes")
+    parser.add_argument("--turns", type=int, default=3, help="turns of each way")
     parser.add_argument("--steps", type=int, default=2, help="steps of a turn")
-    parser.add_argument("--json", type=Path, help="write the numbers there too")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.worker:
@@ -69,27 +69,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if all("failed" not in result for result in results.values()) else 1
 
 
-# The process that lets the ways take turns.
+# The process that coordinates the turns.
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The numbers of each way, or the last thing that it said."""
+    """The numbers of each way, or the end of its log if it failed."""
     workers = {way: _start(way, arguments) for way in arguments.ways}
     results: dict[str, dict[str, Any]] = {}
     turns: dict[str, list[dict[str, Any]]] = {way: [] for way in workers}
-    said = {way: _said(worker) for way, worker in workers.items()}
+    reports = {way: _said(worker) for way, worker in workers.items()}
     for _ in range(arguments.turns):
         for way, worker in workers.items():
-            if "failed" not in said[way]:
+            if "failed" not in reports[way]:
                 _print(worker, "go")
                 turn = _said(worker)
-                said[way] |= turn
+                reports[way] |= turn
                 turns[way].append(turn)
     for way, worker in workers.items():
         worker.stdin.close()
         worker.wait(timeout=120)
-        results[way] = said[way]
-        if "failed" not in said[way]:
+        results[way] = reports[way]
+        if "failed" not in reports[way]:
             seconds = median(turn["seconds"] for turn in turns[way]) / arguments.steps
             results[way] |= {
                 "turns": [turn["seconds"] for turn in turns[way]],
@@ -119,7 +119,7 @@ def _print(worker: subprocess.Popen, line: str) -> None:
 
 
 def _said(worker: subprocess.Popen) -> dict[str, Any]:
-    """The next JSON line of a worker; the libraries' own lines are passed over."""
+    """The next JSON line of a worker; the libraries' own lines are ignored."""
     for line in worker.stdout:
         if line.startswith('{"bench"'):
             return json.loads(line)["bench"]
@@ -146,16 +146,19 @@ def show(results: dict[str, dict[str, Any]]) -> None:
                 f"{result['loss']:.4f}",
             ]
         )
-    columns = ["way", "tokens/s", "with loss/s", "s per 16", "allocated GiB", "reserved GiB"]
+    columns = ["way", "tokens/s", "answer tokens/s", "s per 16", "allocated GiB", "reserved GiB"]
     show(
-        "steps of 16 conversations; memory is the step's of the longest ones",
+        "steps of 16 conversations; memory is that of the step with the longest ones",
         [*columns, "loss"],
         rows,
     )
     base = results.get("unsloth, as documented", {}).get("turns")
     for way, result in results.items():
         if base and "turns" in result:
-            ratios = [ours / theirs for ours, theirs in zip(base, result["turns"], strict=True)]
+            ratios = [
+                base_seconds / seconds
+                for base_seconds, seconds in zip(base, result["turns"], strict=True)
+            ]
             spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
             print(f"{way}: {median(ratios):.2f} x unsloth as documented ({spread})")
 
@@ -166,14 +169,14 @@ def show(results: dict[str, dict[str, Any]]) -> None:
 def work(arguments: argparse.Namespace) -> None:
     from immune_train import backends, configs
 
-    settings_given = WAYS[arguments.worker]
-    wanted = settings_given[0].partition("=")[2]
-    backend = backends.choose(wanted)
+    options = WAYS[arguments.worker]
+    name = options[0].partition("=")[2]
+    backend = backends.choose(name)
     steps = WARM + arguments.turns * arguments.steps
     settings = configs.load(
         "unified-clean",
         [
-            *settings_given,
+            *options,
             f"model_name_or_path={arguments.model}",
             "order=emitted",
             f"max_steps={steps}",
@@ -193,20 +196,20 @@ def work(arguments: argparse.Namespace) -> None:
     rows = [*Renderer(tokenizer).rows(_chosen(arguments.train, steps))]
     model = backends.load(backend, settings)
     with tempfile.TemporaryDirectory() as output:
-        made = trainer.make(settings, model, tokenizer, rows, rows[:STEP], Path(output))
-        loss = made.evaluate()["eval_loss"]
-        made.add_callback(_turns(arguments, rows, steps, loss, torch))
-        made.train()
+        loop = trainer.make(settings, model, tokenizer, rows, rows[:STEP], Path(output))
+        loss = loop.evaluate()["eval_loss"]
+        loop.add_callback(_turns(arguments, rows, steps, loss, torch))
+        loop.train()
 
 
 def _chosen(path: Path, steps: int) -> list[Any]:
-    """Records of all steps: the longest first, the others chosen at random."""
+    """Records of all steps: the longest first, then a random sample of the others."""
     from immune_train.data.dataset import read_records
 
     records = read_records(path)
     longest = sorted(records, key=lambda record: -record.tokens)[:STEP]
-    rest = [record for record in records if record not in longest]
-    return longest + random.Random(42).sample(rest, (steps - 1) * STEP)
+    others = [record for record in records if record not in longest]
+    return longest + random.Random(42).sample(others, (steps - 1) * STEP)
 
 
 def _turns(
@@ -218,7 +221,7 @@ def _turns(
         print(json.dumps({"bench": numbers}), flush=True)
 
     class Turns(TrainerCallback):
-        """Trains while it is its turn, and says after each turn how long it took."""
+        """Trains during its turns, and reports the time of each turn."""
 
         began = 0.0
 
@@ -227,21 +230,21 @@ def _turns(
             self.began = time.perf_counter()
 
         def on_step_end(self, args, state, control, **kwargs):
-            done = state.global_step
+            step = state.global_step
             torch.cuda.synchronize()
-            if done == WARM:
+            if step == WARM:
                 report(loss=loss)
                 self._await()
-            elif done > WARM and (done - WARM) % arguments.steps == 0:
-                of_turn = rows[(done - arguments.steps) * STEP : done * STEP]
+            elif step > WARM and (step - WARM) % arguments.steps == 0:
+                turn_rows = rows[(step - arguments.steps) * STEP : step * STEP]
                 report(
                     seconds=time.perf_counter() - self.began,
-                    tokens=sum(len(row.input_ids) for row in of_turn),
-                    supervised=sum(row.supervised for row in of_turn),
+                    tokens=sum(len(row.input_ids) for row in turn_rows),
+                    supervised=sum(row.supervised for row in turn_rows),
                     allocated=torch.cuda.max_memory_allocated(),
                     reserved=torch.cuda.max_memory_reserved(),
                 )
-                if done < steps:
+                if step < steps:
                     self._await()
 
     return Turns()

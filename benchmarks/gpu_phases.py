@@ -1,11 +1,11 @@
-"""Memory of a whole run of `sft` on a GPU, phase by phase: a run's arguments in, a table out.
+"""Memory of a whole run of `sft` on a GPU, by phase: a run's arguments in, a table out.
 
     python benchmarks/gpu_phases.py --train data/sft/unified-clean/train.jsonl \\
         --eval data/sft/unified-clean/eval.jsonl --model DIR
 
-It trains a few steps by the real command, to its end, the merged model included. The first step
-and the evaluations hold the longest conversations, which decide the memory. `--model` is any
-Qwen2.5; one of random weights will do:
+It runs the real command for a few steps, to the end, including the merged model. The first step and
+the evaluations contain the longest conversations, which decide the memory. `--model` is any
+Qwen2.5, also one with random weights:
 
     python -m immune_train.random_model --size 1.5b --output DIR
 """
@@ -28,7 +28,7 @@ from typing import Any
 from gpu import GIB, STEP, WAYS
 
 STEPS, EVALUATED = 6, 24
-PHASES = "IMMUNE_PHASES"  # names the file in which both processes of a run write what they measure
+PHASES = "IMMUNE_PHASES"  # names the file to which both processes of a run write their measurements
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,23 +45,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return work(arguments) if arguments.worker else measure(arguments)
 
 
-# The process that looks at the whole card.
+# The process that watches the whole card.
 
 
 def measure(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "phases.jsonl"
         command = [sys.executable, __file__, *sys.argv[1:], "--worker", "--output", folder]
-        seen: list[tuple[float, int]] = []
+        samples: list[tuple[float, int]] = []
         run = subprocess.Popen(command, env={**os.environ, PHASES: str(lines)})
-        threading.Thread(target=_watch, args=(run, seen), daemon=True).start()
+        threading.Thread(target=_watch, args=(run, samples), daemon=True).start()
         code = run.wait()
-        show([json.loads(line) for line in lines.read_text().splitlines()], seen)
+        show([json.loads(line) for line in lines.read_text().splitlines()], samples)
     return code
 
 
-def _watch(run: subprocess.Popen, seen: list[tuple[float, int]]) -> None:
-    """Note what the whole card has in use, by whomever, twenty times a second."""
+def _watch(run: subprocess.Popen, samples: list[tuple[float, int]]) -> None:
+    """Record the memory in use on the whole card, by any process, twenty times a second."""
     try:
         import pynvml
 
@@ -71,11 +71,11 @@ def _watch(run: subprocess.Popen, seen: list[tuple[float, int]]) -> None:
         print(f"the whole card is not watched: {error}", file=sys.stderr)
         return
     while run.poll() is None:
-        seen.append((time.time(), pynvml.nvmlDeviceGetMemoryInfo(card).used))
+        samples.append((time.time(), pynvml.nvmlDeviceGetMemoryInfo(card).used))
         time.sleep(0.05)
 
 
-def show(phases: list[dict[str, Any]], seen: list[tuple[float, int]]) -> None:
+def show(phases: list[dict[str, Any]], samples: list[tuple[float, int]]) -> None:
     from immune_data.common.table import show
 
     rows: dict[str, list[Any]] = {}
@@ -83,22 +83,22 @@ def show(phases: list[dict[str, Any]], seen: list[tuple[float, int]]) -> None:
         row = rows.setdefault(phase["phase"], [0.0, 0.0, 0.0])
         row[0] += phase["ended"] - phase["began"]
         row[1] = max(row[1], phase["reserved"] / GIB)
-        whole = [used for at, used in seen if phase["began"] <= at <= phase["ended"]]
+        whole = [used for at, used in samples if phase["began"] <= at <= phase["ended"]]
         row[2] = max(row[2], max(whole, default=0) / GIB)
-    before = seen[0][1] / GIB if seen else 0.0
+    initial = samples[0][1] / GIB if samples else 0.0
     show(
-        f"GPU memory by phase; {before:.1f} GiB of the card were in use before",
+        f"GPU memory by phase; {initial:.1f} GiB of the card were in use before",
         ["phase", "seconds", "reserved GiB", "whole card GiB"],
         [[name, *(f"{value:.1f}" for value in row)] for name, row in rows.items()],
     )
-    print(f"peak of the whole card: {max((used for _, used in seen), default=0) / GIB:.1f} GiB")
+    print(f"peak of the whole card: {max((used for _, used in samples), default=0) / GIB:.1f} GiB")
 
 
-# The process that trains, and the one in which it merges.
+# The process that trains, and the one that merges.
 
 
 class Phases:
-    """Where the time of a process goes, and the most memory that torch held in each phase."""
+    """The time of each phase of a process, and the most memory that torch reserved in it."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
@@ -117,22 +117,22 @@ class Phases:
     def _turn(self) -> None:
         import torch
 
-        now, reserved = time.time(), 0
+        end, reserved = time.time(), 0
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.synchronize()
             reserved = torch.cuda.max_memory_reserved()
             torch.cuda.reset_peak_memory_stats()
         if self._open:
-            line = {"phase": self._open[-1], "began": self._began, "ended": now}
+            line = {"phase": self._open[-1], "began": self._began, "ended": end}
             with Path(os.environ[PHASES]).open("a") as file:
                 file.write(json.dumps({**line, "reserved": reserved}) + "\n")
-        self._began = now
+        self._began = end
 
 
 def _timed(phases: Phases, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any, **named: Any) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> Any:
         with phases(name):
-            return function(*arguments, **named)
+            return function(*arguments, **keywords)
 
     return call
 
@@ -143,19 +143,19 @@ def work(arguments: argparse.Namespace) -> int:
     from immune_train.sft import __main__ as sft
     from immune_train.sft import trainer
 
-    phases, apart, make = Phases(), processes.apart, trainer.make
+    phases, run_apart, make = Phases(), processes.apart, trainer.make
 
-    def make_timed(*given: Any, **named: Any) -> Any:
-        made = make(*given, **named)
-        made.train = _timed(phases, "steps", made.train)
-        made.evaluate = _timed(phases, "evaluation", made.evaluate)
-        made._save_checkpoint = _timed(phases, "checkpoint", made._save_checkpoint)
-        return made
+    def make_timed(*arguments_given: Any, **keywords: Any) -> Any:
+        loop = make(*arguments_given, **keywords)
+        loop.train = _timed(phases, "steps", loop.train)
+        loop.evaluate = _timed(phases, "evaluation", loop.evaluate)
+        loop._save_checkpoint = _timed(phases, "checkpoint", loop._save_checkpoint)
+        return loop
 
-    def merge_timed(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    def merge_timed(function: Callable[..., Any], *arguments_given: Any, **keywords: Any) -> Any:
         assert function is merge.write
         with phases("given back, while merging"):
-            return apart(merge_measured, *given, **named)
+            return run_apart(merge_measured, *arguments_given, **keywords)
 
     backends.load = _timed(phases, "load", backends.load)
     trainer.make, processes.apart = make_timed, merge_timed
@@ -171,24 +171,24 @@ def work(arguments: argparse.Namespace) -> int:
     )
 
 
-def merge_measured(*given: Any, **named: Any) -> Any:
+def merge_measured(*arguments: Any, **keywords: Any) -> Any:
     from immune_train import merge
 
     phases = Phases()
     merge._save = _timed(phases, "merge and save", merge._save)
     merge.difference = _timed(phases, "compare", merge.difference)
-    return merge.write(*given, **named)
+    return merge.write(*arguments, **keywords)
 
 
 def _chosen(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    """The longest conversations of both files, in files of their own."""
-    chosen = []
+    """The longest conversations of both files, in new files."""
+    paths = []
     for path, number in ((arguments.train, STEPS * STEP), (arguments.eval, EVALUATED)):
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         lines.sort(key=lambda line: -json.loads(line)["tokens"])
-        chosen.append(arguments.output / path.name)
-        chosen[-1].write_text("".join(lines[:number]), encoding="utf-8")
-    return chosen[0], chosen[1]
+        paths.append(arguments.output / path.name)
+        paths[-1].write_text("".join(lines[:number]), encoding="utf-8")
+    return paths[0], paths[1]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The plain script: the work of `emit` the way one would write it in an afternoon.
+"""The plain script: the work of `emit` as one would write it in an afternoon.
 
     python benchmarks/plain.py --source data/source --out /tmp/plain --recipe unified-v2
 
@@ -7,8 +7,8 @@ same counts on standard output.
 
 Whole files through `json.load`, dictionaries and lists, whole texts through tiktoken, thresholds
 as constants. It shares with the package only the prompts, whose texts must agree, and tiktoken's
-vocabulary. So the tests can hold each against the other, and the benchmark has an opponent that
-does the same work. It trusts its input: no rejects, no tables, no database.
+vocabulary. So tests can compare the two, and the benchmark has a competitor that does the same
+work. It trusts its input: no rejects, no tables, no database.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def tokens(text: str) -> int:
 
 
 def load(folder: Path, name: str) -> list[dict[str, Any]]:
-    """The objects of a source file, plain or gzipped; none where it is missing."""
+    """The objects of a source file, plain or gzipped; none if it is missing."""
     path = folder / name
     if path.is_file():
         text = path.read_text(encoding="utf-8-sig")
@@ -104,14 +104,14 @@ def load(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def by_incident(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    rows_by_id: dict[str, dict[str, Any]] = {}
     for row in rows:
-        found.setdefault(row["incident_id"], row)
-    return found
+        rows_by_id.setdefault(row["incident_id"], row)
+    return rows_by_id
 
 
 def answer(row: dict[str, Any], task: str, model: str) -> str | None:
-    """One model's answer; None where it is missing, empty or of no use."""
+    """One model's answer; None if it is missing, empty or unusable."""
     summary_field, cause_risk_field, _ = MODELS[model]
     if task == "summary":
         entry = row.get(summary_field)
@@ -124,22 +124,22 @@ def answer(row: dict[str, Any], task: str, model: str) -> str | None:
 
 
 def answers(row: dict[str, Any], task: str) -> dict[str, str]:
-    found = {model: answer(row, task, model) for model in MODELS}
-    return {model: text for model, text in found.items() if text}
+    texts = {model: answer(row, task, model) for model in MODELS}
+    return {model: text for model, text in texts.items() if text}
 
 
 def canonical(scores: dict[str, Any]) -> dict[str, float]:
     """Scores by canonical model, in the order of the record's keys."""
-    found: dict[str, float] = {}
+    by_model: dict[str, float] = {}
     for key, entry in scores.items():
         if key in CANONICAL and entry is not None:
             total = entry["total"] if isinstance(entry, dict) else entry
-            found.setdefault(CANONICAL[key], float(total))
-    return found
+            by_model.setdefault(CANONICAL[key], float(total))
+    return by_model
 
 
 class Corpus:
-    """The source files in memory, and what the judges said by canonical model."""
+    """The source files in memory, and the judges' scores by canonical model."""
 
     def __init__(self, folder: Path) -> None:
         self.summaries = by_incident(load(folder, SUMMARIES))
@@ -208,7 +208,7 @@ class Corpus:
 
 
 def winner(scores: dict[str, float]) -> str:
-    """The highest score; between equals the first key."""
+    """The highest score; if equal, the first key."""
     return max(scores, key=scores.__getitem__)
 
 
@@ -273,32 +273,32 @@ def split_standalone(passing: list[str]) -> tuple[list[str], list[str]]:
 
 def cut_to_tokens(dag: str) -> str:
     """The whole lines of a DAG over the limit that fit it, and the marker."""
-    encoded = ENCODING.encode_ordinary(unicodedata.normalize("NFC", dag))
+    ids = ENCODING.encode_ordinary(unicodedata.normalize("NFC", dag))
     lines = [line + "\n" for line in dag.split("\n")]
     budget = DAG_LIMIT - tokens(DAG_MARKER)
-    # The lines whole within the budget's tokens; a token may join the ends of two lines, so the
-    # number is then put right by counting.
-    kept = ENCODING.decode(encoded[:budget]).count("\n")
-    while kept and tokens("".join(lines[:kept])) > budget:
-        kept -= 1
-    while tokens("".join(lines[: kept + 1])) <= budget:
-        kept += 1
-    return "".join(lines[:kept]) + DAG_MARKER
+    # The number of complete lines within the budget's tokens; a token may span two lines, so the
+    # number is then corrected by counting.
+    number = ENCODING.decode(ids[:budget]).count("\n")
+    while number and tokens("".join(lines[:number])) > budget:
+        number -= 1
+    while tokens("".join(lines[: number + 1])) <= budget:
+        number += 1
+    return "".join(lines[:number]) + DAG_MARKER
 
 
 def cut_to_words(dag: str) -> str:
     budget = DAG_LIMIT - len(DAG_MARKER.split())
-    kept = []
+    lines = []
     for line in dag.split("\n"):
         budget -= len(line.split())
         if budget < 0:
             break
-        kept.append(line + "\n")
-    return "".join(kept) + DAG_MARKER
+        lines.append(line + "\n")
+    return "".join(lines) + DAG_MARKER
 
 
 def conversation_tokens(messages: list[dict[str, str]]) -> int:
-    """Tokens under Qwen2.5's chat template: <|im_start|>role\\ncontent<|im_end|>\\n a message."""
+    """Tokens under Qwen2.5's chat template: <|im_start|>role\\ncontent<|im_end|>\\n per message."""
     if messages[0]["role"] != "system":
         messages = [{"role": "system", "content": DEFAULT_SYSTEM}, *messages]
     return sum(
@@ -316,32 +316,32 @@ class Renderer:
         self._prompts = prompts.load(Path(prompts.__file__).parent)
 
     def unified(self, incident: str) -> list[dict[str, Any]]:
-        """Summary, cause and risk of the winners; nothing where one of them has no answer."""
+        """Summary, cause and risk of the winners; empty if one of them has no answer."""
         corpus = self._corpus
         summary_model = winner(corpus.summary_scores[incident])
         cause_model = winner(corpus.cause_scores[incident])
-        chosen = (
+        winners = (
             ("summary", summary_model, corpus.summary_scores[incident][summary_model]),
             ("cause", cause_model, corpus.cause_scores[incident][cause_model]),
             ("risk", cause_model, corpus.risk_scores[incident].get(cause_model)),
         )
-        return self._records(incident, chosen, "unified")
+        return self._records(incident, winners, "unified")
 
     def standalone(self, incident: str) -> list[dict[str, Any]]:
         corpus = self._corpus
         model = corpus.first_ranked[incident]
-        chosen = (
+        winners = (
             ("cause", model, corpus.cause_scores[incident][model]),
             ("risk", model, corpus.risk_scores[incident][model]),
         )
-        return self._records(incident, chosen, "risk_only")
+        return self._records(incident, winners, "risk_only")
 
-    def _records(self, incident: str, chosen: tuple, origin: str) -> list[dict[str, Any]]:
+    def _records(self, incident: str, winners: tuple, origin: str) -> list[dict[str, Any]]:
         corpus = self._corpus
-        found = corpus.dag(incident)
-        if found is None:
+        shown = corpus.dag(incident)
+        if shown is None:
             return []
-        dag, dag_tokens = found
+        dag, dag_tokens = shown
         evidence = dag
         if self._unit == "tokens" and dag_tokens > DAG_LIMIT:
             evidence = cut_to_tokens(dag)
@@ -349,14 +349,14 @@ class Renderer:
             evidence = cut_to_words(dag)
         facts = corpus.facts(incident)
         records = []
-        for task, model, score in chosen:
+        for task, model, score in winners:
             rows = corpus.summaries if task == "summary" else corpus.cause_risk
             text = answer(rows[incident], task, model)
             if text is None:
                 return []
-            asked = self._prompts[task].render(facts, evidence)
+            prompt = self._prompts[task].render(facts, evidence)
             messages = [
-                *({"role": message.role, "content": message.content} for message in asked),
+                *({"role": message.role, "content": message.content} for message in prompt),
                 {"role": "assistant", "content": text},
             ]
             records.append(
@@ -374,11 +374,11 @@ class Renderer:
         return records
 
 
-# The whole way
+# The whole run
 
 
 def build(source: Path, out: Path, recipe: str) -> dict[str, Any]:
-    """Write the dataset of `recipe` into `out`; its counts come back."""
+    """Write the dataset of `recipe` to `out` and return its counts."""
     corpus = Corpus(source)
     counts: dict[str, Any] = {"tokens": corpus.count_texts()}
 
@@ -445,9 +445,9 @@ def build(source: Path, out: Path, recipe: str) -> dict[str, Any]:
 
 def tally(verdicts: Any) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for found in verdicts:
-        if found is not None:
-            counts[found] = counts.get(found, 0) + 1
+    for gate in verdicts:
+        if gate is not None:
+            counts[gate] = counts.get(gate, 0) + 1
     return counts
 
 

@@ -13,17 +13,17 @@ FOLDER = "answers"
 
 
 def write(output: Path, cell: Cell) -> Path:
-    """Write `answers/RECIPE-SEED.jsonl`, one answer a line, and say where it is."""
+    """Write `answers/RECIPE-SEED.jsonl`, one answer per line, and return its path."""
     path = output / FOLDER / f"{cell.recipe}-{cell.seed}.jsonl"
     rows = (
         {
-            "incident_id": one.incident_id,
-            "task": one.task,
-            "answer": one.answer,
-            "finish": one.finish,
+            "incident_id": answer.incident_id,
+            "task": answer.task,
+            "answer": answer.answer,
+            "finish": answer.finish,
         }
-        for one in cell.measured
+        for answer in cell.measured
     )
-    with files.replacing(path) as beside:
-        beside.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     return path

@@ -1,12 +1,12 @@
-"""One cell of `quality.py`: a prepared recipe, a seed and a base in; what their model does out.
+"""One cell of `quality.py`: a prepared recipe, a seed and a base in; their model's results out.
 
-The model is trained by `immune_train.sft` as anyone would, and measured as it is deployed: base
-and adapter added up, in 16 bits. Out, for every held-out record: the loss of its reference answer
-and the model's own greedy answer. What the run says of itself stays in `runs/`, without weights,
-so that `immune_train.evaluate --trained` can read it.
+The model is trained by the command `immune_train.sft` and evaluated as it is deployed: base and
+adapter merged, in 16 bits. Out, for every held-out record: the loss of its reference answer and the
+model's own greedy answer. The run's folder is kept in `runs/`, without weights, so that
+`immune_train.evaluate --trained` can read it.
 
-A recipe's cell may be of a variant, `RECIPE@VARIANT`: trained with other settings, on some tasks
-only, or not at all.
+A cell may belong to a variant of a recipe, `RECIPE@VARIANT`: trained with other settings, on some
+tasks only, or not at all.
 """
 
 from __future__ import annotations
@@ -34,39 +34,39 @@ VARIANT = "@"  # between a recipe and the name of a variant
 
 _ENDS = (END, END_OF_TEXT)
 
-# Tokens of a batch of questions, answers included; what does not fit a GPU is asked in halves.
+# Tokens of a batch of questions, including answers; a batch that does not fit a GPU is halved.
 _AT_ONCE = {"cuda": 1 << 20, "cpu": 1 << 14}
 
-# What every recipe is trained with, so that those with known faults can be compared: they say at
-# each run what they cut and leak, and it acts on no other. Merging is not needed here.
+# Settings for every recipe, so that those with known faults can be compared: each run reports what
+# they cut and leak, and others are not affected. Merging is not needed here.
 _ALWAYS = ("allow_leak=true", "overflow=truncate", "merge=false")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all cells of a table share."""
+    """The settings that all cells of a table share."""
 
     model: str
     config: str
     settings: tuple[str, ...]
     limit: int  # tokens of an answer, after which it counts as never ending
     tasks: tuple[str, ...] = TASKS  # of the records that are trained on and measured
-    is_trained: bool = True  # False: the base is measured as it is
+    is_trained: bool = True  # False: the untrained base is measured
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What became of one held-out record."""
+    """The results of one held-out record."""
 
     incident_id: str
     task: str
     loss: float  # the sum over the tokens of the reference answer
     tokens: int
     answer: str
-    finish: str  # `stop`, or `length` where the answer had not ended at the limit
+    finish: str  # `stop`, or `length` if the answer had not ended at the limit
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """`cells/RECIPE-SEED.json`: a result, and the sha256 of all that it depends on."""
+    """`cells/RECIPE-SEED.json`: a result, and the sha256 of all its inputs."""
 
     recipe: str
     seed: int
@@ -96,7 +96,7 @@ def run_folder(output: Path, recipe: str, seed: int) -> Path:
 
 
 def read(output: Path, recipe: str, seed: int) -> Cell | None:
-    """A cell that is there; None where there is none that can be read."""
+    """An existing cell; None if there is none that can be read."""
     try:
         return msgspec.json.decode(path(output, recipe, seed).read_bytes(), type=Cell)
     except (OSError, msgspec.MsgspecError):
@@ -104,32 +104,32 @@ def read(output: Path, recipe: str, seed: int) -> Cell | None:
 
 
 def of_files(output: Path, recipe: str) -> dict[str, str]:
-    """What of a cell's dependencies lies in the output folder."""
+    """A cell's dependencies in the output folder."""
     folder = output / quality_held.FOLDER / recipe_of(recipe)
     names = (*quality_held.SPLITS, quality_held.RECORDS)
     return {name: digests.sha256(folder / name) for name in names}
 
 
 def of_setting(setting: Setting) -> dict[str, Any]:
-    """What of a cell's dependencies all cells of a table share."""
+    """A cell's dependencies that all cells of a table share."""
     from immune_train import configs
 
-    found = {
+    dependencies = {
         "model": _weights(setting.model),
         "config": {setting.config: digests.digest(configs.read(setting.config)[0])},
         "settings": list(setting.settings),
         "limit": setting.limit,
     }
-    # Named only where they are not the rule, so that cells of before stay what they are.
+    # Included only if they are not the default, so that older cells stay valid.
     if setting.tasks != TASKS:
-        found["tasks"] = list(setting.tasks)
+        dependencies["tasks"] = list(setting.tasks)
     if not setting.is_trained:
-        found["trained"] = False
-    return found
+        dependencies["trained"] = False
+    return dependencies
 
 
 def _weights(model: str) -> str:
-    """What tells a base: the files in its folder, or its name on the Hub."""
+    """The identity of a base: the files in its folder, or its name on the Hub."""
     folder = Path(model)
     if not folder.is_dir():
         return model
@@ -140,12 +140,12 @@ def _weights(model: str) -> str:
 
 
 def make(output: Path, recipe: str, seed: int, setting: Setting, depends: dict[str, Any]) -> Cell:
-    """Train and measure, and write the cell, whole.
+    """Train and evaluate, and write the cell atomically.
 
     Raises:
         ImmuneError: training is refused or fails.
     """
-    records = [one for one in held(output, recipe) if one.task in setting.tasks]
+    records = [record for record in held(output, recipe) if record.task in setting.tasks]
     folder = run_folder(output, recipe, seed)
     shutil.rmtree(folder, ignore_errors=True)
     began = time.monotonic()
@@ -154,7 +154,7 @@ def make(output: Path, recipe: str, seed: int, setting: Setting, depends: dict[s
     seconds = time.monotonic() - began if setting.is_trained else 0.0
     measuring = time.monotonic()
     model, tokenizer = _trained(folder) if setting.is_trained else _base(setting.model)
-    made = Cell(
+    cell = Cell(
         recipe=recipe,
         seed=seed,
         depends=depends,
@@ -163,13 +163,13 @@ def make(output: Path, recipe: str, seed: int, setting: Setting, depends: dict[s
         measured_seconds=round(time.monotonic() - measuring, 1),
         **(_of_run(folder) if setting.is_trained else _UNTRAINED),
     )
-    with files.replacing(path(output, recipe, seed)) as beside:
-        beside.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
+    with files.replacing(path(output, recipe, seed)) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(cell), indent=1))
     _drop_weights(folder)
-    return made
+    return cell
 
 
-# What the cell of a base says of training.
+# The training fields of an untrained base's cell.
 _UNTRAINED: dict[str, Any] = {
     "hardware": "",
     **dict.fromkeys(("records", "train_tokens", "supervised_tokens", "steps", "best_step"), 0),
@@ -177,23 +177,23 @@ _UNTRAINED: dict[str, Any] = {
 
 
 def _of_run(folder: Path) -> dict[str, Any]:
-    """What a cell says of its training."""
+    """The training fields of a cell."""
     from immune_train.artifacts import run, summary
 
-    trained = summary.read(folder / run.SUMMARY)
-    of_train = trained.preflight["train"]
+    run_summary = summary.read(folder / run.SUMMARY)
+    counts = run_summary.preflight["train"]
     return {
-        "hardware": trained.hardware or "",
-        "records": of_train["records"],
-        "train_tokens": of_train["tokens"],
-        "supervised_tokens": of_train["supervised_tokens"],
-        "steps": trained.steps or 0,
-        "best_step": trained.best_step or 0,
+        "hardware": run_summary.hardware or "",
+        "records": counts["records"],
+        "train_tokens": counts["tokens"],
+        "supervised_tokens": counts["supervised_tokens"],
+        "steps": run_summary.steps or 0,
+        "best_step": run_summary.best_step or 0,
     }
 
 
 def _drop_weights(folder: Path) -> None:
-    """Keep of a run what it says, and nothing of its size."""
+    """Remove the large files of a run."""
     from immune_train.artifacts import run
 
     for name in (run.ADAPTER, run.CHECKPOINTS):
@@ -208,10 +208,10 @@ def held(output: Path, recipe: str) -> list[Record]:
 def _train(dataset: Path, folder: Path, recipe: str, seed: int, setting: Setting) -> None:
     from immune_train.sft import __main__ as sft
 
-    with tempfile.TemporaryDirectory() as parts:
+    with tempfile.TemporaryDirectory() as folder_of_parts:
         arguments = [
             *("--config", setting.config, "--model", setting.model, "--backend", "trl"),
-            *_records(dataset, Path(parts), setting.tasks),
+            *_records(dataset, Path(folder_of_parts), setting.tasks),
             *("--recipe", recipe_of(recipe), "--output", str(folder)),
             *_ALWAYS,
             *setting.settings,
@@ -221,16 +221,16 @@ def _train(dataset: Path, folder: Path, recipe: str, seed: int, setting: Setting
             raise CheckFailed(f"training {recipe} with seed {seed} was stopped (exit code {code})")
 
 
-def _records(dataset: Path, parts: Path, tasks: Sequence[str]) -> Iterator[str]:
-    """The arguments that name what to train on; of some tasks alone, files written to `parts`."""
+def _records(dataset: Path, target: Path, tasks: Sequence[str]) -> Iterator[str]:
+    """The arguments that name the dataset; for some tasks only, new files in `target`."""
     if tuple(tasks) == TASKS:
         yield from ("--dataset", str(dataset))
         return
     for option, name in zip(("--train", "--eval"), quality_held.SPLITS, strict=True):
         lines = (dataset / name).read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if msgspec.json.decode(line)["task"] in tasks]
-        (parts / name).write_bytes(b"".join(kept))
-        yield from (option, str(parts / name))
+        selected = [line for line in lines if msgspec.json.decode(line)["task"] in tasks]
+        (target / name).write_bytes(b"".join(selected))
+        yield from (option, str(target / name))
 
 
 def _trained(folder: Path) -> tuple[Any, Any]:
@@ -248,7 +248,7 @@ def _trained(folder: Path) -> tuple[Any, Any]:
 
 
 def _base(name: str) -> tuple[Any, Any]:
-    """A base that was not trained, on the CPU, and its tokenizer."""
+    """An untrained base, on the CPU, and its tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     return AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
@@ -260,7 +260,7 @@ def _measure(model: Any, tokenizer: Any, records: Sequence[Record], limit: int) 
 
     from immune_train.data.labels import Renderer
 
-    model = model.to(torch.bfloat16).eval()  # as a merged model is written
+    model = model.to(torch.bfloat16).eval()  # the type of a merged model
     model = model.to("cuda") if torch.cuda.is_available() else model.float()
     rows = list(Renderer(tokenizer).rows(records))
     losses = [_loss(model, row) for row in rows]
@@ -279,15 +279,15 @@ def _measure(model: Any, tokenizer: Any, records: Sequence[Record], limit: int) 
 
 
 def _loss(model: Any, row: Any) -> float:
-    """The loss of an answer: a sum over its tokens."""
+    """The loss of an answer, as a sum over its tokens."""
     import torch
 
     from immune_train.sft.trainer import answer_loss
 
     inputs = {"input_ids": [row.input_ids], "labels": [row.labels]}
     with torch.no_grad():
-        given = {name: torch.tensor(ids, device=model.device) for name, ids in inputs.items()}
-        return answer_loss(model, given, items=1).item()
+        tensors = {name: torch.tensor(ids, device=model.device) for name, ids in inputs.items()}
+        return answer_loss(model, tensors, items=1).item()
 
 
 def answer(
@@ -295,15 +295,15 @@ def answer(
 ) -> list[tuple[list[int], bool]]:
     """The greedy answer to each prompt, without its end, and whether it ended within `limit`."""
     at_once = at_once or _AT_ONCE[model.device.type]
-    found: dict[int, tuple[list[int], bool]] = {}
+    by_index: dict[int, tuple[list[int], bool]] = {}
     for batch in _batches([len(prompt) + limit for prompt in prompts], at_once):
         answers = _answer_batch(model, [prompts[i] for i in batch], limit)
-        found |= dict(zip(batch, answers, strict=True))
-    return [found[i] for i in range(len(prompts))]
+        by_index |= dict(zip(batch, answers, strict=True))
+    return [by_index[i] for i in range(len(prompts))]
 
 
 def _batches(lengths: Sequence[int], at_once: int) -> Iterator[list[int]]:
-    """The places of lengths in batches of at most so many tokens, padding included."""
+    """The indices of lengths in batches of at most `at_once` tokens, including padding."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batch and lengths[batch[0]] * (len(batch) + 1) > at_once:
@@ -324,15 +324,15 @@ def _answer_batch(model: Any, prompts: list[list[int]], limit: int) -> list[tupl
             raise ImmuneError("the device has too little memory for one question") from None
     torch.cuda.empty_cache()
     half = len(prompts) // 2
-    parts = (prompts[:half], prompts[half:])
-    return [one for part in parts for one in _answer_batch(model, part, limit)]
+    halves = (prompts[:half], prompts[half:])
+    return [item for part in halves for item in _answer_batch(model, part, limit)]
 
 
 def _generated(model: Any, prompts: list[list[int]], limit: int) -> list[tuple[list[int], bool]]:
     import torch
     from transformers import GenerationConfig
 
-    # In place of the base's own, whose penalties and filters would act on what is not said here.
+    # Replaces the base's own, whose penalties and filters would apply to values not set here.
     model.generation_config = GenerationConfig(
         do_sample=False, max_new_tokens=limit, eos_token_id=list(_ENDS), pad_token_id=END_OF_TEXT
     )
@@ -341,11 +341,11 @@ def _generated(model: Any, prompts: list[list[int]], limit: int) -> list[tuple[l
     ids = [[END_OF_TEXT] * n + prompt for n, prompt in zip(padding, prompts, strict=True)]
     mask = [[0] * n + [1] * (longest - n) for n in padding]
     with torch.no_grad():
-        said = model.generate(
+        output = model.generate(
             torch.tensor(ids, device=model.device),
             attention_mask=torch.tensor(mask, device=model.device),
         )
-    return [_until_end(row) for row in said[:, longest:].tolist()]
+    return [_until_end(row) for row in output[:, longest:].tolist()]
 
 
 def _until_end(ids: list[int]) -> tuple[list[int], bool]:

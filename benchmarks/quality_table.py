@@ -1,7 +1,7 @@
-"""What `quality.py` says: cells in, pooled numbers with intervals out, as tables and a figure.
+"""The results of `quality.py`: cells in, pooled numbers with intervals out, as tables and a figure.
 
-All seeds of a recipe are pooled: a share is of all answers of all seeds, a loss is of a token of
-all reference answers. Intervals are of 95 %, by a bootstrap over groups: a group, the incidents of
+All seeds of a recipe are pooled: a share is over all answers of all seeds, a loss is per token of
+all reference answers. The 95% intervals are from a bootstrap over groups: a group, the incidents of
 one source IP and time window, is drawn whole, with the answers of every seed.
 """
 
@@ -36,7 +36,7 @@ def _ends_never(case: Case) -> float | None:
     return None if finished is None else 1 - finished
 
 
-# What is counted of an answer: its title, whether it looks at the whole evidence, and how.
+# Measures of an answer: the title, whether it uses the whole evidence, and the function.
 SHARES: dict[str, tuple[str, bool, Callable[[Case], float | None]]] = {
     "structure": ("has the structure", False, _METRICS["structure"]),
     "grounded_shown": ("grounded in what was shown", False, _METRICS["grounded"]),
@@ -46,7 +46,7 @@ SHARES: dict[str, tuple[str, bool, Callable[[Case], float | None]]] = {
 
 
 class Share(msgspec.Struct, frozen=True):
-    """How many answers do something, of those that could: of a task and a tier of event count."""
+    """`k` of `n` answers of a task and a tier of event count have a property."""
 
     task: str
     events: str
@@ -59,7 +59,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """The loss of a token of the reference answers, and how far it is from the first recipe's."""
+    """The loss per token of the reference answers, and its difference from the first recipe's."""
 
     task: str
     tokens: int
@@ -72,13 +72,13 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A recipe's row: all seeds pooled. The reference answers have shares alone."""
+    """A recipe's row: all seeds pooled. The reference answers have only shares."""
 
     recipe: str
     seeds: list[int]
     train_records: int
     train_tokens: int  # of an epoch, as trained on
-    shared_tokens: int  # of the records that all recipes keep
+    shared_tokens: int  # of the records that all recipes share
     seconds: float
     losses: list[Loss]
     shares: list[Share]
@@ -86,7 +86,7 @@ class Result(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Answer:
-    """A measured answer with what is needed to pool it."""
+    """A measured answer with the information for pooling it."""
 
     group: str
     events: str
@@ -95,22 +95,24 @@ class Answer:
     whole: Case
 
 
-def results(held: Held, cells: dict[str, list[Cell]], asked: dict[str, list[Record]]) -> list[Any]:
-    """A result for the reference answers, and one for each recipe; the first is compared with."""
+def results(
+    held: Held, cells: dict[str, list[Cell]], records: dict[str, list[Record]]
+) -> list[Any]:
+    """A result for the reference answers, and one for each recipe; the first is the baseline."""
     groups = sorted({incident.group for incident in held.incidents.values()})
-    first = next(iter(cells))
+    baseline = next(iter(cells))
     sums = {name: _losses(held, groups, of_recipe) for name, of_recipe in cells.items()}
-    references = asked.get(held.reference) or asked[first]
-    made = [
+    references = records.get(held.reference) or records[baseline]
+    rows = [
         Result(REFERENCE, [], 0, 0, 0, 0.0, [], _shares(_references(held, references), groups)),
     ]
     for name, of_recipe in cells.items():
         answers = [
-            one
+            answer
             for cell in of_recipe
-            for one in _answers(held.incidents, cell.measured, asked[name])
+            for answer in _answers(held.incidents, cell.measured, records[name])
         ]
-        made.append(
+        rows.append(
             Result(
                 recipe=name,
                 seeds=[cell.seed for cell in of_recipe],
@@ -119,40 +121,43 @@ def results(held: Held, cells: dict[str, list[Cell]], asked: dict[str, list[Reco
                 shared_tokens=held.recipes[recipe_of(name)].shared_tokens,
                 seconds=fmean(cell.seconds for cell in of_recipe),
                 losses=[
-                    _loss(task, sums[name][task], sums[first][task])
+                    _loss(task, sums[name][task], sums[baseline][task])
                     for task in sums[name]
-                    if task in sums[first] and (task != ALL or len(sums[name]) == len(sums[first]))
+                    if task in sums[baseline]
+                    and (task != ALL or len(sums[name]) == len(sums[baseline]))
                 ],
                 shares=_shares(answers, groups),
             )
         )
-    return made
+    return rows
 
 
 def _answers(
-    incidents: dict[str, Asked], measured: Iterable[Measured], asked: Iterable[Record]
+    incidents: dict[str, Asked], measured: Iterable[Measured], questions: Iterable[Record]
 ) -> list[Answer]:
-    records = {(one.incident_id, one.task): one for one in asked}
-    found = []
-    for one in measured:
-        record, incident = records[one.incident_id, one.task], incidents[one.incident_id]
+    records = {(record.incident_id, record.task): record for record in questions}
+    answers = []
+    for measurement in measured:
+        record = records[measurement.incident_id, measurement.task]
+        incident = incidents[measurement.incident_id]
         prompt = tuple(message.content for message in record.messages[:-1])
         reference = record.messages[-1].content
-        finish = one.finish or None
+        finish = measurement.finish or None
         shown, whole = (
-            Case(one.task, one.answer, reference, texts, finish)
+            Case(measurement.task, measurement.answer, reference, texts, finish)
             for texts in (prompt, (*prompt, incident.evidence))
         )
-        found.append(Answer(incident.group, _tier(incident), one, shown, whole))
-    return found
+        answers.append(Answer(incident.group, _tier(incident), measurement, shown, whole))
+    return answers
 
 
-def _references(held: Held, asked: Sequence[Record]) -> list[Answer]:
-    """The reference answers, as if a model had given them."""
-    given = [
-        Measured(one.incident_id, one.task, 0.0, 0, one.messages[-1].content, "") for one in asked
+def _references(held: Held, records: Sequence[Record]) -> list[Answer]:
+    """The reference answers as if they were a model's."""
+    measurements = [
+        Measured(record.incident_id, record.task, 0.0, 0, record.messages[-1].content, "")
+        for record in records
     ]
-    return _answers(held.incidents, given, asked)
+    return _answers(held.incidents, measurements, records)
 
 
 def _tier(incident: Asked) -> str:
@@ -161,7 +166,7 @@ def _tier(incident: Asked) -> str:
     return _FEW if incident.event_count < MANY_EVENTS else _MANY
 
 
-Sums = tuple[list[float], list[float]]  # by group: a total, and of how many it is
+Sums = tuple[list[float], list[float]]  # by group: a total, and the number of its members
 
 
 def _by_group(groups: Sequence[str], of: Iterable[tuple[str, float, float]]) -> Sums:
@@ -173,45 +178,54 @@ def _by_group(groups: Sequence[str], of: Iterable[tuple[str, float, float]]) -> 
 
 
 def _losses(held: Held, groups: Sequence[str], cells: Iterable[Cell]) -> dict[str, Sums]:
-    measured = [one for cell in cells for one in cell.measured]
-    tasks = [task for task in TASKS if any(one.task == task for one in measured)]
+    measurements = [measurement for cell in cells for measurement in cell.measured]
+    tasks = [
+        task for task in TASKS if any(measurement.task == task for measurement in measurements)
+    ]
     return {
         task: _by_group(
             groups,
             (
-                (held.incidents[one.incident_id].group, one.loss, one.tokens)
-                for one in measured
-                if task in (ALL, one.task)
+                (
+                    held.incidents[measurement.incident_id].group,
+                    measurement.loss,
+                    measurement.tokens,
+                )
+                for measurement in measurements
+                if task in (ALL, measurement.task)
             ),
         )
         for task in (ALL, *tasks)
     }
 
 
-def _loss(task: str, of: Sums, first: Sums) -> Loss:
-    loss, compared = (sum(totals) / sum(numbers) for totals, numbers in (of, first))
+def _loss(task: str, sums: Sums, baseline: Sums) -> Loss:
+    loss, baseline_loss = (sum(totals) / sum(numbers) for totals, numbers in (sums, baseline))
     return Loss(
         task,
-        round(sum(of[1])),
+        round(sum(sums[1])),
         loss,
-        *intervals.of_groups(*of),
-        loss - compared,
-        *intervals.of_difference(*of, *first),
+        *intervals.of_groups(*sums),
+        loss - baseline_loss,
+        *intervals.of_difference(*sums, *baseline),
     )
 
 
 def _shares(answers: Sequence[Answer], groups: Sequence[str]) -> list[Share]:
-    found = []
+    shares = []
     tiers = [tier for tier in (_FEW, _MANY, _UNKNOWN) if any(a.events == tier for a in answers)]
     for task in TASKS:
-        of_task = [answer for answer in answers if answer.measured.task == task]
-        for tier in (ALL, *tiers) if of_task else ():
-            of_tier = [answer for answer in of_task if tier in (ALL, answer.events)]
-            for measure, (_, is_whole, of) in SHARES.items():
-                cases = [(one.group, one.whole if is_whole else one.shown) for one in of_tier]
-                values = [(group, of(case)) for group, case in cases]
-                found.append(_share(task, tier, measure, values, groups))
-    return found
+        task_answers = [answer for answer in answers if answer.measured.task == task]
+        for tier in (ALL, *tiers) if task_answers else ():
+            tier_answers = [answer for answer in task_answers if tier in (ALL, answer.events)]
+            for measure, (_, is_whole, metric) in SHARES.items():
+                cases = [
+                    (answer.group, answer.whole if is_whole else answer.shown)
+                    for answer in tier_answers
+                ]
+                values = [(group, metric(case)) for group, case in cases]
+                shares.append(_share(task, tier, measure, values, groups))
+    return shares
 
 
 def _share(
@@ -222,7 +236,7 @@ def _share(
     groups: Sequence[str],
 ) -> Share:
     sums = _by_group(groups, ((group, value, 1) for group, value in values if value is not None))
-    k, n = (round(sum(of)) for of in sums)
+    k, n = (round(sum(values_of)) for values_of in sums)
     if not n:
         return Share(task, tier, measure, 0, 0, None, None, None)
     return Share(task, tier, measure, k, n, k / n, *intervals.of_groups(*sums))
@@ -233,68 +247,73 @@ def _share(
 Table = tuple[str, list[str], list[list[Any]]]
 
 
-def tables(held: Held, found: Sequence[Result]) -> list[Table]:
-    trained = [one for one in found if one.losses]
-    tasks = [loss.task for loss in trained[0].losses]
-    first = trained[0].recipe
+def tables(held: Held, results: Sequence[Result]) -> list[Table]:
+    trained_results = [result for result in results if result.losses]
+    tasks = [loss.task for loss in trained_results[0].losses]
+    baseline = trained_results[0].recipe
     training = [
         [
-            *(one.recipe, len(one.seeds), one.train_records, one.train_tokens),
-            *(one.shared_tokens, round(one.seconds)),
+            *(result.recipe, len(result.seeds), result.train_records, result.train_tokens),
+            *(result.shared_tokens, round(result.seconds)),
         ]
-        for one in trained
+        for result in trained_results
     ]
     losses = [
-        [one.recipe, *_by_task(one, tasks, lambda loss: _interval(loss.loss, loss.low, loss.high))]
-        for one in trained
+        [
+            result.recipe,
+            *_by_task(result, tasks, lambda loss: _interval(loss.loss, loss.low, loss.high)),
+        ]
+        for result in trained_results
     ]
     differences = [
         [
-            one.recipe,
+            result.recipe,
             *_by_task(
-                one,
+                result,
                 tasks,
                 lambda loss: _interval(
                     loss.difference, loss.difference_low, loss.difference_high, "+"
                 ),
             ),
         ]
-        for one in trained[1:]
+        for result in trained_results[1:]
     ]
-    made = [
+    made_tables = [
         (
-            f"trained on, and for how long; {held.shared_records:,} records are kept by all",
-            ["recipe", "seeds", "records", "tokens", "of those all keep", "seconds"],
+            f"train records and time; all recipes share {held.shared_records:,} records",
+            ["recipe", "seeds", "records", "tokens", "tokens shared by all", "seconds"],
             training,
         ),
-        ("held-out loss of an answer token", ["recipe", *tasks], losses),
+        ("held-out loss per answer token", ["recipe", *tasks], losses),
     ]
     if differences:
-        made.append((f"held-out loss beside that of {first}", ["recipe", *tasks], differences))
+        made_tables.append(
+            (f"held-out loss minus that of {baseline}", ["recipe", *tasks], differences)
+        )
     columns = ["recipe", "events", *(title for title, _, _ in SHARES.values())]
     for task in TASKS:
         rows = [
-            [one.recipe, tier, *(_counted(share) for share in of_tier)]
-            for one in found
-            for tier, of_tier in _by_tier(one.shares, task).items()
+            [result.recipe, tier, *(_counted(share) for share in of_tier)]
+            for result in results
+            for tier, of_tier in _by_tier(result.shares, task).items()
         ]
         if rows:
-            made.append((f"{task} answers", columns, rows))
-    return made
+            made_tables.append((f"{task} answers", columns, rows))
+    return made_tables
 
 
-def _by_task(one: Result, tasks: Iterable[str], cell: Callable[[Loss], str]) -> list[str]:
-    """A cell for each task; a dash for one that a variant did not learn."""
-    losses = {loss.task: loss for loss in one.losses}
+def _by_task(result: Result, tasks: Iterable[str], cell: Callable[[Loss], str]) -> list[str]:
+    """A cell for each task; a dash for tasks that a variant was not trained on."""
+    losses = {loss.task: loss for loss in result.losses}
     return [cell(losses[task]) if task in losses else "–" for task in tasks]
 
 
 def _by_tier(shares: Iterable[Share], task: str) -> dict[str, list[Share]]:
-    found: dict[str, list[Share]] = {}
+    by_tier: dict[str, list[Share]] = {}
     for share in shares:
         if share.task == task:
-            found.setdefault(share.events, []).append(share)
-    return found
+            by_tier.setdefault(share.events, []).append(share)
+    return by_tier
 
 
 def _interval(value: float, low: float, high: float, sign: str = "") -> str:
@@ -310,55 +329,59 @@ def _counted(share: Share) -> str:
     return f"{of} ({share.low:.0%} to {share.high:.0%})"
 
 
-def show(made: Iterable[Table]) -> None:
-    for title, columns, rows in made:
+def show(tables: Iterable[Table]) -> None:
+    for title, columns, rows in tables:
         table.show(title, columns, rows)
 
 
-def markdown(made: Iterable[Table], notes: Iterable[str]) -> str:
+def markdown(tables: Iterable[Table], notes: Iterable[str]) -> str:
     """The tables for a page."""
     parts = list(notes)
-    for title, columns, rows in made:
+    for title, columns, rows in tables:
         right = table.numeric(rows, len(columns))
         cells = [[table.cell(value) for value in row] for row in rows]
         parts += [f"{title[:1].upper()}{title[1:]}:", table.markdown(columns, cells, right)]
     return "\n\n".join(parts) + "\n"
 
 
-def draw(found: Sequence[Result], path: Path) -> None:
+def draw(results: Sequence[Result], path: Path) -> None:
     """The losses, and the shares of all answers: a point and its interval for each recipe."""
-    names = [one.recipe for one in found]
+    names = [result.recipe for result in results]
     losses = [
-        Score(loss.task, one.recipe, loss.task, loss.tokens, loss.loss, loss.low, loss.high)
-        for one in found
-        for loss in one.losses
+        Score(loss.task, result.recipe, loss.task, loss.tokens, loss.loss, loss.low, loss.high)
+        for result in results
+        for loss in result.losses
     ]
-    tasks = [task for task in TASKS if any(s.task == task for one in found for s in one.shares)]
+    tasks = [
+        task for task in TASKS if any(s.task == task for result in results for s in result.shares)
+    ]
     with figure.styled():
         from matplotlib.figure import Figure
 
         rows = len({score.task for score in losses}), *[len(SHARES)] * len(tasks)
-        each = 0.17 * len(names) + 0.22
-        drawn = Figure(figsize=(8.6, each * sum(rows) + 1.7), layout="constrained")
-        panels = drawn.subplots(len(rows), 1, height_ratios=rows)
+        row_height = 0.17 * len(names) + 0.22
+        drawing = Figure(figsize=(8.6, row_height * sum(rows) + 1.7), layout="constrained")
+        panels = drawing.subplots(len(rows), 1, height_ratios=rows)
         figure.panel(panels[0], losses, names, {score.task: score.task for score in losses})
-        figure.title(panels[0], "held-out loss of an answer token")
+        figure.title(panels[0], "held-out loss per answer token")
         for axes, task in zip(panels[1:], tasks, strict=True):
             shares = [
-                Score(task, one.recipe, share.measure, share.n, share.share, share.low, share.high)
-                for one in found
-                for share in one.shares
+                Score(
+                    task, result.recipe, share.measure, share.n, share.share, share.low, share.high
+                )
+                for result in results
+                for share in result.shares
                 if share.task == task and share.events == ALL
             ]
-            figure.panel(axes, shares, names, {key: of[0] for key, of in SHARES.items()})
+            figure.panel(axes, shares, names, {key: metric[0] for key, metric in SHARES.items()})
             figure.title(axes, f"{task} answers")
             axes.set_xlim(-0.02, 1.02)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        panels[-1].set_xlabel("pooled over seeds, with the 95 % bootstrap interval over groups")
-        figure.legend(drawn, panels[-1], len(names))
-    figure.save(drawn, path)
+        panels[-1].set_xlabel("pooled over seeds, with the 95% bootstrap interval over groups")
+        figure.legend(drawing, panels[-1], len(names))
+    figure.save(drawing, path)
 
 
 def write(path: Path, text: str) -> None:
-    with files.replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with files.replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

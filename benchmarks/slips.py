@@ -1,10 +1,10 @@
-"""What making incidents of alerts takes: time against a plain loop of `json.loads`, and memory.
+"""Making incidents from alerts: time compared with a plain loop of `json.loads`, and memory.
 
     python benchmarks/slips.py path/to/alerts.json.gz --copies 100
 
-In: a file of alerts. Out: for the file, and for so many copies of it in one file (each with ids of
-its own), the peak of memory of `immune_data.slips` and the megabytes that it and the loop read in a
-second, in turn.
+In: a file of alerts. Out, for the file and for a file with many copies of it (with different ids):
+the peak memory of `immune_data.slips`, and the megabytes per second that it and the loop read, in
+alternating runs.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ for line in open(sys.argv[1], "rb"):
 """
 
 
-def _copied(file: Path, copies: int, to: Path) -> Path:
+def _copied(file: Path, copies: int, target: Path) -> Path:
     data = file.read_bytes()
     data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    with to.open("wb") as written:
+    with target.open("wb") as file_out:
         for copy in range(copies):
-            written.write(
+            file_out.write(
                 _ID.sub(lambda m: b"%08x" % ((int(m[0], 16) + copy * _APART) % 2**32), data)  # noqa: B023
             )
-    return to
+    return target
 
 
 def _run(command: list[str]) -> tuple[float, float, float]:
-    """Seconds by the clock and of the processor, and MiB at the peak."""
-    began = time.monotonic()
+    """Wall seconds, CPU seconds, and MiB at the peak."""
+    start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
+    _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{command} failed")
-    peak = used.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    return time.monotonic() - began, used.ru_utime + used.ru_stime, peak
+    peak = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, peak
 
 
 def _command(args: argparse.Namespace) -> int:
@@ -62,23 +62,30 @@ def _command(args: argparse.Namespace) -> int:
             file = _copied(args.file, copies, Path(folder) / "alerts.json")
             size = file.stat().st_size / 1e6
             output = Path(folder) / "incidents.json"
-            ours = [sys.executable, "-m", "immune_data.slips", str(file), "--output", str(output)]
+            command = [
+                sys.executable,
+                "-m",
+                "immune_data.slips",
+                str(file),
+                "--output",
+                str(output),
+            ]
             loop = [sys.executable, "-c", _LOOP, str(file)]
-            runs = [(_run(ours), _run(loop)) for _ in range(args.turns)]
-            speeds = [statistics.median(size / run[which][1] for run in runs) for which in (0, 1)]
+            runs = [(_run(command), _run(loop)) for _ in range(args.turns)]
+            speeds = [statistics.median(size / run[index][1] for run in runs) for index in (0, 1)]
             ratio = statistics.median(run[0][1] / run[1][1] for run in runs)
-            peaks = [round(max(run[which][2] for run in runs)) for which in (0, 1)]
+            peaks = [round(max(run[index][2] for run in runs)) for index in (0, 1)]
             speeds = [round(speed, 1) for speed in speeds]
             rows.append([copies, round(size, 1), *speeds, round(ratio, 1), *peaks])
     columns = ["copies", "MB", "MB/s", "MB/s, loop", "times the loop", "peak MiB", "peak, loop"]
-    table.show("alerts read (processor time)", columns, rows)
+    table.show("alerts read (CPU time)", columns, rows)
     return 0
 
 
 if __name__ == "__main__":
     parser = cli.parser(
         "benchmarks/slips.py",
-        summary="Time and memory of making incidents of alerts.",
+        summary="Time and memory of making incidents from alerts.",
         example="python benchmarks/slips.py alerts.json.gz --copies 100",
     )
     parser.add_argument("file", type=Path, help="a file of alerts")
