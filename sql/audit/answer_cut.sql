@@ -1,7 +1,7 @@
 -- severity: error
 -- reads: conversations, made by immune_data/emit/records.py
--- The context ends inside a record's answer: training never sees how the answer goes on, nor that
--- it ends.
+-- The context ends inside a record's answer: training sees neither the rest of the answer nor its
+-- end.
 select
     conversations.incident_id,
     conversations.task,

@@ -1,7 +1,7 @@
 -- severity: info
 -- reads: cleaned, made by immune_data/select/cleaning.py
 -- bound: 0.2
--- A value has more than its share of the train records: its share is above an equal one, that is 1
+-- A value has more than its share of the train records: its share exceeds an equal share, that is 1
 -- divided by the number of values that occur (at least 2), by more than the bound.
 with train as (
     select

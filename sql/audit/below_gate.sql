@@ -1,6 +1,6 @@
 -- severity: error
--- A record's answer has a score below the gate of its task, or none: where a recipe's gates look at
--- the best of any model, another answer let the incident pass.
+-- A record's answer has a score below the gate of its task, or none: if a recipe's gates look at
+-- the best score of any model, another answer let the incident pass.
 select
     sft_records.incident_id,
     sft_records.task,

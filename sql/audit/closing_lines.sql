@@ -1,8 +1,8 @@
 -- severity: warn
 -- reads: conversations, made by immune_data/emit/records.py
--- A summary's closing lines contradict those of the evidence that it was shown: another total, or
--- another number of a severity. One that is left out counts 0; evidence that shows no such line,
--- and a summary that has none, contradict nothing.
+-- A summary's closing lines contradict those of the evidence shown: they have another total, or
+-- another number for a severity. A missing severity counts as 0; evidence or summaries without such
+-- lines contradict nothing.
 with summaries as (
     select
         conversations.incident_id,
@@ -20,7 +20,7 @@ with summaries as (
     where conversations.task = 'summary'
 ),
 
--- The last of several, as where a summary is given them (rule 14).
+-- The last one of several, as for derived closing lines (rule 14).
 closing as (
     select
         incident_id,

@@ -1,6 +1,6 @@
 -- severity: error
 -- reads: conversations, made by immune_data/emit/records.py
--- A record's answer holds a Markdown code fence, around it or inside.
+-- A record's answer contains a Markdown code fence, around it or inside.
 with found as (
     select
         incident_id,
@@ -23,7 +23,7 @@ select
     line,
     model,
     ltrim(text, chr(10) || chr(13) || chr(9) || ' ') like '```%' as at_start,
-    -- It begins and ends at a word, unless that is a long one.
+    -- The excerpt begins and ends at a word, unless the word is long.
     regexp_replace(
         substr(' ' || text || ' ', greatest(1, strpos(text, matches[1]) - 40), 122),
         '^\S{0,20}\s|\s\S{0,20}$', '', 'g'

@@ -1,5 +1,5 @@
 -- severity: info
--- A response, chosen or not, holds a Markdown code fence, around it or inside.
+-- A response, chosen or not, contains a Markdown code fence, around it or inside.
 with found as (
     select
         incident_id,
@@ -27,7 +27,7 @@ select
     found.model,
     chosen.model is not null as chosen,
     ltrim(found.text, chr(10) || chr(13) || chr(9) || ' ') like '```%' as at_start,
-    -- It begins and ends at a word, unless that is a long one.
+    -- The excerpt begins and ends at a word, unless the word is long.
     regexp_replace(
         substr(
             ' ' || found.text || ' ',

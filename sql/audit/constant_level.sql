@@ -1,6 +1,6 @@
 -- severity: info
 -- reads: cleaned, made by immune_data/select/cleaning.py
--- Two thirds or more of a split's risk answers say the same level, so a model that always says it
+-- Two thirds or more of a split's risk answers name the same level, so a model that always names it
 -- is right in that share of them.
 with levels as (
     select

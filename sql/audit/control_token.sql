@@ -1,7 +1,7 @@
 -- severity: error
 -- reads: conversations, made by immune_data/emit/records.py
--- A message holds one of the 22 tokens that Qwen2.5's tokenizer adds to its vocabulary, written out
--- as text: a trainer that reads it as the token sees a turn end, or begin, where none does.
+-- A message contains one of the 22 tokens that Qwen2.5's tokenizer adds to its vocabulary, written
+-- out as text: a trainer that reads it as the token sees a turn begin or end where none does.
 with texts as (
     select
         incident_id,
@@ -37,7 +37,7 @@ select
     role,
     list_distinct(matches) as tokens,
     len(matches) as occurrences,
-    -- It begins and ends at a word, unless that is a long one.
+    -- The excerpt begins and ends at a word, unless the word is long.
     regexp_replace(
         substr(' ' || content || ' ', greatest(1, strpos(content, matches[1]) - 40), 122),
         '^\S{0,20}\s|\s\S{0,20}$', '', 'g'

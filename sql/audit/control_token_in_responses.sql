@@ -1,5 +1,5 @@
 -- severity: info
--- A response, chosen or not, holds one of the 22 tokens that Qwen2.5's tokenizer adds.
+-- A response, chosen or not, contains one of the 22 tokens that Qwen2.5's tokenizer adds.
 with found as (
     select
         incident_id,
@@ -30,7 +30,7 @@ select
     chosen.model is not null as chosen,
     list_distinct(found.matches) as tokens,
     len(found.matches) as occurrences,
-    -- It begins and ends at a word, unless that is a long one.
+    -- The excerpt begins and ends at a word, unless the word is long.
     regexp_replace(
         substr(
             ' ' || found.text || ' ',

@@ -1,6 +1,7 @@
 -- severity: info
 -- reads: conversations, made by immune_data/emit/records.py
--- A record does not show the whole DAG: its answer may rest on evidence that the model never sees.
+-- A record does not show the whole DAG: its answer may be based on evidence that the model never
+-- sees.
 select
     incident_id,
     task,

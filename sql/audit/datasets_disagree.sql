@@ -1,5 +1,5 @@
 -- severity: warn
--- The two datasets hold different DAGs of one incident: the answers of one of them were written
+-- The two datasets have different DAGs for one incident: the answers in one of them were written
 -- from other evidence than the record shows.
 with texts as (
     select

@@ -1,7 +1,7 @@
 -- severity: error
 -- reads: conversations, made by immune_data/emit/records.py
--- A side of the split, train or eval, of which the recipe asks for a share, has no record: there is
--- nothing to learn from, or nothing to measure by.
+-- A side of the split, train or eval, has no records although the recipe asks for a share: there is
+-- nothing to learn from, or nothing to measure with.
 select
     sides.split,
     sides.incidents,

@@ -1,6 +1,6 @@
 -- severity: error
 -- reads: conversations, made by immune_data/emit/records.py
--- A record's answer is the text of an error that its model's service gave instead of an answer.
+-- A record's answer is the text of an error that the model's service returned instead of an answer.
 with found as (
     select
         incident_id,
@@ -8,7 +8,7 @@ with found as (
         split,
         line,
         model,
-        -- To Python's `re`, by which answers are cleaned, ı and İ are an i in another case.
+        -- For Python's `re`, which cleans answers, ı and İ are an i in another case.
         replace(replace(messages[-1].content, 'ı', 'i'), 'İ', 'i') as text,
         regexp_extract_all(
             text,
@@ -27,7 +27,7 @@ select
     line,
     model,
     matches[1] as error,
-    -- It begins and ends at a word, unless that is a long one.
+    -- The excerpt begins and ends at a word, unless the word is long.
     regexp_replace(
         substr(' ' || text || ' ', greatest(1, strpos(text, matches[1]) - 40), 122),
         '^\S{0,20}\s|\s\S{0,20}$', '', 'g'

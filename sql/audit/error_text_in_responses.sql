@@ -1,11 +1,11 @@
 -- severity: info
--- A response, chosen or not, is the text of an error that the model's service gave.
+-- A response, chosen or not, is the text of an error that the model's service returned.
 with answers as (
     select
         incident_id,
         task,
         model,
-        -- To Python's `re`, by which answers are cleaned, ı and İ are an i in another case.
+        -- For Python's `re`, which cleans answers, ı and İ are an i in another case.
         replace(replace(text, 'ı', 'i'), 'İ', 'i') as text
     from responses
 ),
@@ -40,7 +40,7 @@ select
     found.model,
     chosen.model is not null as chosen,
     found.matches[1] as error,
-    -- It begins and ends at a word, unless that is a long one.
+    -- The excerpt begins and ends at a word, unless the word is long.
     regexp_replace(
         substr(
             ' ' || found.text || ' ',

@@ -1,7 +1,7 @@
 -- severity: error
 -- reads: conversations, made by immune_data/emit/records.py
--- A train record is of an incident that the recipe evaluates on: whatever is measured on that
--- incident is worth nothing.
+-- A train record is about an incident that the recipe evaluates on: every score measured on that
+-- incident is worthless.
 with in_eval as (
     select
         incident_id,

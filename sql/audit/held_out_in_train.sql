@@ -1,6 +1,6 @@
 -- severity: error
 -- reads: conversations, made by immune_data/emit/records.py
--- A train record is of an incident that was to be held out: its id is in the list that
+-- A train record is about an incident that should be held out: its id is in the list that
 -- `audit --held-out FILE` read into `held_out`, which is empty otherwise.
 select
     conversations.incident_id,

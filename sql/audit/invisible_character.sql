@@ -1,7 +1,7 @@
 -- severity: warn
 -- reads: conversations, made by immune_data/emit/records.py
--- A message holds zero-width or bidirectional characters: what a model learns from it is not what
--- a reader sees.
+-- A message contains zero-width or bidirectional characters: a model learns something else from it
+-- than a reader sees.
 with texts as (
     select
         incident_id,
@@ -38,7 +38,7 @@ select
     role,
     [printf('U+%04X', unicode(hidden)) for hidden in list_sort(list_distinct(matches))] as hidden,
     len(matches) as occurrences,
-    -- It begins and ends at a word, unless that is a long one.
+    -- The excerpt begins and ends at a word, unless the word is long.
     regexp_replace(
         substr(' ' || content || ' ', greatest(1, strpos(content, matches[1]) - 40), 122),
         '^\S{0,20}\s|\s\S{0,20}$', '', 'g'

@@ -1,5 +1,5 @@
 -- severity: info
--- A response, chosen or not, holds zero-width or bidirectional characters.
+-- A response, chosen or not, contains zero-width or bidirectional characters.
 with found as (
     select
         incident_id,
@@ -32,7 +32,7 @@ select
     chosen.model is not null as chosen,
     found.hidden,
     len(found.matches) as occurrences,
-    -- It begins and ends at a word, unless that is a long one.
+    -- The excerpt begins and ends at a word, unless the word is long.
     regexp_replace(
         substr(
             ' ' || found.text || ' ',

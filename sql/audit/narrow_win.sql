@@ -1,5 +1,5 @@
 -- severity: info
--- The model whose answer is used leads by one point or less, which is within a judge's mood.
+-- The model whose answer is used leads by one point or less, which a judge's mood may explain.
 with used as (
     select distinct
         sft_records.incident_id,

@@ -1,8 +1,8 @@
 -- severity: warn
--- An eval incident has nearly the DAG of another incident that is in train: of the distinct lines
--- of both, with addresses, ids and numbers masked, as great a share is common as the recipe's
--- `audit.dag_resemblance` says or a greater one, and the texts are not the same. One row per eval
--- incident, with the most alike train incident and how many there are.
+-- An eval incident has nearly the same DAG as another incident that is in train: of the distinct
+-- lines of both, with addresses, ids and numbers masked, at least the share in the recipe's
+-- `audit.dag_resemblance` is common, and the texts are not the same. One row per eval incident,
+-- with the most similar train incident and how many there are.
 with emitted as (
     select
         incident_id,
@@ -13,13 +13,13 @@ with emitted as (
     group by incident_id, dag_dataset
 ),
 
--- In one list for a moment: what comes out of it is planned as few rows, which wait in memory for
--- the DAGs' texts to go by, and never the texts for them.
+-- Through one list, so that DuckDB plans the result as few rows: these are kept in memory while the
+-- DAGs' texts are scanned, and never the other way round.
 used as (
     select unnest(list(emitted), recursive := true) from emitted
 ),
 
--- A line is its hash from here on: no text goes further.
+-- From here on, lines are represented by their hashes.
 masked as materialized (
     select
         dags.incident_id,
@@ -47,7 +47,7 @@ masked as materialized (
     inner join used on dags.incident_id = used.incident_id and dags.dataset = used.dag_dataset
 ),
 
--- Many DAGs are the same once they are masked: each set of lines is looked at once.
+-- Many DAGs are the same once they are masked: each set of lines is compared once.
 shapes as materialized (
     select
         hash(lines) as shape,
@@ -59,8 +59,8 @@ shapes as materialized (
 ),
 
 -- Two shapes that resemble each other by the bound have one of the first few lines of each in
--- common, the rarest first, not too late in either; and the lines that only one of them has are
--- few, which 64 bits a shape tell: a bit that only one has set is such a line.
+-- common, the rarest first, not too late in either; and few lines are in only one of them, which 64
+-- bits per shape show: a bit that is set in only one of them is such a line.
 elements as (
     select
         shape,

@@ -1,6 +1,6 @@
 -- severity: warn
--- Train has incidents of the category Normal and eval, of which the recipe asks for a share, has
--- none: nothing measures whether harmless traffic is called harmless.
+-- Train has incidents of the category Normal and eval has none, although the recipe asks for eval
+-- incidents: nothing measures whether harmless traffic is called harmless.
 with of_splits as (
     select
         count(distinct sft_records.incident_id) filter (

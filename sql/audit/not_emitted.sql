@@ -1,5 +1,5 @@
 -- severity: info
--- A source incident gives no record for a task, and the first reason why.
+-- A source incident has no record for a task; the first reason why is given.
 select
     incident_id,
     task,

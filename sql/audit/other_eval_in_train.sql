@@ -1,8 +1,8 @@
 -- severity: info
 -- reads: conversations, made by immune_data/emit/records.py
--- A train record is of an incident that another recipe evaluates on, or of the split that this
--- recipe draws and does not evaluate on: a score measured there is worthless for a model that
--- trains on this recipe.
+-- A train record is about an incident that another recipe evaluates on, or that is in an eval split
+-- which this recipe draws but does not evaluate on: a score measured there is worthless for a model
+-- that was trained on this recipe.
 with other_eval as (
     select
         eval_incidents.recipe as evaluated_by,

@@ -1,7 +1,7 @@
 -- severity: warn
 -- reads: conversations, made by immune_data/emit/records.py
--- A conversation is longer than the context it is trained in; what `answer_cut` and `answer_lost`
--- say of its answer is what that costs.
+-- A conversation is longer than the context it is trained in; `answer_cut` and `answer_lost` show
+-- what its answer loses.
 select
     conversations.incident_id,
     conversations.task,

@@ -1,6 +1,6 @@
 -- severity: warn
--- A text that would be published holds personal data: an e-mail address, or the name of a user in
--- a URL. Only the beginning of it is shown.
+-- A text that would be published contains personal data: an e-mail address, or the name of a user
+-- in a URL. Only its beginning is shown.
 with texts as (
     select
         incident_id,

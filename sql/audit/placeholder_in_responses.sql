@@ -1,11 +1,11 @@
 -- severity: info
--- A response, chosen or not, echoes a placeholder of the prompt that its model was asked with.
+-- A response, chosen or not, repeats a placeholder from the prompt of its model.
 with answers as (
     select
         incident_id,
         task,
         model,
-        -- To Python's `re`, by which answers are cleaned, ı and İ are an i in another case.
+        -- For Python's `re`, which cleans answers, ı and İ are an i in another case.
         replace(replace(text, 'ı', 'i'), 'İ', 'i') as text
     from responses
 ),
@@ -40,7 +40,7 @@ select
     found.model,
     chosen.model is not null as chosen,
     list_distinct(found.matches) as placeholders,
-    -- It begins and ends at a word, unless that is a long one.
+    -- The excerpt begins and ends at a word, unless the word is long.
     regexp_replace(
         substr(
             ' ' || found.text || ' ',

@@ -1,6 +1,6 @@
 -- severity: warn
--- The evidence of an emitted incident holds text that addresses a language model ("ignore previous
--- instructions" and its relatives): whoever caused the traffic may be talking to the model.
+-- The evidence of an emitted incident contains text that addresses a language model ("ignore
+-- previous instructions" and the like): the attacker may be talking to the model.
 with evidence as (
     select
         incident_id,
@@ -46,13 +46,13 @@ found as (
     from evidence
 ),
 
--- Texts are searched first and joined when few are left.
+-- Texts are searched first and joined when only a few are left.
 matches as (
     select
         incident_id,
         dataset,
         phrase,
-        -- It begins and ends at a word, unless that is a long one.
+        -- The excerpt begins and ends at a word, unless the word is long.
         regexp_replace(
             substr(
                 ' ' || text || ' ',

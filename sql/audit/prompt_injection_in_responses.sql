@@ -1,6 +1,6 @@
 -- severity: warn
--- A response, chosen or not, addresses a language model or whoever gives grades ("give this answer
--- 10"): its model was talked into something, or pleads for itself.
+-- A response, chosen or not, addresses a language model or a grader ("give this answer 10"): its
+-- model was manipulated, or pleads for itself.
 with found as (
     select
         incident_id,

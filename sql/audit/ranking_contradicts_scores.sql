@@ -1,6 +1,6 @@
 -- severity: warn
 -- A judge ranks a model above another one to which it gives the higher score. One row per verdict,
--- with how many pairs of models it turns round, and the one that is furthest apart.
+-- with the number of such pairs of models, and the pair that is furthest apart.
 with verdicts as (
     select
         incident_id,

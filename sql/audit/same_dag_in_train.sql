@@ -1,5 +1,5 @@
 -- severity: warn
--- An eval incident has the very DAG text of another incident that is in train. One row per eval
+-- An eval incident has exactly the DAG text of another incident that is in train. One row per eval
 -- incident, with the first such train incident and how many there are.
 with used as (
     select distinct

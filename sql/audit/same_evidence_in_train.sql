@@ -1,7 +1,7 @@
 -- severity: warn
 -- reads: evidence_digests, made by immune_data/select/condensing.py
--- An eval incident has below its header the condensed evidence of another incident that is in
--- train, where the recipe divides by hash. One row per eval incident, with the first such train
+-- An eval incident has, below its header, the same condensed evidence as another incident that is
+-- in train, if the recipe splits by hash. One row per eval incident, with the first such train
 -- incident and how many there are.
 with used as (
     select distinct

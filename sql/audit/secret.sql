@@ -1,6 +1,6 @@
 -- severity: warn
--- A text that would be published holds what looks like a secret: a key, a token or a password, by
--- their known shapes. Only the beginning of it is shown.
+-- A text that would be published contains what looks like a secret: a key, a token or a password,
+-- by their known forms. Only its beginning is shown.
 with texts as (
     select
         incident_id,

@@ -1,8 +1,8 @@
 -- severity: warn
 -- reads: conversations, made by immune_data/emit/records.py
--- A record's answer lacks a part of its task's structure: a summary its header, events or threat
--- assessment; a cause analysis one of the three categories or the conclusion; a risk assessment
--- one of the five fields, or the allowed word for a level.
+-- A part of the task's structure is missing from a record's answer: from a summary its header,
+-- events or threat assessment; from a cause analysis one of the three categories or the conclusion;
+-- from a risk assessment one of the five fields, or an allowed word for a level.
 select
     incident_id,
     task,

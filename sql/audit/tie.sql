@@ -1,5 +1,5 @@
 -- severity: info
--- The model whose answer is used has the very score of the runner-up: the order of the judge's keys
+-- The model whose answer is used has the same score as the runner-up: the order of the judge's keys
 -- decided between them.
 with used as (
     select distinct

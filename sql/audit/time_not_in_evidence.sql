@@ -1,8 +1,8 @@
 -- severity: warn
 -- reads: conversations, made by immune_data/emit/records.py
--- A summary's bullet states a time, HH:MM, that is in no span of an event in the evidence that it
--- was shown and is neither end of its timeline. The ends of a span belong to it, and whichever of
--- them comes first after the start of the timeline is its first: so it is right over midnight too.
+-- A summary's bullet states a time, HH:MM, that is not in the span of any event in the evidence
+-- shown and is neither end of its timeline. The ends of a span belong to it, and the one that comes
+-- first after the start of the timeline is its start: so this is also right over midnight.
 with summaries as (
     select
         conversations.incident_id,
@@ -36,7 +36,7 @@ timelines as (
     from incidents
 ),
 
--- A time stands alone: it is not part of a MAC or IP address, nor of a port after one.
+-- A time is not part of a MAC or IP address, nor of a port after one.
 words as (
     select
         incident_id,
@@ -64,7 +64,7 @@ times as (
         )
 ),
 
--- In minutes from the start of the timeline, or from midnight where there is none.
+-- In minutes from the start of the timeline, or from midnight if there is none.
 stated as (
     select
         times.incident_id,

@@ -1,8 +1,8 @@
 -- severity: error
 -- reads: conversations, made by immune_data/emit/records.py
--- A source incident is not accounted for on a task: it should have one account, which says either
--- where its records are or why it has none, and agrees with the emitted conversations; and every
--- row read from a dataset should be an incident or a reject.
+-- A source incident is not accounted for on a task: it should have one account, which says where
+-- its records are or why it has none, and agrees with the emitted conversations; and every row read
+-- from a dataset should be an incident or a reject.
 with owed as (
     select
         incidents.incident_id,

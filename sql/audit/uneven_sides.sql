@@ -1,6 +1,6 @@
 -- severity: warn
--- The share of the passing incidents that is eval is less than half of what the recipe asks for, or
--- more than twice as much.
+-- The share of the passing incidents that are in eval is less than half the share that the recipe
+-- asks for, or more than twice as much.
 select
     split,
     incidents,

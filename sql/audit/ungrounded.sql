@@ -1,15 +1,15 @@
 -- severity: warn
 -- reads: conversations, made by immune_data/emit/records.py
--- A record's answer names what the model was not shown: an IP address, a network, a port, a domain,
--- a MAC address, a hash, an identifier of a list, a severity in brackets or a total of events
--- (rule 14). A range does not show the numbers in it, nor a network its addresses. `in_full_dag`
--- tells whether the DAG holds the name where it is not shown.
+-- A record's answer names something that the model was not shown: an IP address, a network, a port,
+-- a domain, a MAC address, a hash, an identifier of a list, a severity in brackets or a total of
+-- events (rule 14). A range does not show the numbers in it, nor a network its addresses.
+-- `in_full_dag` is whether the name is in the part of the DAG that is not shown.
 with answers as (
     select
         split,
         line,
         messages,
-        -- To Python, which measures the same, İ in lower case has its dot above the i.
+        -- In Python, which does the same check, İ in lower case keeps its dot above the i.
         lower(replace(messages[-1].content, 'İ', 'i̇')) as answer
     from conversations
 ),
@@ -93,7 +93,7 @@ named as (
     from answers
 ),
 
--- What was shown is long: it is read where the answer names something, and for that kind alone.
+-- The text shown is long: it is searched only if the answer names something, and for that kind.
 shown as (
     select
         named.split,
@@ -305,8 +305,8 @@ findings as (
     from ungrounded
 ),
 
--- In one list for a moment: what comes out of it is planned as few rows, which wait in memory for
--- the DAGs' texts to go by, and never the texts for them.
+-- Through one list, so that DuckDB plans the result as few rows: these are kept in memory while the
+-- DAGs' texts are scanned, and never the other way round.
 gathered as (
     select
         unnest(

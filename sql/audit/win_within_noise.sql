@@ -1,6 +1,6 @@
 -- severity: warn
--- The model whose answer is used leads by less than the judge's own noise: had it been asked again,
--- another one might have won.
+-- The model whose answer is used leads by less than the judge's own noise: if the judge were asked
+-- again, another one might win.
 with used as (
     select distinct
         sft_records.incident_id,

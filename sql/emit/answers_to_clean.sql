@@ -1,5 +1,5 @@
--- answers_to_clean: one row per answer, if the recipe cleans them, as they lie in the table:
--- texts are neither joined nor sorted.
+-- answers_to_clean: one row per answer, if the recipe cleans them, in the order of the table: texts
+-- are neither joined nor sorted.
 select
     incident_id,
     task,

@@ -1,6 +1,6 @@
--- dags_to_condense: one row per judged incident and dataset that holds its evidence, if the recipe
--- condenses it or divides by hash, as they lie in the table. The judged incidents are made few, so
--- that the join holds them and not the texts.
+-- dags_to_condense: one row per judged incident and dataset with its evidence, if the recipe
+-- condenses it or splits by hash, in the order of the table. The judged incidents are grouped
+-- first, so that the join keeps them in memory and not the texts.
 with judged as (
     select distinct incident_id
     from judgements

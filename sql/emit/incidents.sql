@@ -1,5 +1,5 @@
--- incidents: one row per incident and split that holds a record of it, with the group that it
--- belongs to: what a dataset's `incidents.json` says.
+-- incidents: one row per incident and split with a record of it, with its group: the content of a
+-- dataset's `incidents.json`.
 select
     sft_records.incident_id,
     sft_records.split,

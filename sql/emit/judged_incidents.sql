@@ -1,7 +1,7 @@
 -- judged_incidents: one row per incident that was judged on any task, if the recipe cleans answers:
 -- reads: condensed, made by immune_data/select/condensing.py
--- its facts, and in which row of `condensed` its evidence lies, where the recipe condenses it. The
--- risk dataset's is used where it has any.
+-- its facts, and the row of `condensed` with its evidence, if the recipe condenses it. The risk
+-- dataset's is used if it has any.
 with evidence as (
     select
         incident_id,

@@ -1,8 +1,8 @@
 -- records: one row per record to emit, in its file's order: its keys, its incident's facts,
 -- reads: cleaned, made by immune_data/select/cleaning.py
 -- reads: condensed, made by immune_data/select/condensing.py
--- and in which row of `dags` or `condensed`, and of `responses` or `cleaned`, its texts lie: joins
--- see keys only.
+-- and the rows of `dags` or `condensed`, and of `responses` or `cleaned`, with its texts: joins use
+-- only keys.
 select
     sft_records.split,
     sft_records.line,

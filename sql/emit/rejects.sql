@@ -1,4 +1,4 @@
--- rejects: one row per source file, reason and scope: how many things were not taken.
+-- rejects: one row per source file, reason and scope: the number of rejects.
 select
     file,
     reason,

@@ -1,4 +1,4 @@
--- warnings: one row per warning and split: how many records and incidents it concerns.
+-- warnings: one row per warning and split: how many records and incidents it is about.
 select
     warning,
     split,

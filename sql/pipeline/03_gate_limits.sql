@@ -1,8 +1,8 @@
--- gate_limits: one row per gate of either dataset, in the order in which incidents come to them.
--- A gate looks at a `measure` of the answers to its task: a score or a length (in `unit`), which is
--- from `least` to `most`; `cleaning`, which must not refuse an answer; or a `level`, which must be
--- named. `threshold` says that in words; `required` is whether the recipe has the gate (rules 4 and
--- 8).
+-- gate_limits: one row per gate of either dataset, in the order in which they are applied.
+-- A gate checks a `measure` of the answers to its task: a score or a length (in `unit`), which must
+-- be from `least` to `most`; `cleaning`, which must not refuse an answer; or a `level`, which must
+-- be named. `threshold` says that in words; `required` is whether the recipe has the gate (rules 4
+-- and 8).
 with listed as (
     select
         ordered.gate,

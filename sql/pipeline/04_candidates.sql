@@ -1,12 +1,12 @@
 -- candidates: one row per incident, task and model that was judged, or answered, or both.
 -- reads: cleaning, cleaned, made by immune_data/select/cleaning.py
--- Of several judge runs that judged an incident on a task, the earliest stands (rule 1), or all do
--- and the score is the mean of theirs (rule 16). `place` orders an incident's models by score, and
--- equal scores by the model's position in the judge's scores (rule 3); the model that is first so
--- among those less than the margin below the best one comes before all others. `standard_error` is
--- by the noise of the judge runs, which is what the spreads of their calls come to. Measures are
--- those of the answer as the recipe would emit it. `length` is in the unit of the task's gate, and
--- `miss` how far it is out of bounds; both are null where there is no answer.
+-- If several judge runs judged an incident on a task, the earliest one counts (rule 1), or all of
+-- them do and the score is their mean (rule 16). `place` orders an incident's models by score, and
+-- equal scores by the model's position in the judge's scores (rule 3); of the models less than the
+-- margin below the best one, the first by position comes before all others. `standard_error` comes
+-- from the noise of the judge runs, which is estimated from the spreads of their calls. Measures
+-- are those of the answer as the recipe would emit it. `length` is in the unit of the task's gate,
+-- and `miss` is how far it is out of bounds; both are null without an answer.
 with noises as (
     select
         judge_run,

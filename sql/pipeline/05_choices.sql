@@ -1,9 +1,9 @@
--- choices: one row per pool incident and task that decides: the model whose answer is used. Summary
--- and cause decide; risk too where it has a winner of its own (rule 12), else the model chosen on
--- the cause gives the risk answer. It is the winner (rule 3); where the recipe's gates look at the
--- winner, the next best that passes all of them stands in for one that does not (rule 13).
--- `passed_over` lists those, best first, each with the first reason; all of them failed where the
--- winner is chosen all the same, and its incident fails a gate.
+-- choices: one row per pool incident and task that has a choice: the model whose answer is used.
+-- Summary and cause have one; so has risk if it has a winner of its own (rule 12), otherwise the
+-- model chosen for the cause provides the risk answer. It is the winner (rule 3); if the recipe's
+-- gates look at the winner, the next best model that passes them all replaces one that does not
+-- (rule 13). `passed_over` lists the models that were replaced, best first, each with the first
+-- reason; if all of them failed, the winner is chosen nevertheless, and its incident fails a gate.
 with failures as (
     select
         candidates.incident_id,

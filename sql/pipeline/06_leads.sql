@@ -1,11 +1,11 @@
--- leads: one row per incident, score that decides and model that has it: by how much it leads.
--- The runner-up is the best of the others: `lead` is less than nothing for a model that is not the
--- best, and null where no other was judged. The unified dataset decides by the summary's score and
--- by the cause's; the standalone one on cause and risk as one, by the sum. Where risk has a winner
--- of its own, both decide by the scores of each task. `place` is as in `candidates`: equal scores
--- stand in the order of the judge's, and a winner within the margin may be behind another one.
--- `standard_error` is that of the lead; `within_noise`, that equal answers would differ by as much
--- in more than one of twenty judgements.
+-- leads: one row per incident, deciding score and model with that score: its lead.
+-- The runner-up is the best of the other models: `lead` is negative for a model that is not the
+-- best, and null if no other was judged. The unified dataset decides by the summary's score and by
+-- the cause's; the standalone one decides on cause and risk together, by their sum. If risk has a
+-- winner of its own, both decide by the scores of each task. `place` is as in `candidates`: equal
+-- scores are in the order of the judge's, and a winner within the margin may be behind another
+-- model. `standard_error` is that of the lead; `within_noise` is whether equal answers would differ
+-- by as much in more than one of twenty judgements.
 with scored as (
     select
         candidates.incident_id,

@@ -1,8 +1,8 @@
 -- best_responses: one row per pool incident and task: the model whose answer is used, its own score
--- on the task, the best of the others, and by how much it led that one on the score it was chosen
--- by (less than nothing where a better one was passed over). Unless risk has a winner of its own,
--- the model chosen on the cause gives the risk answer too, and a risk row's runner-up and lead are
--- those of the cause. `standard_error` and `within_noise` are of the lead.
+-- on the task, the best of the others, and its lead over that one on the score it was chosen by
+-- (negative if a better model was passed over). Unless risk has a winner of its own, the model
+-- chosen for the cause provides the risk answer too, and a risk row's runner-up and lead are those
+-- of the cause. `standard_error` and `within_noise` are those of the lead.
 with chosen as (
     select
         choices.incident_id,

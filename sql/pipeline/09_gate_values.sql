@@ -1,11 +1,11 @@
 -- gate_values: one row per incident and gate of a dataset: the value, and whether it passes.
 -- `number` is a score or a length, `word` the level named or the cleaning rule that refuses. In the
 -- unified dataset they are those of any model's answers, or of the chosen ones, as the recipe says:
--- the best score, the length that comes closest to the bounds, the gravest level; `used_…` are
--- those of the answer that is used, since another one may have passed for it. In the standalone
--- dataset there are such rows for each `model` that may win: the judge's first in rank, or where
--- the recipe's gates look at the winner, any that has a rank, or where risk has a winner of its
--- own, any that was judged; null where there is none.
+-- the best score, the length closest to the bounds, the gravest level; `used_…` are those of the
+-- answer that is used, since another one may have passed instead. The standalone dataset has such
+-- rows for each `model` that may win: the one that the judge ranks first; or any with a rank, if
+-- the recipe's gates look at the winner; or any that was judged, if risk has a winner of its own;
+-- `model` is null if there is none.
 with looked_at as (
     select
         candidates.*,

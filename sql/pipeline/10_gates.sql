@@ -1,5 +1,5 @@
 -- gates: one row per pool incident: its value at every gate, and the first gate it fails (rule 4).
--- `gate_values` says what the values are of; a `…_refused_by` is the cleaning rule that refuses.
+-- `gate_values` defines the values; a `…_refused_by` is the cleaning rule that refuses.
 with gates as (
     select
         incident_id,

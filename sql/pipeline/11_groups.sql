@@ -1,7 +1,7 @@
--- groups: one row per incident: what must stay on one side of a split that keeps groups whole.
--- Incidents are of one group if they share source IP and time window, or a DAG text, directly or
+-- groups: one row per incident: its group, which a split by groups keeps on one side.
+-- Incidents are in one group if they share source IP and time window, or a DAG text, directly or
 -- through others; a group is named after its first incident.
--- Where the recipe divides by hash, a group is a source IP and time window alone, as the hash is
+-- If the recipe splits by hash, a group is only a source IP and time window, as for the hash
 -- (`hashed_sides`).
 -- sqlfluff:ignore:parsing
 with recursive windows as (
@@ -37,7 +37,7 @@ links as (
     where window_id <> first_window_id
 ),
 
--- Every window takes the first name that a linked one has, until none changes.
+-- Every window takes the first name of its linked windows, until none changes.
 named (window_id, group_id) using key (window_id) as (
     select distinct
         window_id,

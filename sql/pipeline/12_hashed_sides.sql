@@ -1,7 +1,7 @@
--- hashed_sides: one row per incident where the recipe divides by hash, else none (rule 15).
+-- hashed_sides: one row per incident if the recipe splits by hash; otherwise empty (rule 15).
 -- reads: evidence_digests, made by immune_data/select/condensing.py
--- The `digest` of source IP and time window decides the `side`. An incident on the side of train
--- whose evidence is that of judged ones on the side of eval has the first in `same_in_eval`.
+-- The `digest` of source IP and time window determines the `side`. For an incident on the train
+-- side, `same_in_eval` is the first judged incident on the eval side with the same evidence.
 with hashed as (
     select
         incidents.incident_id,
@@ -13,7 +13,7 @@ with hashed as (
                 coalesce(incidents.timewindow, incidents.incident_id)
             )
         ) as digest,
-        -- 13 hexadecimal digits are as many as a double holds exactly.
+        -- A double represents 13 hexadecimal digits exactly, and no more.
         ('0x' || left(digest, 13))::bigint < settings.eval_share * 16 ** 13 as in_eval
     from incidents
     cross join settings

@@ -1,8 +1,8 @@
 -- splits: one row per passing incident: its place in the shuffled order, and its split (rule 5).
 -- reads: shuffle, made by immune_data/select/orders.py
 -- `shuffle` is Python's `random.Random(seed).shuffle` of as many incidents.
--- By groups, the shuffled incidents are walked: one not yet placed brings its whole group to eval,
--- until eval holds its number.
+-- By groups, the shuffled incidents are visited in order: each one that has no side yet brings its
+-- whole group to eval, until eval is large enough.
 -- By hash, order and sides are those of `hashed_sides`, and a train incident with the evidence of
 -- one in eval is left out (rule 15).
 with passing as (

@@ -1,8 +1,8 @@
 -- risk_gates: one row per incident of `risk_pool`, in its order: the standalone winners, their own
--- values, and the first gate they fail (rule 8). The winner of both tasks is the judge's first in
--- rank; where the recipe's gates look at the winner, the next in rank that passes stands in for one
--- that does not. Where risk has a winner of its own (rule 12), each task has the model of its best
--- score that passes the task's gates.
+-- values, and the first gate they fail (rule 8). The winner of both tasks is the model that the
+-- judge ranks first; if the recipe's gates look at the winner, the next in rank that passes
+-- replaces one that does not. If risk has a winner of its own (rule 12), each task has the model
+-- with its best score that passes the task's gates.
 with offers as (
     select
         gate_values.*,

@@ -1,6 +1,6 @@
 -- risk_splits: one row per incident that passes the standalone gates.
 -- reads: permutation, made by immune_data/select/orders.py
--- It holds the incident's winners, its place in the permuted order, and its split (rule 8).
+-- It has the incident's winners, its place in the permuted order, and its split (rule 8).
 -- `permutation` is the order that scikit-learn's `train_test_split` draws for as many incidents:
 -- eval first, then train. By hash, order and sides are those of `hashed_sides`, and a train
 -- incident with the evidence of one in eval is left out (rule 15).

@@ -1,6 +1,6 @@
 -- risk_only: one row per incident that augmentation appends to train: a standalone train incident
--- that is not in the unified train split (rule 9); or, where the recipe says so, one that is in
--- neither split nor in the group of an eval incident.
+-- that is not in the unified train split (rule 9); or, if the recipe says so, one that is in
+-- neither split and not in the group of an eval incident.
 with unified_train as (
     select incident_id
     from splits

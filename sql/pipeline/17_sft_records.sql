@@ -1,6 +1,6 @@
 -- sft_records: one row per record to emit, without its texts: `line` is its place in its split's
 -- file (rule 6: per incident summary, cause, risk, in split order; then what augmentation appends;
--- then the copies). The risk dataset's evidence is used where it has any.
+-- then the copies). The risk dataset's evidence is used if it has any.
 with evidence as (
     select
         incident_id,

@@ -1,5 +1,5 @@
--- funnel: one row per step that incidents take from the datasets to the records, in order: how
--- many are left, the records they give, how many were lost to the step before, and why.
+-- funnel: one row per step from the datasets to the records, in order: how many incidents are left,
+-- the records they give, how many were lost since the step before, and why.
 with verdicts as (
     select
         'unified' as dataset,

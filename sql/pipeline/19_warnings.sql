@@ -1,6 +1,6 @@
--- warnings: one row per warning and emitted record that it concerns.
+-- warnings: one row per warning and emitted record that it is about.
 -- reads: conversations, made by immune_data/emit/records.py
--- `conversations` holds the emitted records with their messages and token counts.
+-- `conversations` contains the emitted records with their messages and token counts.
 with in_eval as (
     select distinct incident_id
     from conversations

@@ -1,5 +1,5 @@
--- accounts: one row per source incident and task: the splits that hold its records and how many
--- those are, or the first reason why there are none. `splits` and `reason`: one of them is null.
+-- accounts: one row per source incident and task: the splits that contain its records and their
+-- number, or the first reason why there are none. Either `splits` or `reason` is null.
 with owed as (
     select
         incidents.incident_id,

@@ -1,5 +1,5 @@
--- held_out: one row per incident that somebody keeps for an evaluation of their own. It is empty:
--- `audit --held-out FILE` lays a temporary relation of this name over it.
+-- held_out: one row per incident that a user keeps for an evaluation of their own. It is empty:
+-- `audit --held-out FILE` creates a temporary relation of this name that hides it.
 select incident_id
 from incidents
 where false

@@ -1,7 +1,7 @@
--- sides: one row per side of the split, train and eval: the passing incidents that are on it, its
--- records (train's with what augmentation appends), its share of the passing incidents beside the
--- one that the recipe asks for, whether that is less than half of it or more than twice as much,
--- and where it has no record the reason: null where it has some, or none is asked for.
+-- sides: one row per side of the split, train and eval: its passing incidents, its records (train
+-- with those of augmentation), its share of the passing incidents and the share that the recipe
+-- asks for, whether the one is less than half or more than twice the other, and the reason why it
+-- has no records: null if it has some, or none are asked for.
 with placed as (
     select
         splits.incident_id,
@@ -74,7 +74,7 @@ largest_group as (
     from group_sizes
 ),
 
--- What took the incidents before they were split: the gates, and what comes before them.
+-- The losses of incidents before the split: at the gates, and before them.
 losses as (
     select
         string_agg(

@@ -1,4 +1,4 @@
--- accounts: one row per way that an incident can end: how many incidents do, by task.
+-- accounts: one row per outcome of an incident: how many incidents have it, by task.
 select
     coalesce(reason, 'emitted: ' || array_to_string(splits, ' and ')) as account,
     count(*) filter (where task = 'summary') as summary,

@@ -1,4 +1,4 @@
--- balance: one row per property of a record, value of it and split: how many records have it.
+-- balance: one row per property of a record, its value and split: how many records have it.
 -- reads: conversations, made by immune_data/emit/records.py
 with labelled as (
     select

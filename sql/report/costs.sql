@@ -1,10 +1,10 @@
--- costs: one row per reason for which rules 10 to 15 leave out what rules 1 to 9 would take.
--- `answers`: those of pool incidents that were not used for it, though better than the one used, or
--- though none could be used; by rule 12 the risk answers that came with the best cause. `stood_in`:
--- the tasks of passing incidents for which a next best answer was used, by what the winner failed.
--- `incidents`: those that pass rule 4, by any model's answers, and are out by the first gate that
--- they fail here; by rule 15 those that pass all gates. `records`: their tasks that have no record,
--- since augmentation may append cause and risk.
+-- costs: one row per reason why rules 10 to 15 leave out what rules 1 to 9 would use.
+-- `answers`: those of pool incidents that were not used for this reason, though better than the one
+-- used, or though none could be used; for rule 12 the risk answers that came with the best cause.
+-- `stood_in`: the tasks of passing incidents for which a next best answer was used, by the gate
+-- that the winner failed. `incidents`: those that pass rule 4, by any model's answers, but not all
+-- gates here, by the first one that they fail; for rule 15 those that pass all gates. `records`:
+-- their tasks without a record, since augmentation may append cause and risk.
 with reasons as (
     select unnest([
         { 'reason': 'no answer', 'rule': 10 },

@@ -1,6 +1,6 @@
 -- evidence: one row per half power of two that the tokens of an emitted incident's evidence reach.
 -- reads: conversations, made by immune_data/emit/records.py
--- It counts the incidents that are shown all of it in every record, and those that are not.
+-- It counts the incidents whose evidence is shown completely in every record, and the others.
 with emitted as (
     select
         incident_id,

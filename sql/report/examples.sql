@@ -1,7 +1,7 @@
 -- examples: one row per conversation to show.
 -- reads: conversations, made by immune_data/emit/records.py
 -- These are the first of each task in the first split that has any, and the one that loses most of
--- its answer past the context, if one does.
+-- its answer past the context, if any does.
 with marked as (
     select
         conversations.split,

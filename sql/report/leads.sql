@@ -1,5 +1,5 @@
--- leads: one row per score that decides, model that has the best one, and how far it is ahead of
--- the next (null where no other was judged): how many pool incidents.
+-- leads: one row per deciding score, model with the best one, and lead over the next (null if no
+-- other was judged): how many pool incidents.
 select
     leads.decided_on as task,
     leads.model,

@@ -1,6 +1,6 @@
--- overview: one row: how much was read, how much was emitted, what of it the context cuts off.
+-- overview: one row: how much was read, how much was emitted, and how much the context cuts off.
 -- reads: conversations, made by immune_data/emit/records.py
--- Also how many eval records are of incidents in train, or of the group of one that is.
+-- Also how many eval records are about incidents in train, or in the group of one.
 with in_train as (
     select distinct
         conversations.incident_id,

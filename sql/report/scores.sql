@@ -1,4 +1,4 @@
--- scores: one row per task, model and score that a standing judge run gave, with how often.
+-- scores: one row per task, model and score from a judge run that counts, with its frequency.
 select
     task,
     model,

@@ -1,6 +1,6 @@
 -- answers: one row per task and model that answered or was judged.
 -- reads: cleaning, made by immune_data/select/cleaning.py
--- It has the answer's measures as it would be emitted, and the cleaning rules that touched it.
+-- It has the answer's measures as it would be emitted, and the cleaning rules with an effect on it.
 with rules as (
     select
         task,

@@ -1,9 +1,9 @@
 -- choices: one row per task: the model whose answer is used, and the winner by score.
 -- reads: cleaning, made by immune_data/select/cleaning.py
--- `lead` is by how much the used one led the best of the others on the score it was chosen by;
--- `standard_error` that of the lead by the judge's own noise, `margin` what a winner must lead by;
--- `decides` is whether the task chose by a score of its own; `passed_over` says why better answers
--- were not used, best first.
+-- `lead` is that of the used model over the best of the others on the score it was chosen by;
+-- `standard_error` that of the lead from the judge's own noise, `margin` the lead that a winner
+-- needs; `decides` is whether the task chose by a score of its own; `passed_over` says why better
+-- answers were not used, best first.
 with failures as (
     select
         choices.task,

@@ -1,6 +1,6 @@
--- dags: one row per dataset that holds evidence of the incident: whether records show it, and both
+-- dags: one row per dataset with evidence of the incident: whether records show it, and both
 -- reads: condensed, made by immune_data/select/condensing.py
--- its forms, the lines that Slips wrote and the condensed text, where the recipe has that.
+-- its forms, the lines that Slips wrote and, if the recipe has it, the condensed text.
 select
     dags.dataset,
     dags.tokens,

@@ -1,7 +1,7 @@
 -- gates: one row per gate of either dataset, in order: the incident's value, the limit, whether it
 -- passes, and whether it is the first that it fails. A gate's place is its place in the verdict.
--- `used` and `used_passes` are the same of the answer that is used: where a recipe's gates look at
--- any model's answers, another one may have passed for it.
+-- `used` and `used_passes` are the same for the answer that is used: if a recipe's gates look at
+-- any model's answers, another one may have passed instead.
 with verdicts as (
     select
         'unified' as dataset,

@@ -1,4 +1,4 @@
--- read: one row per file that holds the incident: its role, and its row where that is known.
+-- read: one row per file with the incident: its role, and the row if it is known.
 with files as (
     select
         source_files.file,

@@ -1,7 +1,6 @@
 -- records: one row per emitted record of the incident.
 -- reads: conversations, made by immune_data/emit/records.py
--- It has the record's place, its tokens, what of it lies past the context, what was warned about
--- it, and its messages.
+-- It has the record's place, its tokens, those past the context, its warnings, and its messages.
 with warned as (
     select
         split,

@@ -1,4 +1,4 @@
--- rejects: one row per thing that was not taken and that names the incident.
+-- rejects: one row per reject that names the incident.
 select
     file,
     row,

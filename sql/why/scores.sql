@@ -1,5 +1,5 @@
--- scores: one row per task, judge run and model that was judged, whether that run stands, and of
--- how many runs that do the score is the `mean`, null if of this one alone.
+-- scores: one row per task, judge run and model that was judged: whether that run counts, how many
+-- runs count, and the `mean` of their scores, null if only one does.
 with judged as (
     select
         judgements.task,

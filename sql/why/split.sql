@@ -1,6 +1,6 @@
 -- split: one row: the split and place of the incident in either dataset, its group, whether
--- augmentation appends it to train, and where the recipe divides by hash, the side that the hash
--- gives and the incident of eval whose evidence keeps this one out of train.
+-- augmentation appends it to train, and if the recipe splits by hash, the side by the hash and the
+-- eval incident whose evidence keeps this one out of train.
 with grouped as (
     select
         groups.incident_id,

@@ -16,5 +16,5 @@ comment on column recipe.risk is 'section risk: the standalone cause and risk da
 comment on column recipe.dag is 'section dag: how evidence is shown';
 comment on column recipe.records is 'section records: which records are emitted';
 comment on column recipe.audit is 'section audit: what the audit compares against';
-comment on column recipe.inputs_sha256 is 'digest of everything that decides the dataset';
+comment on column recipe.inputs_sha256 is 'digest of everything that determines the dataset';
 comment on column recipe.recipe_sha256 is 'digest of the recipe''s values and prompts';

@@ -8,4 +8,4 @@ comment on column rejects.scope is
 'row if the whole row was rejected, entry if only entries of it were';
 comment on column rejects.incident_id is 'the incident that the row names, if it names one';
 comment on column rejects.detail is 'what exactly is wrong';
-comment on column rejects.json is 'the row as it stands in the file';
+comment on column rejects.json is 'the row as it is in the file';

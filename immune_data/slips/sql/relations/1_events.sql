@@ -1,5 +1,5 @@
--- events: one row per event: the line that counts. Of lines that give one id to several events it
--- is the one whose bytes have the least digest, wherever it lies.
+-- events: one row per event: the line that counts. If several lines give the same id to different
+-- events, it is the one whose bytes have the smallest digest, wherever it is.
 with lines as (
     select arg_min(n, row(dialect, digest, n)) as n
     from read_events

@@ -1,5 +1,5 @@
 -- owners: one row per event that is in an incident.
--- IDMEFv2: an incident names its events, and one that two of them name belongs to the smaller id.
+-- IDMEFv2: an incident names its events; one that two incidents name belongs to the smaller id.
 -- IDEA0: an alert has the events of its host and time window since the last alert, by the time at
 -- which Slips wrote them; `place` orders them.
 with named as (

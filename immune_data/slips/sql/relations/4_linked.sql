@@ -1,4 +1,4 @@
--- linked: one row per event: the incident that it is in, if it is in one, and where it lies.
+-- linked: one row per event: its incident, if it is in one, and where the event is stored.
 select
     owners.incident_id,
     owners.place,

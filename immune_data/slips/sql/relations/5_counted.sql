@@ -1,5 +1,5 @@
--- counted: one row per incident, with the number of events that it has, and of those that it names
--- and that no line holds.
+-- counted: one row per incident, with the number of its events, and of those that it names but that
+-- are in no line.
 with owned as (
     select
         incident_id,

@@ -1,6 +1,6 @@
--- chosen: one row per incident that is written, with its stratum: those since `since`, and if only
--- so many are wanted, equally many of each category and tier, as far as there are. The seed decides
--- which; hosts and captures give no more than they may.
+-- chosen: one row per incident that is written, with its stratum: those since `since`, and if there
+-- is a sample size, equally many of each category and tier if possible. The seed determines which;
+-- hosts and captures contribute at most their limits.
 with since as (
     select
         counted.incident_id,

@@ -1,5 +1,5 @@
--- accounts: one row per file: what became of its lines. `incidents` and `events` are lines that
--- count, each id once; what repeats one of them is `repeated`.
+-- accounts: one row per file: the outcome of its lines. `incidents` and `events` are lines that
+-- count, each id once; a line that repeats one of them is `repeated`.
 with of_events as (
     select
         file,

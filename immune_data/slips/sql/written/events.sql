@@ -1,5 +1,5 @@
 -- One row per event of an incident that is written, incident by incident and by time, then those
--- that are in none: where each lies.
+-- that are in none: where each is stored.
 select
     linked.incident_id::varchar as incident_id,
     linked.place,
