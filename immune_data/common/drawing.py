@@ -79,14 +79,14 @@ def draw(
 ) -> Drawing:
     """The figure that `plot` makes, given whether it should be narrow."""
     with _settings(name):
-        figure = plot(False)
+        figure = _arranged(plot(False))
         wide = _svg(figure, name)
         _complete(figure, title, legend)
-        alone = _svg(figure, name)
+        alone = _svg(_arranged(figure), name)
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
     with _settings(f"{name}-narrow"):
-        narrow = _svg(plot(True), f"{name}-narrow")
+        narrow = _svg(_arranged(plot(True)), f"{name}-narrow")
     label = _label(name, title, description)
     background = f'<rect width="100%" height="100%" style="fill: {SURFACE}"/>'
     style = f"<style>@media (prefers-color-scheme: dark){{{DARK}}}</style>"
@@ -100,6 +100,19 @@ def draw(
         _with_opening_tag(alone, label, f"{label[1]}{style}{background}", xml=True),
         image.getvalue(),
     )
+
+
+def _arranged(figure: Figure) -> Figure:
+    """The figure with its parts in their places.
+
+    A figure that has a layout engine arranges them again for every file, and is drawn twice for it.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    FigureCanvasSVG(figure)  # measures texts as they will be in the SVG
+    ConstrainedLayoutEngine().execute(figure)
+    return figure
 
 
 def _complete(figure: Figure, title: str, legend: Sequence[Key]) -> None:
@@ -145,7 +158,6 @@ def _settings(salt: str) -> Iterator[None]:
                 "axes.titlesize": 9,
                 "axes.titleweight": "bold",
                 "axes.unicode_minus": True,
-                "figure.constrained_layout.use": True,
                 "figure.facecolor": SURFACE,
                 "font.family": ["DejaVu Sans"],
                 "font.size": 8,
