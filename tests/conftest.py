@@ -7,6 +7,7 @@ of pytest-xdist; tests only read them.
 from __future__ import annotations
 
 import fcntl
+import gc
 import gzip
 import json
 import os
@@ -227,6 +228,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="laws on more examples, and every combination"
     )
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Leave what a file has loaded out of garbage collection, which would look through it again.
+
+    Each training asks for a collection; most of a worker's objects are libraries, and stay.
+    """
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

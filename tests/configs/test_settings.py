@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -205,30 +206,46 @@ def test_the_command_refuses_before_it_reads_anything(refused: Callable[..., str
 # Those that act
 
 
-@pytest.fixture
-def train(tmp_path: Path) -> Callable[..., Any]:
-    """`train(*settings)`: a trainer that has trained a tiny adapter."""
+def trained(folder: Path, *settings: str, callbacks: Sequence[Any] = (), start: bool = True) -> Any:
+    """A trainer that has trained a tiny adapter."""
     import torch
 
     from immune_train.sft import progress, trainer
 
     torch.set_num_threads(1)
+    loaded = configs.load("tiny", [*PLAIN, *settings])
+    refused.check(loaded, configs.defaults(), "trl")
+    rows = as_rows(LENGTHS)
+    made = trainer.make(
+        *(loaded, model_of_few_words(lora_dropout=loaded.lora_dropout)),
+        *(small_tokenizer(None), rows, rows[:4], folder),
+        [progress.last_step(), *callbacks],
+    )
+    if start:
+        made.train()
+    return made
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., Any]:
+    """`train(*settings)`: as `trained`, each in a folder of its own."""
     runs = iter(range(100))
+    return lambda *settings, **more: trained(tmp_path / f"run{next(runs)}", *settings, **more)
 
-    def run(*settings: str, callbacks: Sequence[Any] = (), start: bool = True) -> Any:
-        loaded = configs.load("tiny", [*PLAIN, *settings])
-        refused.check(loaded, configs.defaults(), "trl")
-        rows = as_rows(LENGTHS)
-        made = trainer.make(
-            *(loaded, model_of_few_words(lora_dropout=loaded.lora_dropout)),
-            *(small_tokenizer(None), rows, rows[:4], tmp_path / f"run{next(runs)}"),
-            [progress.last_step(), *callbacks],
-        )
-        if start:
-            made.train()
-        return made
 
-    return run
+@pytest.fixture(scope="session")
+def without(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """`without(look, *settings)`: what `look` sees of a run of these, which is trained once."""
+
+    @cache
+    def seen(look: Callable[[Any], Any], *settings: str) -> Any:
+        return look(run(*settings))
+
+    @cache
+    def run(*settings: str) -> Any:
+        return trained(tmp_path_factory.mktemp("run"), *settings)
+
+    return seen
 
 
 def adapter(made: Any) -> list[list[float]]:
@@ -246,16 +263,19 @@ def test_the_same_settings_learn_the_same_adapter(train: Callable[..., Any]) -> 
 
 
 @pytest.mark.parametrize("key", LEARNED)
-def test_another_adapter_is_learned(key: str, train: Callable[..., Any]) -> None:
+def test_another_adapter_is_learned(
+    key: str, train: Callable[..., Any], without: Callable[..., Any]
+) -> None:
     value, *beside = LEARNED[key]
-    one, other = train(*beside), train(*beside, f"{key}={value}")
-    assert adapter(one) != adapter(other)
+    assert without(adapter, *beside) != adapter(train(*beside, f"{key}={value}"))
 
 
 @pytest.mark.parametrize("key", WRITTEN)
-def test_something_else_is_written(key: str, train: Callable[..., Any]) -> None:
+def test_something_else_is_written(
+    key: str, train: Callable[..., Any], without: Callable[..., Any]
+) -> None:
     value, *beside = WRITTEN[key]
-    assert written(train(*beside)) != written(train(*beside, f"{key}={value}"))
+    assert without(written, *beside) != written(train(*beside, f"{key}={value}"))
 
 
 @pytest.mark.parametrize("key", LOADED)
