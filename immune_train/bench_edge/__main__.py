@@ -56,6 +56,13 @@ def parser() -> argparse.ArgumentParser:
         help=f"rounds in which each way answers one incident (default: {PAIRS})",
     )
     made.add_argument(
+        "--skip",
+        type=cli.seed,
+        default=0,
+        metavar="ROUNDS",
+        help="rounds to leave out first, for runs that share the work (default: 0)",
+    )
+    made.add_argument(
         "--replay",
         action="store_true",
         help="write the answers of --eval, whatever the model would choose: for a model of random"
@@ -66,8 +73,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--results",
         type=cli.file,
+        nargs="+",
         metavar="FILE",
-        help="show what an earlier --output holds, instead of measuring",
+        help="show what the --output of earlier runs holds together, instead of measuring",
     )
     made.add_argument("--json", action="store_true", help="print the summary as JSON")
     made.add_argument(
@@ -114,7 +122,7 @@ def _read(arguments: argparse.Namespace) -> Results:
         )
     from immune_train.bench_edge import results
 
-    return results.read(arguments.results)
+    return results.together(arguments.results)
 
 
 def _measured(arguments: argparse.Namespace) -> Results:
@@ -148,7 +156,7 @@ def _measured(arguments: argparse.Namespace) -> Results:
         made += [results.timing(row) for row in done]
         for timing in measuring.timings(
             *(arguments.model, asked, comparisons),
-            pairs=arguments.pairs,
+            rounds=range(arguments.skip, arguments.skip + arguments.pairs),
             threads=threads,
             flash=arguments.flash,
             replay=arguments.replay,

@@ -21,7 +21,7 @@ def timings(
     incidents: Sequence[Asked],
     comparisons: Sequence[Comparison],
     *,
-    pairs: int,
+    rounds: range,
     threads: int,
     flash: bool,
     replay: bool,
@@ -30,9 +30,9 @@ def timings(
 ) -> Iterator[Timing]:
     """Each side of each round, but for those that are done.
 
-    A round is one incident, answered once in each way; so many ways begin in turn, so that no
-    ratio depends on when the machine had other things to do. Where there are fewer incidents than
-    pairs, they come again.
+    A round is one incident, answered once in each way; the ways begin in turn, so that no ratio
+    depends on when the machine had other things to do. Where there are fewer incidents than
+    rounds, they come again.
 
     Raises:
         ImmuneError: a prompt and its answer go beyond the model's positions, or the file is none.
@@ -40,7 +40,7 @@ def timings(
     sides = sides_of(comparisons)
     left = [
         (number, side)
-        for number in range(pairs)
+        for number in rounds
         for side in in_turn(sides, number)
         if (number, side.name) not in done
     ]

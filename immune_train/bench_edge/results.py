@@ -7,6 +7,7 @@ from there.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,24 @@ def read(path: Path) -> Results:
         raise ImmuneError(
             f"{path} holds no timings: give a file that bench_edge --output wrote"
         ) from None
+
+
+def together(paths: Sequence[Path]) -> Results:
+    """What several runs have measured that shared the rounds of one.
+
+    Raises:
+        ImmuneError: a file holds something else, or what another one holds, or is of another run.
+    """
+    first, *others = [read(path) for path in paths]
+    for path, other in zip(paths[1:], others, strict=True):
+        if other.run != first.run:
+            ours, theirs = asdict(first.run), asdict(other.run)
+            differ = ", ".join(key for key in ours if ours[key] != theirs[key])
+            raise ImmuneError(f"{paths[0]} and {path} are of runs with another {differ}")
+    timings = [timing for one in (first, *others) for timing in one.timings]
+    if len({(one.round, one.side) for one in timings}) < len(timings):
+        raise ImmuneError("the files hold some rounds twice: give each run a --skip of its own")
+    return Results(first.run, tuple(sorted(timings, key=lambda one: one.round)))
 
 
 def timing(row: dict[str, Any]) -> Timing:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from immune_data.contract.tokens import token_bytes
 from immune_data.prompts import TASKS
 from immune_train.bench_edge import __main__ as bench_edge
 from immune_train.bench_edge import sides, weights
-from immune_train.bench_edge.results import Results, Run
+from immune_train.bench_edge.results import Results, Run, line
 from immune_train.bench_edge.summary import summary
 from immune_train.bench_edge.timing import Timing
 from immune_train.edge import grammar
@@ -167,6 +167,30 @@ def test_a_run_that_was_cut_off_goes_on(
     sides = [(one["round"], one["side"]) for one in rows(output)[1:]]
     assert sides == [(0, "not grounded"), (0, "default")]
     assert not unfinished.exists()
+
+
+def test_runs_that_share_the_rounds_are_shown_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    def write(name: str, *timings: Timing, run: Run | None = None) -> Path:
+        path = tmp_path / name
+        header = json.dumps(asdict(run or RUN))
+        path.write_bytes(
+            b"\n".join([header.encode(), *(line(one).strip() for one in timings), b""])
+        )
+        return path
+
+    def pair(number: int) -> tuple[Timing, Timing]:
+        return timing(number, "not grounded", 10.0), timing(number, "default", 10.0 + number)
+
+    one, other = write("one.jsonl", *pair(0), *pair(1)), write("other.jsonl", *pair(2))
+    assert bench_edge.main(["--results", str(other), str(one), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert found["ratios"] == [1.0, 1.1, 1.2]
+    again = write("again.jsonl", *pair(1))
+    assert "some rounds twice" in refused(bench_edge.main, "--results", one, again)
+    more = write("more.jsonl", *pair(3), run=replace(RUN, threads=4))
+    assert "with another threads" in refused(bench_edge.main, "--results", one, more)
 
 
 RUN = Run("m.gguf", "0", 10, 8, "1", None, "a processor", 2, False, False, "immune 1")
