@@ -77,12 +77,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     workers = {way: _start(way, arguments) for way in arguments.ways}
     results: dict[str, dict[str, Any]] = {}
     turns: dict[str, list[dict[str, Any]]] = {way: [] for way in workers}
-    reports = {way: _said(worker) for way, worker in workers.items()}
+    reports = {way: _next_report(worker) for way, worker in workers.items()}
     for _ in range(arguments.turns):
         for way, worker in workers.items():
             if "failed" not in reports[way]:
-                _print(worker, "go")
-                turn = _said(worker)
+                _send(worker, "go")
+                turn = _next_report(worker)
                 reports[way] |= turn
                 turns[way].append(turn)
     for way, worker in workers.items():
@@ -113,12 +113,12 @@ def _start(way: str, arguments: argparse.Namespace) -> subprocess.Popen:
     return worker
 
 
-def _print(worker: subprocess.Popen, line: str) -> None:
+def _send(worker: subprocess.Popen, line: str) -> None:
     worker.stdin.write(line + "\n")
     worker.stdin.flush()
 
 
-def _said(worker: subprocess.Popen) -> dict[str, Any]:
+def _next_report(worker: subprocess.Popen) -> dict[str, Any]:
     """The next JSON line of a worker; the libraries' own lines are ignored."""
     for line in worker.stdout:
         if line.startswith('{"bench"'):
@@ -193,7 +193,7 @@ def work(arguments: argparse.Namespace) -> None:
     from immune_train.sft import trainer
 
     tokenizer = backends.tokenizer(settings)
-    rows = [*Renderer(tokenizer).rows(_chosen(arguments.train, steps))]
+    rows = [*Renderer(tokenizer).rows(_sample_records(arguments.train, steps))]
     model = backends.load(backend, settings)
     with tempfile.TemporaryDirectory() as output:
         loop = trainer.make(settings, model, tokenizer, rows, rows[:STEP], Path(output))
@@ -202,7 +202,7 @@ def work(arguments: argparse.Namespace) -> None:
         loop.train()
 
 
-def _chosen(path: Path, steps: int) -> list[Any]:
+def _sample_records(path: Path, steps: int) -> list[Any]:
     """Records of all steps: the longest first, then a random sample of the others."""
     from immune_train.data.dataset import read_records
 

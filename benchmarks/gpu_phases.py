@@ -159,7 +159,7 @@ def work(arguments: argparse.Namespace) -> int:
 
     backends.load = _timed(phases, "load", backends.load)
     trainer.make, processes.apart = make_timed, merge_timed
-    train, held_out = _chosen(arguments)
+    train, held_out = _longest(arguments)
     return sft.main(
         [
             *("--config", arguments.config, "--model", arguments.model),
@@ -180,7 +180,7 @@ def merge_measured(*arguments: Any, **keywords: Any) -> Any:
     return merge.write(*arguments, **keywords)
 
 
-def _chosen(arguments: argparse.Namespace) -> tuple[Path, Path]:
+def _longest(arguments: argparse.Namespace) -> tuple[Path, Path]:
     """The longest conversations of both files, in new files."""
     paths = []
     for path, number in ((arguments.train, STEPS * STEP), (arguments.eval, EVALUATED)):

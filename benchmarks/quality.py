@@ -123,13 +123,13 @@ def parser() -> argparse.ArgumentParser:
 
 def command(arguments: argparse.Namespace) -> int | None:
     output = arguments.output
-    held = _prepared(arguments)
+    held = _prepare_or_read(arguments)
     if arguments.prepare:
-        print(f"prepared {output / quality_held.FOLDER}: {_said(held)}")
+        print(f"prepared {output / quality_held.FOLDER}: {_description(held)}")
         return
     names = [_name(recipe) for recipe in arguments.recipes or held.recipes]
     for name in names:
-        _known(held, name)
+        _check_known(held, name)
     if arguments.only and not arguments.model:
         raise ImmuneError("--only makes a cell: name the base with --model")
     if arguments.model:
@@ -139,13 +139,13 @@ def command(arguments: argparse.Namespace) -> int | None:
             (f"{_name(recipe)}{variant}", cli.seed(seed)) for recipe, seed in arguments.only or ()
         ]
         for name, _ in selected:
-            _known(held, name)
+            _check_known(held, name)
         _make(output, selected or every, _setting(arguments))
     if not arguments.only:
         return _table(output, held, _cells(output, names, arguments.seeds))
 
 
-def _prepared(arguments: argparse.Namespace) -> Held:
+def _prepare_or_read(arguments: argparse.Namespace) -> Held:
     """The prepared datasets and questions, made from the sources if they are named."""
     sources = (arguments.train, arguments.held)
     if not any(sources) and not arguments.prepare:
@@ -184,7 +184,7 @@ def _name(recipe: str) -> str:
     return Path(recipe).stem if recipe.endswith(".toml") else recipe
 
 
-def _known(held: Held, name: str) -> None:
+def _check_known(held: Held, name: str) -> None:
     if quality_cell.recipe_of(name) not in held.recipes:
         raise ImmuneError(
             f"no recipe {name} was prepared: name one of {', '.join(held.recipes)}, or prepare it"
@@ -193,9 +193,9 @@ def _known(held: Held, name: str) -> None:
 
 def _make(output: Path, cells: Sequence[tuple[str, int]], setting: Setting) -> None:
     """Make the cells that are missing or whose inputs have changed."""
-    common = quality_cell.of_setting(setting)
+    common = quality_cell.setting_dependencies(setting)
     for name, seed in cells:
-        dependencies = {**quality_cell.of_files(output, name), **common}
+        dependencies = {**quality_cell.file_dependencies(output, name), **common}
         existing = quality_cell.read(output, name, seed)
         if existing is not None and existing.depends == dependencies:
             print(f"{quality_cell.path(output, name, seed)} is up to date", file=sys.stderr)
@@ -219,7 +219,7 @@ def _cells(output: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str
     keys = _BASE if any(quality_cell.VARIANT in name for name in names) else _BASE + _TRAINING
     common_values, missing = None, []
     for name in names:
-        files = quality_cell.of_files(output, name)
+        files = quality_cell.file_dependencies(output, name)
         for seed in seeds:
             cell = quality_cell.read(output, name, seed)
             if cell is None or not files.items() <= cell.depends.items():
@@ -242,7 +242,7 @@ def _cells(output: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str
 
 
 def _table(output: Path, held: Held, cells: dict[str, list[Cell]]) -> None:
-    records = {name: quality_cell.held(output, name) for name in cells}
+    records = {name: quality_cell.held_records(output, name) for name in cells}
     results = quality_table.results(held, cells, records)
     tables = quality_table.tables(held, results)
     quality_table.show(tables)
@@ -265,8 +265,8 @@ def _table(output: Path, held: Held, cells: dict[str, list[Cell]]) -> None:
     quality_table.write(output / "quality.json", jsonfile.text(msgspec.to_builtins(content)))
     shown_recipe = held.reference if held.reference in cells else next(iter(cells))
     notes = [
-        f"{_said(held)}. All seeds are pooled; the 95% intervals are over groups. What was shown "
-        f"is what a recipe's own prompts show of the evidence; for `reference`, what "
+        f"{_description(held)}. All seeds are pooled; the 95% intervals are over groups. What was "
+        "shown is what a recipe's own prompts show of the evidence; for `reference`, what "
         f"{shown_recipe} shows."
     ]
     quality_table.write(output / "quality.md", quality_table.markdown(tables, notes))
@@ -277,7 +277,7 @@ def _table(output: Path, held: Held, cells: dict[str, list[Cell]]) -> None:
     print(f"wrote {', '.join(str(output / f'quality.{kind}') for kind in ('json', 'md', 'svg'))}")
 
 
-def _said(held: Held) -> str:
+def _description(held: Held) -> str:
     groups = len({incident.group for incident in held.incidents.values()})
     left_out = len({item.incident_id for item in held.left_out})
     return (

@@ -54,7 +54,7 @@ class Setting:
     is_trained: bool = True  # False: the untrained base is measured
 
 
-class Measured(msgspec.Struct, frozen=True):
+class Measurement(msgspec.Struct, frozen=True):
     """The results of one held-out record."""
 
     incident_id: str
@@ -79,7 +79,7 @@ class Cell(msgspec.Struct, frozen=True):
     best_step: int
     seconds: float  # of the whole of `immune_train.sft`, loading included, without a merge
     measured_seconds: float
-    measured: list[Measured]
+    measured: list[Measurement]
 
 
 def path(output: Path, recipe: str, seed: int) -> Path:
@@ -103,14 +103,14 @@ def read(output: Path, recipe: str, seed: int) -> Cell | None:
         return None
 
 
-def of_files(output: Path, recipe: str) -> dict[str, str]:
+def file_dependencies(output: Path, recipe: str) -> dict[str, str]:
     """A cell's dependencies in the output folder."""
     folder = output / quality_held.FOLDER / recipe_of(recipe)
     names = (*quality_held.SPLITS, quality_held.RECORDS)
     return {name: digests.sha256(folder / name) for name in names}
 
 
-def of_setting(setting: Setting) -> dict[str, Any]:
+def setting_dependencies(setting: Setting) -> dict[str, Any]:
     """A cell's dependencies that all cells of a table share."""
     from immune_train import configs
 
@@ -145,7 +145,7 @@ def make(output: Path, recipe: str, seed: int, setting: Setting, depends: dict[s
     Raises:
         ImmuneError: training is refused or fails.
     """
-    records = [record for record in held(output, recipe) if record.task in setting.tasks]
+    records = [record for record in held_records(output, recipe) if record.task in setting.tasks]
     folder = run_folder(output, recipe, seed)
     shutil.rmtree(folder, ignore_errors=True)
     began = time.monotonic()
@@ -153,7 +153,7 @@ def make(output: Path, recipe: str, seed: int, setting: Setting, depends: dict[s
         _train(output / quality_held.FOLDER / recipe_of(recipe), folder, recipe, seed, setting)
     seconds = time.monotonic() - began if setting.is_trained else 0.0
     measuring = time.monotonic()
-    model, tokenizer = _trained(folder) if setting.is_trained else _base(setting.model)
+    model, tokenizer = _merged_model(folder) if setting.is_trained else _base(setting.model)
     cell = Cell(
         recipe=recipe,
         seed=seed,
@@ -200,7 +200,7 @@ def _drop_weights(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def held(output: Path, recipe: str) -> list[Record]:
+def held_records(output: Path, recipe: str) -> list[Record]:
     """The held-out records of a recipe."""
     return read_records(output / quality_held.FOLDER / recipe_of(recipe) / quality_held.RECORDS)
 
@@ -233,7 +233,7 @@ def _records(dataset: Path, target: Path, tasks: Sequence[str]) -> Iterator[str]
         yield from (option, str(target / name))
 
 
-def _trained(folder: Path) -> tuple[Any, Any]:
+def _merged_model(folder: Path) -> tuple[Any, Any]:
     """The merged model in a run's folder, on the CPU, and its tokenizer."""
     from transformers import AutoTokenizer
 
@@ -254,7 +254,9 @@ def _base(name: str) -> tuple[Any, Any]:
     return AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
 
 
-def _measure(model: Any, tokenizer: Any, records: Sequence[Record], limit: int) -> list[Measured]:
+def _measure(
+    model: Any, tokenizer: Any, records: Sequence[Record], limit: int
+) -> list[Measurement]:
     """The losses of the reference answers, and the model's own answers."""
     import torch
 
@@ -266,7 +268,7 @@ def _measure(model: Any, tokenizer: Any, records: Sequence[Record], limit: int) 
     losses = [_loss(model, row) for row in rows]
     answers = answer(model, [row.input_ids[: row.answer] for row in rows], limit)
     return [
-        Measured(
+        Measurement(
             incident_id=row.incident_id,
             task=row.task,
             loss=loss,
@@ -318,7 +320,7 @@ def _answer_batch(model: Any, prompts: list[list[int]], limit: int) -> list[tupl
     import torch
 
     try:
-        return _generated(model, prompts, limit)
+        return _generate(model, prompts, limit)
     except torch.OutOfMemoryError:
         if len(prompts) == 1:
             raise ImmuneError("the device has too little memory for one question") from None
@@ -328,7 +330,7 @@ def _answer_batch(model: Any, prompts: list[list[int]], limit: int) -> list[tupl
     return [item for part in halves for item in _answer_batch(model, part, limit)]
 
 
-def _generated(model: Any, prompts: list[list[int]], limit: int) -> list[tuple[list[int], bool]]:
+def _generate(model: Any, prompts: list[list[int]], limit: int) -> list[tuple[list[int], bool]]:
     import torch
     from transformers import GenerationConfig
 

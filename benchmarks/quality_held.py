@@ -34,7 +34,7 @@ SPLITS = ("train.jsonl", "eval.jsonl")
 Report = Callable[[str], None]
 
 
-class Asked(msgspec.Struct, frozen=True):
+class HeldIncident(msgspec.Struct, frozen=True):
     """An incident that all recipes ask about. Its group is resampled as a whole."""
 
     group: str
@@ -50,7 +50,7 @@ class LeftOut(msgspec.Struct, frozen=True):
     why: str
 
 
-class Trained(msgspec.Struct, frozen=True):
+class DatasetSize(msgspec.Struct, frozen=True):
     """A recipe's dataset: records and tokens to train on, and the tokens that all recipes share.
 
     `shared_tokens` counts the records that every recipe has on either side, each once.
@@ -66,8 +66,8 @@ class Held(msgspec.Struct, frozen=True):
 
     reference: str
     shared_records: int
-    recipes: dict[str, Trained]
-    incidents: dict[str, Asked]
+    recipes: dict[str, DatasetSize]
+    incidents: dict[str, HeldIncident]
     left_out: list[LeftOut]
 
 
@@ -120,7 +120,9 @@ def prepare(
         report(f"writing questions of {recipe.name}")
         records[recipe.name] = _questions(recipe, answers, by_id, left_out)
     excluded = {item.incident_id for item in left_out}
-    questions = {key: _asked(incident) for key, incident in by_id.items() if key not in excluded}
+    questions = {
+        key: _held_incident(incident) for key, incident in by_id.items() if key not in excluded
+    }
     if not questions:
         raise ImmuneError(
             f"no incident of {held_source} is left: some recipe cannot ask about each of the "
@@ -135,7 +137,7 @@ def prepare(
         reference=recipes.load(reference).name,
         incidents=questions,
         left_out=left_out,
-        **_trained({recipe.name: folder / recipe.name for recipe in loaded_recipes}),
+        **_dataset_sizes({recipe.name: folder / recipe.name for recipe in loaded_recipes}),
     )
     with files.replacing(folder / HELD) as temporary:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(prepared), indent=1))
@@ -234,15 +236,15 @@ def _questions(
     return questions
 
 
-def _asked(incident: Incident) -> Asked:
+def _held_incident(incident: Incident) -> HeldIncident:
     window = (incident.source_ip, incident.timewindow)
     group = incident.incident_id if None in window else " ".join(map(str, window))
-    return Asked(group, incident.facts["event_count"], incident.dag_analysis)
+    return HeldIncident(group, incident.facts["event_count"], incident.dag_analysis)
 
 
-def _trained(folders: dict[str, Path]) -> dict[str, object]:
+def _dataset_sizes(folders: dict[str, Path]) -> dict[str, object]:
     """The records of each recipe, and those that all share."""
-    by_recipe: dict[str, Trained] = {}
+    by_recipe: dict[str, DatasetSize] = {}
     tokens: dict[str, dict[tuple[str, str], int]] = {}
     for name, folder in folders.items():
         sides = [
@@ -252,7 +254,7 @@ def _trained(folders: dict[str, Path]) -> dict[str, object]:
         tokens[name] = {
             (record.incident_id, record.task): record.tokens for side in sides for record in side
         }
-        by_recipe[name] = Trained(len(sides[0]), sum(record.tokens for record in sides[0]), 0)
+        by_recipe[name] = DatasetSize(len(sides[0]), sum(record.tokens for record in sides[0]), 0)
     common = set.intersection(*(set(by_key) for by_key in tokens.values()))
     for name, by_key in tokens.items():
         total = sum(by_key[key] for key in common)

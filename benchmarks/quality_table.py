@@ -14,8 +14,8 @@ from statistics import fmean
 from typing import Any
 
 import msgspec
-from quality_cell import Cell, Measured, recipe_of
-from quality_held import Asked, Held
+from quality_cell import Cell, Measurement, recipe_of
+from quality_held import Held, HeldIncident
 
 from immune_data.common import files, table
 from immune_data.contract.record import Record
@@ -31,7 +31,7 @@ _FEW, _MANY, _UNKNOWN = f"below {MANY_EVENTS}", f"from {MANY_EVENTS}", "not know
 _METRICS = {metric.name: metric.of for metric in METRICS}
 
 
-def _ends_never(case: Case) -> float | None:
+def _never_ends(case: Case) -> float | None:
     finished = _METRICS["finished"](case)
     return None if finished is None else 1 - finished
 
@@ -41,7 +41,7 @@ SHARES: dict[str, tuple[str, bool, Callable[[Case], float | None]]] = {
     "structure": ("has the structure", False, _METRICS["structure"]),
     "grounded_shown": ("grounded in what was shown", False, _METRICS["grounded"]),
     "grounded_whole": ("grounded in all evidence", True, _METRICS["grounded"]),
-    "never_ends": ("never ends", False, _ends_never),
+    "never_ends": ("never ends", False, _never_ends),
 }
 
 
@@ -90,7 +90,7 @@ class Answer:
 
     group: str
     events: str
-    measured: Measured
+    measured: Measurement
     shown: Case
     whole: Case
 
@@ -133,7 +133,7 @@ def results(
 
 
 def _answers(
-    incidents: dict[str, Asked], measured: Iterable[Measured], questions: Iterable[Record]
+    incidents: dict[str, HeldIncident], measured: Iterable[Measurement], questions: Iterable[Record]
 ) -> list[Answer]:
     records = {(record.incident_id, record.task): record for record in questions}
     answers = []
@@ -154,13 +154,13 @@ def _answers(
 def _references(held: Held, records: Sequence[Record]) -> list[Answer]:
     """The reference answers as if they were a model's."""
     measurements = [
-        Measured(record.incident_id, record.task, 0.0, 0, record.messages[-1].content, "")
+        Measurement(record.incident_id, record.task, 0.0, 0, record.messages[-1].content, "")
         for record in records
     ]
     return _answers(held.incidents, measurements, records)
 
 
-def _tier(incident: Asked) -> str:
+def _tier(incident: HeldIncident) -> str:
     if incident.event_count is None:
         return _UNKNOWN
     return _FEW if incident.event_count < MANY_EVENTS else _MANY
@@ -293,7 +293,7 @@ def tables(held: Held, results: Sequence[Result]) -> list[Table]:
     columns = ["recipe", "events", *(title for title, _, _ in SHARES.values())]
     for task in TASKS:
         rows = [
-            [result.recipe, tier, *(_counted(share) for share in of_tier)]
+            [result.recipe, tier, *(_share_text(share) for share in of_tier)]
             for result in results
             for tier, of_tier in _by_tier(result.shares, task).items()
         ]
@@ -320,7 +320,7 @@ def _interval(value: float, low: float, high: float, sign: str = "") -> str:
     return f"{value:{sign}.4f} ({low:{sign}.4f} to {high:{sign}.4f})"
 
 
-def _counted(share: Share) -> str:
+def _share_text(share: Share) -> str:
     if share.share is None:
         return "–"
     of = f"{share.k:,} of {share.n:,}"

@@ -33,7 +33,7 @@ for line in open(sys.argv[1], "rb"):
 """
 
 
-def _copied(file: Path, copies: int, target: Path) -> Path:
+def _write_copies(file: Path, copies: int, target: Path) -> Path:
     data = file.read_bytes()
     data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     with target.open("wb") as file_out:
@@ -59,7 +59,7 @@ def _command(args: argparse.Namespace) -> int:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for copies in (1, args.copies):
-            file = _copied(args.file, copies, Path(folder) / "alerts.json")
+            file = _write_copies(args.file, copies, Path(folder) / "alerts.json")
             size = file.stat().st_size / 1e6
             output = Path(folder) / "incidents.json"
             command = [

@@ -82,7 +82,7 @@ def command(arguments: argparse.Namespace) -> None:
 
     folder = arguments.run
     if not (folder / run.SUMMARY).is_file():
-        raise ImmuneError(run.unfinished(folder))
+        raise ImmuneError(run.unfinished_message(folder))
     if not (folder / run.MERGED).is_dir():
         raise ImmuneError(
             f"{folder} contains no {run.MERGED}: make it with "

@@ -133,7 +133,7 @@ def resume(folder: Path, config: Config, manifest_json: str | None = None) -> No
         write(folder, CONFIG, config.text())
 
 
-def unfinished(folder: Path) -> str:
+def unfinished_message(folder: Path) -> str:
     """The message about a folder that contains no finished run."""
     if (folder / CONFIG).is_file():
         return (

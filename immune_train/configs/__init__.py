@@ -165,7 +165,7 @@ class Config:
                 f"config {self.name} cannot be used here: {reason} (--config tiny trains on a CPU)"
             ) from None
 
-    def in_force(self) -> dict[str, Any]:
+    def effective(self) -> dict[str, Any]:
         """The settings with the values that a trainer resolves on this machine.
 
         Settings that the trainer receives with other values, because rows are prepared for it, keep

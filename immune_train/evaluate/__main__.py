@@ -103,7 +103,7 @@ def command(arguments: argparse.Namespace) -> int | None:
         report("comparing")
         evaluation = evaluate(paths)
         report("drawing figures")
-        drawings = figures.drawn(evaluation)
+        drawings = figures.drawings(evaluation)
     numbers = jsonfile.text(content(evaluation))
     texts = {
         outputs.NUMBERS: numbers,

@@ -31,7 +31,7 @@ from immune_train.evaluate.candidates import Candidate, gather
 from immune_train.evaluate.incidents import Details, Facts, Groups
 from immune_train.evaluate.levels import Costs, LevelComparison
 from immune_train.evaluate.measures import Measurements
-from immune_train.evaluate.scores import Cell, Judged
+from immune_train.evaluate.scores import Cell, JudgedTask
 from immune_train.evaluate.verdicts import Table
 from immune_train.score import intervals
 from immune_train.score.answers import Cases, read_reference
@@ -101,7 +101,7 @@ def evaluate(paths: Files) -> Evaluation:
     """
     for folder in paths.runs:
         if not (folder / runs.SUMMARY).is_file():
-            raise ImmuneError(runs.unfinished(folder))
+            raise ImmuneError(runs.unfinished_message(folder))
     reference = read_reference(paths.reference)
     prompts = {incident: case.shown for (incident, _), case in reference.items()}
     train = read_reference(_train(paths))
@@ -228,7 +228,7 @@ def _check_verdicts(table: Table, candidates: Sequence[Candidate], reference: Ca
         )
 
 
-def _judged(table: Table, candidates: Sequence[Candidate], reference: Cases) -> Judged:
+def _judged(table: Table, candidates: Sequence[Candidate], reference: Cases) -> JudgedTask:
     """A table's scores as numbers; a failed answer has 0."""
     columns = [candidate for candidate in candidates if candidate.name in table.candidates]
     incident_ids = [incident for incident, task in reference if task == table.task]
@@ -244,7 +244,7 @@ def _judged(table: Table, candidates: Sequence[Candidate], reference: Cases) -> 
         ]
     )
     tokens = np.array([[count(case.answer) for case in row] for row in cases])
-    return Judged(
+    return JudgedTask(
         table.task,
         verdicts.MOST[table.task],
         tuple(candidate.name for candidate in columns),

@@ -35,14 +35,16 @@ class Panel:
     is_share: bool = False
 
 
-def drawn(evaluation: Evaluation) -> list[Drawing]:
+def drawings(evaluation: Evaluation) -> list[Drawing]:
     """Every figure that has something to draw."""
     kinds = {candidate.name: str(candidate.kind) for candidate in evaluation.candidates}
     drawings = []
     for name, title, panels in _figures(evaluation):
         if filled := [panel for panel in panels if panel.rows]:
             drawings.append(
-                draw(name, title, _described(filled), _legend(filled, kinds), _plot(filled, kinds))
+                draw(
+                    name, title, _description(filled), _legend(filled, kinds), _plot(filled, kinds)
+                )
             )
     return drawings
 
@@ -110,7 +112,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, str, list[Panel]]]:
     )
 
 
-def _described(panels: Sequence[Panel]) -> str:
+def _description(panels: Sequence[Panel]) -> str:
     """A description of the figure, with all its numbers."""
     return " ".join(
         f"{panel.title.capitalize()}: "

@@ -105,8 +105,8 @@ def _sums(table: Table) -> Iterator[str]:
     except CheckFailed:
         unwon = round((1 - sum(rates)) * table.incidents)
         reason = (
-            f"{unwon} of {counted(table.incidents, 'incident')} {are(unwon)} won by nobody, so "
-            "the table mixes rows of several runs, or incidents were left out"
+            f"{unwon} of {counted(table.incidents, 'incident')} {are(unwon, 'has', 'have')} no "
+            "winner, so the table mixes rows of several runs, or incidents were left out"
             if unwon > 0
             else "some incidents are won more than once"
         )

@@ -22,7 +22,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedTask:
     """A task's scores, a row for each incident and a column for each candidate.
 
     `failed` marks failed answers; `doublings` is the length of each answer, as the logarithm of its
@@ -84,13 +84,13 @@ class Cell:
     detectable_win_rate: float | None = None
 
 
-def cells(judged: Judged, facts: dict[str, Facts]) -> Iterator[Cell]:
+def cells(judged: JudgedTask, facts: dict[str, Facts]) -> Iterator[Cell]:
     """The cells of a task that contain an incident."""
     for part, members in parts(judged.incidents, facts):
         yield _cell(judged, part, members, [facts[judged.incidents[i]].group for i in members])
 
 
-def _cell(judged: Judged, part: str, members: Sequence[int], groups: Sequence[str]) -> Cell:
+def _cell(judged: JudgedTask, part: str, members: Sequence[int], groups: Sequence[str]) -> Cell:
     scores, failed = judged.scores[members], judged.failed[members]
     # A failed answer ranks behind all others, even those with a score of 0.
     ranked_scores = np.where(failed, -1.0, scores)

@@ -157,7 +157,7 @@ def _verdicts(path: Path) -> Iterator[tuple[int, _Verdict, Judge]]:
     content = _content(path)
     head = _Head()
     if isinstance(content, dict):
-        head = _converted(content, _Head, f"{path}")
+        head = _convert(content, _Head, f"{path}")
         content = content.get("incidents")
     if not isinstance(content, list):
         raise ImmuneError(
@@ -167,7 +167,7 @@ def _verdicts(path: Path) -> Iterator[tuple[int, _Verdict, Judge]]:
     if not content:
         raise ImmuneError(f"{path} contains no verdict")
     for number, row in enumerate(content, 1):
-        verdict = _converted(row, _Verdict, f"verdict {number} of {path}")
+        verdict = _convert(row, _Verdict, f"verdict {number} of {path}")
         judge = Judge(
             *(
                 _one(
@@ -207,7 +207,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a JSON number")
 
 
-def _converted(value: Any, kind: type[Any], where: str) -> Any:
+def _convert(value: Any, kind: type[Any], where: str) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

@@ -68,8 +68,8 @@ def default_system(template: str) -> str | None:
     Raises:
         ImmuneError: the template is not ChatML, the only one that `TEMPLATE` covers.
     """
-    with_system = _rendered(template, [("system", "a"), ("user", "b")])
-    without_system = _rendered(template, [("user", "b")])
+    with_system = _render(template, [("system", "a"), ("user", "b")])
+    without_system = _render(template, [("user", "b")])
     prompt = f"{START}user\nb{END}\n{START}assistant\n"
     opening, closing = f"{START}system\n", f"{END}\n"
     if with_system == f"{opening}a{closing}{prompt}":
@@ -83,7 +83,7 @@ def default_system(template: str) -> str | None:
     )
 
 
-def _rendered(template: str, messages: list[tuple[str, str]]) -> str:
+def _render(template: str, messages: list[tuple[str, str]]) -> str:
     """Messages rendered with a chat template, as `transformers` does."""
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment

@@ -58,7 +58,7 @@ def ask(
         **asdict(settings),
     }
     with resumed.rows(output, run) as (rows, file), cli.progress() as report:
-        remaining = questions[_answered(rows, questions, output) :]
+        remaining = questions[_count_answers(rows, questions, output) :]
         if rows:
             report(
                 f"{len(rows)} of {counted(len(questions), 'answer')} {are(len(rows))} there already"
@@ -91,7 +91,7 @@ def _questions(path: Path, task: str, asker: Asker) -> Iterator[Question]:
         raise ImmuneError(f"{path} contains no record of task {task}")
 
 
-def _answered(rows: list[dict], questions: list[Question], output: Path) -> int:
+def _count_answers(rows: list[dict], questions: list[Question], output: Path) -> int:
     """The number of existing answers, which must be those of the first questions."""
     for row, question in zip(rows, questions, strict=False):
         if (row["incident_id"], row["task"]) != (question.incident_id, question.task):

@@ -59,7 +59,7 @@ def read(folder: Path, gguf: Path | None) -> Run:
         CheckFailed: the GGUF files are not those of this model.
     """
     if not (folder / runs.SUMMARY).is_file():
-        raise ImmuneError(runs.unfinished(folder))
+        raise ImmuneError(runs.unfinished_message(folder))
     made = summary.read(folder / runs.SUMMARY)
     _whole(folder, made)
     exported: dict[str, Any] = {}

@@ -54,7 +54,7 @@ def of_groups(totals: Sequence[float], numbers: Sequence[float]) -> tuple[float,
 
     Each group is given by the total and the number of its members.
     """
-    return _percentiles(_resampled(totals, numbers))
+    return _percentiles(_resample(totals, numbers))
 
 
 def of_difference(
@@ -64,10 +64,10 @@ def of_difference(
     other_numbers: Sequence[float],
 ) -> tuple[float, float]:
     """The same for the difference of two means over the same groups, drawn together."""
-    return _percentiles(_resampled(totals, numbers) - _resampled(other_totals, other_numbers))
+    return _percentiles(_resample(totals, numbers) - _resample(other_totals, other_numbers))
 
 
-def _resampled(totals: Sequence[float], numbers: Sequence[float]) -> np.ndarray:
+def _resample(totals: Sequence[float], numbers: Sequence[float]) -> np.ndarray:
     """The mean in each resample of the groups; NaN if none of them has a member."""
     indices = np.random.default_rng(_SEED).integers(len(totals), size=(_RESAMPLES, len(totals)))
     sums, members = (

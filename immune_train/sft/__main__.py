@@ -307,7 +307,7 @@ def _summary(
         base_model=settings.model_name_or_path,
         backend=backend,
         hardware=run.hardware(),
-        config=settings.in_force(),
+        config=settings.effective(),
         records={task: numbers["records"] for task, numbers in counts.items()},
         preflight=report.as_json(),
         steps=state["global_step"],

@@ -14,7 +14,7 @@ import pytest
 
 from immune_train.evaluate import scores
 from immune_train.evaluate.incidents import Facts
-from immune_train.evaluate.scores import Judged
+from immune_train.evaluate.scores import JudgedTask
 
 INCIDENTS = 60
 CANDIDATES = ("reference", "tuned", "base")
@@ -48,7 +48,7 @@ def covered(seed: int) -> dict[str, bool]:
     names = tuple(f"e{i}" for i in range(INCIDENTS))
     facts = {name: Facts(group, None, None) for name, group in zip(names, groups, strict=True)}
     nobody = np.zeros(table.shape, dtype=bool)
-    judged = Judged("summary", 10.0, CANDIDATES, names, table, nobody, np.ones(table.shape))
+    judged = JudgedTask("summary", 10.0, CANDIDATES, names, table, nobody, np.ones(table.shape))
     [cell] = scores.cells(judged, facts)
     mean, rate = truth()
     place = {name: i for i, name in enumerate(CANDIDATES)}

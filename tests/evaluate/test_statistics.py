@@ -14,7 +14,7 @@ from immune_data.common.errors import CheckFailed
 from immune_train.evaluate import bradley_terry, measures, scores
 from immune_train.evaluate.incidents import Facts, Groups
 from immune_train.evaluate.resampling import Resamples
-from immune_train.evaluate.scores import Judged
+from immune_train.evaluate.scores import JudgedTask
 
 TABLES = st.integers(2, 5).flatmap(
     lambda width: st.lists(
@@ -121,11 +121,13 @@ def facts(number: int, group: int = 1) -> dict[str, Facts]:
     return {f"e{i}": Facts(str(i // group), None, None) for i in range(number)}
 
 
-def judged(table: np.ndarray, doublings: np.ndarray, failed: np.ndarray | None = None) -> Judged:
+def judged(
+    table: np.ndarray, doublings: np.ndarray, failed: np.ndarray | None = None
+) -> JudgedTask:
     names = tuple("abcdefgh"[: table.shape[1]])
     incidents = tuple(f"e{i}" for i in range(len(table)))
     lost = np.zeros(table.shape, dtype=bool) if failed is None else failed
-    return Judged("summary", 10.0, names, incidents, table, lost, doublings)
+    return JudgedTask("summary", 10.0, names, incidents, table, lost, doublings)
 
 
 def test_what_length_alone_gives_is_taken_out() -> None:

@@ -18,8 +18,8 @@ import torch
 from answers import RISK, SUMMARY
 from conftest import REPOSITORY
 from corpus import Corpus, many_kinds
-from quality_cell import Cell, Measured
-from quality_held import Asked, Held, Trained
+from quality_cell import Cell, Measurement
+from quality_held import DatasetSize, Held, HeldIncident
 
 from immune_data.contract.record import Record
 from immune_data.prompts import Message
@@ -137,17 +137,19 @@ def record(incident: str, task: str, answer: str, shown: str) -> Record:
     return Record(messages, incident, task, "gpt-4o", 9.0, False, "unified", 100)
 
 
-def of(incident: str, task: str, loss: float, tokens: int, answer: str, finish="stop") -> Measured:
-    return Measured(incident, task, loss, tokens, answer, finish)
+def of(
+    incident: str, task: str, loss: float, tokens: int, answer: str, finish="stop"
+) -> Measurement:
+    return Measurement(incident, task, loss, tokens, answer, finish)
 
 
-def cell(recipe: str, seed: int, *measured: Measured, seconds: float = 10.0) -> Cell:
+def cell(recipe: str, seed: int, *measured: Measurement, seconds: float = 10.0) -> Cell:
     return Cell(recipe, seed, {}, "", 9, 90, 9, 2, 2, seconds, 1.0, list(measured))
 
 
 def held_of(groups: dict[str, str], events: dict[str, int | None], evidence: str = "") -> Held:
-    asked = {key: Asked(group, events.get(key), evidence) for key, group in groups.items()}
-    return Held("one", 1, {"one": Trained(9, 90, 80), "two": Trained(9, 60, 40)}, asked, [])
+    asked = {key: HeldIncident(group, events.get(key), evidence) for key, group in groups.items()}
+    return Held("one", 1, {"one": DatasetSize(9, 90, 80), "two": DatasetSize(9, 60, 40)}, asked, [])
 
 
 def shares(result: quality_table.Result, task: str, events: str = "all") -> dict[str, tuple]:
@@ -418,7 +420,7 @@ def test_cells_of_other_settings_are_not_put_into_one_table(
 ) -> None:
     shutil.copytree(prepared / "prepared", tmp_path / "prepared")
     for seed in (1, 2):
-        depends = {**quality_cell.of_files(tmp_path, "clean-lines"), "settings": [seed]}
+        depends = {**quality_cell.file_dependencies(tmp_path, "clean-lines"), "settings": [seed]}
         content = msgspec.structs.replace(cell("clean-lines", seed), depends=depends)
         path = quality_cell.path(tmp_path, "clean-lines", seed)
         path.parent.mkdir(exist_ok=True)
