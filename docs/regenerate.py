@@ -2,10 +2,10 @@
 
     python docs/regenerate.py      (or: make docs)
 
-In: the parsers of all commands, and the sample corpus, emitted by the recipes that the pages show.
-Out: `docs/cli.md`, `docs/relations.md`, the figures, and in every page the lines below a command
-of a `console` block that shows its output. A block that shows commands alone is left as it is, and
-so is one with other commands than those of `immune_data`: what they print depends on the machine.
+In: the parsers of all commands, and the sample corpus, emitted with the recipes that the pages
+show. Out: `docs/cli.md`, `docs/relations.md`, the figures, and in every page the output below the
+commands of a `console` block. Blocks without output are left unchanged, and so are blocks with
+other commands than those of `immune_data`, whose output depends on the machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _OURS = re.compile(r"\$ python -m immune_data")
 _COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*\n", re.MULTILINE)
 
-# What would make outputs depend on the terminal that this runs in.
+# Variables that would make outputs depend on the terminal.
 _TERMINAL = ("COLUMNS", "LINES", "FORCE_COLOR")
 
 _CLI = """\
@@ -56,13 +56,13 @@ Every command also takes `--help` and `--version`.
 
 - A reader that closes the pipe (`| head`) ends a query. It never stops a command that writes
   files, and it never changes an exit code.
-- `--json` and `--csv` print UTF-8 on every terminal. Elsewhere a character that the terminal's
-  encoding lacks is printed as an escape.
-- Control characters and others that cannot be seen, which could move the cursor or show another
-  text than is there, are printed as escapes. JSON stays the same data by that. In CSV a text that a
-  spreadsheet would run as a formula has a `'` before it; `--json` and `--parquet` change nothing.
-- A command uses as many processes and threads as the processors that it may use: affinity
-  (`taskset`, batch systems) and the limits of control groups (containers) count.
+- `--json` and `--csv` print UTF-8 on every terminal. In other output, a character that is missing
+  from the terminal's encoding is printed as an escape.
+- Control characters and other invisible characters, which could move the cursor or disguise a text,
+  are printed as escapes; the data in JSON stays the same. In CSV, a text that a spreadsheet would
+  run as a formula gets a `'` in front; `--json` and `--parquet` change nothing.
+- A command uses as many processes and threads as there are processors available to it; affinity
+  (`taskset`, batch systems) and the limits of control groups (containers) are respected.
 - Neither `/dev/shm` nor a temporary folder is required. File systems without locks work if no two
   runs write to one folder at the same time.
 - A path is UTF-8 and may contain any character except `?` and `\\`, which DuckDB cannot open.
@@ -78,7 +78,7 @@ def pages() -> list[Path]:
 
 
 def relations_page(data: Path) -> str:
-    """The text of `docs/relations.md`, by an artifact folder that holds a recipe."""
+    """The text of `docs/relations.md`, from an artifact folder with a recipe."""
     from immune_data.publish import relations
     from immune_data.select import database
 
@@ -91,8 +91,8 @@ def cli_page() -> str:
     parts = [_CLI]
     for package in PACKAGES:
         verbs: dict[str, str] = import_module(f"{package}.__main__").VERBS
-        listed = [f"| [`{verb}`](#{package}{verb}) | {what} |" for verb, what in verbs.items()]
-        parts += [f"## {package}\n", "| command | what it does |\n|---|---|", *listed, ""]
+        commands = [f"| [`{verb}`](#{package}{verb}) | {what} |" for verb, what in verbs.items()]
+        parts += [f"## {package}\n", "| command | what it does |\n|---|---|", *commands, ""]
         for verb in verbs:
             parts += [f"### {package}.{verb}\n", *_command(_parser(f"{package}.{verb}"))]
     return "\n".join(parts)
@@ -145,13 +145,13 @@ def _escaped(text: str) -> str:
 
 
 def with_outputs(text: str, folder: Path) -> str:
-    """A page whose console blocks show what their commands print in `folder` now."""
+    """The page with the current output of its commands in `folder`."""
 
-    def block(found: re.Match[str]) -> str:
-        body = found[1]
+    def block(match: re.Match[str]) -> str:
+        body = match[1]
         commands = _COMMAND.findall(body)
         if "".join(commands) == body or not all(map(_OURS.match, commands)):
-            return found[0]
+            return match[0]
         return f"```console\n{''.join(map(shown, commands))}```"
 
     def shown(command: str) -> str:
@@ -162,10 +162,10 @@ def with_outputs(text: str, folder: Path) -> str:
 
 
 def output(command: str, folder: Path) -> str:
-    """What a shell's command line prints in `folder`, by the Python that runs this."""
+    """The output of a shell command in `folder`, with the current Python."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     inherited = {name: value for name, value in os.environ.items() if name not in _TERMINAL}
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
         env={**inherited, "PATH": path, "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"},
@@ -173,20 +173,24 @@ def output(command: str, folder: Path) -> str:
         text=True,
         check=False,
     )
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"{command.strip()} ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout.replace(f"{REPOSITORY}{os.sep}", "")
+    if process.returncode not in (0, 1):
+        raise SystemExit(
+            f"{command.strip()} ended with {process.returncode}: {process.stderr.strip()}"
+        )
+    return process.stdout.replace(f"{REPOSITORY}{os.sep}", "")
 
 
 def figures(folder: Path) -> dict[str, str]:
-    """The figures that the pages show, by name, as the report draws them now."""
+    """The current figures of the report that the pages show, by name."""
     output(f"python -m immune_data.report --recipe {RECIPES[0]}", folder)
-    drawn = folder / "data" / "report" / RECIPES[0] / "figures"
-    return {name: (drawn / f"{name}.svg").read_text(encoding="utf-8") for name in FIGURES}
+    folder_of_figures = folder / "data" / "report" / RECIPES[0] / "figures"
+    return {
+        name: (folder_of_figures / f"{name}.svg").read_text(encoding="utf-8") for name in FIGURES
+    }
 
 
 def prepare(folder: Path) -> None:
-    """Make in `folder` what readers have after `make emit`: `data`, with the sample emitted."""
+    """Make in `folder` what `make emit` makes: `data`, with the sample emitted."""
     commands = ["python -m immune_data.sample --output data/source"]
     commands += [f"python -m immune_data.emit --recipe {recipe}" for recipe in RECIPES]
     for command in commands:
