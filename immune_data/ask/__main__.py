@@ -5,8 +5,8 @@
     python -m immune_data.ask merge elsewhere/asked.sqlite --store data/asked.sqlite
 
 In: a store. Out: its requests and what came of each, or what they cost by model and endpoint, as a
-table or JSON. `merge` puts what other stores hold into it: which store a reply came from decides
-nothing, and of two replies to one request the one with the smaller digest is used.
+table or JSON. `merge` copies what other stores contain into it: it does not matter which store a
+reply came from, and of two replies to one request the one with the smaller digest is used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from immune_data.common.text import counted, one_line, visible
 _SHOWN = 60  # characters of a text in a table
 
 _LIST = """
-with came as (
+with calls as (
     select request, repeat, attempt, endpoint, at, seconds, cost,
         coalesce(finish, 'unfinished') as outcome, prompt_tokens, answer_tokens, text
     from replies
@@ -37,14 +37,14 @@ with came as (
         reason as outcome, null as prompt_tokens, null as answer_tokens, detail as text
     from failures
 )
-select came.request, came.repeat, came.attempt, requests.model, came.endpoint, came.at,
-    came.seconds, came.cost, came.outcome, came.prompt_tokens, came.answer_tokens, came.text
-from came inner join requests on requests.sha256 = came.request
-where (?1 is null or requests.model = ?1) and (?2 is null or came.request like ?2 || '%')
-order by came.at, came.request, came.repeat, came.attempt
+select calls.request, calls.repeat, calls.attempt, requests.model, calls.endpoint, calls.at,
+    calls.seconds, calls.cost, calls.outcome, calls.prompt_tokens, calls.answer_tokens, calls.text
+from calls inner join requests on requests.sha256 = calls.request
+where (?1 is null or requests.model = ?1) and (?2 is null or calls.request like ?2 || '%')
+order by calls.at, calls.request, calls.repeat, calls.attempt
 """
 _COSTS = """
-with came as (
+with calls as (
     select request, endpoint, seconds, cost, prompt_tokens, cached_tokens, answer_tokens,
         1 as reply
     from replies
@@ -52,14 +52,14 @@ with came as (
     select request, endpoint, seconds, cost, null, null, null, 0 as reply
     from failures
 )
-select requests.model, came.endpoint, sum(came.reply) as replies,
-    sum(1 - came.reply) as failures, coalesce(sum(came.prompt_tokens), 0) as prompt_tokens,
-    coalesce(sum(came.cached_tokens), 0) as cached_tokens,
-    coalesce(sum(came.answer_tokens), 0) as answer_tokens,
-    round(sum(came.seconds), 1) as seconds, round(sum(came.cost), 6) as cost
-from came inner join requests on requests.sha256 = came.request
-group by requests.model, came.endpoint
-order by requests.model, came.endpoint
+select requests.model, calls.endpoint, sum(calls.reply) as replies,
+    sum(1 - calls.reply) as failures, coalesce(sum(calls.prompt_tokens), 0) as prompt_tokens,
+    coalesce(sum(calls.cached_tokens), 0) as cached_tokens,
+    coalesce(sum(calls.answer_tokens), 0) as answer_tokens,
+    round(sum(calls.seconds), 1) as seconds, round(sum(calls.cost), 6) as cost
+from calls inner join requests on requests.sha256 = calls.request
+group by requests.model, calls.endpoint
+order by requests.model, calls.endpoint
 """
 _ROW = (
     *("request", "repeat", "attempt", "model", "endpoint", "at", "seconds", "cost", "outcome"),
@@ -82,12 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("what", choices=("list", "costs", "merge"), help="what to do")
     parser.add_argument(
-        "stores", nargs="*", type=cli.file, metavar="FILE", help="for merge: stores to take in"
+        "stores", nargs="*", type=cli.file, metavar="FILE", help="for merge: stores to merge"
     )
     sending.add_store(parser)
     parser.add_argument("--model", help="for list: of this model only")
     parser.add_argument(
-        "--request", metavar="SHA256", help="for list: of requests that begin so, texts whole"
+        "--request",
+        metavar="SHA256",
+        help="for list: of requests whose digest begins so, with their whole texts",
     )
     parser.add_argument("--json", action="store_true", help="print an array of objects")
     return cli.run(parser, _command, argv)
@@ -98,7 +100,7 @@ def _command(args: argparse.Namespace) -> None:
         raise ImmuneError(f"{args.what} looks into one store: name it with --store")
     if args.what == "merge":
         if not args.stores:
-            raise ImmuneError("merge needs the stores to take in: name their files")
+            raise ImmuneError("merge needs the stores to merge: name their files")
         for file in args.stores:
             if file.exists() and args.store.exists() and file.samefile(args.store):
                 raise ImmuneError(f"{file} is the store to merge into: name others")
@@ -112,14 +114,14 @@ def _command(args: argparse.Namespace) -> None:
             replies = counted(number, "new reply", "new replies")
             print(one_line(f"{replies} of {file} in {args.store}"))
         return
-    with Store(args.store, make=False) as store:
-        found = (
+    with Store(args.store, create=False) as store:
+        values = (
             store.rows(_COSTS)
             if args.what == "costs"
             else store.rows(_LIST, [args.model, args.request])
         )
     names = _COST if args.what == "costs" else _ROW
-    rows = [dict(zip(names, row, strict=True)) for row in found]
+    rows = [dict(zip(names, row, strict=True)) for row in values]
     with streams.for_reader() if args.what == "list" else nullcontext():
         if args.json:
             print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -134,7 +136,7 @@ def _show_costs(rows: list[dict[str, Any]], file: Path) -> None:
 
     columns = [*("model", "endpoint", "replies", "failures", "prompt", "cached", "answer")]
     show(
-        f"what {file} holds, in tokens and money",
+        f"what {file} contains, in tokens and money",
         [*columns, "seconds", "cost"],
         [list(row.values()) for row in rows],
     )

@@ -1,9 +1,9 @@
-"""Ask many questions of many endpoints at once: groups of questions in, a store that answers them.
+"""Ask many questions of many endpoints at once: groups of questions in, their answers in the store.
 
-The questions of a group share the beginning of their prompts, and one endpoint is asked them one
-after another, so that it finds that beginning in its cache. All endpoints of a model take groups
-from one queue, each at its own pace. A failure goes back into the queue, for whichever endpoint
-has room first; what has failed too often is left to the next run.
+The questions of a group share the beginning of their prompts, and one endpoint gets them one after
+another, so that the beginning is in its cache. All endpoints of a model take groups from one queue,
+each at its own pace. A question that failed goes back into the queue, for whichever endpoint is
+free first; one that has failed too often is left to the next run.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from immune_data.common.text import counted
 Group = Sequence[Question]
 
 TRIES = 8  # of one question, in one run
-_LONGEST_WAIT = 600.0  # seconds that an endpoint may ask to be left alone within a run
-_AGAIN = 1.0  # seconds: within these a second signal is the first one once more
-_DRAIN = 30.0  # seconds that what is in flight gets when the run is asked to end
+_LONGEST_WAIT = 600.0  # seconds that an endpoint may ask us to wait within a run
+_AGAIN = 1.0  # seconds: within these, a second signal counts as the first one repeated
+_DRAIN = 30.0  # seconds that requests in flight get when the run is asked to end
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Report:
     answered: int = 0
     cost: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
-    out: dict[str, str] = field(default_factory=dict)  # endpoints that were given up, and why
+    out: dict[str, str] = field(default_factory=dict)  # endpoints that were given up: the reason
     held: int = 0  # questions that another run is asking
     over_budget: bool = False
 
@@ -61,7 +61,7 @@ def run(
     """Ask all questions, given by model, that the store does not answer yet.
 
     Raises:
-        KeyboardInterrupt: the process was asked to end; all replies that came are in the store.
+        KeyboardInterrupt: the process was asked to end; all replies received are in the store.
     """
     asking = _Asking(groups, endpoints, store, budget, say)
     with _Ending(asking.stop) as ending:
@@ -124,7 +124,7 @@ class _Asking:
         self._wake: Callable[[], object] = lambda: None
 
     def stop(self) -> None:
-        """Send nothing more; what handles a signal may say so."""
+        """Send nothing more; may be called by a signal handler."""
         self._is_asked_to_end = True
         self._wake()
 
@@ -138,7 +138,7 @@ class _Asking:
         waiting = asyncio.create_task(ending.wait())
         try:
             await self._until_done(waiting)
-            while self._take_back_what_was_left():
+            while self._requeue_held():
                 await self._until_done(waiting)
         finally:
             self._wake = lambda: None
@@ -161,20 +161,20 @@ class _Asking:
             self._collect()
         if self._tasks:
             print(
-                f"finishing {counted(len(self._tasks), 'request')} in flight; once more to end now",
+                f"finishing {counted(len(self._tasks), 'request')} in flight; repeat to end now",
                 file=sys.stderr,
             )
             await asyncio.wait(self._tasks, timeout=_DRAIN)
             self._collect()
 
     def _collect(self) -> None:
-        """Take away what is done, and raise what went wrong in it."""
+        """Remove the tasks that are done, and raise their exceptions."""
         for task in [task for task in self._tasks if task.done()]:
             self._tasks.remove(task)
             task.result()
 
     def _start(self) -> None:
-        """Give groups to the endpoints that have room, one each in turn."""
+        """Give groups to the endpoints that are free, one each in turn."""
         started = True
         while started and not self._is_over:
             started = False
@@ -191,11 +191,11 @@ class _Asking:
 
     @property
     def _is_over(self) -> bool:
-        """Whether nothing more is to be sent."""
+        """Whether nothing more may be sent."""
         return self._is_asked_to_end or self.report.over_budget
 
     def _next(self, queue: _Queue) -> Group | None:
-        """The next questions to ask of a queue, marked as ours; what others ask is put aside."""
+        """The next questions of a queue to ask, claimed; those that others ask are put aside."""
         while (group := queue.next()) is not None:
             if not any(self._store.is_open(question) for question in group):
                 self._progress.done(len(group))
@@ -208,7 +208,7 @@ class _Asking:
         return None
 
     def _pause(self) -> float | None:
-        """How long until an endpoint may be asked again that has something to do; None if none."""
+        """How long until an endpoint with work may be asked again; None if there is none."""
         if self._is_over:
             return None
         now = time.monotonic()
@@ -221,8 +221,8 @@ class _Asking:
         ]
         return min(pauses) + 0.001 if pauses else None
 
-    def _take_back_what_was_left(self) -> bool:
-        """Whether there is something left to ask that was being asked when its turn came."""
+    def _requeue_held(self) -> bool:
+        """Queue what other runs were asking and have not answered; whether there is any."""
         if self._is_over:
             return False
         held, self._held = self._held, []
@@ -260,7 +260,7 @@ class _Asking:
                 self._queues[server.endpoint.model].back.append(tuple(left))
 
     async def _ask(self, server: _Server, question: Question) -> bool:
-        """Ask a question until it is done with; False if it should be asked elsewhere or later."""
+        """Ask a question until it is closed; False if it should be asked elsewhere or later."""
         while self._store.is_open(question):
             worst = plan.worst(question.request, server.endpoint)
             over = self.report.cost + self._reserved + worst - (self._budget or 0.0)
@@ -270,26 +270,26 @@ class _Asking:
             self._reserved += worst
             began = time.monotonic()
             try:
-                came = await server.client.ask(question.request)
+                outcome = await server.client.ask(question.request)
             finally:
                 self._reserved -= worst
             now = time.monotonic()
-            cost = _cost(came, server.endpoint, worst)
+            cost = _cost(outcome, server.endpoint, worst)
             self.report.sent += 1
             self.report.cost += cost or 0.0
             self._store.keep(
                 question,
-                came,
+                outcome,
                 endpoint=server.endpoint.name,
                 seconds=now - began,
                 cost=cost,
             )
-            if not isinstance(came, Failure) or came.reason != "unreachable":
-                server.pace.heard()
-            if isinstance(came, Failure):
-                return self._failed(server, question, came, began, now)
+            if not isinstance(outcome, Failure) or outcome.reason != "unreachable":
+                server.pace.responded()
+            if isinstance(outcome, Failure):
+                return self._failed(server, question, outcome, began, now)
             server.pace.succeeded()
-            if problem := came.problem or question.problem(came.text):
+            if problem := outcome.problem or question.problem(outcome.text):
                 self.report.failures[problem] += 1
             else:
                 self.report.answered += 1
@@ -301,65 +301,65 @@ class _Asking:
         return True
 
     def _failed(
-        self, server: _Server, question: Question, came: Failure, began: float, now: float
+        self, server: _Server, question: Question, failure: Failure, began: float, now: float
     ) -> bool:
-        """Whether a question that failed is done with in this run."""
-        self.report.failures[came.reason] += 1
+        """Count a failure, and give the endpoint up if it is of no more use; False, as not done."""
+        self.report.failures[failure.reason] += 1
         self._tries[question.key] += 1
-        if came.is_refusal:
+        if failure.is_refusal:
             self._tries[question.key] = TRIES
             server.pace.refused()
         else:
-            server.pace.failed(began, now, came.retry_after)
-        why = f"{came.reason}{f' ({came.status})' if came.status else ''}"
-        if came.detail:
-            why += f": {came.detail[:200]}"
-        if came.is_final:
-            self._out(server, why)
+            server.pace.failed(began, now, failure.retry_after)
+        reason = f"{failure.reason}{f' ({failure.status})' if failure.status else ''}"
+        if failure.detail:
+            reason += f": {failure.detail[:200]}"
+        if failure.is_final:
+            self._give_up(server, reason)
         elif server.pace.is_hopeless:
-            self._out(server, f"it failed again and again, last with {why}")
-        elif came.retry_after is not None and came.retry_after > _LONGEST_WAIT:
-            self._out(server, f"it asks to be left alone for {came.retry_after:,.0f} s")
+            self._give_up(server, f"it failed again and again, last with {reason}")
+        elif failure.retry_after is not None and failure.retry_after > _LONGEST_WAIT:
+            self._give_up(server, f"it asks us to wait for {failure.retry_after:,.0f} s")
         return False
 
-    def _out(self, server: _Server, why: str) -> None:
+    def _give_up(self, server: _Server, reason: str) -> None:
         if not server.is_out:
             server.is_out = True
-            self.report.out[server.endpoint.name] = why
+            self.report.out[server.endpoint.name] = reason
 
 
-def _cost(came: Reply | Failure, endpoint: Endpoint, worst: float) -> float | None:
-    """What was billed: by the server's count where it has one, and else the most it can be."""
+def _cost(outcome: Reply | Failure, endpoint: Endpoint, worst: float) -> float | None:
+    """What was billed: by the server's count if there is one, else the most that it can be."""
     if not endpoint.is_priced:
         return None
-    if isinstance(came, Failure):
-        return worst if came.may_cost else 0.0
-    if came.usage.prompt is None or came.usage.answer is None:
+    if isinstance(outcome, Failure):
+        return worst if outcome.may_cost else 0.0
+    if outcome.usage.prompt is None or outcome.usage.answer is None:
         return worst
-    return endpoint.cost(came.usage.prompt, came.usage.answer)
+    return endpoint.cost(outcome.usage.prompt, outcome.usage.answer)
 
 
 class _Progress:
-    """Says now and then how many questions are done with."""
+    """Reports from time to time how many questions are done."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._every = 0.5 if sys.stderr.isatty() else 15.0
-        self._said = time.monotonic()
+        self._last = time.monotonic()
         self._done = 0
 
     def done(self, number: int) -> None:
         self._done += number
         now = time.monotonic()
-        if now - self._said >= self._every:
-            self._said = now
+        if now - self._last >= self._every:
+            self._last = now
             self._say(f"{counted(self._done, 'question')} answered")
 
 
 class _Ending:
-    """In its context Ctrl-C, SIGTERM and a closed terminal stop what is asked, at a good moment.
+    """In its context, Ctrl-C, SIGTERM and a closed terminal stop the asking at a good moment.
 
-    The first one lets what is in flight come in; the second one ends at once.
+    The first signal waits for the requests in flight; the second one ends at once.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -382,7 +382,7 @@ class _Ending:
             signal.signal(number, handler)
 
     def pass_on(self) -> None:
-        """End as whoever handled the signal before would have."""
+        """End as the earlier handler of the signal would have done."""
         if self.received is not None:
             self._before[self.received](self.received, None)
             raise signals.EndRequested(self.received)

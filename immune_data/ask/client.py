@@ -1,9 +1,8 @@
 """Ask one endpoint: a request in, a reply or the failure out; nothing is ever raised for a server.
 
-The client is the `openai` package, which any server of the chat-completions protocol understands.
-It follows no redirect, tries nothing twice of its own accord, and takes nothing from the
-environment but, for https, the proxy: the incident goes to the endpoint that was named, with its
-key and no other.
+The client is the `openai` package, which works with any server of the chat-completions protocol.
+It follows no redirect, retries nothing by itself, and takes nothing from the environment except the
+proxy for https: an incident goes to the named endpoint, with its key and no other.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from immune_data.common.errors import ImmuneError
 
 _LONGEST = 1 << 24  # bytes of a response
 _CONNECT = 30.0  # seconds
-_FINAL = {401, 402, 403, 404, 405}  # of an endpoint, whatever it is asked
+_FINAL = {401, 402, 403, 404, 405}  # the endpoint answers so, whatever it is asked
 _SPENT = ("insufficient_quota", "billing_hard_limit_reached")
-_NOBODY = "none"  # a key for servers that want none, as their documents give it
+_NO_KEY = "none"  # a key for servers that need none, as in their documents
 
 
 class Client:
@@ -45,7 +44,7 @@ class Client:
         self._keys = keys
         self._openai = openai
         self._client = openai.AsyncOpenAI(
-            api_key=keys.of(endpoint) or _NOBODY,
+            api_key=keys.of(endpoint) or _NO_KEY,
             base_url=endpoint.url,
             max_retries=0,
             timeout=endpoint.timeout,
@@ -54,7 +53,7 @@ class Client:
             ),
         )
 
-        # What the package takes from the environment is for nobody but OpenAI.
+        # What the package takes from the environment is for OpenAI only.
         self._client.organization = self._client.project = None
         self._client._custom_headers = {}
 
@@ -62,19 +61,19 @@ class Client:
         await self._client.close()
 
     async def ask(self, request: Request) -> Reply | Failure:
-        """What comes of a request, the endpoint's key taken out of it wherever it stands."""
-        came = await self._asked(request)
+        """The outcome of a request, with the endpoint's key removed from every text."""
+        outcome = await self._send(request)
         removed = self._keys.removed
-        if isinstance(came, Failure):
-            return replace(came, detail=removed(came.detail))
+        if isinstance(outcome, Failure):
+            return replace(outcome, detail=removed(outcome.detail))
         return replace(
-            came,
-            text=removed(came.text),
-            model=removed(came.model),
-            finish=None if came.finish is None else removed(came.finish),
+            outcome,
+            text=removed(outcome.text),
+            model=removed(outcome.model),
+            finish=None if outcome.finish is None else removed(outcome.finish),
         )
 
-    async def _asked(self, request: Request) -> Reply | Failure:
+    async def _send(self, request: Request) -> Reply | Failure:
         openai = self._openai
         try:
             async with (
@@ -96,7 +95,7 @@ class Client:
             return _broken(error.__cause__ or error)
         except (openai.OpenAIError, UnicodeError) as error:
             return Failure("not_sent", type(error).__name__, is_refusal=True)
-        except Exception as error:  # of the HTTP library, while the body came
+        except Exception as error:  # of the HTTP library, while the body is read
             return _broken(error)
         return replies.read(bytes(body))
 
@@ -121,52 +120,52 @@ class Client:
 
 
 def _broken(error: BaseException) -> Failure:
-    """A connection that was not made, or that broke."""
+    """The failure of a connection that was not made, or that broke."""
     name = type(error).__name__
     if "Timeout" in name and not name.startswith(("Connect", "Pool")):
         return Failure("timeout", name, may_cost=True)
     reached = not name.startswith(("Connect", "Pool", "Proxy", "UnsupportedProtocol", "LocalProto"))
-    said = f"{name}: {error}" if str(error) else name
-    return Failure("broken" if reached else "unreachable", said[:300], may_cost=reached)
+    detail = f"{name}: {error}" if str(error) else name
+    return Failure("broken" if reached else "unreachable", detail[:300], may_cost=reached)
 
 
 def _status(response: Any) -> Failure:
-    """A response that says it is an error."""
+    """The failure that a response's status tells of."""
     code = int(response.status_code)
-    said = replies.detail(response.content)
+    detail = replies.detail(response.content)
     if code < 400:
         to = response.headers.get("location", "nowhere")
         return Failure("redirected", f"to {to[:200]}", code, is_final=True)
     if code == 429:
         return Failure(
             "busy",
-            said,
+            detail,
             code,
             retry_after=_retry_after(response.headers.get("retry-after")),
-            is_final=any(word in said for word in _SPENT),
+            is_final=any(word in detail for word in _SPENT),
         )
     if code in _FINAL:
-        return Failure("refused", said, code, is_final=True)
+        return Failure("refused", detail, code, is_final=True)
     if code >= 500 or code == 408:
         return Failure(
             "server_error",
-            said,
+            detail,
             code,
             retry_after=_retry_after(response.headers.get("retry-after")),
         )
-    return Failure("refused", said, code, is_refusal=True)
+    return Failure("refused", detail, code, is_refusal=True)
 
 
-def _retry_after(said: str | None) -> float | None:
-    """Seconds, of a number of them or of a date."""
-    if said is None:
+def _retry_after(header: str | None) -> float | None:
+    """The seconds of a `Retry-After` header, which is a number or a date."""
+    if header is None:
         return None
     try:
-        return max(0.0, min(float(said), 1e9))
+        return max(0.0, min(float(header), 1e9))
     except ValueError:
         pass
     try:
-        when = email.utils.parsedate_to_datetime(said)
+        when = email.utils.parsedate_to_datetime(header)
     except (ValueError, OverflowError):
         return None
     return max(0.0, when.timestamp() - time.time())

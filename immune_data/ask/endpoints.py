@@ -1,4 +1,4 @@
-"""The servers to ask: a TOML file in, checked endpoints and their keys out.
+"""The servers that are asked: a TOML file in, checked endpoints and their keys out.
 
     [[endpoints]]
     url = "https://api.openai.com/v1"
@@ -8,8 +8,8 @@
     price_in = 2.5
     price_out = 10.0
 
-A key is named by the variable that holds it and is read from the environment when it is first
-needed. It is never sent over http but to loopback, and whatever is kept or said is rid of it.
+A key is named by its environment variable and read when it is first needed. It is never sent over
+http, except to loopback, and it is removed from everything that is stored or printed.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from immune_data.common.errors import ImmuneError
 _Name = Annotated[str, Meta(min_length=1)]
 _Price = Annotated[float, Meta(ge=0, le=1e6)]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEY = re.compile(r"[!-~]{1,4096}")  # what may stand in a header
+_KEY = re.compile(r"[!-~]{1,4096}")  # what is allowed in a header
 _MODEL = re.compile(r"[^\x00-\x1f\x7f-\x9f]+")
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A server that speaks the chat-completions protocol, and one model that it serves.
+    """A server of the chat-completions protocol, and one model that it serves.
 
-    `model` is what requests call it, whichever endpoint they go to; `served_as` is what this server
-    calls it. Prices are of a million tokens.
+    `model` is the model's name in requests, whichever endpoint they go to; `served_as` is its name
+    on this server. Prices are for a million tokens.
     """
 
     url: _Name
@@ -50,18 +50,18 @@ class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_concurrency: Annotated[int, Meta(ge=1, le=1024)] = 8
     price_in: _Price | None = None
     price_out: _Price | None = None
-    timeout: Annotated[float, Meta(gt=0, le=86400)] = 600.0  # seconds that a whole reply may take
+    timeout: Annotated[float, Meta(gt=0, le=86400)] = 600.0  # seconds for a whole reply
     limit_as: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     json_schema: bool = False  # whether the server makes replies follow a JSON schema
 
     @property
     def host(self) -> str:
-        """The server's name, with its port if it is not that of the scheme."""
+        """The server's name, with its port if it is not the scheme's default."""
         return urlsplit(self.url).netloc.lower()
 
     @property
     def name(self) -> str:
-        """What the endpoint is called in tables and messages."""
+        """The endpoint's name in tables and messages."""
         return f"{self.served_as or self.model} at {self.host}"
 
     @property
@@ -82,7 +82,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.price_in is not None and self.price_out is not None
 
     def cost(self, prompt_tokens: int, answer_tokens: int) -> float:
-        """What tokens cost; nothing where no price is given."""
+        """The cost of tokens; 0 where there is no price."""
         per_token = (self.price_in or 0) * prompt_tokens + (self.price_out or 0) * answer_tokens
         return per_token / 1e6
 
@@ -103,19 +103,20 @@ def load(path: Path) -> tuple[Endpoint, ...]:
             "and a model"
         )
     try:
-        found = msgspec.convert(tomllib.loads(textfile.read(path)), _File).endpoints
+        endpoints = msgspec.convert(tomllib.loads(textfile.read(path)), _File).endpoints
     except tomllib.TOMLDecodeError as error:
         raise ImmuneError(f"{path} is not TOML: {error}") from None
     except msgspec.ValidationError as error:
         hint = "; a key is named by `key_env`" if "field `key`" in str(error) else ""
         raise ImmuneError(f"{path}: {str(error)[:1].lower()}{str(error)[1:]}{hint}") from None
-    for number, endpoint in enumerate(found, start=1):
+    for number, endpoint in enumerate(endpoints, start=1):
         if complaint := _complaint(endpoint):
             raise ImmuneError(f"{path}: endpoint {number}: {complaint}")
-    for endpoint in found:
-        if [(one.url, one.model) for one in found].count((endpoint.url, endpoint.model)) > 1:
+    names = [(endpoint.url, endpoint.model) for endpoint in endpoints]
+    for endpoint in endpoints:
+        if names.count((endpoint.url, endpoint.model)) > 1:
             raise ImmuneError(f"{path} has two endpoints of {endpoint.name}: leave one out")
-    return found
+    return endpoints
 
 
 def _complaint(endpoint: Endpoint) -> str | None:
@@ -125,21 +126,21 @@ def _complaint(endpoint: Endpoint) -> str | None:
     except ValueError:
         return "its url cannot be read: write it like http://127.0.0.1:8000/v1"
     if parts.username is not None or parts.password is not None:
-        return "its url holds a user or password: name a key with key_env"
+        return "its url contains a user or password: name a key with key_env"
     if parts.scheme not in ("http", "https") or not host:
-        return "its url is none: write it like http://127.0.0.1:8000/v1"
+        return "its url is not valid: write it like http://127.0.0.1:8000/v1"
     if (
         parts.query
         or parts.fragment
         or not endpoint.url.isascii()
         or not endpoint.url.isprintable()
     ):
-        return "its url should end with its path, such as /v1, and hold nothing else"
+        return "its url should end with its path, such as /v1, and contain nothing else"
     if parts.path.rstrip("/").endswith("/chat/completions"):
         return "its url should end before /chat/completions"
     for name in filter(None, (endpoint.model, endpoint.served_as)):
         if not _MODEL.fullmatch(name):
-            return "its model's name holds a control character"
+            return "its model's name contains a control character"
     if endpoint.key_env is not None:
         if not _VARIABLE.fullmatch(endpoint.key_env):
             return "key_env should be the name of an environment variable, not a key"
@@ -160,10 +161,10 @@ def _is_loopback(host: str) -> bool:
 
 
 class Keys:
-    """The keys of endpoints, which nobody else may read; `str` of it says nothing.
+    """The keys of endpoints, which are secret; `repr` shows only their names.
 
     Raises:
-        ImmuneError: the environment lacks one, or holds what is none.
+        ImmuneError: a key is missing in the environment, or is not a valid key.
     """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
@@ -179,8 +180,8 @@ class Keys:
                 )
             if not _KEY.fullmatch(key):
                 raise ImmuneError(
-                    f"{name} in the environment is not a key: it holds white space, or characters "
-                    "that are not ASCII"
+                    f"{name} in the environment is not a key: it contains white space, or "
+                    "characters that are not ASCII"
                 )
             self._of[name] = key
 

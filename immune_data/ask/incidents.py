@@ -1,7 +1,8 @@
 """Incidents to ask models about: files in, in any documented form, each incident once out.
 
-A row is read as strictly as a source file's. Of an incident in several files, the first file that
-says a fact counts: the file of causes and risks, whose evidence the documents use, goes first.
+Rows are read as strictly as those of a source file. For an incident in several files, each fact is
+taken from the first file that has it: so name the file of causes and risks first, whose evidence
+the documents use.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from immune_data.contract.source_file import Record, Source
 
 
 class Incident(Struct, frozen=True, kw_only=True):
-    """An incident; the fields stand in the order of a source file's keys."""
+    """An incident; the fields are in the order of a source file's keys."""
 
     incident_id: str
     category: str | None = None
@@ -39,7 +40,7 @@ class Incident(Struct, frozen=True, kw_only=True):
 
 
 class Reject(Struct, frozen=True, kw_only=True):
-    """A row of no use, or an answer that is missing; the fields stand in the order of its keys."""
+    """A row that cannot be used, or a missing answer; the fields are in the order of its keys."""
 
     incident_id: str | None = None
     task: str | None = None
@@ -47,12 +48,12 @@ class Reject(Struct, frozen=True, kw_only=True):
     file: str | None = None
     row: int | None = None
     reason: str
-    text: str | None = None  # of a reply that is not an answer, its beginning
+    text: str | None = None  # the beginning of a reply that is not an answer
 
 
 @dataclass
 class Incidents:
-    """All incidents in the order of their ids, whether any are synthetic, and rows of no use."""
+    """All incidents in the order of their ids, whether any is synthetic, and rejected rows."""
 
     incidents: list[Incident] = field(default_factory=list)
     synthetic: bool = False
@@ -62,79 +63,83 @@ class Incidents:
 def read(
     files: Sequence[Path], take: Callable[[str, dict[str, Any]], None] = lambda incident, row: None
 ) -> Incidents:
-    """The incidents of some files; each row of use is given to `take`, with its incident's id.
+    """The incidents of some files; `take` gets each usable row, with its incident's id.
 
     Raises:
         ImmuneError: a file cannot be read, or there is no incident with evidence.
     """
-    made = Incidents()
+    result = Incidents()
     by_id: dict[str, Incident] = {}
     for file in files:
         source = Source(file)
         seen: set[str] = set()
         for record in source:
-            found = _incident(record, seen)
-            if isinstance(found, str):
-                said = record.value.get("incident_id")
-                made.rejects.append(
+            incident = _incident(record, seen)
+            if isinstance(incident, str):
+                incident_id = record.value.get("incident_id")
+                result.rejects.append(
                     Reject(
-                        incident_id=said if isinstance(said, str) else None,
+                        incident_id=incident_id if isinstance(incident_id, str) else None,
                         file=file.name,
                         row=record.row,
-                        reason=found,
+                        reason=incident,
                     )
                 )
                 continue
-            seen.add(found.incident_id)
-            take(found.incident_id, record.value)
-            known = by_id.get(found.incident_id)
-            by_id[found.incident_id] = found if known is None else _completed(known, found)
-        made.synthetic |= source.synthetic
+            seen.add(incident.incident_id)
+            take(incident.incident_id, record.value)
+            earlier = by_id.get(incident.incident_id)
+            by_id[incident.incident_id] = (
+                incident if earlier is None else _completed(earlier, incident)
+            )
+        result.synthetic |= source.synthetic
     for incident_id in sorted(by_id):
-        incident = by_id[incident_id]
-        if incident.dag_analysis is None or not incident.dag_analysis.strip():
-            made.rejects.append(Reject(incident_id=incident_id, reason="no_evidence"))
+        evidence = by_id[incident_id].dag_analysis
+        if evidence is None or not evidence.strip():
+            result.rejects.append(Reject(incident_id=incident_id, reason="no_evidence"))
         else:
-            made.incidents.append(incident)
-    if not made.incidents:
+            result.incidents.append(by_id[incident_id])
+    if not result.incidents:
         names = ", ".join(str(file) for file in files)
         raise ImmuneError(f"no incident with evidence in {names}: give a file of incidents")
-    return made
+    return result
 
 
 def _incident(record: Record, seen: Iterable[str]) -> Incident | str:
-    """The incident of a row, or why it is none."""
+    """The incident of a row, or the reason why it cannot be used."""
     if record.repeated_key is not None:
         return "repeated_key"
     try:
-        found = msgspec.convert(record.value, Incident)
+        incident = msgspec.convert(record.value, Incident)
     except msgspec.ValidationError:
-        said = record.value.get("incident_id")
-        return "no_incident_id" if said is None else "wrong_type"
-    if not found.incident_id.strip():
+        has_id = record.value.get("incident_id") is not None
+        return "wrong_type" if has_id else "no_incident_id"
+    if not incident.incident_id.strip():
         return "no_incident_id"
-    if found.incident_id in seen:
+    if incident.incident_id in seen:
         return "duplicate_incident"
-    count = found.event_count
-    for number in (found.threat_level, count):
+    count = incident.event_count
+    for number in (incident.threat_level, count):
         if number is not None and not math.isfinite(number):
             return "wrong_type"
     if count is not None and (count != int(count) or not 0 <= count < 2**63):
         return "wrong_type"
     return msgspec.structs.replace(
-        found,
-        timewindow=None if found.timewindow is None else str(found.timewindow),
+        incident,
+        timewindow=None if incident.timewindow is None else str(incident.timewindow),
         event_count=None if count is None else int(count),
     )
 
 
-def _completed(known: Incident, more: Incident) -> Incident:
-    """An incident, what it lacks taken from what another file says of it."""
-    said = msgspec.structs.asdict(more)
-    lacks = {
-        name: said[name] for name, value in msgspec.structs.asdict(known).items() if value is None
+def _completed(incident: Incident, other: Incident) -> Incident:
+    """An incident, with missing fields taken from another file's row of it."""
+    fields = msgspec.structs.asdict(other)
+    missing = {
+        name: fields[name]
+        for name, value in msgspec.structs.asdict(incident).items()
+        if value is None
     }
-    return msgspec.structs.replace(known, **lacks)
+    return msgspec.structs.replace(incident, **missing)
 
 
 def of_shard(incidents: Iterable[Incident], shard: tuple[int, int] | None) -> list[Incident]:

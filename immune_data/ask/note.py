@@ -1,4 +1,4 @@
-"""What every command that asks says of it: what it would take, and what came, or as JSON."""
+"""What every command that asks models prints: what it would take and what came of it, or JSON."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from immune_data.ask.plan import Plan
 from immune_data.common.text import counted, one_line
 
 
-def show_plan(made: Plan, *, as_json: bool) -> None:
+def show_plan(planned: Plan, *, as_json: bool) -> None:
     """Print what would be asked."""
     if as_json:
-        print(json.dumps(plan.as_dictionary(made), indent=2))
+        print(json.dumps(plan.as_dictionary(planned), indent=2))
     else:
-        plan.say(made)
+        plan.print_tables(planned)
 
 
 def show_shard(
-    report: Report, left: int, store: Path, shard: tuple[int, int], *, as_json: bool
+    report: Report, still_open: int, store: Path, shard: tuple[int, int], *, as_json: bool
 ) -> None:
-    """Print what became of a part."""
+    """Print what came of one part of the incidents."""
     if as_json:
-        print(json.dumps({"asked": asdict(report), "still_open": left}, indent=2))
+        print(json.dumps({"asked": asdict(report), "still_open": still_open}, indent=2))
         return
-    say_sent(report)
+    print_sent(report)
     print(one_line(f"part {shard[0]} of {shard[1]} is in {store}: merge the parts with `ask`"))
 
 
-def say_sent(report: Report) -> None:
+def print_sent(report: Report) -> None:
     """Print what was sent and what came of it."""
     cost = f", for {report.cost:,.4f}" if report.cost else ""
     failed = sum(report.failures.values())
-    why = ", ".join(f"{number:,} {reason}" for reason, number in sorted(report.failures.items()))
-    said = f"sent {counted(report.sent, 'request')}{cost}: {counted(report.answered, 'answer')}"
-    print(one_line(said + (f" and {counted(failed, 'failure')} ({why})" if failed else "")))
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.failures.items()))
+    sent = f"sent {counted(report.sent, 'request')}{cost}: {counted(report.answered, 'answer')}"
+    print(one_line(sent + (f" and {counted(failed, 'failure')} ({reasons})" if failed else "")))

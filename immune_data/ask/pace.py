@@ -1,16 +1,16 @@
 """How fast an endpoint may be asked: successes and failures in, whether to ask now out.
 
-Requests in flight are halved when the server is busy or broken, at most once for those that were
-under way together, and grow by one for each round of successes. After a failure the endpoint is
-left alone for as long as it asks, or for a while that doubles, with jitter.
+The limit of requests in flight is halved when the server is busy or broken, at most once for
+requests that were in flight together, and grows by one for each round of successes. After a failure
+the endpoint is left alone for as long as it asks, or for a pause that doubles, with jitter.
 """
 
 from __future__ import annotations
 
 import random
 
-GIVEN_UP = 20  # failures one after another
-_NOBODY_THERE = 5  # of them, where nothing ever came from the server
+GIVEN_UP = 20  # failures in a row
+_NO_RESPONSE = 5  # failures in a row, where the server has never responded
 
 _FIRST, _LONGEST = 0.25, 60.0  # seconds of pause after the first failure, and at most
 
@@ -23,7 +23,7 @@ class Pace:
         self._limit = float(most)
         self._slowed_at = float("-inf")
         self._in_a_row = 0
-        self._is_there = False
+        self._has_responded = False
         self.in_flight = 0
         self.not_before = float("-inf")
 
@@ -34,14 +34,14 @@ class Pace:
 
     @property
     def is_hopeless(self) -> bool:
-        return self._in_a_row >= (GIVEN_UP if self._is_there else _NOBODY_THERE)
+        return self._in_a_row >= (GIVEN_UP if self._has_responded else _NO_RESPONSE)
 
     def has_room(self, now: float) -> bool:
         return self.in_flight < self.limit and now >= self.not_before
 
-    def heard(self) -> None:
-        """Something came from the server, if only an error."""
-        self._is_there = True
+    def responded(self) -> None:
+        """The server has responded, if only with an error."""
+        self._has_responded = True
 
     def succeeded(self) -> None:
         self._in_a_row = 0

@@ -1,8 +1,8 @@
 """What asking will take: questions and endpoints in; requests, tokens, costs and hosts out.
 
-Prompt tokens are exact for models with Qwen2.5's tokenizer, and counted with it for all others,
-which is then an estimate. Those with which the prompt before begins as well, a server that caches
-prefixes need not read again. Of answers it is only known how long they may be at most.
+Prompt tokens are exact for models with Qwen2.5's tokenizer, and an estimate by that tokenizer for
+all others. The tokens that a prompt shares with the beginning of the one before it need not be read
+again by a server that caches prefixes. Of answers only the greatest length is known.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _TEMPLATE = 64  # tokens that a chat template may put around a message
 
 
 @dataclass
-class OfModel:
+class ModelPlan:
     """What asking one model takes."""
 
     model: str
     is_exact: bool
     questions: int = 0
-    requests: int = 0  # of the questions, those that are still to be asked
+    requests: int = 0  # the questions that are still to be asked
     prompt_tokens: int = 0
-    shared_tokens: int = 0  # of those, with which the prompt before begins
+    shared_tokens: int = 0  # those at the beginning of the prompt before as well
     answer_tokens: int = 0  # at most
     cost: float | None = 0.0  # at most; None without prices
     incidents: set[str] = field(default_factory=set)
@@ -41,16 +41,16 @@ class OfModel:
 class Plan:
     """What is to be asked, by model, and which hosts may see how many incidents."""
 
-    models: list[OfModel]
+    models: list[ModelPlan]
     hosts: dict[str, int]
 
     @property
     def requests(self) -> int:
-        return sum(one.requests for one in self.models)
+        return sum(of_model.requests for of_model in self.models)
 
     @property
     def cost(self) -> float | None:
-        costs = [one.cost for one in self.models if one.requests]
+        costs = [of_model.cost for of_model in self.models if of_model.requests]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
@@ -63,35 +63,36 @@ def by_model(endpoints: Sequence[Endpoint]) -> dict[str, list[Endpoint]]:
 
 
 def plan(questions: Iterable[Question], endpoints: Sequence[Endpoint], store: Store) -> Plan:
-    """What asking the questions takes that the store does not answer yet."""
-    of = by_model(endpoints)
-    found = {
-        model: OfModel(model, all(one.counts_as_qwen for one in those))
-        for model, those in of.items()
+    """What it takes to ask the questions that the store does not answer yet."""
+    models = by_model(endpoints)
+    plans = {
+        model: ModelPlan(model, all(server.counts_as_qwen for server in servers))
+        for model, servers in models.items()
     }
-    before: dict[str, Request] = {}
+    previous: dict[str, Request] = {}
     for question in questions:
-        one = found[question.request.model]
-        one.questions += 1
+        request = question.request
+        of_model = plans[request.model]
+        of_model.questions += 1
         if not store.is_open(question):
             continue
-        prompt, answer = prompt_tokens(question.request), most_tokens(question.request)
-        one.requests += 1
-        one.prompt_tokens += prompt
-        if question.request.model in before:
-            one.shared_tokens += _shared(before[question.request.model], question.request)
-        before[question.request.model] = question.request
-        one.answer_tokens += answer
-        one.incidents.add(question.about)
-        those = of[question.request.model]
-        if one.cost is not None and all(endpoint.is_priced for endpoint in those):
-            one.cost += max(endpoint.cost(prompt, answer) for endpoint in those)
+        prompt, answer = prompt_tokens(request), most_tokens(request)
+        of_model.requests += 1
+        of_model.prompt_tokens += prompt
+        if request.model in previous:
+            of_model.shared_tokens += _shared(previous[request.model], request)
+        previous[request.model] = request
+        of_model.answer_tokens += answer
+        of_model.incidents.add(question.about)
+        servers = models[request.model]
+        if of_model.cost is not None and all(server.is_priced for server in servers):
+            of_model.cost += max(server.cost(prompt, answer) for server in servers)
         else:
-            one.cost = None
+            of_model.cost = None
     hosts: dict[str, set[str]] = {}
     for endpoint in endpoints:
-        hosts.setdefault(endpoint.host, set()).update(found[endpoint.model].incidents)
-    return Plan(list(found.values()), {host: len(seen) for host, seen in hosts.items()})
+        hosts.setdefault(endpoint.host, set()).update(plans[endpoint.model].incidents)
+    return Plan(list(plans.values()), {host: len(incidents) for host, incidents in hosts.items()})
 
 
 def prompt_tokens(request: Request) -> int:
@@ -100,13 +101,15 @@ def prompt_tokens(request: Request) -> int:
 
 
 def _shared(first: Request, second: Request) -> int:
-    """The tokens with which two prompts begin."""
+    """The number of tokens with which both prompts begin."""
     tokens = 0
-    for one, other in zip(first.messages, second.messages, strict=False):
-        if one != other:
-            alike = os.path.commonprefix([one.content, other.content])  # noqa: RUF071 (characters)
-            return tokens + (count(alike) if one.role == other.role else 0)
-        tokens += count(one.content)
+    for message, other in zip(first.messages, second.messages, strict=False):
+        if message != other:
+            prefix = os.path.commonprefix(  # noqa: RUF071 (characters)
+                [message.content, other.content]
+            )
+            return tokens + (count(prefix) if message.role == other.role else 0)
+        tokens += count(message.content)
     return tokens
 
 
@@ -116,7 +119,7 @@ def most_tokens(request: Request) -> int:
 
 
 def worst(request: Request, endpoint: Endpoint) -> float:
-    """The most that a request can cost: no tokenizer makes more tokens of a text than bytes."""
+    """The most that a request can cost: no tokenizer gives more tokens than a text has bytes."""
     if endpoint.counts_as_qwen:
         prompt = sum(count(message.content) for message in request.messages)
     else:
@@ -125,20 +128,20 @@ def worst(request: Request, endpoint: Endpoint) -> float:
     return endpoint.cost(prompt, most_tokens(request))
 
 
-def say(made: Plan) -> None:
+def print_tables(planned: Plan) -> None:
     """Print a plan."""
     rows = [
         [
-            one.model,
-            one.questions,
-            one.requests,
-            one.prompt_tokens,
-            one.shared_tokens,
-            "exact" if one.is_exact else "estimate",
-            one.answer_tokens,
-            "no prices" if one.cost is None else f"{one.cost:,.2f}",
+            of_model.model,
+            of_model.questions,
+            of_model.requests,
+            of_model.prompt_tokens,
+            of_model.shared_tokens,
+            "exact" if of_model.is_exact else "estimate",
+            of_model.answer_tokens,
+            "no prices" if of_model.cost is None else f"{of_model.cost:,.2f}",
         ]
-        for one in made.models
+        for of_model in planned.models
     ]
     columns = [
         "model",
@@ -153,27 +156,27 @@ def say(made: Plan) -> None:
     show(
         "where incidents go",
         ["host", "incidents, at most"],
-        [[host, number] for host, number in made.hosts.items()],
+        [[host, number] for host, number in planned.hosts.items()],
     )
 
 
-def as_dictionary(made: Plan) -> dict[str, object]:
+def as_dictionary(planned: Plan) -> dict[str, object]:
     """A plan for programs."""
     return {
-        "requests": made.requests,
-        "cost_at_most": made.cost,
+        "requests": planned.requests,
+        "cost_at_most": planned.cost,
         "models": [
             {
-                "model": one.model,
-                "questions": one.questions,
-                "requests": one.requests,
-                "prompt_tokens": one.prompt_tokens,
-                "shared_tokens": one.shared_tokens,
-                "prompt_tokens_are": "exact" if one.is_exact else "an estimate",
-                "answer_tokens_at_most": one.answer_tokens,
-                "cost_at_most": one.cost,
+                "model": of_model.model,
+                "questions": of_model.questions,
+                "requests": of_model.requests,
+                "prompt_tokens": of_model.prompt_tokens,
+                "shared_tokens": of_model.shared_tokens,
+                "prompt_tokens_are": "exact" if of_model.is_exact else "an estimate",
+                "answer_tokens_at_most": of_model.answer_tokens,
+                "cost_at_most": of_model.cost,
             }
-            for one in made.models
+            for of_model in planned.models
         ],
-        "hosts": made.hosts,
+        "hosts": planned.hosts,
     }

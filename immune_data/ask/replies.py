@@ -1,8 +1,8 @@
-"""What a server sent back: the bytes of a response in, a reply or the reason why it is none out.
+"""What a server sent back: the bytes of a response in, a reply or the reason of its failure out.
 
-A failure is never an answer. What is not a completion at all (an HTML page, an error object, half a
-JSON text) is a `Failure`, as if nothing had come; a completion that cannot be used (empty, cut off,
-an error message in the place of an answer) is a reply with a problem.
+A failure is never an answer. A response that is not a completion (an HTML page, an error object,
+half a JSON text) is a `Failure`, like no response at all; a completion that cannot be used (empty,
+cut off, an error message in place of an answer) is a reply with a problem.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from msgspec import Struct
 from immune_data.common.text import one_line
 from immune_data.contract import error_text
 
-# A reply may end so. Servers that do not say why a reply ended cannot say that it was cut.
+# How a whole reply ends. Of a server that gives no reason we cannot know that nothing was cut.
 _WHOLE = ("stop", "eos", "eos_token", "end_turn")
 _PROBLEMS = {"length": "cut", "max_tokens": "cut", "content_filter": "filtered"}
 _MOST_TOKENS = 1 << 40
-_DETAIL = 300  # characters that are kept of what a server says is wrong
+_DETAIL = 300  # characters of a server's error message that are kept
 
-# Where proxies and servers put an error in the place of an answer, it is all there is.
+# Where a proxy or server puts an error in place of an answer, the reply contains nothing else.
 _LONGEST_ERROR = 600
 _ERROR = re.compile(
     r"\A\W*(?:<!doctype|<html|<\?xml)"
@@ -45,7 +45,7 @@ _ERROR = re.compile(
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens as a server counted them; None of those that it did not, or not sensibly."""
+    """Tokens as a server counted them; None where it did not, or not plausibly."""
 
     prompt: int | None = None
     answer: int | None = None
@@ -54,7 +54,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reply:
-    """A completion: what a model said, and all that final files may say of it."""
+    """A completion: what a model answered, and all that output files may say of it."""
 
     text: str
     finish: str | None
@@ -63,13 +63,13 @@ class Reply:
 
     @property
     def digest(self) -> str:
-        """One value for the reply: of several to one key, the smallest wins."""
-        told = [self.text, self.finish, self.model, self.usage.prompt, self.usage.answer]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        """A digest of the reply: of several replies to one key, the smallest wins."""
+        fields = [self.text, self.finish, self.model, self.usage.prompt, self.usage.answer]
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
     @property
     def problem(self) -> str | None:
-        """Why it cannot be used, whatever was asked."""
+        """Why it cannot be used, whatever the question was."""
         if self.finish not in _WHOLE:
             return _PROBLEMS.get(self.finish or "", "unfinished")
         if not self.text.strip():
@@ -83,11 +83,11 @@ class Reply:
 
 @dataclass(frozen=True)
 class Failure:
-    """Nothing came that could be an answer.
+    """No completion arrived.
 
-    `retry_after` is how many seconds the server asks to be left alone. `is_final` says that asking
-    this endpoint anything again is useless; `is_refusal` that asking this again is. What `may_cost`
-    may have been billed although it did not arrive.
+    `retry_after` is how many seconds the server asks us to wait. `is_final` says that it is useless
+    to ask this endpoint anything again, `is_refusal` that it is useless to ask this question again,
+    `may_cost` that the request may have been billed although no completion arrived.
     """
 
     reason: str
@@ -115,34 +115,34 @@ class _Completion(Struct):
 
 
 def read(body: bytes) -> Reply | Failure:
-    """What the body of a response that says it is well holds."""
+    """The reply in the body of a response with a good status, or why there is none."""
     try:
-        found = msgspec.json.decode(body, type=_Completion)
+        completion = msgspec.json.decode(body, type=_Completion)
     except (ValueError, RecursionError):
-        found = None
-    if found is None or not found.choices:
+        completion = None
+    if completion is None or not completion.choices:
         reason = "html" if re.match(rb"\s*<", body) else "not_a_completion"
         return Failure(reason, detail(body), 200, may_cost=True)
-    first = found.choices[0]
+    first = completion.choices[0]
     return Reply(
         text=first.message.content or "",
         finish=first.finish_reason,
-        model=found.model or "unknown",
-        usage=_usage(found.usage, first.message.content or ""),
+        model=completion.model or "unknown",
+        usage=_usage(completion.usage, first.message.content or ""),
     )
 
 
 def detail(body: bytes) -> str:
-    """The beginning of what a server says, on one line."""
+    """The beginning of a server's message, on one line."""
     return one_line(body[: 4 * _DETAIL].decode(errors="replace").strip(), _DETAIL)
 
 
-def _usage(said: Any, text: str) -> Usage:
-    if not isinstance(said, dict):
+def _usage(usage: Any, text: str) -> Usage:
+    if not isinstance(usage, dict):
         return Usage()
-    prompt = _tokens(said.get("prompt_tokens"))
-    answer = _tokens(said.get("completion_tokens"))
-    details = said.get("prompt_tokens_details")
+    prompt = _tokens(usage.get("prompt_tokens"))
+    answer = _tokens(usage.get("completion_tokens"))
+    details = usage.get("prompt_tokens_details")
     cached = _tokens(details.get("cached_tokens")) if isinstance(details, dict) else None
     if answer is not None and text and answer == 0:
         answer = None
@@ -152,6 +152,6 @@ def _usage(said: Any, text: str) -> Usage:
 
 
 def _tokens(number: Any) -> int | None:
-    """A number of tokens; None of what cannot be one."""
+    """A number of tokens; None if it cannot be one."""
     whole = isinstance(number, int) and not isinstance(number, bool)
     return number if whole and 0 <= number < _MOST_TOKENS else None

@@ -1,7 +1,7 @@
-"""A request to a model: what decides its reply in, one canonical text and its sha256 out.
+"""A request to a model: everything that its reply depends on in, a canonical text and sha256 out.
 
-Which endpoint is asked, when, and how often, decides nothing: two endpoints of one model are asked
-the same request, and a reply to it is stored under the request's key alone.
+It does not matter which endpoint is asked, when, and how often: two endpoints of one model get the
+same request, and a reply is stored under the request's key alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from immune_data.prompts import Message
 
 
 class Key(NamedTuple):
-    """What a reply is stored under: a request's sha256, and which time of asking it this is."""
+    """What a reply is stored under: a request's sha256, and the number of its repeat."""
 
     request: str
     repeat: int
@@ -27,7 +27,7 @@ class Key(NamedTuple):
 class Request:
     """What is asked of a model; `schema` is the JSON schema that its reply should follow, if any.
 
-    A request is held by its `key` for long, and as a whole only while it is asked.
+    For long, only its key is kept in memory; the whole request only while it is asked.
     """
 
     model: str
@@ -59,13 +59,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Question:
-    """A request, what it is about, and what makes a reply to it none.
+    """A request, the incident it is about, and a check of replies to it.
 
-    `problem` is given a reply's text and says in one word why it is not an answer; else None.
+    `problem` takes the text of a reply and gives one word for why it is not an answer, or None.
     """
 
     request: Request
-    about: str  # an incident
+    about: str  # an incident's id
     problem: Callable[[str], str | None]
     repeat: int = 0
 

@@ -1,7 +1,7 @@
-"""From questions to stored replies, as every command that asks models does it.
+"""From questions to stored replies, for every command that asks models.
 
-What would be sent is said first: to whom, how much, and what it costs. It is sent when the user
-agrees, or says so beforehand where nobody can be asked.
+First the plan is shown: what would be sent, to whom, and what it costs. Requests are sent when the
+user agrees, or has agreed beforehand with --yes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from immune_data.ask.request import Question
 from immune_data.ask.store import DEFAULT, Store
 from immune_data.common import cli
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.common.text import counted, one_line
+from immune_data.common.text import are, counted, one_line
 
-# The questions to a model, as often as it is called.
+# Gives the questions to a model, each time it is called.
 Groups = Callable[[str], Iterator[Group]]
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """The option that names a store, in every command that has one."""
+    """The option for the store, the same in every command."""
     parser.add_argument(
         "--store",
         type=cli.file,
@@ -46,16 +46,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--shard",
         type=_shard,
         metavar="I/N",
-        help="ask about one of N parts of the incidents and write nothing but the store: merge"
-        " the parts' stores and run without it",
+        help="ask about one of N parts of the incidents and write only the store: afterwards"
+        " merge the stores, and run without it",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="say what would be sent, to whom, and what it costs; send nothing",
+        help="show what would be sent, to whom, and what it costs; send nothing",
     )
     parser.add_argument(
-        "--yes", action="store_true", help="send without asking first; needed off a terminal"
+        "--yes",
+        action="store_true",
+        help="send without asking first; required where there is no terminal",
     )
     parser.add_argument(
         "--budget",
@@ -66,7 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_budget(endpoints: Sequence[Endpoint], budget: float | None) -> None:
-    """See that what is spent can be known.
+    """Check that the costs can be known.
 
     Raises:
         ImmuneError: there is a budget, and an endpoint without prices.
@@ -80,14 +82,14 @@ def check_budget(endpoints: Sequence[Endpoint], budget: float | None) -> None:
 
 
 def opened(args: argparse.Namespace) -> Store:
-    """The store that the options name; a dry run does not make a new one."""
+    """The store that the options name; a dry run does not create one."""
     return Store(None if args.dry_run and not args.store.exists() else args.store)
 
 
 def send(
     args: argparse.Namespace, groups: Groups, endpoints: Sequence[Endpoint], store: Store
 ) -> Report | None:
-    """Say what is to be asked, and ask it once the user agrees; None of a dry run.
+    """Show what is to be asked, and ask it once the user agrees; None for a dry run.
 
     Raises:
         ImmuneError: the user does not agree, a key is missing, or nobody answered anything.
@@ -107,7 +109,7 @@ def close_shard(
     endpoints: Sequence[Endpoint],
     store: Store,
 ) -> int:
-    """Say what became of a part of the incidents, and how many of its questions are still open."""
+    """Print what came of one part of the incidents; the number of questions still open."""
     questions = _questions(groups, endpoints)
     still_open = sum(store.is_open(question) for question in questions)
     note.show_shard(report, still_open, args.store, args.shard, as_json=args.json)
@@ -122,7 +124,7 @@ def _questions(groups: Groups, endpoints: Sequence[Endpoint]) -> Iterator[Questi
 
 def _planned(groups: Groups, endpoints: Sequence[Endpoint], store: Store) -> Plan:
     with cli.progress() as say:
-        say("counting what is to be asked")
+        say("counting the questions")
         return plan.plan(_questions(groups, endpoints), endpoints, store)
 
 
@@ -135,7 +137,7 @@ def _send(
     yes: bool,
     budget: float | None,
 ) -> Report:
-    models = {one.model for one in planned.models if one.requests}
+    models = {of_model.model for of_model in planned.models if of_model.requests}
     if not models:
         return Report()
     working = [endpoint for endpoint in endpoints if endpoint.model in models]
@@ -172,19 +174,19 @@ def _confirm(planned: Plan) -> None:
 
 
 def refuse_unfinished(report: Report, still_open: int) -> None:
-    """See that everything is answered, or never will be.
+    """Check that no question is left open.
 
     Raises:
         CheckFailed: something is left for the next run.
     """
     if not still_open:
         return
-    left = counted(still_open, "answer") + (" is" if still_open == 1 else " are")
+    missing = f"{counted(still_open, 'answer')} {are(still_open)} still missing"
     if report.over_budget:
-        raise CheckFailed(f"the budget is used up and {left} still to come: run again to resume")
+        raise CheckFailed(f"the budget is used up and {missing}: run again to resume")
     if report.held == still_open:
-        raise CheckFailed(f"{left} still to come, which another run asks for: run again after it")
-    raise CheckFailed(f"{left} still to come, for what failed: run again")
+        raise CheckFailed(f"{missing}, which another run asks for: run again after it")
+    raise CheckFailed(f"{missing} because of failures: run again")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -1,12 +1,12 @@
 """The store: every reply and every failure, written before anything is made of it.
 
-One SQLite file, readable by its owner alone, which is never published: it holds prompts and replies
-as they were, endpoints and times. A request whose reply is in it is not sent again. Stores of
-several machines are put together by `merge`.
+One SQLite file, readable by its owner alone, which is never published: it contains prompts and
+replies as they were, endpoints and times. A request whose reply is in it is not sent again. `merge`
+joins the stores of several machines.
 
-A run that is about to ask marks what it asks as its own, so that two runs on one store ask nothing
-twice and never wait for each other. The mark counts for as long as the run lives: it holds a lock
-on a file beside the store, which ends with its process however that ends.
+A run claims the questions that it is about to ask, so that two runs on one store ask nothing twice
+and never wait for each other. A claim is valid as long as its run lives: the run holds a lock on a
+file next to the store, which is released when its process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from immune_data.common import files
 from immune_data.common.errors import ImmuneError
 
 DEFAULT = Path("data/asked.sqlite")
-MOST_REPLIES = 3  # to one key, of which none can be used: then there is no answer
+MOST_REPLIES = 3  # to one key: if none of them can be used, there is no answer
 
 _APPLICATION, _VERSION = 0x696D6D75, 1  # "immu"
 _PATIENCE = 60.0  # seconds that a write waits for another run's, which takes milliseconds
@@ -85,7 +85,7 @@ create table claims (
 
 @dataclass(frozen=True)
 class Rejected:
-    """There is no answer to a question; `is_open` says that the next run will ask again."""
+    """A question without an answer; `is_open` says whether the next run will ask it again."""
 
     reason: str
     detail: str
@@ -93,38 +93,38 @@ class Rejected:
 
 
 class Store:
-    """An open store; `with` closes it. Without a path it is in memory, for those who only look.
+    """An open store; `with` closes it. Without a path it is in memory, for a dry run.
 
     `has_locks` says whether several runs may use it at once.
 
     Raises:
-        ImmuneError: it cannot be opened, or is something else.
+        ImmuneError: it cannot be opened, or is not a store.
     """
 
-    def __init__(self, path: Path | None, *, make: bool = True) -> None:
+    def __init__(self, path: Path | None, *, create: bool = True) -> None:
         self.path = path or Path(":memory:")
         self.has_locks = True
         self._run: str | None = None
-        self._held: int | None = None
+        self._lock: int | None = None
         if path is None:
             self._database = self._ready(sqlite3.connect(":memory:", isolation_level=None))
             return
         if path.is_dir():
             raise ImmuneError(f"{path} is a folder: name a file")
         if not path.exists():
-            if not make:
+            if not create:
                 raise ImmuneError(f"there is no store {path}: name it with --store")
-            self._make()
-        elif not make and path.stat().st_size == 0:  # SQLite would take it for a new one
-            raise ImmuneError(f"{path} is empty and no store: name another with --store")
+            self._create()
+        elif not create and path.stat().st_size == 0:  # SQLite would take it for a new one
+            raise ImmuneError(f"{path} is empty and not a store: name another with --store")
         if os.access(path, os.W_OK) and path.stat().st_mode & 0o077:
             with suppress(OSError):
                 path.chmod(0o600)
-        with self._said():
+        with self._errors_as_sentences():
             self._database = self._open()
 
-    def _make(self) -> None:
-        """An empty file that only its owner can read; SQLite makes those beside it alike."""
+    def _create(self) -> None:
+        """Create an empty file that only its owner can read; SQLite's files next to it follow."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -144,15 +144,15 @@ class Store:
     def _without_locks(self) -> None:
         if self.has_locks:
             print(
-                f"the file system of {self.path} knows no locks: see that no other run uses it",
+                f"the file system of {self.path} has no locks: make sure that no other run uses it",
                 file=sys.stderr,
             )
         self.has_locks = False
 
     def _connected(self, mode: str, **options: str) -> sqlite3.Connection:
-        asked = "&".join(f"{name}={value}" for name, value in {"mode": mode, **options}.items())
+        query = "&".join(f"{name}={value}" for name, value in {"mode": mode, **options}.items())
         return sqlite3.connect(
-            f"file:{quote(str(self.path.absolute()))}?{asked}",
+            f"file:{quote(str(self.path.absolute()))}?{query}",
             uri=True,
             timeout=_PATIENCE,
             isolation_level=None,
@@ -190,8 +190,8 @@ class Store:
             with suppress(sqlite3.Error):
                 self._database.execute("delete from claims where run = ?", [self._run])
             self._run_file(self._run).unlink(missing_ok=True)
-        if self._held is not None:
-            os.close(self._held)
+        if self._lock is not None:
+            os.close(self._lock)
         with suppress(sqlite3.Error):
             self._database.close()
 
@@ -199,14 +199,16 @@ class Store:
 
     def replies(self, key: Key) -> list[Reply]:
         """All replies to a key, the smallest digest first."""
-        with self._said():
+        with self._errors_as_sentences():
             rows = self._database.execute(
                 "select text, finish, model, prompt_tokens, answer_tokens, cached_tokens "
                 "from replies where request = ? and repeat = ?",
                 key,
             ).fetchall()
-        found = (Reply(text, finish, model, Usage(*usage)) for text, finish, model, *usage in rows)
-        return sorted(found, key=lambda reply: reply.digest)
+        replies = (
+            Reply(text, finish, model, Usage(*usage)) for text, finish, model, *usage in rows
+        )
+        return sorted(replies, key=lambda reply: reply.digest)
 
     def outcome(self, question: Question) -> Reply | Rejected:
         """The answer to a question, or why there is none."""
@@ -219,7 +221,7 @@ class Store:
             return Rejected(
                 str(problems[0]), replies[0].text[:300], is_open=len(replies) < MOST_REPLIES
             )
-        with self._said():
+        with self._errors_as_sentences():
             row = self._database.execute(
                 "select reason, detail from failures where request = ? and repeat = ? "
                 "order by at desc limit 1",
@@ -235,26 +237,26 @@ class Store:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        with self._said():
+        with self._errors_as_sentences():
             return self._database.execute(sql, parameters).fetchall()
 
     # Asking
 
     def claim(self, questions: Iterable[Question]) -> tuple[list[Question], list[Question]]:
-        """Of some questions, those to ask now and those being asked; the rest is answered.
+        """The questions to ask now, and those that another run is asking; the rest is answered.
 
-        What is to be asked is then this run's, until it releases it.
+        The first are claimed for this run until it releases them.
         """
-        run = self._begun()
+        run = self._this_run()
         mine, others = [], []
-        with self._said(), _transaction(self._database):
+        with self._errors_as_sentences(), _transaction(self._database):
             for question in questions:
                 if not self.is_open(question):
                     continue
                 row = self._database.execute(
                     "select run from claims where request = ? and repeat = ?", question.key
                 ).fetchone()
-                if row and (row[0] == run or self._lives(row[0])):
+                if row and (row[0] == run or self._is_alive(row[0])):
                     others.append(question)
                     continue
                 self._database.execute(
@@ -264,16 +266,16 @@ class Store:
         return mine, others
 
     def is_claimed(self, question: Question) -> bool:
-        """Whether another run that lives asks a question."""
-        with self._said():
+        """Whether another run, which is still alive, is asking a question."""
+        with self._errors_as_sentences():
             row = self._database.execute(
                 "select run from claims where request = ? and repeat = ?", question.key
             ).fetchone()
-        return bool(row) and row[0] != self._run and self._lives(row[0])
+        return bool(row) and row[0] != self._run and self._is_alive(row[0])
 
     def release(self, questions: Iterable[Question]) -> None:
-        """Leave questions to whoever wants to ask them."""
-        with self._said(), _transaction(self._database):
+        """Give up the claim to questions."""
+        with self._errors_as_sentences(), _transaction(self._database):
             for question in questions:
                 self._database.execute(
                     "delete from claims where request = ? and repeat = ? and run = ?",
@@ -283,18 +285,18 @@ class Store:
     def keep(
         self,
         question: Question,
-        came: Reply | Failure,
+        outcome: Reply | Failure,
         *,
         endpoint: str,
         seconds: float,
         cost: float | None,
     ) -> None:
-        """Write what came of asking a question."""
+        """Write the outcome of asking a question."""
         key = question.key
         now = time.time_ns()
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
         at += f".{now // 1000 % 10**6:06}Z"
-        with self._said(), _transaction(self._database, durable=True):
+        with self._errors_as_sentences(), _transaction(self._database, durable=True):
             self._database.execute(
                 "insert or ignore into requests values (?, ?, ?)",
                 [key.request, question.request.model, question.request.canonical],
@@ -305,28 +307,28 @@ class Store:
                     f"select count(*) from {table} where request = ? and repeat = ?", key
                 ).fetchone()
                 attempt += before
-            told: list[Any] = [*key, attempt, endpoint, at, round(seconds, 3), cost]
-            if isinstance(came, Reply):
-                table = "replies"
-                told += [came.model, came.text, came.finish]
-                told += [came.usage.prompt, came.usage.answer, came.usage.cached]
+            row: list[Any] = [*key, attempt, endpoint, at, round(seconds, 3), cost]
+            if isinstance(outcome, Reply):
+                table, usage = "replies", outcome.usage
+                row += [outcome.model, outcome.text, outcome.finish]
+                row += [usage.prompt, usage.answer, usage.cached]
             else:
                 table = "failures"
-                told += [came.reason, came.detail, came.status]
-            told.insert(0, hashlib.sha256(json.dumps(told).encode()).hexdigest())
+                row += [outcome.reason, outcome.detail, outcome.status]
+            row.insert(0, hashlib.sha256(json.dumps(row).encode()).hexdigest())
             self._database.execute(
-                f"insert or ignore into {table} values ({', '.join('?' * len(told))})", told
+                f"insert or ignore into {table} values ({', '.join('?' * len(row))})", row
             )
 
     def merge(self, other: Path) -> int:
-        """Take what another store holds; how many replies were new.
+        """Copy the contents of another store, and return how many replies were new.
 
         Raises:
             ImmuneError: it is not a store.
         """
-        with Store(other, make=False):  # is it one, and is its log in it
+        with Store(other, create=False):  # checks that it is one, and writes its log into it
             pass
-        with self._said():
+        with self._errors_as_sentences():
             (before,) = self._database.execute("select count(*) from replies").fetchone()
             self._database.execute("attach ? as other", [str(other.absolute())])
             try:
@@ -342,23 +344,23 @@ class Store:
 
     # Runs
 
-    def _begun(self) -> str:
-        """The name of this run, which lives from here on."""
+    def _this_run(self) -> str:
+        """The name of this run, which is alive from the first call on."""
         if self._run is None:
             self._run = uuid.uuid4().hex
             path = self._run_file(self._run)
             try:
-                self._held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+                self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             except OSError as error:
                 raise ImmuneError(f"cannot write {path}: {error.strerror}") from None
-            if not files.lock(self._held, path):
+            if not files.lock(self._lock, path):
                 self._without_locks()
         return self._run
 
     def _run_file(self, run: str) -> Path:
         return self.path.with_name(f"{self.path.name}-run-{run}")
 
-    def _lives(self, run: str) -> bool:
+    def _is_alive(self, run: str) -> bool:
         """Whether a run is still alive; without locks there is no other one."""
         path = self._run_file(run)
         try:
@@ -375,26 +377,26 @@ class Store:
         return False
 
     @contextmanager
-    def _said(self) -> Iterator[None]:
-        """SQLite's errors as sentences."""
+    def _errors_as_sentences(self) -> Iterator[None]:
+        """Turn SQLite's errors into sentences."""
         try:
             yield
         except sqlite3.Error as error:
-            said = str(error)
-            if "not a database" in said:
+            message = str(error)
+            if "not a database" in message:
                 raise ImmuneError(f"{self.path} is not a store: use another --store") from None
-            if "full" in said:
-                said = "the disk is full"
-            if "readonly" in said:
-                said = "it is read-only"
-            raise ImmuneError(f"cannot use the store {self.path}: {said}") from None
+            if "full" in message:
+                message = "the disk is full"
+            if "readonly" in message:
+                message = "it is read-only"
+            raise ImmuneError(f"cannot use the store {self.path}: {message}") from None
 
 
 def _write_ahead(database: sqlite3.Connection) -> None:
-    """Have a log written ahead, or what journal there is.
+    """Use a write-ahead log, or the journal that the file system allows.
 
-    Of two that open a new store at once, SQLite may refuse one without waiting for the other, so we
-    wait.
+    Of two runs that open a new store at once, SQLite may refuse one without waiting for the other,
+    so we wait.
     """
     until = time.monotonic() + _PATIENCE
     while True:

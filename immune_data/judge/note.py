@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from immune_data.ask.asking import Report
-from immune_data.ask.note import say_sent
+from immune_data.ask.note import print_sent
 from immune_data.common.table import show as show_table
 from immune_data.common.text import counted, one_line
 from immune_data.contract.agreement import Estimate
@@ -55,7 +55,7 @@ def show(
         show_table("not judged", ["reason", "rows"], sorted(rows.items()))
     for line in sentences(made, judging):
         print(one_line(line))
-    say_sent(report)
+    print_sent(report)
     print(one_line(f"wrote {file}"))
 
 

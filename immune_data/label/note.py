@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from immune_data.ask.asking import Report
-from immune_data.ask.note import say_sent
+from immune_data.ask.note import print_sent
 from immune_data.common.table import show as show_table
 from immune_data.common.text import one_line
 from immune_data.label import dataset_files
@@ -46,5 +46,5 @@ def show(report: Report, written: Written, folder: Path, *, as_json: bool) -> No
         show_table("no answer", ["model", "task", "reason", "answers"], reasons)
     if written.rows:
         show_table("rows of no use", ["reason", "rows"], sorted(written.rows.items()))
-    say_sent(report)
+    print_sent(report)
     print(one_line(f"wrote {folder}"))

@@ -115,7 +115,7 @@ def test_what_is_no_store_is_a_sentence_and_stays_as_it_is(tmp_path: Path) -> No
         with pytest.raises(ImmuneError, match=says):
             Store(tmp_path / name)
     with pytest.raises(ImmuneError, match="no store"):
-        Store(tmp_path / "missing", make=False)
+        Store(tmp_path / "missing", create=False)
     assert not (tmp_path / "missing").exists()
     assert (tmp_path / "text").read_text() == "no database " * 100
 
@@ -145,14 +145,14 @@ def test_a_file_system_without_locks_is_said_and_used(
         assert store.outcome(question(0)) == reply("An answer.")
         assert store.claim(questions(2)) == (questions(2)[1:], [])
     said = capsys.readouterr().err
-    assert "knows no locks: see that no other run uses it" in said
+    assert "has no locks: make sure that no other run uses it" in said
 
 
 def test_an_empty_file_is_no_store_to_look_into_and_stays_empty(tmp_path: Path) -> None:
     empty = tmp_path / "empty.sqlite"
     empty.touch()
-    with pytest.raises(ImmuneError, match="is empty and no store"):
-        Store(empty, make=False)
+    with pytest.raises(ImmuneError, match="is empty and not a store"):
+        Store(empty, create=False)
     assert empty.read_bytes() == b""
 
 

@@ -291,7 +291,7 @@ def test_what_failed_is_a_reject_until_a_later_run_has_it(
     with ChatServer(script) as server:
         file = endpoints(tmp_path / "e.toml", (server.url, "gpt-4o"))
         given = arguments(tmp_path, source, file)
-        assert "3 answers are still to come" in refused(label.main, *given, code=1)
+        assert "3 answers are still missing" in refused(label.main, *given, code=1)
         out = tmp_path / "out"
         assert {(one["incident_id"], one["reason"]) for one in rejects(out)} == {("i03", "refused")}
         assert "cause_risk_gpt_4o" not in rows(out, CAUSE_RISK)[3]
