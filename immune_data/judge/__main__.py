@@ -5,10 +5,10 @@
         --endpoints endpoints.toml --output summary_verdicts.json
 
 In: incidents with their answers, or files of answers by name, a rubric, and the servers of one
-judge. Out: a file of verdicts that `emit` and `immune_train.evaluate` read, what gave none beside
-it, and what the calls say of the judge: what it gives for places and lengths, and its noise.
-Every reply is stored before anything is made of it, so that a run that ends early resumes where it
-was, and the same replies give the same files.
+judge. Out: a file of verdicts that `emit` and `immune_train.evaluate` read; next to it, what gave
+no verdict; and what the calls say of the judge: the worth of places and lengths, and its noise.
+Every reply is stored before it is used, so that an interrupted run resumes where it stopped, and
+the same replies give the same files.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "immune_data.judge",
         summary="Have a model judge answers by a rubric, and write its verdicts.\n\n"
-        "Evidence and answers are sent to the endpoints' hosts: --dry-run says to which, how much\n"
-        "of them, and what that costs.",
+        "Evidence and answers are sent to the endpoints' hosts: --dry-run shows to which, how\n"
+        "much of them, and what that costs.",
         example="python -m immune_data.judge --incidents risk_dataset_v2.json"
         " --judges cause_risk --endpoints endpoints.toml --output verdicts.json",
     )
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "answers",
         nargs="*",
         metavar="NAME=FILE",
-        help="answers that `generate --eval` wrote, or emitted records, judged in place of the"
+        help="answers that `generate --eval` wrote, or emitted records, to judge instead of the"
         " dataset's",
     )
     parser.add_argument(
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="incidents, with the answers that are judged or without, as in a dataset file",
+        help="incidents, with or without the answers to judge, as in a dataset file",
     )
     parser.add_argument(
         "--judges", choices=("summary", "cause_risk"), required=True, help="which answers"
@@ -62,32 +62,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--models",
         nargs="+",
         metavar="MODEL",
-        help="judge the answers of these of the dataset's models (default: all, and none beside"
-        " files)",
+        help="judge the answers of these models of the dataset (default: all, or none if there are"
+        " files of answers)",
     )
     parser.add_argument(
         "--mode",
         choices=("all", "pairs", "single"),
         default="all",
-        help="what a call shows: all answers, each two in both orders, or one (default: all)",
+        help="what a call shows: all answers, every two in both orders, or one (default: all)",
     )
     parser.add_argument(
         "--orders",
         choices=("balanced", "seeded"),
-        help="of mode all: every answer in every place equally often, or one order (default:"
+        help="for mode all: every answer in every place equally often, or one order (default:"
         " balanced)",
     )
     parser.add_argument(
-        "--repeats", type=cli.positive, default=1, metavar="N", help="of all that (default: 1)"
+        "--repeats",
+        type=cli.positive,
+        default=1,
+        metavar="N",
+        help="how often to ask all of it (default: 1)",
     )
     parser.add_argument(
-        "--seed", type=cli.seed, default=42, help="of the orders and of ties (default: 42)"
+        "--seed", type=cli.seed, default=42, help="for the orders and for ties (default: 42)"
     )
     parser.add_argument(
         "--again",
         type=cli.file,
         metavar="FILE",
-        help="judge again what this file of verdicts judges, and say how far they agree",
+        help="judge again what this file of verdicts judges, and show how far they agree",
     )
     parser.add_argument(
         "--judge", metavar="MODEL", help="the model that judges, if the endpoints have several"
@@ -113,7 +117,7 @@ def _command(args: argparse.Namespace) -> None:
     if args.output is None and not (args.dry_run or args.shard):
         raise ImmuneError("--output is missing: name the file of verdicts to write")
     if args.orders and args.mode != "all":
-        raise ImmuneError(f"--orders is of mode all: mode {args.mode} has its own")
+        raise ImmuneError(f"--orders is for mode all: mode {args.mode} has its own")
 
     from immune_data.ask import endpoints, incidents
     from immune_data.judge import (
@@ -146,12 +150,12 @@ def _command(args: argparse.Namespace) -> None:
         max_tokens=args.max_tokens,
     )
     judge = questions.Judge(recipe, loaded, asking, servers[0].model)
-    found = answers.read(args.incidents, loaded.tasks, recipe, models, by_name)
-    cases, rejects = found.cases, found.rejects
+    source = answers.read(args.incidents, loaded.tasks, recipe, models, by_name)
+    cases, rejects = source.cases, source.rejects
     if earlier is not None:
         cases = earlier.again(cases)
-        asked = {case.incident.incident_id for case in cases}
-        rejects = [one for one in rejects if one.incident_id in asked]
+        judged_again = {case.incident.incident_id for case in cases}
+        rejects = [reject for reject in rejects if reject.incident_id in judged_again]
     questions.check(cases, args.mode)
     in_shard = {
         incident.incident_id
@@ -176,14 +180,14 @@ def _command(args: argparse.Namespace) -> None:
                 judged,
                 judge,
                 candidates=[*models, *by_name],
-                synthetic=found.synthetic,
+                synthetic=source.synthetic,
                 rejects=rejects,
             )
             note.show(
                 outcome,
                 judged,
                 report.make(cases, judged, loaded.tasks, earlier),
-                dict(Counter(one.reason for one in rejects)),
+                dict(Counter(reject.reason for reject in rejects)),
                 args.output,
                 as_json=args.json,
             )

@@ -1,6 +1,6 @@
-"""An existing file of verdicts that is judged again: its verdicts by task out.
+"""A file of verdicts that is judged again: the file in, its verdicts by task out.
 
-Any file in either documented format, ours or another judge's; models may be spelt in any way that
+It may be in either documented format, ours or another judge's, with any spelling of the models that
 the recipe knows.
 """
 
@@ -36,7 +36,7 @@ class _Row(Struct, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Earlier:
-    """Verdicts that there are, by task."""
+    """The verdicts of an existing file, by task."""
 
     file: Path
     verdicts: dict[str, list[Verdict]]
@@ -45,23 +45,24 @@ class Earlier:
         """The cases that were judged, each with the answers that were judged together.
 
         Raises:
-            ImmuneError: there is none.
+            ImmuneError: there is no such case.
         """
-        judged: dict[str, set[str]] = {}
-        for verdict in (one for of in self.verdicts.values() for one in of):
-            judged.setdefault(verdict.incident, set()).update(verdict.scores)
-        found = []
+        candidates: dict[str, set[str]] = {}
+        for verdicts in self.verdicts.values():
+            for verdict in verdicts:
+                candidates.setdefault(verdict.incident, set()).update(verdict.scores)
+        result = []
         for case in cases:
-            names = judged.get(case.incident.incident_id, set())
-            answers = {name: of for name, of in case.answers.items() if name in names}
+            names = candidates.get(case.incident.incident_id, set())
+            answers = {name: by_task for name, by_task in case.answers.items() if name in names}
             if answers:
-                found.append(replace(case, answers=answers))
-        if not found:
+                result.append(replace(case, answers=answers))
+        if not result:
             raise ImmuneError(
                 f"{self.file} judges none of these answers: give the incidents and answers that "
                 "it judges"
             )
-        return found
+        return result
 
 
 def read(file: Path, kind: str, recipe: Recipe) -> Earlier:
@@ -80,21 +81,23 @@ def read(file: Path, kind: str, recipe: Recipe) -> Earlier:
         try:
             row = msgspec.to_builtins(msgspec.convert(record.value, _Row))
         except msgspec.ValidationError as error:
-            raise ImmuneError(f"row {record.row} of {file} is no verdict: {error}") from None
+            raise ImmuneError(f"row {record.row} of {file} is not a verdict: {error}") from None
         rows.append({name: _named(value, names) for name, value in row.items()})
     tasks: Sequence[str] = KINDS[kind]
-    verdicts = {task: of for task, of in agreement.verdicts(rows).items() if task in tasks}
+    verdicts = {
+        task: of_task for task, of_task in agreement.verdicts(rows).items() if task in tasks
+    }
     if not verdicts:
-        raise ImmuneError(f"{file} holds no verdict on {' and '.join(tasks)}")
+        raise ImmuneError(f"{file} has no verdict on {' and '.join(tasks)}")
     return Earlier(file, verdicts)
 
 
 def _named(value: Any, names: dict[str, str]) -> Any:
-    """The scores with models by their own names; of two spellings of one, the first counts."""
+    """The scores by the models' own names; of two spellings of one model, the first counts."""
     if not isinstance(value, dict):
         return value
-    named: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for spelling, scores in value.items():
         name = str(spelling)
-        named.setdefault(names.get(name, name), scores)
-    return named
+        by_name.setdefault(names.get(name, name), scores)
+    return by_name

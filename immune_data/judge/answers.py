@@ -1,8 +1,8 @@
 """What is judged: a dataset, or files of answers by name, in; incidents with their answers out.
 
-A dataset's answers are those of the recipe's models, found as `read` finds them. A file is one that
-`immune_train.generate` wrote, a line an answer, or emitted records, whose own answers count. An
-answer that failed is judged as an empty one, so that every incident is judged with all candidates.
+A dataset's answers are those of the recipe's models, found as `read` finds them. A file contains
+either answers by `immune_train.generate`, one a line, or emitted records with answers of their own.
+A failed answer is judged as an empty one, so that every incident is judged with all candidates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from immune_data.prompts import TASKS
 from immune_data.recipes import Recipe
 
 FIELDS = {"summary": "summary", "cause": "cause_analysis", "risk": "risk_assessment"}
-_FAILED = "error"  # how an answer ends that there is none of
+_FAILED = "error"  # how a failed answer ends
 
 Answers = dict[str, dict[str, str]]  # by candidate, then by task
 
@@ -36,7 +36,7 @@ class Case:
 
 @dataclass
 class Cases:
-    """What is judged, in the order of incidents' ids, and what cannot be."""
+    """The cases to judge, in the order of incidents' ids, and what cannot be judged."""
 
     cases: list[Case] = field(default_factory=list)
     synthetic: bool = False
@@ -50,65 +50,67 @@ def read(
     models: Sequence[str],
     named: Mapping[str, Path],
 ) -> Cases:
-    """The answers to some tasks, of these models of a dataset and of these files.
+    """The answers to some tasks: those of these models in a dataset, and those in these files.
 
-    Where there are files, the incidents are those that one of them answers.
+    If there are files, the incidents are those that at least one of them answers.
 
     Raises:
         ImmuneError: a file cannot be read, or there is no answer to judge.
     """
-    found: dict[str, Answers] = {}
+    by_incident: dict[str, Answers] = {}
 
     def take(incident_id: str, row: dict[str, Any]) -> None:
         for model in models:
             for task, text in _of_row(row, recipe, model).items():
                 if task in tasks:
-                    answers = found.setdefault(incident_id, {}).setdefault(model, {})
+                    answers = by_incident.setdefault(incident_id, {}).setdefault(model, {})
                     answers.setdefault(task, text)
 
-    known = incidents.read(files, take)
-    made = Cases(synthetic=known.synthetic, rejects=known.rejects)
+    source = incidents.read(files, take)
+    result = Cases(synthetic=source.synthetic, rejects=source.rejects)
     for name, path in named.items():
         for incident_id, task, text in _of_file(path):
             if task in tasks:
-                answers = found.setdefault(incident_id, {}).setdefault(name, {})
+                answers = by_incident.setdefault(incident_id, {}).setdefault(name, {})
                 if task in answers:
                     raise ImmuneError(f"{path} answers task {task} of {incident_id} twice")
                 answers[task] = text
     candidates = [*models, *named]
-    for incident in known.incidents:
-        given = found.pop(incident.incident_id, {})
-        if not given or (named and named.keys().isdisjoint(given)):
+    for incident in source.incidents:
+        by_name = by_incident.pop(incident.incident_id, {})
+        if not by_name or (named and named.keys().isdisjoint(by_name)):
             continue
-        whole = {name: given[name] for name in candidates if set(given.get(name, {})) == set(tasks)}
-        made.rejects += [
+        complete = {
+            name: by_name[name] for name in candidates if set(by_name.get(name, {})) == set(tasks)
+        }
+        result.rejects += [
             Reject(incident_id=incident.incident_id, model=name, reason="no_answer")
             for name in candidates
-            if name not in whole
+            if name not in complete
         ]
-        if whole:
-            made.cases.append(Case(incident, whole))
-    without = {one.incident_id for one in known.rejects}
-    made.rejects += [
+        if complete:
+            result.cases.append(Case(incident, complete))
+    rejected = {reject.incident_id for reject in source.rejects}
+    result.rejects += [
         Reject(incident_id=incident_id, reason="unknown_incident")
-        for incident_id in sorted(found)
-        if incident_id not in without
+        for incident_id in sorted(by_incident)
+        if incident_id not in rejected
     ]
-    if not made.cases:
-        asked = " and ".join(tasks)
-        raise ImmuneError(f"there is no answer to task {asked} of any incident with evidence")
-    return made
+    if not result.cases:
+        names = " and ".join(tasks)
+        raise ImmuneError(f"there is no answer to task {names} of any incident with evidence")
+    return result
 
 
 def _of_row(row: dict[str, Any], recipe: Recipe, model: str) -> dict[str, str]:
     """The answers of a model in a row of either dataset; a bare text is a summary."""
     declared = recipe.models[model]
     summary, both = row.get(declared.summaries), row.get(declared.cause_risk)
-    said: dict[str, Any] = {"summary": summary} if isinstance(summary, str) else {}
+    texts: dict[str, Any] = {"summary": summary} if isinstance(summary, str) else {}
     for answer, tasks in ((summary, ("summary",)), (both, ("cause", "risk"))):
         if isinstance(answer, dict):
-            said |= {task: answer.get(FIELDS[task]) for task in tasks}
-    return {task: text for task, text in said.items() if isinstance(text, str) and text.strip()}
+            texts |= {task: answer.get(FIELDS[task]) for task in tasks}
+    return {task: text for task, text in texts.items() if isinstance(text, str) and text.strip()}
 
 
 def _of_file(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -118,34 +120,35 @@ def _of_file(path: Path) -> Iterator[tuple[str, str, str]]:
         try:
             row = json.loads(line)
             incident_id, task = row["incident_id"], row["task"]
-            said = row["messages"][-1]["content"] if "messages" in row else row["answer"]
-            if said is None and row.get("finish") == _FAILED:
-                said = ""
-            if task not in TASKS or not (isinstance(incident_id, str) and isinstance(said, str)):
+            answer = row["messages"][-1]["content"] if "messages" in row else row["answer"]
+            if answer is None and row.get("finish") == _FAILED:
+                answer = ""
+            if task not in TASKS or not (isinstance(incident_id, str) and isinstance(answer, str)):
                 raise ValueError
         except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             raise ImmuneError(
-                f"line {number} of {path} is no answer: it should have `incident_id`, `task` and "
-                "`answer`, as `immune_train.generate --eval` writes them, or be an emitted record"
+                f"line {number} of {path} is not an answer: it should have `incident_id`, `task` "
+                "and `answer`, as `immune_train.generate --eval` writes them, or be an emitted "
+                "record"
             ) from None
-        yield incident_id, task, said
+        yield incident_id, task, answer
 
 
-def named(given: Sequence[str]) -> dict[str, Path]:
-    """The files of answers by the names that their candidates are given.
+def named(arguments: Sequence[str]) -> dict[str, Path]:
+    """The files of answers by the names of their candidates.
 
     Raises:
-        ImmuneError: an argument is not NAME=FILE, or a name is given twice.
+        ImmuneError: an argument is not NAME=FILE, or a name is repeated.
     """
-    found: dict[str, Path] = {}
-    for one in given:
-        name, equals, path = one.partition("=")
+    files: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
         if not (name and equals and path):
-            raise ImmuneError(f"{one} should be NAME=FILE, a candidate's name and its answers")
-        if name in found:
-            raise ImmuneError(f"there are two called {name}: name each once")
-        found[name] = Path(path)
-    return found
+            raise ImmuneError(f"{argument} should be NAME=FILE, a candidate's name and its answers")
+        if name in files:
+            raise ImmuneError(f"two files of answers are named {name}: give each its own name")
+        files[name] = Path(path)
+    return files
 
 
 def of_dataset(
@@ -157,26 +160,26 @@ def of_dataset(
         ImmuneError: the recipe declares no such model, or a file has the name of one.
     """
     if models is None:
-        chosen = [] if named else list(recipe.models)
+        selected = [] if named else list(recipe.models)
     else:
         names = {
             spelling: model
             for model, declared in recipe.models.items()
             for spelling in (*declared.spellings, model)
         }
-        for one in models:
-            if one not in names:
+        for model in models:
+            if model not in names:
                 raise ImmuneError(
-                    f"recipe {recipe.name} declares no model {one}: name one of "
+                    f"recipe {recipe.name} declares no model {model}: name one of "
                     f"{', '.join(recipe.models)}"
                 )
-        chosen = list(dict.fromkeys(names[one] for one in models))
-    for name in chosen:
+        selected = list(dict.fromkeys(names[model] for model in models))
+    for name in selected:
         if name in named:
-            raise ImmuneError(f"{name} is a model of the dataset: name the file otherwise")
+            raise ImmuneError(f"{name} is a model of the dataset: give the file another name")
         if name not in recipe.models[name].spellings:
             raise ImmuneError(
                 f"recipe {recipe.name} does not know its model {name} in verdicts: add {name} to "
                 "its spellings"
             )
-    return chosen
+    return selected

@@ -1,10 +1,10 @@
 """In which order a judge is shown answers: candidates in, the orders of one round of calls out.
 
-A round is what a verdict needs at least. In the mode `all` that is one call with every answer in a
-seeded order, or a Williams square of calls, in which every answer stands in every place equally
-often and every one follows every other equally often; in `pairs` every two answers in both orders;
-in `single` every answer by itself. The seed, the incident and the round decide the order, and no
-answer's merit or model does: they are sorted by digests.
+A round is the least that a verdict needs. In the mode `all` that is one call with every answer in a
+seeded order, or a Williams square of calls, in which every answer is in every place equally often
+and follows every other one equally often; in `pairs` every two answers in both orders; in `single`
+every answer by itself. The order depends on the seed, the incident and the round, and not on the
+merit or model of an answer: they are sorted by digests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Order = tuple[str, ...]  # candidates, the one in the first place first
 def of_round(
     candidates: Sequence[str], incident: str, *, mode: str, orders: str, seed: int, number: int
 ) -> list[Order]:
-    """The orders of the calls of a round, which is given by its number."""
+    """The orders of the calls of the round with this number."""
     drawn = sorted(candidates, key=lambda name: _digest(seed, incident, str(number), name))
     if mode == "single":
         return [(name,) for name in drawn]
@@ -39,7 +39,7 @@ def of_keys(candidates: Sequence[str], incident: str, *, seed: int) -> list[str]
 
 
 def williams(number: int) -> list[list[int]]:
-    """A Williams square: as many rows as there are things, twice as many of an odd number."""
+    """A Williams square: as many rows as there are things, twice as many if that is odd."""
     first = [0]
     for step in range(1, number):
         first.append((first[-1] + (step if step % 2 else -step)) % number)

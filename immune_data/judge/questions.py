@@ -1,9 +1,9 @@
 """What a judge is asked: a rubric and cases in, the calls of every round out.
 
-The rubric stands first, then the incident and its evidence, then the answers, so that all prompts
-begin alike, and those of one incident up to its answers. Evidence and answers are JSON strings
-between lines that name a nonce, the digest of all of them; only their order differs among the calls
-of an incident. The judge sees labels by place, and no name of a model.
+First comes the rubric, then the incident and its evidence, then the answers, so that all prompts
+have one beginning, and those of one incident are the same up to its answers. Evidence and answers
+are JSON strings between lines that contain a nonce, the digest of all of them; the calls of an
+incident differ only in the order of the answers. The judge sees labels, and no name of a model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from immune_data.judge.rubric import Rubric
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
 
-MOST = len(LABELS)  # answers that are judged at once
+MOST = len(LABELS)  # answers that can be judged at once
 
 _PREPARED = 4096  # incidents whose evidence is remembered
 _REASONING = re.compile(r"</?think(?:ing)?>")
@@ -40,7 +40,7 @@ _REASONING = re.compile(r"</?think(?:ing)?>")
 
 @dataclass(frozen=True)
 class Asking:
-    """How a judge is asked, beside the rubric; `first` is the number of the first round."""
+    """How a judge is asked, apart from the rubric; `first` is the number of the first round."""
 
     mode: str = "all"
     orders: str = "balanced"
@@ -56,13 +56,13 @@ class Asking:
 
     @property
     def name(self) -> str:
-        """How answers were ordered, by one word: verdicts of two are no table."""
+        """How answers were ordered, in one word: verdicts of two orderings are not one table."""
         return self.orders if self.mode == "all" else self.mode
 
 
 @dataclass(frozen=True)
 class Call:
-    """One question to the judge, and whose answer stands in which place."""
+    """One question to the judge, and the order of the answers in it."""
 
     order: Order
     question: Question
@@ -70,13 +70,13 @@ class Call:
     kind: str
 
     def judged(self, text: str) -> Judged:
-        """What a reply that is one says."""
+        """The content of a reply without a problem."""
         return replies.read(text, self.kind, self.labels)
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """What all calls about a case share."""
+    """What all calls about a case have in common."""
 
     nonce: str
     before: str
@@ -84,7 +84,7 @@ class _Shown:
 
 
 class Judge:
-    """Calls as a rubric and a way of asking want them; evidence is shown as the recipe shows it.
+    """The calls for a rubric and a way of asking, with the evidence that the recipe shows.
 
     Raises:
         ImmuneError: the recipe's prompts cannot be used.
@@ -103,7 +103,7 @@ class Judge:
 
     @property
     def asking_sha256(self) -> str:
-        """What decides how evidence is shown, as for a dataset that is emitted by the recipe."""
+        """The digest of how evidence is shown, as for a dataset that is emitted by the recipe."""
         return self._conversations.sha256
 
     def groups(self, cases: Iterable[Case]) -> Iterator[list[Question]]:
@@ -133,8 +133,8 @@ class Judge:
     def _shown(self, case: Case) -> _Shown:
         evidence = self._evidence(case.incident)
         answers = {
-            name: {FIELDS[task]: hostile.neutral(of[task]) for task in self.rubric.tasks}
-            for name, of in case.answers.items()
+            name: {FIELDS[task]: hostile.neutral(by_task[task]) for task in self.rubric.tasks}
+            for name, by_task in case.answers.items()
         }
         nonce = hostile.nonce(evidence, *sorted(map(_json, answers.values())))
         before = "\n\n".join(
@@ -167,13 +167,13 @@ class Judge:
             _json({"label": label, **shown.answers[name]})
             for label, name in zip(labels, order, strict=True)
         )
-        one = len(order) == 1
-        said = "The answer, A" if one else f"The answers, {labels[0]} to {labels[-1]}"
+        is_single = len(order) == 1
+        heading = "The answer, A" if is_single else f"The answers, {labels[0]} to {labels[-1]}"
         messages = (
             Message("system", self._system),
             Message(
                 "user",
-                f"{shown.before}\n\n{said}:\n\n{hostile.fenced(lines, shown.nonce)}\n\n"
+                f"{shown.before}\n\n{heading}:\n\n{hostile.fenced(lines, shown.nonce)}\n\n"
                 "Judge by the rubric. Reply with the JSON object alone.",
             ),
         )
@@ -195,7 +195,7 @@ class Judge:
 
 
 def check(cases: Iterable[Case], mode: str) -> None:
-    """See that every case can be judged.
+    """Check that every case can be judged.
 
     Raises:
         ImmuneError: a case has more answers than there are labels.
@@ -218,13 +218,16 @@ def of_judge(endpoints: Iterable[Endpoint], name: str | None) -> list[Endpoint]:
     Raises:
         ImmuneError: there are several, or none of that name.
     """
-    given = list(endpoints)
-    models = sorted({endpoint.model for endpoint in given})
+    servers = list(endpoints)
+    models = sorted({endpoint.model for endpoint in servers})
     if name is None and len(models) > 1:
         raise ImmuneError(
             f"a file of verdicts is of one judge: name one of {', '.join(models)} with --judge"
         )
-    found = [endpoint for endpoint in given if name in (None, endpoint.model)]
-    if not found:
+    selected = [endpoint for endpoint in servers if name in (None, endpoint.model)]
+    if not selected:
         raise ImmuneError(f"there is no endpoint of {name}: name one of {', '.join(models)}")
-    return [msgspec.structs.replace(one, served_as=one.served_as or one.model) for one in found]
+    return [
+        msgspec.structs.replace(endpoint, served_as=endpoint.served_as or endpoint.model)
+        for endpoint in selected
+    ]

@@ -1,8 +1,8 @@
-"""What a judge replies: a text in, the scores of every label out, or the word for what is wrong.
+"""A judge's reply: its text in, the scores of every label out, or one word for what is wrong.
 
-Strict, and never repaired: a JSON object with the fields that were asked for and no other, every
-label once, whole numbers within their scale, and a ranking that does not contradict them. A code
-fence around the object is all that may stand beside it.
+Replies are read strictly and never repaired: a JSON object with exactly the fields that were asked
+for, every label once, whole numbers within their scale, and a ranking that does not contradict
+them. Only a code fence may surround the object.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ Scores = dict[str, dict[str, dict[str, int]]]  # by task and label: the criteria
 
 @dataclass(frozen=True)
 class Judged:
-    """What a reply says: scores, and the judge's words by the field that they stood in."""
+    """The content of a reply: scores, and the judge's justifications by their fields."""
 
     scores: Scores
     justifications: dict[str, str]
 
 
 class _Wrong(Exception):
-    """A reply that is none; its argument is the word for it."""
+    """A reply that cannot be used; its argument is the word for what is wrong."""
 
 
 def fields(kind: str) -> dict[str, str]:
-    """The name of the justification's and of the scores' field, which stand in this order."""
+    """The names of the justification's and of the scores' field, in this order."""
     tasks = KINDS[kind]
     return {f"{_of(task)}justification": f"{_of(task)}scores" for task in tasks}
 
@@ -47,12 +47,12 @@ def _of(task: str) -> str:
 
 
 def form(kind: str, *, ranked: bool) -> str:
-    """What a judge is told of the form of its reply."""
+    """The instructions to a judge on the form of its reply."""
     parts = []
-    for task, (said, scores) in zip(KINDS[kind], fields(kind).items(), strict=True):
+    for task, (justification, scores) in zip(KINDS[kind], fields(kind).items(), strict=True):
         criteria = ", ".join(f'"{name}": …' for name in SUB_SCORES[task])
         number = f"{{{criteria}}}" if criteria else "…"
-        parts += [f'"{said}": "…"', f'"{scores}": {{"A": {number}, …}}']
+        parts += [f'"{justification}": "…"', f'"{scores}": {{"A": {number}, …}}']
     if ranked:
         parts.append(f'"{_RANKING}": ["A", …]')
     lines = [
@@ -71,12 +71,15 @@ def form(kind: str, *, ranked: bool) -> str:
 
 
 def schema(kind: str, labels: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema of a reply, of which every server that knows schemas understands each key."""
+    """The JSON schema of a reply, with only such keys as every server with schemas understands."""
     number = {"type": "integer", "enum": list(range(SUB_SCORE_MAX + 1))}
     properties: dict[str, Any] = {}
-    for task, (said, scores) in zip(KINDS[kind], fields(kind).items(), strict=True):
-        one = _object(dict.fromkeys(SUB_SCORES[task], number)) if SUB_SCORES[task] else number
-        properties |= {said: {"type": "string"}, scores: _object(dict.fromkeys(labels, one))}
+    for task, (justification, scores) in zip(KINDS[kind], fields(kind).items(), strict=True):
+        score = _object(dict.fromkeys(SUB_SCORES[task], number)) if SUB_SCORES[task] else number
+        properties |= {
+            justification: {"type": "string"},
+            scores: _object(dict.fromkeys(labels, score)),
+        }
     if len(labels) > 1:
         properties[_RANKING] = {
             "type": "array",
@@ -97,7 +100,7 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def problem(text: str, kind: str, labels: Sequence[str]) -> str | None:
-    """The word for what is wrong with a reply; None if nothing is."""
+    """One word for what is wrong with a reply; None if nothing is."""
     try:
         read(text, kind, labels)
     except _Wrong as wrong:
@@ -106,69 +109,69 @@ def problem(text: str, kind: str, labels: Sequence[str]) -> str | None:
 
 
 def read(text: str, kind: str, labels: Sequence[str]) -> Judged:
-    """What a reply says of which `problem` has none to tell."""
+    """The content of a reply for which `problem` is None."""
     fenced = _FENCED.fullmatch(text)
     try:
-        said = json.loads(
+        content = json.loads(
             fenced[1] if fenced else text, object_pairs_hook=_once, parse_constant=_refuse
         )
     except (ValueError, RecursionError):
         raise _Wrong("not_json") from None
-    of = fields(kind)
-    expected = {*of, *of.values(), *([_RANKING] if len(labels) > 1 else [])}
-    if not isinstance(said, dict) or set(said) != expected:
+    names = fields(kind)
+    expected = {*names, *names.values(), *([_RANKING] if len(labels) > 1 else [])}
+    if not isinstance(content, dict) or set(content) != expected:
         raise _Wrong("wrong_fields")
-    if not all(isinstance(said[name], str) for name in of):
+    if not all(isinstance(content[name], str) for name in names):
         raise _Wrong("wrong_fields")
     scores = {
-        task: _scores(said[name], task, labels)
-        for task, name in zip(KINDS[kind], of.values(), strict=True)
+        task: _scores(content[name], task, labels)
+        for task, name in zip(KINDS[kind], names.values(), strict=True)
     }
     if len(labels) > 1:
-        _check_ranking(said[_RANKING], scores, labels)
-    return Judged(scores, {name: said[name] for name in of})
+        _check_ranking(content[_RANKING], scores, labels)
+    return Judged(scores, {name: content[name] for name in names})
 
 
-def _scores(said: Any, task: str, labels: Sequence[str]) -> dict[str, dict[str, int]]:
-    if not isinstance(said, dict) or set(said) != set(labels):
+def _scores(by_label: Any, task: str, labels: Sequence[str]) -> dict[str, dict[str, int]]:
+    if not isinstance(by_label, dict) or set(by_label) != set(labels):
         raise _Wrong("wrong_labels")
     if not SUB_SCORES[task]:
-        return {label: {TOTAL: _number(said[label], SCORE_MAX[task])} for label in labels}
+        return {label: {TOTAL: _number(by_label[label], SCORE_MAX[task])} for label in labels}
     scores = {}
     for label in labels:
-        given = said[label]
-        if not isinstance(given, dict) or set(given) != set(SUB_SCORES[task]):
+        criteria = by_label[label]
+        if not isinstance(criteria, dict) or set(criteria) != set(SUB_SCORES[task]):
             raise _Wrong("wrong_criteria")
-        of = {name: _number(given[name], SUB_SCORE_MAX) for name in SUB_SCORES[task]}
-        scores[label] = {**of, TOTAL: sum(of.values())}
+        numbers = {name: _number(criteria[name], SUB_SCORE_MAX) for name in SUB_SCORES[task]}
+        scores[label] = {**numbers, TOTAL: sum(numbers.values())}
     return scores
 
 
-def _number(said: Any, most: int) -> int:
-    if isinstance(said, bool) or not isinstance(said, int | float):
+def _number(value: Any, maximum: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise _Wrong("no_number")
-    if not 0 <= said <= most:
+    if not 0 <= value <= maximum:
         raise _Wrong("out_of_range")
-    if said != int(said):
+    if value != int(value):
         raise _Wrong("not_whole")
-    return int(said)
+    return int(value)
 
 
-def _check_ranking(said: Any, scores: Scores, labels: Sequence[str]) -> None:
-    if not isinstance(said, list) or not all(isinstance(label, str) for label in said):
+def _check_ranking(ranking: Any, scores: Scores, labels: Sequence[str]) -> None:
+    if not isinstance(ranking, list) or not all(isinstance(label, str) for label in ranking):
         raise _Wrong("wrong_ranking")
-    if sorted(said) != sorted(labels):
+    if sorted(ranking) != sorted(labels):
         raise _Wrong("wrong_ranking")
-    sums = [sum(of[label][TOTAL] for of in scores.values()) for label in said]
+    sums = [sum(by_label[label][TOTAL] for by_label in scores.values()) for label in ranking]
     if sums != sorted(sums, reverse=True):
         raise _Wrong("ranking_contradicts_scores")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise ValueError("a key stands twice")
-    return made
+    by_key = dict(pairs)
+    if len(by_key) < len(pairs):
+        raise ValueError("a key is repeated")
+    return by_key
 
 
 def _refuse(constant: str) -> None:

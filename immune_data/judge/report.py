@@ -1,4 +1,4 @@
-"""What a judging says of the judge: verdicts and the answers they are on in, numbers out."""
+"""What verdicts say of their judge: verdicts and the answers they are about in, numbers out."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from immune_data.judge.verdicts import Verdicts
 
 
 @dataclass(frozen=True)
-class OfTask:
-    """What the verdicts on one task say."""
+class TaskReport:
+    """What the verdicts on one task say of the judge."""
 
     task: str
     incidents: int
     means: dict[str, float]  # by candidate
-    best: dict[str, int]  # of how many incidents a candidate has the best answer
-    places: list[Estimate | None]  # what an answer gains in each, from the first
+    best: dict[str, int]  # by candidate, the incidents where its answer is the best
+    places: list[Estimate | None]  # an answer's gain in each place, from the first
     noise: Noise | None
     length: Estimate | None
     again: Agreement | None
 
     @property
     def first(self) -> Estimate | None:
-        """What an answer gains in the first place, where there are several."""
+        """An answer's gain in the first place, where there are several places."""
         return self.places[0] if len(self.places) > 1 else None
 
 
 @dataclass
 class Judging:
-    """All of it; `is_balanced` says that every answer stood in every place equally often."""
+    """All of it; `is_balanced`: every answer was in every place equally often."""
 
-    tasks: list[OfTask]
+    tasks: list[TaskReport]
     is_balanced: bool
     answers: int = 0
     addressing: Counter[str] = field(default_factory=Counter)  # answers, by candidate
@@ -45,7 +45,7 @@ class Judging:
 
     def as_dictionary(self) -> dict[str, Any]:
         return {
-            "tasks": [asdict(one) for one in self.tasks],
+            "tasks": [asdict(task) for task in self.tasks],
             "is_balanced": self.is_balanced,
             "answers": self.answers,
             "answers_addressing_a_judge": dict(sorted(self.addressing.items())),
@@ -54,38 +54,38 @@ class Judging:
 
 
 def make(
-    cases: Sequence[Case], made: Verdicts, tasks: Sequence[str], earlier: Earlier | None
+    cases: Sequence[Case], verdicts: Verdicts, tasks: Sequence[str], earlier: Earlier | None
 ) -> Judging:
-    """What verdicts, and the answers that they are on, say of the judge."""
-    verdicts = agreement.verdicts(made.rows)
+    """What verdicts, and the answers that they are about, say of the judge."""
+    by_task = agreement.verdicts(verdicts.rows)
     report = Judging(
-        [_of_task(task, verdicts.get(task, []), cases, earlier) for task in tasks],
-        all(_is_balanced(one) for of in verdicts.values() for one in of),
+        [_of_task(task, by_task.get(task, []), cases, earlier) for task in tasks],
+        all(_is_balanced(verdict) for of_task in by_task.values() for verdict in of_task),
     )
     for case in cases:
         report.evidence_addressing += addressed.model(case.incident.dag_analysis or "") is not None
-        for name, of in case.answers.items():
+        for name, answers in case.answers.items():
             report.answers += 1
-            report.addressing[name] += any(addressed.judge(of[task]) for task in tasks)
+            report.addressing[name] += any(addressed.judge(answers[task]) for task in tasks)
     report.addressing = +report.addressing
     return report
 
 
 def _of_task(
     task: str, verdicts: Sequence[Verdict], cases: Iterable[Case], earlier: Earlier | None
-) -> OfTask:
+) -> TaskReport:
     lengths = {
-        (case.incident.incident_id, name): len(of[task])
+        (case.incident.incident_id, name): len(answers[task])
         for case in cases
-        for name, of in case.answers.items()
+        for name, answers in case.answers.items()
     }
     criteria = agreement.CRITERIA[task]
     before = earlier.verdicts.get(task, []) if earlier else []
-    return OfTask(
+    return TaskReport(
         task=task,
         incidents=len(verdicts),
         means=_means(verdicts),
-        best=dict(Counter(one.best for one in verdicts)),
+        best=dict(Counter(verdict.best for verdict in verdicts)),
         places=agreement.place_preference(verdicts),
         noise=agreement.noise(verdicts, criteria),
         length=agreement.length_preference(verdicts, lengths),
@@ -94,18 +94,17 @@ def _of_task(
 
 
 def _means(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    given: dict[str, list[float]] = {}
+    by_name: dict[str, list[float]] = {}
     for verdict in verdicts:
         for name, score in verdict.scores.items():
-            given.setdefault(name, []).append(score)
-    return {name: sum(of) / len(of) for name, of in sorted(given.items())}
+            by_name.setdefault(name, []).append(score)
+    return {name: sum(scores) / len(scores) for name, scores in sorted(by_name.items())}
 
 
 def _is_balanced(verdict: Verdict) -> bool:
-    """Whether every answer stood in every place equally often."""
-    stood: Counter[tuple[str, int]] = Counter(
+    """Whether every answer was in every place equally often."""
+    counts: Counter[tuple[str, int]] = Counter(
         (name, place) for call in verdict.calls for place, name in enumerate(call.order)
     )
-    return len(set(stood.values())) <= 1 and len(stood) == len({name for name, _ in stood}) * len(
-        {place for _, place in stood}
-    )
+    names, places = {name for name, _ in counts}, {place for _, place in counts}
+    return len(set(counts.values())) <= 1 and len(counts) == len(names) * len(places)

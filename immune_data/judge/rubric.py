@@ -1,8 +1,8 @@
-"""Rubrics: what a judge goes by, a text file for each kind of answers.
+"""Rubrics: the instructions to a judge, a text file for each kind of answers.
 
-In: a folder that holds `summary.txt` or `cause_risk.txt`; by default ours. Out: the text, and the
-digest by which verdict files say which rubric they follow. A rubric that holds `{category}` is
-shown the incident's category, which no judge sees otherwise.
+In: a folder with `summary.txt` or `cause_risk.txt`; by default ours. Out: the text, and the digest
+by which verdict files name their rubric. Only where a rubric contains `{category}` does the judge
+see the incident's category.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ def load(kind: str, folder: Path | None) -> Rubric:
     """The rubric of a kind of answers.
 
     Raises:
-        ImmuneError: the folder holds none.
+        ImmuneError: the folder has none.
     """
     path = (folder or SHIPPED) / f"{kind}.txt"
     if not path.is_file():
         raise ImmuneError(
-            f"{path} does not exist: a folder of rubrics holds {kind}.txt, the text that a judge "
-            f"of {kind.replace('_', ' and ')} goes by"
+            f"{path} does not exist: a folder of rubrics contains {kind}.txt, the instructions to "
+            f"a judge of {kind.replace('_', ' and ')}"
         )
     text = textfile.composed(textfile.read(path)).strip()
     if not text:
-        raise ImmuneError(f"{path} is empty: write down what the judge goes by")
+        raise ImmuneError(f"{path} is empty: write the instructions to the judge into it")
     return Rubric(
         kind=kind,
         text=text.replace(_CATEGORY, "`category`"),  # what it is called in the data

@@ -1,7 +1,7 @@
 """A file of verdicts: rows and how they came about in, a file that `read` and `evaluate` take out.
 
-Neither endpoint nor time nor attempt stands in it, so that the same replies give the same bytes.
-What gives no verdict is written beside it, a line each.
+Endpoints, times and attempts are not in it, so that the same replies give the same bytes. What gave
+no verdict is written to a file next to it, a line each.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _MARK = "judged"  # the first key of a file that we wrote
 
 
 def rejects_of(file: Path) -> Path:
-    """The file beside a file of verdicts that says what gave none."""
+    """The file, next to a file of verdicts, of what gave no verdict."""
     return file.with_name(f"{file.stem}.rejects.jsonl")
 
 
 def check(file: Path) -> None:
-    """See, before anybody is asked, that the files can be written.
+    """Check, before the judge is asked, that the files can be written.
 
     Raises:
-        ImmuneError: a file that somebody else wrote has the name of one.
+        ImmuneError: a file of the same name is not ours.
     """
     real = files.target(file)
     if file.suffix == ".gz":
@@ -51,28 +51,28 @@ def _head(file: Path, size: int) -> str:
 
 def write(
     file: Path,
-    made: Verdicts,
+    verdicts: Verdicts,
     judge: Judge,
     *,
     candidates: Sequence[str],
     synthetic: bool,
     rejects: Iterable[Reject],
 ) -> None:
-    """Write the verdicts, and beside them what gave none."""
-    with files.replacing(rejects_of(file)) as beside:
-        lines = [_line(msgspec.to_builtins(one)) for one in (*rejects, *made.rejects)]
-        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    with files.replacing(file) as beside, beside.open("w", encoding="utf-8") as opened:
-        opened.write(_opening(judge, candidates, synthetic=synthetic))
-        for number, row in enumerate(made.rows):
-            opened.write((",\n" if number else "\n") + _line(row))
-        opened.write("\n]}\n")
+    """Write the verdicts and, next to them, what gave none."""
+    with files.replacing(rejects_of(file)) as new:
+        lines = [_line(msgspec.to_builtins(one)) for one in (*rejects, *verdicts.rejects)]
+        new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    with files.replacing(file) as new, new.open("w", encoding="utf-8") as output:
+        output.write(_opening(judge, candidates, synthetic=synthetic))
+        for number, row in enumerate(verdicts.rows):
+            output.write((",\n" if number else "\n") + _line(row))
+        output.write("\n]}\n")
 
 
 def _opening(judge: Judge, candidates: Sequence[str], *, synthetic: bool) -> str:
     """The beginning of a file, up to its first verdict."""
     asking = judge.asking
-    how = {
+    settings = {
         "version": immune_data.__version__,
         "judges": judge.rubric.kind,
         "mode": asking.mode,
@@ -85,7 +85,7 @@ def _opening(judge: Judge, candidates: Sequence[str], *, synthetic: bool) -> str
         "candidates": list(candidates),
     }
     head = {
-        _MARK: how,
+        _MARK: settings,
         "judge": judge.model,
         "rubric": judge.rubric.sha256,
         "orders": asking.name,
@@ -99,12 +99,12 @@ def _line(value: Any) -> str:
 
 
 def rounds_in(file: Path) -> int:
-    """How many rounds of calls there were when a file of verdicts was written; 0 of others'."""
+    """How many rounds of calls a file of verdicts is from; 0 if the file is not ours."""
     head = _head(file, 1 << 16)
     if not head.startswith(f'{{"{_MARK}"'):
         return 0
     try:
-        how, _ = json.JSONDecoder().raw_decode(head, len(_MARK) + 5)
-        return int(how["rounds"][1])
+        settings, _ = json.JSONDecoder().raw_decode(head, len(_MARK) + 5)
+        return int(settings["rounds"][1])
     except (ValueError, KeyError, IndexError, TypeError):
         return 0

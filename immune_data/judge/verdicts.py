@@ -1,7 +1,7 @@
-"""Verdicts: cases and what the store holds of their calls in, rows in the documented formats out.
+"""Verdicts: cases and the stored replies to their calls in, rows in the documented formats out.
 
-A verdict is the mean over the calls of its rounds that are complete: a round with a call that was
-rejected is left out whole, since the others alone would favour the answers that stood well in them.
+A verdict is the mean over the calls of its complete rounds. A round with a rejected call is left
+out whole, since its other calls would favour the answers that were in good places in them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _FACTS = ("incident_id", "category", "event_count", "threat_level")
 
 
 class RejectedCall(Struct, frozen=True, kw_only=True):
-    """A call without an answer, and why; the fields stand in the order of its keys."""
+    """A call without an answer, and why; the fields are in the order of its keys."""
 
     incident_id: str
     round: int
     order: Order
     reason: str
-    text: str | None = None  # the beginning of a reply that is none
+    text: str | None = None  # the beginning of a reply that cannot be used
 
 
 @dataclass
@@ -43,14 +43,14 @@ class Verdicts:
     rejects: list[RejectedCall] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     without: list[str] = field(default_factory=list)  # incidents that have no verdict
-    calls: int = 0  # that count
-    left_out: int = 0  # that do not, as another one of their round is missing
+    calls: int = 0  # calls that count
+    left_out: int = 0  # calls that do not, since another one of their round is missing
     open: int = 0
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """A call that counts: who stood where, and what was said."""
+class _Answered:
+    """An answered call: which candidate was where, and the judge's reply."""
 
     order: Order
     labels: str
@@ -65,36 +65,36 @@ class _Heard:
 
 
 def gather(cases: Iterable[Case], judge: Judge, store: Store) -> Verdicts:
-    """The verdicts that the store holds."""
-    made = Verdicts()
+    """The verdicts by the replies in the store."""
+    verdicts = Verdicts()
     for case in cases:
-        heard = [
+        answered = [
             call
             for number, calls in zip(judge.asking.rounds, judge.rounds(case), strict=True)
-            for call in _complete(case, number, calls, store, made)
+            for call in _complete(case, number, calls, store, verdicts)
         ]
-        if heard:
-            made.rows.append(_row(case, heard, judge))
+        if answered:
+            verdicts.rows.append(_row(case, answered, judge))
         else:
-            made.without.append(case.incident.incident_id)
-        made.calls += len(heard)
-    _add_spread(made.rows, judge)
-    return made
+            verdicts.without.append(case.incident.incident_id)
+        verdicts.calls += len(answered)
+    _add_spread(verdicts.rows, judge)
+    return verdicts
 
 
 def _complete(
-    case: Case, number: int, calls: Sequence[Call], store: Store, made: Verdicts
-) -> Iterator[_Heard]:
+    case: Case, number: int, calls: Sequence[Call], store: Store, verdicts: Verdicts
+) -> Iterator[_Answered]:
     """The calls of a round, if all of them are answered."""
-    heard = []
+    answered = []
     for call in calls:
         outcome = store.outcome(call.question)
         if isinstance(outcome, Reply):
-            heard.append(_Heard(call.order, call.labels, call.judged(outcome.text)))
+            answered.append(_Answered(call.order, call.labels, call.judged(outcome.text)))
         elif isinstance(outcome, Rejected):
-            made.open += outcome.is_open
-            made.reasons[outcome.reason] += 1
-            made.rejects.append(
+            verdicts.open += outcome.is_open
+            verdicts.reasons[outcome.reason] += 1
+            verdicts.rejects.append(
                 RejectedCall(
                     incident_id=case.incident.incident_id,
                     round=number,
@@ -103,33 +103,33 @@ def _complete(
                     text=None if outcome.is_open else outcome.detail or None,
                 )
             )
-    if len(heard) == len(calls):
-        yield from heard
+    if len(answered) == len(calls):
+        yield from answered
     else:
-        made.left_out += len(heard)
+        verdicts.left_out += len(answered)
 
 
-def _row(case: Case, heard: Sequence[_Heard], judge: Judge) -> dict[str, Any]:
+def _row(case: Case, calls: Sequence[_Answered], judge: Judge) -> dict[str, Any]:
     incident = case.incident
     tasks = judge.rubric.tasks
     names = orders.of_keys(list(case.answers), incident.incident_id, seed=judge.asking.seed)
-    means = {task: _means([call.of(task) for call in heard], names) for task in tasks}
-    of_fields = dict(zip(tasks, replies.fields(judge.rubric.kind).items(), strict=True))
-    sums = {name: sum(of[name][TOTAL] for of in means.values()) for name in names}
+    means = {task: _means([call.of(task) for call in calls], names) for task in tasks}
+    fields = dict(zip(tasks, replies.fields(judge.rubric.kind).items(), strict=True))
+    sums = {name: sum(by_name[name][TOTAL] for by_name in means.values()) for name in names}
     ranked = sorted(names, key=lambda name: -sums[name])
     row: dict[str, Any] = {name: getattr(incident, name) for name in _FACTS}
-    # The labels of the first call, whose words the justification is.
-    row["randomization"] = dict(zip(heard[0].labels, heard[0].order, strict=True))
+    # The labels of the first call, from which the justification is.
+    row["randomization"] = dict(zip(calls[0].labels, calls[0].order, strict=True))
     row["rankings"] = {str(place): name for place, name in enumerate(ranked, 1)}
-    for task, (said, scores) in of_fields.items():
+    for task, (justification, scores) in fields.items():
         row[scores] = _plain(task, means[task])
-        row[said] = heard[0].judged.justifications[said]
+        row[justification] = calls[0].judged.justifications[justification]
     row["calls"] = [
         {
             "order": list(call.order),
-            **{scores: _plain(task, call.of(task)) for task, (_, scores) in of_fields.items()},
+            **{scores: _plain(task, call.of(task)) for task, (_, scores) in fields.items()},
         }
-        for call in heard
+        for call in calls
     ]
     return row
 
@@ -137,31 +137,37 @@ def _row(case: Case, heard: Sequence[_Heard], judge: Judge) -> dict[str, Any]:
 def _means(
     calls: Sequence[Mapping[str, Mapping[str, int]]], names: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Each candidate's mean scores over the calls that it stood in."""
+    """Each candidate's mean scores over the calls that showed its answer."""
     means = {}
     for name in names:
-        of = [call[name] for call in calls if name in call]
-        means[name] = {part: sum(one[part] for one in of) / len(of) for part in of[0]}
+        scores = [call[name] for call in calls if name in call]
+        means[name] = {
+            criterion: sum(of_call[criterion] for of_call in scores) / len(scores)
+            for criterion in scores[0]
+        }
     return means
 
 
 def _plain(task: str, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Scores as a file holds them: that of a summary is a number alone."""
-    return {name: of[TOTAL] if task == "summary" else dict(of) for name, of in scores.items()}
+    """Scores in the file's form: the score of a summary is a number alone."""
+    return {
+        name: by_criterion[TOTAL] if task == "summary" else dict(by_criterion)
+        for name, by_criterion in scores.items()
+    }
 
 
 def _rounded(value: float | None) -> float | None:
-    """A value in which no library's last digit shows."""
+    """A value rounded so that a library's last digits do not show."""
     return None if value is None else round(value, 6)
 
 
 def _add_spread(rows: Sequence[dict[str, Any]], judge: Judge) -> None:
-    """Write into each row how far its calls differ, the means of the run's places taken out."""
+    """Add to each row how far its calls differ, after removing the means of the run's places."""
     spreads: list[dict[str, dict[str, float | None]]] = [{} for _ in rows]
-    for task, of in agreement.verdicts(rows).items():
-        means = agreement.place_means(of)
-        for spread, verdict in zip(spreads, of, strict=True):
-            found = agreement.spread(verdict.calls, means)
-            spread[task] = {name: _rounded(found.get(name)) for name in verdict.scores}
+    for task, verdicts in agreement.verdicts(rows).items():
+        means = agreement.place_means(verdicts)
+        for spread, verdict in zip(spreads, verdicts, strict=True):
+            by_name = agreement.spread(verdict.calls, means)
+            spread[task] = {name: _rounded(by_name.get(name)) for name in verdict.scores}
     for row, spread in zip(rows, spreads, strict=True):
         row["spread"] = spread["summary"] if judge.rubric.kind == "summary" else spread

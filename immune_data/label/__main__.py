@@ -1,12 +1,12 @@
-"""Have models answer incidents, as a recipe asks, and write what they say as dataset files.
+"""Have models answer questions about incidents, as a recipe asks, and write dataset files.
 
     python -m immune_data.label --incidents incidents.json --recipe unified-edge \\
         --endpoints endpoints.toml --output data/source
 
 In: files of incidents, a recipe, and the servers to ask. Out: the two dataset files under the names
 of the recipe's `[sources]`, which `emit` reads as they are, and `rejects.jsonl`, what gave no
-answer. Every reply is stored before anything is made of it, so that a run that ends early resumes
-where it was, and the same replies give the same files.
+answer. Every reply is stored before it is used, so that an interrupted run resumes where it
+stopped, and the same replies give the same files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "immune_data.label",
         summary="Have models answer incidents as a recipe asks, and write dataset files.\n\n"
-        "Evidence is sent to the endpoints' hosts: --dry-run says to which, how much of it, and\n"
+        "Evidence is sent to the endpoints' hosts: --dry-run shows to which, how much of it, and\n"
         "what that costs.",
         example="python -m immune_data.label --incidents incidents.json --recipe unified-edge"
         " --endpoints endpoints.toml --output data/source",
@@ -70,11 +70,11 @@ def _command(args: argparse.Namespace) -> None:
     if args.output is not None:
         dataset_files.check(args.output, recipe)
     labeller = questions.Labeller(recipe, temperature=args.temperature, max_tokens=args.max_tokens)
-    found = incidents.read(args.incidents)
-    asked = incidents.of_shard(found.incidents, args.shard)
+    source = incidents.read(args.incidents)
+    shard = incidents.of_shard(source.incidents, args.shard)
 
     def groups(model: str) -> Iterator[list[questions.Question]]:
-        return labeller.groups(asked, model)
+        return labeller.groups(shard, model)
 
     with sending.opened(args) as store:
         outcome = sending.send(args, groups, servers, store)
@@ -84,7 +84,7 @@ def _command(args: argparse.Namespace) -> None:
             still_open = sending.close_shard(args, outcome, groups, servers, store)
         else:
             models = [model for model in recipe.models if any(s.model == model for s in servers)]
-            written = dataset_files.write(args.output, found, models, labeller, store)
+            written = dataset_files.write(args.output, source, models, labeller, store)
             still_open = written.open
             note.show(outcome, written, args.output, as_json=args.json)
         sending.refuse_unfinished(outcome, still_open)

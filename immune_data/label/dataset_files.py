@@ -1,8 +1,8 @@
 """The dataset files of a labelling: incidents and their answers in, files that `read` takes out.
 
-An incident has a row in both files. An answer says beside it how it came: the model as served, the
-parameters, the prompt's sha256, how it ended, and its tokens as the server counted them. Neither
-endpoint nor time nor attempt stands in a file, so that the same replies give the same bytes.
+An incident has a row in both files. Next to an answer is how it came about: the model as served,
+the parameters, the prompt's sha256, how it ended, and its tokens as the server counted them.
+Endpoints, times and attempts are not in the files, so that the same replies give the same bytes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FIELDS = {"summary": "summary", "cause": "cause_analysis", "risk": "risk_assess
 
 @dataclass
 class Written:
-    """What was written: answers by model and task, and rejects by reason; how many are open."""
+    """What was written: answers by model and task, rejects by reason, and open questions."""
 
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejects: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -44,10 +44,10 @@ class Written:
 
 
 def check(folder: Path, recipe: Recipe) -> None:
-    """See, before anybody is asked, that the files can be written.
+    """Check, before any model is asked, that the files can be written.
 
     Raises:
-        ImmuneError: a file that somebody else wrote has the name of one, or its gzipped form.
+        ImmuneError: a file of the same name, or a gzipped one, is not ours.
     """
     if folder.exists() and not folder.is_dir():
         raise ImmuneError(f"{folder} is a file: name a folder")
@@ -71,12 +71,12 @@ def _is_ours(file: Path) -> bool:
 
 def write(
     folder: Path,
-    found: Incidents,
+    incidents: Incidents,
     models: Sequence[str],
     labeller: Labeller,
     store: Store,
 ) -> Written:
-    """Write the recipe's two dataset files, and what gives no answer beside them."""
+    """Write the recipe's two dataset files and, next to them, what gave no answer."""
     recipe = labeller.recipe
     written = Written()
     names = {"summaries": recipe.sources.summaries, "cause_risk": recipe.sources.cause_risk}
@@ -87,17 +87,17 @@ def write(
                 for kind in (*names, "rejects")
             }
             for kind in names:
-                opened[kind].write(_head(labeller, models, synthetic=found.synthetic))
-            for number, incident in enumerate(found.incidents):
+                opened[kind].write(_head(labeller, models, synthetic=incidents.synthetic))
+            for number, incident in enumerate(incidents.incidents):
                 summaries, cause_risk, rejects = _rows(incident, models, labeller, store, written)
                 for kind, row in (("summaries", summaries), ("cause_risk", cause_risk)):
                     opened[kind].write((",\n" if number else "\n") + _line(row))
                 _reject(opened["rejects"], rejects)
             for kind in names:
                 opened[kind].write("\n]}\n")
-            for reject in found.rejects:
+            for reject in incidents.rejects:
                 written.rows[reject.reason] += 1
-            _reject(opened["rejects"], found.rejects)
+            _reject(opened["rejects"], incidents.rejects)
         files.move(hidden / "rejects", folder / REJECTS)
         for kind, name in names.items():
             files.move(hidden / kind, folder / name)
@@ -106,14 +106,14 @@ def write(
 
 def _head(labeller: Labeller, models: Sequence[str], *, synthetic: bool) -> str:
     """The beginning of a file, up to its first incident."""
-    how = {
+    settings = {
         "version": immune_data.__version__,
         "recipe": labeller.recipe.name,
         "asking_sha256": labeller.asking_sha256,
         "models": list(models),
     }
     mark = '"synthetic": true, ' if synthetic else ""
-    return f'{{"{_MARK}": {_line(how)}, {mark}"incidents": ['
+    return f'{{"{_MARK}": {_line(settings)}, {mark}"incidents": ['
 
 
 def _rows(
@@ -123,7 +123,7 @@ def _rows(
     store: Store,
     written: Written,
 ) -> tuple[dict[str, Any], dict[str, Any], list[Reject]]:
-    """An incident's row in either file, and the answers that it lacks."""
+    """An incident's row in either file, and its missing answers."""
     facts = msgspec.structs.asdict(incident)
     rows: dict[str, dict[str, Any]] = {"summaries": dict(facts), "cause_risk": dict(facts)}
     rejects: list[Reject] = []
@@ -157,7 +157,7 @@ def _rows(
 
 
 def _asked(question: Question, reply: Reply) -> dict[str, Any]:
-    """How an answer came."""
+    """How an answer came about."""
     return {
         "model": reply.model,
         "parameters": dict(question.request.parameters),
@@ -178,8 +178,8 @@ def _line(value: Any) -> str:
 
 
 def reasons(written: Written) -> Iterator[tuple[str, str, str, int]]:
-    """Rows of what gave no answer: model, task, reason and how often."""
-    order = {task: place for place, task in enumerate(TASKS)}
-    ordered = sorted(written.rejects.items(), key=lambda one: (one[0][0], order[one[0][1]], one[0]))
-    for (model, task, reason), number in ordered:
-        yield model, task, reason, number
+    """How often a model gave no answer to a task, by reason."""
+    for model, task, reason in sorted(
+        written.rejects, key=lambda key: (key[0], TASKS.index(key[1]), key[2])
+    ):
+        yield model, task, reason, written.rejects[model, task, reason]

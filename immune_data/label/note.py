@@ -27,13 +27,15 @@ def show(report: Report, written: Written, folder: Path, *, as_json: bool) -> No
             {"model": model, "task": task, "reason": reason, "rejects": number}
             for model, task, reason, number in reasons
         ]
-        content: dict[str, object] = {
+        content = {
             "asked": asdict(report),
             "answers": answers,
             "rejects": rejects,
+            "rejected_rows": dict(written.rows),
+            "still_open": written.open,
+            "output": str(folder),
         }
-        content |= {"rejected_rows": dict(written.rows), "still_open": written.open}
-        print(json.dumps({**content, "output": str(folder)}, indent=2))
+        print(json.dumps(content, indent=2))
         return
     models = sorted({model for model, _ in written.answers})
     if models:
@@ -45,6 +47,6 @@ def show(report: Report, written: Written, folder: Path, *, as_json: bool) -> No
     if reasons:
         show_table("no answer", ["model", "task", "reason", "answers"], reasons)
     if written.rows:
-        show_table("rows of no use", ["reason", "rows"], sorted(written.rows.items()))
+        show_table("rejected rows", ["reason", "rows"], sorted(written.rows.items()))
     print_sent(report)
     print(one_line(f"wrote {folder}"))

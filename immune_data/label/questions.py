@@ -1,9 +1,9 @@
-"""What models are asked of an incident: a recipe and incidents in, questions out.
+"""What models are asked about an incident: a recipe and incidents in, questions out.
 
 A prompt is the recipe's own, with the evidence that the recipe shows: teacher and student see the
-same. Only what the teacher needs to be safe is added. Its evidence stands between lines that name a
-nonce, a sentence says what they mean, and control tokens of every common chat template are
-neutralised, not Qwen2.5's alone.
+same. Only what protects the teacher is added: its evidence is between lines that contain a nonce, a
+sentence says what they mean, and control tokens of every common chat template are neutralised, not
+only those of Qwen2.5.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from immune_data.contract import prompting
 from immune_data.prompts import TASKS, Message
 from immune_data.recipes import Recipe
 
-_ROOM = 2  # an answer may be so many times as long as the recipe allows before it is cut
+_ROOM = 2  # an answer is cut only at so many times the length that the recipe allows
 _PREPARED = 4096  # incidents whose prompts are remembered
 _REASONING = re.compile(r"</?think(?:ing)?>")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What asks for a task's answer, and the nonce in it."""
+    """The messages that ask for a task's answer, and the nonce in them."""
 
     messages: tuple[Message, ...]
     nonce: str
 
 
 class Labeller:
-    """Questions as a recipe puts them.
+    """The questions of a recipe.
 
     Raises:
         ImmuneError: the recipe's prompts cannot be used.
@@ -50,7 +50,7 @@ class Labeller:
         self._context = recipe.records.max_sequence_tokens if recipe.dag.within_context else None
         self._temperature = temperature
         self._max_tokens = max_tokens
-        self._prompts = lru_cache(_PREPARED)(self._made)
+        self._prompts = lru_cache(_PREPARED)(self._render)
 
     @property
     def asking_sha256(self) -> str:
@@ -59,8 +59,8 @@ class Labeller:
     def groups(self, incidents: Iterable[Incident], model: str) -> Iterator[list[Question]]:
         """The questions to a model about each incident; they share their evidence."""
         for incident in incidents:
-            if asked := [one for one in self.questions(incident, model).values() if one]:
-                yield asked
+            if questions := [one for one in self.questions(incident, model).values() if one]:
+                yield questions
 
     def questions(self, incident: Incident, model: str) -> dict[str, Question | None]:
         """By task, the question to a model; None where the evidence cannot be shown."""
@@ -82,11 +82,11 @@ class Labeller:
 
         return Question(Request(model, prompt.messages, parameters), incident.incident_id, problem)
 
-    def _made(self, incident: Incident) -> dict[str, Prompt | None]:
+    def _render(self, incident: Incident) -> dict[str, Prompt | None]:
         conversations = self._conversations
         facts = conversations.facts(incident.facts)
         dag = conversations.evidence(incident.dag_analysis or "")
-        made: dict[str, Prompt | None] = {}
+        prompts: dict[str, Prompt | None] = {}
         for task in TASKS:
             if self._context is None:
                 shown = conversations.within_limit(dag)
@@ -94,10 +94,10 @@ class Labeller:
                 try:
                     shown = conversations.shown_by_task(facts, dag, self._context, [task])[task]
                 except ImmuneError:
-                    made[task] = None
+                    prompts[task] = None
                     continue
-            made[task] = self._prompt(task, facts, shown.text)
-        return made
+            prompts[task] = self._prompt(task, facts, shown.text)
+        return prompts
 
     def _prompt(self, task: str, facts: dict[str, str], shown: str) -> Prompt:
         nonce = hostile.nonce(*facts.values(), shown)
@@ -110,21 +110,19 @@ class Labeller:
 
 
 def _guarded(messages: Sequence[Message], nonce: str) -> Iterator[Message]:
-    """The messages, in front of whose first user message it is said what is data.
+    """The messages, the first of which says what is data.
 
-    A system message says it, where the recipe has one: not every template knows that role.
+    It is the system message if the recipe has one; none is added, as not every template knows that
+    role.
     """
     first, *rest = messages
-    guard = hostile.guard(nonce)
-    said = (
-        f"{first.content}\n\n{guard}" if first.role == "system" else f"{guard}\n\n{first.content}"
-    )
-    yield Message(first.role, said)
+    parts = [first.content, hostile.guard(nonce)]
+    yield Message(first.role, "\n\n".join(parts if first.role == "system" else parts[::-1]))
     yield from rest
 
 
 def of_recipe(endpoints: Sequence[Endpoint], recipe: Recipe) -> list[Endpoint]:
-    """The endpoints, each model by the recipe's own name for it.
+    """The endpoints, with the recipe's own names for the models.
 
     Raises:
         ImmuneError: the recipe declares no such model.

@@ -339,7 +339,7 @@ def test_answers_that_address_a_judge_are_counted(
     assert said["answers_addressing_a_judge"] == {"qwen2.5-3b": 4}
     assert said["evidence_addressing_a_model"] == 0
     run(tmp_path, source, server)
-    assert "4 answers of 16 address whoever judges (4 of qwen2.5-3b)" in capsys.readouterr().out
+    assert "4 answers of 16 address the judge (4 by qwen2.5-3b)" in capsys.readouterr().out
 
 
 # Failures, shards, kills
@@ -506,7 +506,7 @@ def test_wrong_use_is_a_sentence_and_sends_nothing(
     assert "was not written by this command" in said("--output", source / RUN_1)
     assert "is a folder" in said("--output", source)
     assert "without .gz" in said("--output", tmp_path / "v.json.gz")
-    assert "--orders is of mode all" in said("--mode", "pairs", "--orders", "seeded")
+    assert "--orders is for mode all" in said("--mode", "pairs", "--orders", "seeded")
     assert "declares no model gpt-9" in said("--models", "gpt-9")
     assert "should be NAME=FILE" in said(tmp_path / "answers.jsonl")
     assert "is a model of the dataset" in said("gpt-4o=x", "--models", "gpt-4o")
@@ -521,7 +521,7 @@ def test_wrong_use_is_a_sentence_and_sends_nothing(
     (tmp_path / "two.toml").write_text(both + both.replace("a-judge", "b-judge"))
     two = arguments(tmp_path, source, tmp_path / "two.toml")
     assert "one of a-judge, b-judge" in refused(judge.main, *two)
-    assert "holds no verdict on summary" in said("--again", source / CAUSE_RISK_RUN)
+    assert "has no verdict on summary" in said("--again", source / CAUSE_RISK_RUN)
     (tmp_path / "v.json").write_text('[{"incident_id": "x", "scores": {"gpt-4o": 3}}]')
     assert "judges none of these answers" in said("--again", tmp_path / "v.json")
     (tmp_path / "v.json").write_text('[{"incident_id": 5}]')

@@ -78,8 +78,8 @@ def test_points_for_the_first_place_bias_one_order_and_not_all_of_them(
         place = report["tasks"][0]["places"][0]
         assert 0 < place["low"] < 1 < place["high"] < 1.6
     assert (seeded["is_balanced"], balanced["is_balanced"]) == (False, True)
-    assert "so that the verdicts carry it" in said_seeded
-    assert "so that the verdicts do not carry it" in said_balanced
+    assert "so it biases the verdicts" in said_seeded
+    assert "so the verdicts are free of it" in said_balanced
 
 
 def test_a_judge_without_preferences_is_not_said_to_have_one(
