@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processors are for the other workers: threads that wait for one another only take time.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
 REPOSITORY = Path(__file__).parent.parent
 
