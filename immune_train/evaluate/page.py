@@ -123,7 +123,7 @@ def _judged(evaluation: Evaluation, task: str, figures: dict[str, page.Figure]) 
     length = ""
     if whole.length_slope:
         slope = phrases.estimate(whole.length_slope, signed=True)
-        length = f"Answers of twice the length score {slope} points."
+        length = f"Doubling the length of an answer changes its score by {slope} points."
     return {
         "name": task.capitalize(),
         "judge": str(evaluation.tables[task].judge).capitalize(),

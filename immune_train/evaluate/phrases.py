@@ -104,11 +104,11 @@ def _compared_with_reference(cell: Cell, difference: Difference, task: str) -> s
     points = f"{estimate(lead, signed=True)} points"
     if not is_clear(lead):
         return (
-            f"{task.capitalize()}: {difference.second} cannot be distinguished from the reference, "
+            f"{task.capitalize()}: {difference.second} cannot be distinguished from the reference: "
             f"{points}."
         )
     way = "above" if lead.value > 0 else "below"
-    return f"{task.capitalize()}: {difference.second} scores {way} the reference, {points}."
+    return f"{task.capitalize()}: {difference.second} scores {way} the reference: {points}."
 
 
 def _of_levels(evaluation: Evaluation) -> Iterator[str]:
@@ -121,12 +121,12 @@ def _of_levels(evaluation: Evaluation) -> Iterator[str]:
         if not is_clear(level.over_constant):
             verdict = f"cannot be distinguished from {best}"
         elif level.over_constant.value > 0:
-            verdict = f"are worse than {best}"
+            verdict = f"is worse than {best}"
         else:
-            verdict = f"are better than {best}"
+            verdict = f"is better than {best}"
         yield (
-            f"Risk levels: those of {level.candidate} {verdict}, which gives every incident the "
-            f"same level: {points}."
+            f"Risk levels: {level.candidate} {verdict}, which gives every incident the same level: "
+            f"{points}."
         )
 
 

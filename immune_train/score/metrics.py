@@ -141,8 +141,8 @@ METRICS = (
     ),
     Metric("finished", "ends by itself, not cut off or wound up", TASKS, True, _finished, False),
     Metric("levels_allowed", "all three levels are allowed words", ("risk",), True, _allowed),
-    Metric("level_agrees", "risk level is the reference's", ("risk",), True, _same_level, False),
-    Metric("grounded", "what it names is in the evidence", TASKS, True, _grounded),
+    Metric("level_agrees", "has the reference's risk level", ("risk",), True, _same_level, False),
+    Metric("grounded", "names only what is in the evidence", TASKS, True, _grounded),
     Metric("event_totals", "states the right number of events", ("summary",), True, _total),
     Metric(
         "ungrounded_addresses",

@@ -171,7 +171,7 @@ def test_a_table_json_and_a_picture(
     arguments = ["--reference", str(reference), f"good={good}", f"bad={bad}"]
     assert score.main([*arguments, "--output", str(numbers), "--figure", str(svg)]) == 0
     said = capsys.readouterr()
-    assert "risk level is the reference's" in said.out
+    assert "has the reference's risk level" in said.out
     assert "warning: bad: 1 of 24 answers is missing" in said.err
     content = json.loads(numbers.read_text())
     assert content["models"] == ["good", "bad"]
@@ -218,7 +218,7 @@ def test_every_cell_says_of_how_many_answers_it_is(
         ["n=8", "n=8", "n=8"],
         ["n=8", "n=8", "n=7"],
     ]
-    assert cells(out, "risk level is the reference's")[0][1].endswith("n=8")
+    assert cells(out, "has the reference's risk level")[0][1].endswith("n=8")
 
 
 def test_only_all_of_them_are_a_hundred_per_cent() -> None:
@@ -247,7 +247,7 @@ def test_an_answer_that_names_nothing_is_not_grounded(
     silent = write(tmp_path / "silent.jsonl", [answered(one, "") for one in records])
     arguments = [f"some={some}", f"silent={silent}", "--output", str(numbers)]
     assert score.main(["--reference", str(reference), *arguments]) == 0
-    assert cells(capsys.readouterr().out, "what it names is in the evidence")[1][1:] == [
+    assert cells(capsys.readouterr().out, "names only what is in the evidence")[1][1:] == [
         "50% (9%–91%) n=2",
         "– n=0",
     ]
