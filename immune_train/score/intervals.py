@@ -45,8 +45,8 @@ def bootstrap(values: Sequence[float]) -> tuple[float, float]:
 def of_median(values: Sequence[float]) -> tuple[float, float]:
     """The same of a median."""
     of = np.sort(np.asarray(values, dtype=float))
-    drawn = np.random.default_rng(_SEED).integers(len(of), size=(_RESAMPLES, len(of)))
-    return _percentiles(np.median(of[drawn], axis=1))
+    indices = np.random.default_rng(_SEED).integers(len(of), size=(_RESAMPLES, len(of)))
+    return _percentiles(np.median(of[indices], axis=1))
 
 
 def of_groups(totals: Sequence[float], numbers: Sequence[float]) -> tuple[float, float]:
