@@ -1,11 +1,11 @@
 """Write the sample corpus: synthetic source files of the documented size.
 
-In: nothing but a seed and a scale. Out: the five source files in `--output`, plain JSON with one
-incident a line and the mark `"synthetic": true`, which everything made of them repeats; each
-appears whole or not at all. The same seed gives the same bytes.
+In: a seed and a scale. Out: the five source files in `--output`, plain JSON with one incident per
+line and the mark `"synthetic": true`, which everything made from them repeats; each appears whole
+or not at all. The same seed gives the same bytes.
 
-Run `python -m immune_data.sample --output data/source`. At scale 1 the files give every count that
-the documents give; at scale K they hold K independent blocks of that size.
+Run `python -m immune_data.sample --output data/source`. At scale 1 the files give all counts in the
+documents; at scale K they contain K independent blocks of that size.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILES = (SUMMARIES, RISKS, SUMMARY_RUN_1, SUMMARY_RUN_2, RISK_RUN)
 _HEAD, _TAIL = b'{"synthetic": true, "incidents": [\n', b"\n]}\n"
 _MERGED_RUNS = "summarization_results_merged.json"
 
-# Real datasets escape what is not ASCII; of ours one file does and the others do not.
+# Real datasets escape non-ASCII characters; of ours one file does and the others do not.
 _ESCAPED = frozenset((SUMMARIES,))
 _SUMMARY_FIELDS = {
     "gpt-4o": "llm_gpt_4o_analysis",
@@ -67,19 +67,19 @@ _MAX_SCALE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """One file that now lies in the folder."""
+class WrittenFile:
+    """One file that was written into the folder."""
 
     name: str
     incidents: int
     bytes: int
 
 
-def write(out: Path, *, seed: int = 0, scale: int = 1, force: bool = False) -> list[Written]:
+def write(out: Path, *, seed: int = 0, scale: int = 1, force: bool = False) -> list[WrittenFile]:
     """Write the sample corpus of `scale` blocks to `out`.
 
     Raises:
-        ImmuneError: `out` is not a folder to write to, or holds source files already: with `force`
+        ImmuneError: `out` is not a writable folder, or already contains source files: with `force`
             a sample corpus is replaced, and nothing else.
     """
     _check_folder(out, force)
@@ -88,44 +88,44 @@ def write(out: Path, *, seed: int = 0, scale: int = 1, force: bool = False) -> l
     except OSError as error:
         raise ImmuneError(
             f"cannot write the sample corpus to {out} ({error.strerror or error}): "
-            "name a folder with room that you may write to with --output"
+            "name a writable folder with enough room with --output"
         ) from None
 
 
 def _check_folder(out: Path, force: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ImmuneError(f"{out} is a file: name a folder with --output")
-    # What --force could not replace but would leave beside the new files, in conflict with them.
+    # Files that --force would not replace but leave next to the new files, in conflict with them.
     rivals = (*(f"{name}.gz" for name in FILES), _MERGED_RUNS, f"{_MERGED_RUNS}.gz")
     try:
-        held = {path.name for path in out.iterdir()} if out.exists() else set()
+        names = {path.name for path in out.iterdir()} if out.exists() else set()
     except OSError as error:
         raise ImmuneError(
             f"cannot read folder {out} ({error.strerror}): name another one with --output"
         ) from None
     for name in rivals:
-        if name in held:
+        if name in names:
             raise ImmuneError(
                 f"{out / name} is a source file that the sample corpus would contradict: "
                 "move it away or name another folder with --output"
             )
     for name in FILES:
-        if name not in held:
+        if name not in names:
             continue
         if not _is_ours(out / name):
             raise ImmuneError(
-                f"{out / name} is there and is not of a sample corpus: "
+                f"{out / name} exists and does not belong to a sample corpus: "
                 "move it away or name another folder with --output"
             )
         if not force:
             raise ImmuneError(
-                f"{out / name} is already there: name another folder with --output, "
+                f"{out / name} already exists: name another folder with --output, "
                 "or replace the sample corpus with --force"
             )
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file begins as a sample corpus does; nobody else's is ever replaced."""
+    """Whether a file begins like a sample corpus; other files are never replaced."""
     try:
         with path.open("rb") as file:
             return file.read(len(_HEAD)) == _HEAD
@@ -133,7 +133,7 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _write(out: Path, seed: int, scale: int) -> list[Written]:
+def _write(out: Path, seed: int, scale: int) -> list[WrittenFile]:
     with files.locked(out), files.staging(out) as hidden:
         with ExitStack() as stack:
             sources = {
@@ -147,11 +147,11 @@ def _write(out: Path, seed: int, scale: int) -> list[Written]:
         sizes = {name: (hidden / name).stat().st_size for name in FILES}
         for name in FILES:
             files.move(hidden / name, out / name)
-    return [Written(name, sources[name].rows, sizes[name]) for name in FILES]
+    return [WrittenFile(name, sources[name].rows, sizes[name]) for name in FILES]
 
 
 class _File:
-    """A source file on its way: the mark, and the array of incidents, one a line."""
+    """A source file being written: the mark, and the array of incidents, one per line."""
 
     def __init__(self, file: BinaryIO, escaped: bool) -> None:
         self.rows = 0
@@ -169,8 +169,8 @@ class _File:
 
 def _write_block(sources: dict[str, _File], seed: int, number: int) -> None:
     block = plan.plan_block(seed, number)
-    # Judges repeat what an incident is; their files have other orders than the datasets.
-    known: dict[str, Incident] = {}
+    # Judges' files repeat the facts of incidents, in another order than the datasets.
+    judged_incidents: dict[str, Incident] = {}
     for incident in incidents.incidents(seed, block):
         role = incident.role
         rng = plan.stream(seed, role.incident_id, "answers")
@@ -179,23 +179,23 @@ def _write_block(sources: dict[str, _File], seed: int, number: int) -> None:
         sources[SUMMARIES].add(_summary_row(incident, forms, no_dag, rng))
         if role.judged:
             sources[RISKS].add(_risk_row(incident, forms, no_dag, rng))
-            known[role.incident_id] = incident.without_dags()
+            judged_incidents[role.incident_id] = incident.without_dags()
     orders = (
         (SUMMARY_RUN_1, block.first_run),
         (SUMMARY_RUN_2, block.second_run),
         (RISK_RUN, block.risk_run),
     )
     for name, order in orders:
-        for at in order:
-            incident = known[block.roles[at].incident_id]
+        for position in order:
+            incident = judged_incidents[block.roles[position].incident_id]
             verdict = plan.verdict(seed, incident.role)
             rng = plan.stream(seed, incident.role.incident_id, name)
-            make = _risk_verdict if name == RISK_RUN else _summary_verdict
-            sources[name].add(make(incident, verdict, name, rng))
+            verdict_row = _risk_verdict if name == RISK_RUN else _summary_verdict
+            sources[name].add(verdict_row(incident, verdict, name, rng))
 
 
 def _missing_dag(rng: random.Random, judged: bool) -> str:
-    """The dataset whose DAG of an incident is missing; never both of one that is judged."""
+    """The dataset in which the incident's DAG is missing; never both if it is judged."""
     chance = rng.random()
     if chance < 0.06:
         return SUMMARIES
@@ -228,9 +228,9 @@ def _set_extra(row: dict[str, Any], rng: random.Random) -> None:
         row[key] = value
 
 
-def _set_entry(row: dict[str, Any], field: str, made: Any, how: str, bare: str) -> None:
-    """Put a model's entry into its dataset's row, or what stands there instead."""
-    match how:
+def _set_entry(row: dict[str, Any], field: str, entry: Any, form: str, bare: str) -> None:
+    """Put a model's entry into its dataset's row, or something instead of it."""
+    match form:
         case "absent":
             return
         case "null":
@@ -240,7 +240,7 @@ def _set_entry(row: dict[str, Any], field: str, made: Any, how: str, bare: str) 
         case "bare":
             row[field] = bare
         case _:
-            row[field] = made
+            row[field] = entry
 
 
 def _summary_row(
@@ -273,7 +273,7 @@ def _risk_row(incident: Incident, forms: Forms, no_dag: str, rng: random.Random)
     return row
 
 
-def _judged_row(incident: Incident, rng: random.Random) -> dict[str, Any]:
+def _verdict_row(incident: Incident, rng: random.Random) -> dict[str, Any]:
     row: dict[str, Any] = {"incident_id": incident.role.incident_id}
     if rng.random() < 0.97:
         count = incident.event_count
@@ -283,8 +283,8 @@ def _judged_row(incident: Incident, rng: random.Random) -> dict[str, Any]:
     return row
 
 
-def _spelled(rng: random.Random, own: int) -> dict[str, str]:
-    """How this record writes the models: mostly in its file's habit, `own`, for all of them."""
+def _spellings(rng: random.Random, own: int) -> dict[str, str]:
+    """The spellings of the models in this record: mostly its file's usual ones, number `own`."""
     if rng.random() < 0.85:
         return {model: names[min(own, len(names) - 1)] for model, names in _SPELLINGS.items()}
     return {model: rng.choice(names) for model, names in _SPELLINGS.items()}
@@ -297,13 +297,13 @@ def _rankings(ranking: Sequence[str], names: dict[str, str]) -> dict[str, str]:
 def _summary_verdict(
     incident: Incident, verdict: Verdict, name: str, rng: random.Random
 ) -> dict[str, Any]:
-    row = _judged_row(incident, rng)
+    row = _verdict_row(incident, rng)
     first = name == SUMMARY_RUN_1
     if rng.random() < (0.95 if first else 0.2):
-        shown = rng.sample(list(_SUMMARY_FIELDS.values()), 4)
-        row["randomization"] = dict(zip("ABCD", shown, strict=True))
-    row["rankings"] = _rankings(verdict.summary_ranking, _spelled(rng, 0))
-    names = _spelled(rng, 0)
+        fields = rng.sample(list(_SUMMARY_FIELDS.values()), 4)
+        row["randomization"] = dict(zip("ABCD", fields, strict=True))
+    row["rankings"] = _rankings(verdict.summary_ranking, _spellings(rng, 0))
+    names = _spellings(rng, 0)
     row["scores"] = {names[model]: score for model, score in verdict.summary.items()}
     if rng.random() < (0.96 if first else 0.5):
         row["justification"] = answers.justification(
@@ -316,16 +316,16 @@ def _summary_verdict(
 def _risk_verdict(
     incident: Incident, verdict: Verdict, name: str, rng: random.Random
 ) -> dict[str, Any]:
-    row = _judged_row(incident, rng)
-    row["rankings"] = _rankings(verdict.ranking, _spelled(rng, 1))
-    names = _spelled(rng, 1)
-    bare = rng.random() < 0.08  # a judge that gave nothing but totals
+    row = _verdict_row(incident, rng)
+    row["rankings"] = _rankings(verdict.ranking, _spellings(rng, 1))
+    names = _spellings(rng, 1)
+    only_totals = rng.random() < 0.08
     for key, totals, parts in (
         ("cause_scores", verdict.cause, _CAUSE_PARTS),
         ("risk_scores", verdict.risk, _RISK_PARTS),
     ):
         row[key] = {
-            names[model]: _scored(total, () if bare else parts, rng)
+            names[model]: _scores(total, () if only_totals else parts, rng)
             for model, total in totals.items()
         }
     for task, totals in (("cause", verdict.cause), ("risk", verdict.risk)):
@@ -336,25 +336,25 @@ def _risk_verdict(
     return row
 
 
-def _scored(total: float, parts: Sequence[str], rng: random.Random) -> dict[str, float]:
-    """A total and the sub-scores, of 0 to 10 each, that make it up."""
-    scored: dict[str, float] = {}
+def _scores(total: float, parts: Sequence[str], rng: random.Random) -> dict[str, float]:
+    """A total and its sub-scores, each from 0 to 10."""
+    scores: dict[str, float] = {}
     rest = int(total)
     for left, part in reversed(list(enumerate(parts))):
         even = rest // (left + 1)
         share = rest if left == 0 else even + rng.choice((-1, 0, 0, 1))
         score = max(0, rest - 10 * left, min(10, rest, share))
-        scored[part] = score
+        scores[part] = score
         rest -= score
     if parts and rng.random() < 0.03:
-        del scored[rng.choice(list(scored))]
-    scored["total"] = float(total) if rng.random() < 0.01 else total
-    return scored
+        del scores[rng.choice(list(scores))]
+    scores["total"] = float(total) if rng.random() < 0.01 else total
+    return scores
 
 
-def _rows(written: Sequence[Written]) -> Iterator[str]:
-    width = max(len(file.name) for file in written)
-    for file in written:
+def _rows(output: Sequence[WrittenFile]) -> Iterator[str]:
+    width = max(len(file.name) for file in output)
+    for file in output:
         yield f"{file.name:<{width}}  {file.incidents:>9,} incidents  {file.bytes:>14,} bytes"
 
 
@@ -386,8 +386,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--dialect",
         choices=alerts.DIALECTS,
         type=alerts.dialect,
-        help="instead of the source files, write the alerts of this dialect that the incidents are "
-        "made of",
+        help="instead of the source files, write the alerts from which the incidents are made, in "
+        "this dialect",
     )
     parser.add_argument("--force", action="store_true", help="replace a sample corpus in --output")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
@@ -395,15 +395,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    wanted = {"seed": args.seed, "scale": args.scale, "force": args.force}
+    options = {"seed": args.seed, "scale": args.scale, "force": args.force}
     if args.dialect:
-        written = [Written(alerts.NAME, *alerts.write(args.output, args.dialect, **wanted))]
+        output = [WrittenFile(alerts.NAME, *alerts.write(args.output, args.dialect, **options))]
     else:
-        written = write(args.output, **wanted)
+        output = write(args.output, **options)
     if args.json:
-        print(json.dumps([asdict(file) for file in written], indent=2))
+        print(json.dumps([asdict(file) for file in output], indent=2))
     else:
-        for line in _rows(written):
+        for line in _rows(output):
             print(line)
     return 0
 

@@ -1,8 +1,8 @@
 """The sample corpus as alerts: incidents in, the `alerts.json` that Slips would have written out.
 
-What an incident's DAG text says of its events is taken apart again: each event is an alert of one
-of Slips' dialects, with a time in the minutes that the text gives and a text of its own where it
-only counts variations. The alerts say of themselves that they are synthetic.
+An incident's DAG text is parsed into its events: each event is an alert in one of Slips' dialects,
+with a time in the minutes that the text gives, and a text of its own if the DAG only counts
+variations. The alerts say that they are synthetic.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from immune_data.sample import incidents, plan
 from immune_data.sample.incidents import Incident
 
 NAME = "alerts.json"
-_MARK = "immune sample corpus"  # who wrote the alerts; Slips would say its own name
+_MARK = "immune sample corpus"  # the writer of the alerts, in place of Slips
 
 _TIME = r"(\d\d):(\d\d)"
 _BULLET = re.compile(
@@ -36,13 +36,13 @@ _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}", re.ASCII)
 _IPV6 = re.compile(r"2001:db8::[0-9a-f]+", re.ASCII)  # of the addresses that hosts contact
 _NUMBER = re.compile(r"(?<![\d.:])\d+(?![\d.:])", re.ASCII)
 _DAY = 24 * 60  # minutes
-# When Slips ran, which is all that IDEA0 says.
+# When Slips ran, which is the only time in IDEA0.
 _RAN = datetime.fromisoformat("2026-10-02T12:00:00+00:00")
 
 
 @dataclass(frozen=True)
 class _Event:
-    """An event on its way to a line; `time` is that of the traffic."""
+    """An event to write as a line; `time` is that of the traffic."""
 
     event_id: str
     time: datetime
@@ -52,37 +52,37 @@ class _Event:
 
 
 def dialect(text: str) -> str:
-    """A dialect as an argument names it, in any letters."""
+    """A dialect from an argument, in upper or lower case."""
     return next((name for name in DIALECTS if name.lower() == text.lower()), text)
 
 
 def write(out: Path, dialect: str, *, seed: int, scale: int, force: bool) -> tuple[int, int]:
-    """Write the corpus's alerts to `out`; how many incidents and bytes they are.
+    """Write the corpus's alerts to `out` and return the numbers of incidents and bytes.
 
     Raises:
-        ImmuneError: `out` cannot be written to, or holds alerts already: with `force` those of a
+        ImmuneError: `out` cannot be written to, or already contains alerts: with `force` those of a
             sample corpus are replaced, and no others.
     """
     file = out / NAME
     if file.exists() and not _is_ours(file):
         raise ImmuneError(
-            f"{file} is there and is not of a sample corpus: "
+            f"{file} exists and does not belong to a sample corpus: "
             "move it away or name another folder with --output"
         )
     if file.exists() and not force:
         raise ImmuneError(
-            f"{file} is already there: name another folder with --output, "
+            f"{file} already exists: name another folder with --output, "
             "or replace the sample corpus with --force"
         )
     number = 0
     with files.locked(out), files.staging(out) as hidden:
         staged = hidden / NAME
-        with staged.open("w", encoding="utf-8") as written:
+        with staged.open("w", encoding="utf-8") as stream:
             for block in range(scale):
                 for incident in incidents.incidents(seed, plan.plan_block(seed, block)):
                     number += 1
                     for line in lines(incident, dialect, seed, number):
-                        written.write(json.dumps(line) + "\n")
+                        stream.write(json.dumps(line) + "\n")
         size = staged.stat().st_size
         files.move(staged, file)
     return number, size
@@ -90,22 +90,22 @@ def write(out: Path, dialect: str, *, seed: int, scale: int, force: bool) -> tup
 
 def _is_ours(file: Path) -> bool:
     try:
-        with file.open("rb") as opened:
-            return _MARK.encode() in opened.readline(1 << 16)
+        with file.open("rb") as stream:
+            return _MARK.encode() in stream.readline(1 << 16)
     except OSError:
         return False
 
 
 def lines(incident: Incident, dialect: str, seed: int, number: int) -> Iterator[dict[str, Any]]:
-    """The alerts of an incident, which is the corpus's `number`-th, as `dialect` has them."""
+    """The alerts of incident number `number` of the corpus, in `dialect`."""
     events = list(_events(incident, seed))
     written = _RAN + timedelta(minutes=number)
     for i, event in enumerate(events):
-        at = written - timedelta(milliseconds=len(events) - i)
+        created = written - timedelta(milliseconds=len(events) - i)
         yield (
-            _idea0(incident, event, at)
+            _idea0(incident, event, created)
             if dialect == IDEA0
-            else _idmef(incident, event, at, dialect)
+            else _idmef(incident, event, created, dialect)
         )
     yield (
         _idea0_alert(incident, written)
@@ -121,7 +121,7 @@ def _events(incident: Incident, seed: int) -> Iterator[_Event]:
         times = [int(bullet[1]) * 60 + int(bullet[2])]
         if bullet[3]:
             times.append(int(bullet[3]) * 60 + int(bullet[4]))
-        # From the window's start on, which is not the clock's order where it goes over midnight.
+        # Counted from the window's start, so that a window over midnight is right.
         minutes = [(time - start.hour * 60 - start.minute) % _DAY for time in times]
         first, last = min(minutes), max(minutes)
         total, target, severity = int(bullet[5] or 1), bullet[6], bullet[7]
@@ -130,10 +130,10 @@ def _events(incident: Incident, seed: int) -> Iterator[_Event]:
             second = start.second + (60 - start.second) * rng.random()
             if minute == 60:  # the window's last
                 second *= start.second / 60
-            at = start.replace(second=0) + timedelta(minutes=minute)
+            start_of_minute = start.replace(second=0) + timedelta(minutes=minute)
             yield _Event(
                 event_id=str(uuid.UUID(int=rng.getrandbits(128), version=4)),
-                time=at + timedelta(microseconds=int(second * 1_000_000)),
+                time=start_of_minute + timedelta(microseconds=int(second * 1_000_000)),
                 level=severity.lower(),
                 text=text,
                 target=target,
@@ -141,14 +141,14 @@ def _events(incident: Incident, seed: int) -> Iterator[_Event]:
 
 
 def _blocks(dag: str) -> Iterator[tuple[re.Match[str], list[tuple[str, int]]]]:
-    """Each bullet of a DAG with its texts and how often each occurs."""
+    """Each bullet of a DAG with its texts and the number of each."""
     bullet: re.Match[str] | None = None
     texts: list[tuple[str, int]] = []
     for line in dag.split("\n"):
-        if found := _BULLET.fullmatch(line):
+        if match := _BULLET.fullmatch(line):
             if bullet:
                 yield bullet, texts
-            bullet, texts = found, []
+            bullet, texts = match, []
         elif bullet and not _MORE.fullmatch(line) and (detail := _DETAIL.fullmatch(line)):
             text, times = detail.groups()
             texts.append((text, int(times or 1)))
@@ -157,7 +157,7 @@ def _blocks(dag: str) -> Iterator[tuple[re.Match[str], list[tuple[str, int]]]]:
 
 
 def _texts(shown: list[tuple[str, int]], total: int) -> Iterator[str]:
-    """The text of each event: those shown, then variations of them, another number in each."""
+    """The text of each event: those shown, then variations of them, each with another number."""
     number = 0
     for text, times in shown:
         for _ in range(times):
@@ -165,28 +165,28 @@ def _texts(shown: list[tuple[str, int]], total: int) -> Iterator[str]:
             yield text
     for i in range(total - number):
         text, _ = shown[i % len(shown)]
-        found = list(_NUMBER.finditer(text))
-        if found:
-            last = found[-1]
+        numbers = list(_NUMBER.finditer(text))
+        if numbers:
+            last = numbers[-1]
             text = f"{text[: last.start()]}{int(last[0]) + 1 + i}{text[last.end() :]}"
         yield text
 
 
 def _limits(incident: Incident) -> tuple[datetime, datetime]:
-    start = incident.window.began.replace(tzinfo=UTC)
+    start = incident.window.start.replace(tzinfo=UTC)
     return start, start + timedelta(hours=1)
 
 
-def _aimed(event: _Event) -> dict[str, Any]:
-    """The target as IDMEFv2 has it; none where the DAG has only the text's first word."""
+def _target(event: _Event) -> dict[str, Any]:
+    """The target in IDMEFv2; empty if the DAG has only the text's first word."""
     if (address := _IPV6.search(event.text)) and event.target.startswith(address[0]):
         port = event.target[len(address[0]) + 1 :]
         return {"IP": address[0], **({"Port": [int(port)]} if port else {})}
-    found = _TARGET.fullmatch(event.target)
-    if found is None or event.text.split(" ", 1)[0] == event.target:
+    match = _TARGET.fullmatch(event.target)
+    if match is None or event.text.split(" ", 1)[0] == event.target:
         return {}
-    key = "IP" if _ADDRESS.fullmatch(found[1]) else "Hostname"
-    return {key: found[1], **({"Port": [int(found[2])]} if found[2] else {})}
+    key = "IP" if _ADDRESS.fullmatch(match[1]) else "Hostname"
+    return {key: match[1], **({"Port": [int(match[2])]} if match[2] else {})}
 
 
 def _head(dialect: str) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def _idmef(incident: Incident, event: _Event, written: datetime, dialect: str) -
     text = event.text
     if dialect == IDMEF_2D:
         text = text.replace(" threat level: ", " Threat level: ")
-    target = _aimed(event)
+    target = _target(event)
     return {
         **_head(dialect),
         "Status": "Event",
@@ -248,11 +248,11 @@ def _version(address: str) -> str:
 
 
 def _idea0(incident: Incident, event: _Event, written: datetime) -> dict[str, Any]:
-    target = _aimed(event)
+    target = _target(event)
     ends = {_version(target.get("IP", "")): target.get("IP"), "Hostname": target.get("Hostname")}
-    aimed = {key: [value] for key, value in ends.items() if value}
+    endpoint = {key: [value] for key, value in ends.items() if value}
     if "Port" in target:
-        aimed["Port"] = target["Port"]
+        endpoint["Port"] = target["Port"]
     return {
         "Format": "IDEA0",
         "ID": event.event_id,
@@ -261,7 +261,7 @@ def _idea0(incident: Incident, event: _Event, written: datetime) -> dict[str, An
         "Category": ["Anomaly.Traffic"],
         "Confidence": 0.8,
         "Source": [{_version(incident.source_ip): [incident.source_ip]}],
-        **({"Target": [aimed]} if aimed else {}),
+        **({"Target": [endpoint]} if endpoint else {}),
         "Attach": [{"Content": event.text, "ContentType": "text/plain"}],
         "Node": [{"Name": _MARK}],
         "uids": [f"C{event.event_id[:8]}"],
@@ -271,7 +271,7 @@ def _idea0(incident: Incident, event: _Event, written: datetime) -> dict[str, An
 
 
 def _idea0_alert(incident: Incident, written: datetime) -> dict[str, Any]:
-    said = f"Src IP {incident.source_ip}. Generated an alert given enough evidence on timewindow"
+    content = f"Src IP {incident.source_ip}. Generated an alert given enough evidence on timewindow"
     return {
         "Format": "Json",
         "ID": incident.role.incident_id,
@@ -281,7 +281,7 @@ def _idea0_alert(incident: Incident, written: datetime) -> dict[str, Any]:
         "Confidence": 1.0,
         "Source": [{_version(incident.source_ip): [incident.source_ip]}],
         "Attach": [
-            {"Content": f"{said} {incident.timewindow}.", "ContentType": "text/plain"},
+            {"Content": f"{content} {incident.timewindow}.", "ContentType": "text/plain"},
         ],
         "Node": [{"Name": _MARK}],
         "uids": [],

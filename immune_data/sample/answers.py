@@ -1,10 +1,10 @@
-"""What the four models of the sample corpus wrote: summaries, causes and risk assessments.
+"""The answers of the four models in the sample corpus: summaries, causes and risk assessments.
 
-In: an incident, a task, a model and the form the plan asks for. Out: the answer's text, or None.
+In: an incident, a task, a model and the form in the plan. Out: the answer's text, or None.
 
-Every sentence is ours; the shapes are those of real answers. Texts are put together from phrase
-tables by kind of event, so that an answer speaks of what its DAG shows, in the layout that the
-prompts ask for; where it does not, the plan says so.
+The sentences are ours; the forms are those of real answers. Texts are composed from phrase tables
+by kind of event, so that an answer is about the events in its DAG, in the layout that the prompts
+ask for, unless the plan says otherwise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PRIORITY_OF_LEVEL = {
     "Medium": ("High", "Medium"),
     "Low": ("Medium", "Low"),
 }
-# Planted: what the prompt forbids, in so large a share of the answers, for the audit to find.
+# Planted for the audit to find: priorities that the prompt forbids, in this share of answers.
 _STRANGE_PRIORITIES = ("Urgent", "Scheduled", "Critical")
 _STRANGE_SHARE = 0.02
 _LEVELS = {
@@ -41,7 +41,7 @@ _Writer = Callable[[Incident, str, str, random.Random], str]
 
 
 def answer(incident: Incident, task: str, model: str, form: Form, rng: random.Random) -> str | None:
-    """The text of one answer, None where it is null, `ABSENT` where its key is missing."""
+    """The text of one answer; None if it is null, `ABSENT` if its key is missing."""
     match form.shape:
         case "null":
             return None
@@ -118,7 +118,7 @@ def _pick(options: Sequence[str], rng: random.Random) -> str:
 
 
 def _fields(incident: Incident, number: int) -> dict[str, object]:
-    """What the phrases may speak of, with the highlight at `number` in the middle."""
+    """The values for phrases about the highlight at `number`."""
     highlights = incident.highlights
     highlight = highlights[number % len(highlights)]
     own = _facts(incident, highlight)
@@ -151,7 +151,7 @@ def _facts(incident: Incident, highlight: Highlight) -> dict[str, object]:
 
 
 def _gist(incident: Incident, highlight: Highlight, rng: random.Random) -> str:
-    """One line for all events of a kind, which counts nothing where there is but one."""
+    """One line for all events of a kind; it has a number only if there are several."""
     by_kind = BY_KIND[highlight.kind]
     fitting = [
         gist
@@ -166,7 +166,7 @@ def _gist(incident: Incident, highlight: Highlight, rng: random.Random) -> str:
 def _summary(
     incident: Incident, model: str, fault: str, rng: random.Random, bullets: int = 0
 ) -> str:
-    """A summary; `bullets` asks for that many, which makes it too long."""
+    """A summary; with a number of `bullets` it is too long."""
     if fault == "loose":
         return _loose_summary(incident, rng)
     chatty = model.startswith("qwen")
@@ -189,7 +189,7 @@ def _summary(
 
 
 def _loose_summary(incident: Incident, rng: random.Random) -> str:
-    """A summary with parts of the header, a layout of its own and notes nobody asked for."""
+    """A summary with an incomplete header, a layout of its own and unwanted notes."""
     lines = [] if rng.random() < 0.7 else ["### Incident report"]
     lines.append(f"Incident: {incident.role.incident_id}")
     lines.append(f"Source IP: {incident.source_ip} | Timewindow: {incident.timewindow}")
@@ -212,7 +212,7 @@ def _loose_summary(incident: Incident, rng: random.Random) -> str:
 
 
 def _echo(incident: Incident) -> str:
-    """A model that gave the prompt's template back."""
+    """A summary that repeats the prompt's template."""
     return (
         f"{incident.head(round(incident.threat_level, 2))}\n"
         "• HH:MM-HH:MM - [Grouped summary in plain words] [ASSESSED_SEVERITY]\n"
@@ -230,16 +230,16 @@ def _cause(incident: Incident, model: str, fault: str, rng: random.Random) -> st
     titles = ("Malicious Activity", "Legitimate Activity", "Misconfigurations")
     loose = fault == "loose"
     start = rng.randrange(len(incident.highlights))
-    for section, (title, wanted) in enumerate(zip(titles, counts, strict=True)):
+    for section, (title, maximum) in enumerate(zip(titles, counts, strict=True)):
         heading = f"{section + 1}. **{title}:**" if loose else f"**{section + 1}. {title}:**"
         lines.append(f"\n{heading}")
-        count = max(1, wanted - (rng.random() < 0.4))
+        count = max(1, maximum - (rng.random() < 0.4))
         used: set[str] = set()
         for number in range(count):
             # The gravest highlights for the first section, any for the others.
-            at = number if section == 0 else start + number
-            fields = _fields(incident, at)
-            by_kind = BY_KIND[incident.highlights[at % len(incident.highlights)].kind]
+            position = number if section == 0 else start + number
+            fields = _fields(incident, position)
+            by_kind = BY_KIND[incident.highlights[position % len(incident.highlights)].kind]
             options = (by_kind.malicious, by_kind.legitimate, by_kind.misconfigured)[section]
             sentence = _pick(options, rng).format_map(fields)
             if sentence in used:
@@ -261,7 +261,7 @@ def _cause(incident: Incident, model: str, fault: str, rng: random.Random) -> st
 def _risk(
     incident: Incident, model: str, fault: str, rng: random.Random, instead_of_level: str = ""
 ) -> str:
-    """A risk assessment; `instead_of_level` stands in every place where a level should."""
+    """A risk assessment, with `instead_of_level`, if given, in place of every level."""
     calm = incident.category == "Normal"
     if fault == "contradicted":
         level = _pick(("Critical", "High"), rng)
@@ -300,7 +300,7 @@ def _risk(
 
 
 def _priority(level: str, rng: random.Random) -> str:
-    """A priority that the prompt allows and the level suggests; of a few answers, another word."""
+    """A priority that the prompt allows and the level suggests; in a few answers another word."""
     chance = rng.random()
     if chance < _STRANGE_SHARE:
         return _STRANGE_PRIORITIES[int(chance / _STRANGE_SHARE * len(_STRANGE_PRIORITIES))]
@@ -316,9 +316,9 @@ def _lengthened(text: str, rng: random.Random) -> str:
 
 
 def _of_characters(text: str, size: int, rng: random.Random) -> str:
-    """`text` in exactly `size` characters, which may cut it off or make it garrulous.
+    """`text` in exactly `size` characters, cut or lengthened.
 
-    The closing lines of a summary stay at its end, if it is long enough to have any.
+    The closing lines of a summary stay at its end, if it is long enough.
     """
     text, gap, end = text.partition("\n\nTotal Evidence")
     end = gap + end if size > 2 * len(end) + 400 else ""
@@ -326,9 +326,9 @@ def _of_characters(text: str, size: int, rng: random.Random) -> str:
     while len(text) < size:
         text = _lengthened(text, rng)
     kept = text[:size]
-    unfinished = re.split(r"\s", kept)[-1]
-    if not unfinished.isalpha() and not text[size : size + 1].isspace():
-        kept = kept[: size - len(unfinished)]  # no half of an address or number is left
+    last_word = re.split(r"\s", kept)[-1]
+    if not last_word.isalpha() and not text[size : size + 1].isspace():
+        kept = kept[: size - len(last_word)]  # not half an address or number
     kept = kept.rstrip()
     return kept + "—" * (size - len(kept)) + end
 
@@ -336,12 +336,12 @@ def _of_characters(text: str, size: int, rng: random.Random) -> str:
 def _of_words(text: str, size: int, rng: random.Random) -> str:
     """`text` in exactly `size` words as `str.split` counts them.
 
-    One of the gaps is a no-break space, at which `str.split` parts words and others may not.
+    One of the gaps is a no-break space, at which `str.split` splits words and others may not.
     """
-    found = list(_WORD.finditer(text))
-    while len(found) < size:
+    words = list(_WORD.finditer(text))
+    while len(words) < size:
         text = _lengthened(text, rng)
-        found = list(_WORD.finditer(text))
-    text = text[: found[size - 1].end()]
+        words = list(_WORD.finditer(text))
+    text = text[: words[size - 1].end()]
     before, _, after = text.rpartition(" ")
     return f"{before}\u00a0{after}"

@@ -1,9 +1,9 @@
-"""DAG texts of the sample corpus: bullets in, what the lab's parser would write of them out.
+"""DAG texts of the sample corpus: bullets in, the text that the lab's parser would write out.
 
-The grammar, line for line: a header, one bullet for the events of a severity and target with up to
+The grammar, line by line: a header, one bullet for the events of a severity and target with up to
 three of their texts, and two closing lines. The gravest severity comes first; within one, and among
-the texts of a bullet, order is chance. A time range is the least and the greatest of the clock, so
-that a window over midnight may show `00:03-23:58`, as the parser's do.
+the texts of a bullet, the order is random. A time range is the earliest and the latest time of day,
+so that a window over midnight may show `00:03-23:58`, as with the parser.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _CROWDS = frozenset(KIND[name] for name in CROWDS)
 
 
 class Detail(NamedTuple):
-    """A text under a bullet: its kind (-1: of none), what it names, and how often it occurred.
+    """A text under a bullet: its kind (-1: none), the names in it, and its number of events.
 
-    `order` is what decides between texts of the same times: the values in it, as they follow.
-    `item` is a list's entry, a network, a MAC address or a hash that it names.
+    `order` sorts texts with the same times: the values in the text, in their order. `item` is an
+    entry of a list, a network, a MAC address or a hash that the text names.
     """
 
     kind: int
@@ -42,7 +42,7 @@ class Detail(NamedTuple):
 class Bullet(NamedTuple):
     """All events of one severity and target, in minutes from the start of the time window.
 
-    The first detail is always among those shown. `hidden` counts further ones that are not kept.
+    The first detail is always shown. `hidden` counts further ones that are not stored.
     """
 
     severity: str
@@ -61,9 +61,9 @@ class Bullet(NamedTuple):
 
 
 class Highlight(NamedTuple):
-    """All events of one kind in an incident, as one thing to tell.
+    """All events of one kind in an incident, for one sentence of an answer.
 
-    Its address and port are among those that condensed evidence names; `addresses` counts all.
+    Its address and port are among those in the condensed evidence; `addresses` counts all.
     """
 
     kind: str
@@ -80,31 +80,31 @@ class Highlight(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A time window of an hour; an incident may come without its end."""
+    """A time window of an hour; if it is open, its end is not known."""
 
-    began: datetime
+    start: datetime
     is_open: bool = False
 
     def __str__(self) -> str:
-        return str(self.began) if self.is_open else f"{self.began} to {self._ended}"
+        return str(self.start) if self.is_open else f"{self.start} to {self._end}"
 
     @property
     def line(self) -> str:
-        """The line of a DAG's header that gives it."""
+        """The line of a DAG's header with the window."""
         return f"{'Start Time' if self.is_open else 'Timeline'}: {self}"
 
     @property
     def is_over_midnight(self) -> bool:
-        return self.began.date() != self._ended.date()
+        return self.start.date() != self._end.date()
 
     @property
-    def _ended(self) -> datetime:
-        return self.began + timedelta(hours=1)
+    def _end(self) -> datetime:
+        return self.start + timedelta(hours=1)
 
     def clock(self, minutes: int) -> str:
         """The time of day so many minutes after the window's start."""
-        at = (self.began.hour * 60 + self.began.minute + minutes) % _DAY
-        return f"{at // 60:02}:{at % 60:02}"
+        minute = (self.start.hour * 60 + self.start.minute + minutes) % _DAY
+        return f"{minute // 60:02}:{minute % 60:02}"
 
     def span(self, bullets: Iterable[Bullet]) -> tuple[str, str]:
         """First and last time of bullets: from the window's start on, if its end is known."""
@@ -116,18 +116,18 @@ class Window:
 
 
 def bullet_text(bullet: Bullet, window: Window, rng: random.Random) -> str:
-    """A bullet's lines; which texts it shows beside the first, and their order, is chance."""
+    """A bullet's lines; which texts it shows after the first, and their order, is random."""
     times = sorted((window.clock(bullet.start), window.clock(bullet.end)))
-    when = times[0] if times[0] == times[1] else "-".join(times)
-    what = "Event" if bullet.events == 1 else f"{bullet.events} events"
-    lines = [f"• {when} - {what} to {bullet.target} [{bullet.severity}]"]
+    span = times[0] if times[0] == times[1] else "-".join(times)
+    subject = "Event" if bullet.events == 1 else f"{bullet.events} events"
+    lines = [f"• {span} - {subject} to {bullet.target} [{bullet.severity}]"]
     shown = list(bullet.details)
     if len(shown) > 1:
         shown[1:] = rng.sample(shown[1:], min(len(shown), _SHOWN) - 1)
         rng.shuffle(shown)
     for detail in shown:
-        repeated = f" (x{detail.events})" if detail.events > 1 else ""
-        lines.append(f"  - {detail.text}{repeated}")
+        suffix = f" (x{detail.events})" if detail.events > 1 else ""
+        lines.append(f"  - {detail.text}{suffix}")
     more = len(bullet.details) + bullet.hidden - len(shown)
     if more:
         lines.append(f"  - ... and {more} more variations")
@@ -157,7 +157,7 @@ def text(
     rng: random.Random,
     rendered: dict[Bullet, str],
 ) -> str:
-    """A DAG; `rendered` holds bullets of which it is known what they look like."""
+    """A DAG; `rendered` contains the text of bullets that were rendered before."""
     if not bullets:
         return f"Incident {incident_id}: No associated events found"
     by_severity: dict[str, list[str]] = {name: [] for name in SEVERITIES}
@@ -165,16 +165,16 @@ def text(
         by_severity[bullet.severity].append(
             rendered.get(bullet) or bullet_text(bullet, window, rng)
         )
-    body = "\n".join(lines for found in by_severity.values() for lines in found)
+    body = "\n".join(lines for texts in by_severity.values() for lines in texts)
     return f"{head}\n{body}\n\n{closing(severities(bullets))}"
 
 
 def highlights(
     bullets: Iterable[Bullet], window: Window, rng: random.Random
 ) -> tuple[Highlight, ...]:
-    """What there is to tell of bullets, the gravest first: their events by severity and kind.
+    """The highlights of bullets, the gravest first: their events by severity and kind.
 
-    A bullet of several kinds is a kind of its own, of which nothing is told.
+    Bullets of several kinds are left out.
     """
     groups: dict[tuple[int, int, bool], list[Bullet]] = {}
     for bullet in bullets:
@@ -188,15 +188,15 @@ def highlights(
 
 
 def _highlight(bullets: list[Bullet], window: Window, rng: random.Random) -> Highlight:
-    """Bullets of one kind as one, which names something of one of the earliest."""
-    earliest = nsmallest(3, bullets, key=lambda found: _appearance(found, window))
-    told = earliest[int(rng.random() * len(earliest))]
-    detail = told.details[0]
-    target = detail.dst if detail.kind in _CROWDS else told.target
+    """The highlight of bullets of one kind, with the names in one of the earliest."""
+    earliest = nsmallest(3, bullets, key=lambda bullet: _appearance(bullet, window))
+    chosen = earliest[int(rng.random() * len(earliest))]
+    detail = chosen.details[0]
+    target = detail.dst if detail.kind in _CROWDS else chosen.target
     start, end = window.span(bullets)
     return Highlight(
         kind=KINDS[detail.kind].name,
-        severity=told.severity,
+        severity=chosen.severity,
         start=start,
         end=end,
         events=sum(bullet.events for bullet in bullets),
@@ -209,7 +209,7 @@ def _highlight(bullets: list[Bullet], window: Window, rng: random.Random) -> Hig
 
 
 def _appearance(bullet: Bullet, window: Window) -> tuple[object, ...]:
-    """What comes first in condensed evidence: what began first, ended first, was least."""
+    """The sort key of condensed evidence: start, end, number of events, values."""
     times: tuple[object, object] = (bullet.start, bullet.end)
     if window.is_open:
         times = window.span([bullet])

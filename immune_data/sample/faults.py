@@ -2,13 +2,13 @@
 
 In: a sound answer and the name of a fault, as `plan.planted` lists them. Out: the answer with it.
 
-Of `UNSHOWN`, the answer names something of that kind that its evidence does not: in an event of a
-summary, a malicious cause, or the reasons of a risk level. A summary may give an event a severity
-that no event has (`severity`), or another number than its evidence in either closing line
-(`event_total`, `breakdown`), end in a line of `====` (`rules`), or write a threat level like a sum
-of floats (`noise`). Those that change how an answer is written are up to answers.py: a risk that
-contradicts its incident's category (`contradicted`: a Normal one is High or Critical; `mild`: a
-Malware one is Low), and an answer that does not keep to its prompt's layout (`loose`).
+For a fault in `UNSHOWN`, the answer names something of that kind that is not in its evidence: in an
+event of a summary, a malicious cause, or the reasons for a risk level. A summary may give an event
+a severity that no event has (`severity`), or another number than its evidence in either closing
+line (`event_total`, `breakdown`), end in a line of `====` (`rules`), or contain a threat level with
+rounding errors (`noise`). Faults that change how an answer is written are in answers.py: a risk
+that contradicts its incident's category (`contradicted`: a Normal one is High or Critical; `mild`:
+a Malware one is Low), and an answer that does not follow its prompt's layout (`loose`).
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def spoil(text: str, task: str, fault: str, incident: Incident) -> str:
     counts = incident.severities
     match fault:
         case "severity":
-            other = next(name for name in SEVERITIES if name not in dict(counts))
-            before, _, after = text.rpartition(f"[{incident.highlights[0].severity}]")
-            return f"{before}[{other}]{after}"
+            absent = next(name for name in SEVERITIES if name not in dict(counts))
+            head, _, tail = text.rpartition(f"[{incident.highlights[0].severity}]")
+            return f"{head}[{absent}]{tail}"
         case "event_total":
-            right = f"Total Evidence: {incident.event_count} "
-            return text.replace(right, f"Total Evidence: {incident.event_count + 7} ")
+            correct_line = f"Total Evidence: {incident.event_count} "
+            return text.replace(correct_line, f"Total Evidence: {incident.event_count + 7} ")
         case "breakdown":
             (name, count), *others = counts
-            wrong = closing([(name, count + 3), *others]).split("\n")[1]
-            return text.replace(closing(counts).split("\n")[1], wrong)
+            wrong_line = closing([(name, count + 3), *others]).split("\n")[1]
+            return text.replace(closing(counts).split("\n")[1], wrong_line)
         case "rules":
             return f"{text}\n{HEADER_LINE}"
         case "noise":
@@ -59,9 +59,9 @@ def spoil(text: str, task: str, fault: str, incident: Incident) -> str:
 
 def _with_sentence(text: str, task: str, sentence: str, incident: Incident) -> str:
     first = incident.highlights[0]
-    added, place = {
+    addition, place = {
         "summary": (f"\n• {first.start} - {sentence} [{first.severity}]", "\n\nTotal Evidence"),
         "cause": (f"\n• {sentence}.", "\n\n**2."),
         "risk": (f" {sentence}.", "\n\n**Business Impact"),
     }[task]
-    return text.replace(place, added + place, 1)
+    return text.replace(place, addition + place, 1)

@@ -3,8 +3,8 @@
 In: a seed and a block of roles. Out: the block's incidents, one group (those that share a source
 address and a time window) after another, each with its facts and both DAG texts.
 
-Incidents of a group draw from one pool of events, as the incidents of one window in life do; so
-most lines of the corpus occur several times. Only one group's pool is in memory at a time.
+Incidents of a group draw from one pool of events, like real incidents of one window; so most lines
+of the corpus occur several times. Only one group's pool is in memory at a time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SIZES = (
     (1.0, 124000),
 )
 _CHARACTERS_PER_TOKEN = 1.92
-_LARGE = 30_000  # characters of a DAG that reaches many ports and addresses
+_LARGE = 30_000  # characters from which a DAG has many ports and addresses
 # Group sizes above one, largest first: half of the incidents; the others are alone in theirs.
 _GROUP_SIZES = (
     *(11, 10),
@@ -64,7 +64,7 @@ for _ in range(40):  # summed, so that they carry the noise of real ones: 15.060
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """An incident's facts, its highlights by severity and its DAG texts, one a dataset."""
+    """An incident's facts, its highlights by severity and its DAG texts, one per dataset."""
 
     role: Role
     category: str
@@ -86,7 +86,7 @@ class Incident:
         return str(self.window)
 
     def head(self, threat_level: float) -> str:
-        """The header of a DAG; a good summary opens with it, its level without float noise."""
+        """The header of a DAG; a good summary begins with it, without the noise in its level."""
         return (
             f"{dag.HEADER_LINE}\n"
             f"Incident: {self.role.incident_id}\n"
@@ -108,7 +108,7 @@ class _Host:
     crowds: dict[str, float]
     publics: list[str]
     inners: list[str]
-    began: datetime
+    start: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +119,20 @@ class _Group:
 
     @property
     def window(self) -> Window:
-        return Window(self.host.began + timedelta(hours=self.number - 1))
+        return Window(self.host.start + timedelta(hours=self.number - 1))
 
 
 @dataclass(slots=True)
-class _Found:
-    """A bullet in the making: the times and texts of one severity and target."""
+class _BulletBuilder:
+    """Builds a bullet: the times and texts of one severity and target."""
 
     start: int
     end: int
     details: dict[str, Detail] = field(default_factory=dict)
 
     def add(self, detail: Detail) -> None:
-        held = self.details.get(detail.text)
-        events = detail.events + (held.events if held else 0)
+        earlier = self.details.get(detail.text)
+        events = detail.events + (earlier.events if earlier else 0)
         self.details[detail.text] = detail._replace(events=events)
 
     def bullet(self, severity: str, target: str) -> Bullet:
@@ -145,15 +145,15 @@ def incidents(seed: int, block: Block) -> Iterator[Incident]:
     """The block's incidents, group by group."""
     rng = stream(seed, block.number, "groups")
     for group in _groups(block, rng):
-        yield from _of_group(group, rng)
+        yield from _group_incidents(group, rng)
 
 
 def _groups(block: Block, rng: random.Random) -> list[_Group]:
-    """Who shares a window with whom, and how large each one's DAG is."""
+    """The groups of incidents that share a window, with the size of each DAG."""
     roles = rng.sample(block.roles, len(block.roles))
-    # What has to be harmless goes to the end, where each is alone in its group.
+    # Incidents that must be harmless go to the end, where each is alone in its group.
     roles.sort(key=lambda role: role.category == "Normal")
-    # Every habit once before any a second time, so that all kinds occur under any seed.
+    # Every habit once before any a second time, so that all kinds occur with any seed.
     habits = rng.sample(kinds.HABITS, len(kinds.HABITS)) + rng.sample(
         kinds.HABITS, len(kinds.HABITS)
     )
@@ -165,9 +165,9 @@ def _groups(block: Block, rng: random.Random) -> list[_Group]:
     group_sizes = [*_GROUP_SIZES, *(1,) * (len(roles) - sum(_GROUP_SIZES))]
     # Captures whose clock began before the epoch have windows before the first.
     windows = rng.sample(range(-20, 880), len(group_sizes))
-    groups, at = [], 0
-    for number, dag_sizes in enumerate(_dealt_sizes(group_sizes, rng)):
-        members = list(zip(roles[at : at + len(dag_sizes)], dag_sizes, strict=True))
+    groups, position = [], 0
+    for number, dag_sizes in enumerate(_sizes_by_group(group_sizes, rng)):
+        members = list(zip(roles[position : position + len(dag_sizes)], dag_sizes, strict=True))
         if number < _GIANT_GROUPS:
             host = replace(hosts[number], habit=kinds.GIANT_HABIT)
         elif members[0][0].category == "Normal" or (
@@ -177,13 +177,13 @@ def _groups(block: Block, rng: random.Random) -> list[_Group]:
         else:
             host = hosts[int(rng.random() ** 1.6 * len(hosts))]
         groups.append(_Group(host, windows[number], members))
-        at += len(dag_sizes)
+        position += len(dag_sizes)
     rng.shuffle(groups)
     return groups
 
 
-def _dealt_sizes(group_sizes: list[int], rng: random.Random) -> Iterator[list[int]]:
-    """DAG sizes for each group in turn: the whole distribution, a group's members alike."""
+def _sizes_by_group(group_sizes: list[int], rng: random.Random) -> Iterator[list[int]]:
+    """DAG sizes for each group in turn: the whole distribution, similar sizes within a group."""
     total = sum(group_sizes)
     sizes = [_size(1 - i / (total - 1)) for i in range(total)]
     giant = sum(group_sizes[:_GIANT_GROUPS])
@@ -193,21 +193,21 @@ def _dealt_sizes(group_sizes: list[int], rng: random.Random) -> Iterator[list[in
     for number, count in enumerate(group_sizes):
         # Large DAGs come in large groups: a busy window is cut into many incidents.
         chance = 0.62 if count > 6 else 0.07
-        wanted = large if rng.random() < chance else small
-        stocks = (giants,) if number < _GIANT_GROUPS else (wanted, small, large)
+        stock_of_group = large if rng.random() < chance else small
+        stocks = (giants,) if number < _GIANT_GROUPS else (stock_of_group, small, large)
         yield [next(stock for stock in stocks if stock).pop() for _ in range(count)]
 
 
 def _size(share: float) -> int:
     """The characters of a DAG that is larger than `share` of them."""
-    at = min(bisect(_SIZES, (share, 1e9)), len(_SIZES) - 1)
-    (low, small), (high, large) = _SIZES[at - 1], _SIZES[at]
+    position = min(bisect(_SIZES, (share, 1e9)), len(_SIZES) - 1)
+    (low, small), (high, large) = _SIZES[position - 1], _SIZES[position]
     tokens = small + (large - small) * (share - low) / (high - low)
     return int(tokens * _CHARACTERS_PER_TOKEN)
 
 
 def _address(rng: random.Random) -> str:
-    """An address of the ranges reserved for documentation."""
+    """An address from the ranges that are reserved for documentation."""
     if rng.random() < 0.04:
         return f"2001:db8::{1 + int(rng.random() * 65534):x}"
     prefix = ("192.0.2", "198.51.100", "203.0.113")[int(rng.random() * 3)]
@@ -228,29 +228,29 @@ def _host(source: str, habit: dict[str, int], block: int, rng: random.Random) ->
         crowds=kinds.CROWD_CHANCES,
         publics=[_address(rng) for _ in range(rng.randint(60, 80))],
         inners=[_inner(rng) for _ in range(rng.randint(70, 90))],
-        began=datetime(1970, 1, 1, 0, minute, rng.randrange(60)),
+        start=datetime(1970, 1, 1, 0, minute, rng.randrange(60)),
     )
 
 
 def _normal(block: int, rng: random.Random) -> _Host:
     host = _host(_NORMAL_SOURCE, kinds.NORMAL_HABIT, block, rng)
-    began = datetime(2022, 6, 1, 12, 0, rng.randrange(60))
-    return replace(host, category="Normal", crowds=kinds.NORMAL_CROWDS, began=began)
+    start = datetime(2022, 6, 1, 12, 0, rng.randrange(60))
+    return replace(host, category="Normal", crowds=kinds.NORMAL_CROWDS, start=start)
 
 
 def _in_block(source: str, block: int) -> str:
     """The host's address in another block: another last number, so that groups stay apart."""
     if not block:
         return source
-    at = max(source.rfind("."), source.rfind(":")) + 1
-    return f"{source[:at]}{1 + (int(source[at:]) + 29 * block) % 254}"
+    position = max(source.rfind("."), source.rfind(":")) + 1
+    return f"{source[:position]}{1 + (int(source[position:]) + 29 * block) % 254}"
 
 
-def _of_group(group: _Group, rng: random.Random) -> Iterator[Incident]:
+def _group_incidents(group: _Group, rng: random.Random) -> Iterator[Incident]:
     largest = max(size for _, size in group.members)
-    wanted = largest if len(group.members) == 1 else largest * 1.05
+    characters_of_pool = largest if len(group.members) == 1 else largest * 1.05
     rendered: dict[Bullet, str] = {}
-    pool = _pool(group, wanted, rng, rendered)
+    pool = _pool(group, characters_of_pool, rng, rendered)
     characters = sum(map(len, rendered.values())) + len(rendered)
     crowds = [
         _crowd(group, KIND[name], largest, rng)
@@ -259,35 +259,35 @@ def _of_group(group: _Group, rng: random.Random) -> Iterator[Incident]:
     ]
     previous: Incident | None = None
     for role, size in group.members:
-        # What a header and closing lines leave room for: a crowd takes some 400 characters of it.
+        # The room next to header and closing lines; a crowd takes some 400 characters of it.
         room = max(0, size - 450)
-        own = [_joined(crowd, rng) for crowd in crowds[: room // 400]]
+        own = [_part_of_crowd(crowd, rng) for crowd in crowds[: room // 400]]
         share = min(1.0, max(0, room - 400 * len(own)) / max(1, characters))
         own += rng.sample(pool, max(1, round(share * len(pool))))
-        if not any(bullet.is_plain for bullet in own):  # there is to be something to tell
+        if not any(bullet.is_plain for bullet in own):  # answers need a highlight
             own.append(rng.choice([bullet for bullet in pool if bullet.is_plain]))
-        made = _incident(group, role, _with_oddities(own, role), rng, rendered)
+        incident = _incident(group, role, _with_oddities(own, role), rng, rendered)
         if previous is not None and not role.evidence and rng.random() < 0.02:
             # The same evidence, exported twice under two ids.
-            made = replace(previous, role=role)
-        yield made
-        previous = None if role.evidence else made
+            incident = replace(previous, role=role)
+        yield incident
+        previous = None if role.evidence else incident
 
 
 def _pool(
     group: _Group, characters: float, rng: random.Random, rendered: dict[Bullet, str]
 ) -> list[Bullet]:
-    """Bullets of about `characters` of DAG; what each looks like is kept in `rendered`."""
+    """Bullets for a DAG of about `characters`; their texts are stored in `rendered`."""
     draw = rng.random
     host = group.host
     names, weights = list(host.habit), list(host.habit.values())
     numbers = [KIND[name] for name in names]
-    # Half of the rare ports belong to one campaign, the others to nobody.
+    # Most of the rare ports belong to one campaign, the others to none.
     favourite = kinds.RARE_PORTS[int(draw() * len(kinds.RARE_PORTS))]
     wide = characters > _LARGE
     publics = host.publics + [_address(rng) for _ in range(int(characters / 500))]
     inners = host.inners + [_inner(rng) for _ in range(int(characters / 1000))]
-    found: dict[tuple[str, str], _Found] = {}
+    builders: dict[tuple[str, str], _BulletBuilder] = {}
     total = 0
     while total < characters:
         before = total
@@ -300,25 +300,25 @@ def _pool(
                 "port": _port(KINDS[kind].name, favourite, wide, rng),
             }
             severity, target = KINDS[kind].severity, KINDS[kind].target.format_map(fields)
-            held = found.get((severity, target))
-            # Few targets have events of several texts, and none where there are few targets.
-            if held and (len(found) < 8 or len(held.details) > 2 or draw() < 0.8):
+            builder = builders.get((severity, target))
+            # Few targets have events with several texts, and none if there are few targets.
+            if builder and (len(builders) < 8 or len(builder.details) > 2 or draw() < 0.8):
                 continue
             start = int(draw() * 60)
             many = not wide and draw() < 0.3
             end = min(60, start + int(draw() * 24)) if many else start
-            if not held:
-                held = found[severity, target] = _Found(start, end)
-            held.start, held.end = min(held.start, start), max(held.end, end)
+            if not builder:
+                builder = builders[severity, target] = _BulletBuilder(start, end)
+            builder.start, builder.end = min(builder.start, start), max(builder.end, end)
             events = 2 + int(draw() * draw() * 9) if many else 1
-            held.add(detail := _detail(kind, fields, events, rng))
+            builder.add(detail := _detail(kind, fields, events, rng))
             total += len(detail.text) + 45
             if total >= characters:
                 break
         if total == before:  # every target is taken
             break
     window = group.window
-    pool = [held.bullet(*key) for key, held in found.items()]
+    pool = [builder.bullet(*key) for key, builder in builders.items()]
     rendered |= {
         bullet: dag.bullet_text(bullet, window, rng) for bullet in pool if len(bullet.details) == 1
     }
@@ -343,9 +343,9 @@ def _port(name: str, favourite: int, wide: bool, rng: random.Random) -> int:
 
 
 def _detail(kind: int, fields: dict[str, object], events: int, rng: random.Random) -> Detail:
-    """A text of a kind, with what `fields` leaves open made up."""
+    """A text of a kind; values missing from `fields` are made up."""
     name, port = KINDS[kind].name, int(str(fields["port"]))
-    # Few values: what a host does, it does in the same measure each time.
+    # Few values: a host repeats the same behaviour each time.
     packets = 210 + 10 * (port % 9)
     match name:
         case "retries":
@@ -356,40 +356,40 @@ def _detail(kind: int, fields: dict[str, object], events: int, rng: random.Rando
         case _:
             number = 20 + 10 * (port % 7)
     fields |= {"n": number, "m": packets, "c": ("0.8", "0.9", "1")[port % 3]}
-    named, item = fields["dst"], ""
+    name_shown, item = fields["dst"], ""
     match name:
         case "sweep":
-            named = fields["src"]
+            name_shown = fields["src"]
         case "listed":
             fields["item"] = item = f"SBL{100_000 + int(rng.random() * 400) * 37}"
         case "listed_network":
-            fields["item"] = item = _network(str(named))
+            fields["item"] = item = _network(str(name_shown))
         case "spoofed":
             fields["item"] = item = ":".join(f"{int(rng.random() * 256):02x}" for _ in range(6))
-            named = fields["inner"]
+            name_shown = fields["inner"]
         case "download":
             fields["item"] = item = f"{rng.getrandbits(128):032x}"
         case "domain":
-            fields["host"] = named = kinds.NAMES[int(rng.random() * len(kinds.NAMES))]
+            fields["host"] = name_shown = kinds.NAMES[int(rng.random() * len(kinds.NAMES))]
         case "private":
-            named = fields["inner"]
+            name_shown = fields["inner"]
     text = TEXTS[kind].format_map(fields)
     order = tuple(str(fields[slot]) for slot in SLOTS[kind])
-    return Detail(kind, str(named), port, text, events, order, item)
+    return Detail(kind, str(name_shown), port, text, events, order, item)
 
 
 def _network(address: str) -> str:
-    """The network of a block list that an address is in."""
+    """The network of a block list that contains an address."""
     if ":" in address:
         return "2001:db8::/48"
     return f"{address.rpartition('.')[0]}.0/24"
 
 
 def _crowd(group: _Group, kind: int, size: int, rng: random.Random) -> Bullet:
-    """The bullet of a kind whose events name no target; incidents show a part of it."""
+    """The bullet of a kind whose events have no target; incidents show a part of it."""
     name, host = KINDS[kind].name, group.host
     ports = rng.sample(kinds.SWEPT_PORTS, 2)
-    held = _Found(start := rng.randrange(50), min(60, start + rng.randrange(30)))
+    builder = _BulletBuilder(start := rng.randrange(50), min(60, start + rng.randrange(30)))
     for _ in range(rng.randint(1, 9)):
         fields: dict[str, object] = {
             "src": host.source,
@@ -397,16 +397,16 @@ def _crowd(group: _Group, kind: int, size: int, rng: random.Random) -> Bullet:
             "port": ports[rng.random() < 0.15],
         }
         events = 2 + rng.randrange(12) if name != "sweep" and rng.random() < 0.5 else 1
-        held.add(_detail(kind, fields, events, rng))
-    bullet = held.bullet(KINDS[kind].severity, KINDS[kind].target)
+        builder.add(_detail(kind, fields, events, rng))
+    bullet = builder.bullet(KINDS[kind].severity, KINDS[kind].target)
     if len(bullet.details) > 3 and name in ("sweep", "no_dns"):
-        most = 2500 if size > 8000 else 12
-        bullet = bullet._replace(hidden=rng.randint(0, most))
+        maximum = 2500 if size > 8000 else 12
+        bullet = bullet._replace(hidden=rng.randint(0, maximum))
     return bullet
 
 
-def _joined(crowd: Bullet, rng: random.Random) -> Bullet:
-    """As much of a crowd's bullet as one incident has."""
+def _part_of_crowd(crowd: Bullet, rng: random.Random) -> Bullet:
+    """The part of a crowd's bullet in one incident."""
     details = crowd.details[: 1 + int(rng.random() * len(crowd.details))]
     hidden = int(rng.random() * (crowd.hidden + 1)) if len(details) > 3 else 0
     events = sum(detail.events for detail in details) + hidden + int(rng.random() * 3 * hidden)
@@ -416,7 +416,7 @@ def _joined(crowd: Bullet, rng: random.Random) -> Bullet:
 
 
 def _with_oddities(bullets: list[Bullet], role: Role) -> list[Bullet]:
-    """The bullets of an incident whose evidence is to hold what no public one holds."""
+    """The bullets of an incident, with special evidence if its role asks for it."""
     odd = role.evidence
     if odd == "no_events":
         return []
@@ -430,7 +430,7 @@ def _with_oddities(bullets: list[Bullet], role: Role) -> list[Bullet]:
         detail = Detail(kind, "192.0.2.66", 4444, TEXTS[kind].format_map(fields), 2)
         return [*bullets, Bullet("CRITICAL", "192.0.2.66:4444", 11, 19, 2, (detail,))]
     if odd == "unknown":
-        # A severity that the parser could not read is all that a target's bullets differ in.
+        # One bullet per target: those of one target would differ only in the unreadable severity.
         by_target = {bullet.target: bullet for bullet in bullets}
         return [bullet._replace(severity="UNKNOWN") for bullet in by_target.values()]
     return bullets
@@ -458,6 +458,6 @@ def _incident(
     risk_dag = dag.text(role.incident_id, head, bullets, window, rng, rendered)
     summary_dag = risk_dag
     if rng.random() < 0.88:
-        # The two exports met the events, and picked the texts they show, in orders of their own.
+        # The two exports list the events, and choose the texts shown, in different orders.
         summary_dag = dag.text(role.incident_id, head, bullets, window, rng, rendered)
     return replace(incident, summary_dag=summary_dag, risk_dag=risk_dag)

@@ -1,7 +1,7 @@
-"""The kinds of events of the sample corpus: what their texts say, and which hosts see them.
+"""The kinds of events in the sample corpus: their texts, and the hosts that have them.
 
-Texts are ours; that their shapes are those of Slips' is what matters: the level at their end, names
-and numbers inside, and a first word that can stand for a target.
+The texts are ours but have the form of Slips' texts: the level at their end, names and numbers
+inside, and a first word that can be taken for a target.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from string import Formatter
 
-# As the lab's parser sorts its groups; an event whose severity it cannot read is of the last one.
+# In the order of the lab's parser; an event whose severity it cannot read has the last one.
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO", "UNKNOWN")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of event: its name, severity, what a bullet points at, and the text of an event."""
+    """A kind of event: its name, its severity, the target of its bullets, and its text."""
 
     name: str
     severity: str
@@ -24,7 +24,7 @@ class Kind:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The names of what the text is filled with, in order."""
+        """The names of the placeholders in the text, in order."""
         return tuple(name for _, name, _, _ in Formatter().parse(self.text) if name)
 
 
@@ -159,7 +159,7 @@ TEXTS = [f"{kind.text} threat level: {kind.severity.lower()}." for kind in KINDS
 
 # Kinds whose events name no target, so that one bullet holds all of an incident.
 CROWDS = ("sweep", "domain", "certificate", "no_dns")
-# Targets that the lab's parser can write and that no public incident has; their one event.
+# Targets that the lab's parser can write but that no public incident has, each with its only event.
 ODD_TARGETS = {
     "port": ("port 8443", "A service on port 8443 was renamed."),
     "ports": ("3 ports", "A service answered on 3 ports at once."),
@@ -167,7 +167,7 @@ ODD_TARGETS = {
     "address_ports": ("192.0.2.44:2 ports", "Two services of 192.0.2.44 changed places."),
 }
 
-# What a compromised (or merely busy) host does: weights of kinds, and chances of crowds.
+# The behaviour of a compromised (or merely busy) host: weights of kinds, and chances of crowds.
 HABITS = (
     {"rare_port": 40, "retries": 16, "listed": 8, "command": 2, "upload": 2, "download": 1},
     {"plain_tls": 22, "odd_http": 30, "private": 22, "clear_http": 12, "listed": 14},

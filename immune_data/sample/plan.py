@@ -1,12 +1,12 @@
-"""Which incident plays which part in the sample corpus.
+"""Plan the sample corpus: the role of each incident.
 
 In: a seed and the number of a block (961 incidents). Out: the block's roles, in the orders that
-make the documented counts come true, and for each role its verdicts and the form of its answers.
+give the documented counts, and for each role its verdicts and the form of its answers.
 
-The counts hang on two permutations that nobody chooses: `random.Random(42)` over the passing
-incidents in id order, and scikit-learn's over the standalone ones in the judge file's order. So
-the ids come first, then who passes; that fixes the first. The judge file's order is free: it is
-laid so that the second one finds the right number of each part on either side of its cut.
+The counts depend on two fixed permutations: `random.Random(42)` over the passing incidents in id
+order, and scikit-learn's over the standalone ones in the judge file's order. So the ids are drawn
+first, then which incidents pass; that determines the first permutation. The judge file's order is
+free: it is chosen so that the second one puts the right number of each part on either side.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from immune_data.sample import kinds
 
-# What an answer may name though its evidence does not, and what else only a summary gets wrong.
+# Kinds of names that an answer may contain though its evidence does not; faults of summaries only.
 UNSHOWN = ("address", "network", "port", "domain", "mac", "hash", "list_id", "time")
 SUMMARY_FAULTS = ("severity", "event_total", "breakdown", "rules", "noise")
 # A model whose risk level is the same whatever the evidence says.
@@ -31,13 +31,13 @@ TASKS = ("summary", "cause", "risk")
 SUMMARISED, SUMMARY_ONLY = 961, 135
 PASSING, FAILED, NO_SUMMARY = 750, 52, 24
 FIRST_RUN = 532
-# Standalone risk dataset: how many of each part pass its gates, and how many of those train.
+# Standalone risk dataset: how many of each part pass its gates, and how many of those are in train.
 STANDALONE, STANDALONE_TRAIN = 738, 664
 PASS_STANDALONE = {"train": 643, "eval": 68, "failed": 12, "no_summary": 15}
-TRAIN_STANDALONE = {"eval": 62, "failed": 10, "no_summary": 13}  # 85: rule 9 brings them back
+TRAIN_STANDALONE = {"eval": 62, "failed": 10, "no_summary": 13}  # 85, appended by rule 9
 
-# The case of a failed incident names the gate; with how many of each, and how many of those the
-# standalone gates, which look at one answer only and count words, let through all the same.
+# The case of a failed incident names the gate; then the number of each, and how many of those pass
+# the standalone gates nevertheless, which look at only one answer and count words.
 FAILED_CASES = (
     ("summary_score", 9, 4),
     ("cause_score", 9, 0),
@@ -72,7 +72,7 @@ FLAWS = (
     *("missing",) * 3,
     *("error",) * 2,
 )
-# Passing incidents that stand on a bound or in another odd place.
+# Passing incidents that are exactly on a bound or special in another way.
 CASES = (
     *("summary_4", "cause_14", "risk_10") * 3,
     *("summary_chars_low", "summary_chars_high", "cause_chars_low", "cause_chars_high") * 2,
@@ -84,18 +84,18 @@ CASES = (
     *("three_models",) * 8,
 )
 CONTROL_CASE = "control_token"
-# Faults planted in the winner's answer to one task, where the next best answer is good; each for
-# so many incidents. What they are is in faults.py.
+# Faults planted in the winner's answer to one task, while the next best answer is good; one per
+# incident. They are defined in faults.py.
 PLANTED = {
     "summary": (*UNSHOWN, *SUMMARY_FAULTS) * 3,
     "cause": UNSHOWN * 2,
     "risk": (*("address", "port", "domain", "time") * 2, *("contradicted",) * 4, *("mild",) * 3),
 }
-# Evidence that the lab's parser can write and no public incident shows; and, among the incidents
-# that nobody judged, one without events.
+# Evidence that the lab's parser can write but that no public incident has; and, among the incidents
+# that were not judged, some without events.
 ODD_EVIDENCE = ("start_time", "critical", "unknown", *kinds.ODD_TARGETS) * 2
 
-# The share of a model's answers, among those on which nothing depends, that have some fault.
+# The share of a model's answers with some fault, among those on which nothing depends.
 _SLOPPINESS = {"gpt-4o": 0.01, "gpt-4o-mini": 0.02, "qwen2.5-3b": 0.12, "qwen2.5-1.5b": 0.24}
 _SUMMARY_QUALITY = ((7.4, 1.1), (7.0, 1.2), (3.2, 1.4), (4.8, 1.5))
 _CAUSE_QUALITY = ((22.0, 3.0), (20.0, 3.5), (12.0, 4.0), (13.0, 4.0))
@@ -104,11 +104,11 @@ _RISK_QUALITY = ((21.0, 3.5), (20.0, 3.5), (12.0, 4.5), (14.0, 4.0))
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One incident's part: where it must end up and what is odd about it.
+    """One incident's part: where it must end up and what is special about it.
 
-    `part` is train, eval, failed, no_summary or summary_only; `case` a failed gate or an odd
-    place; `flaw` why the standalone gates refuse it, if they do for a reason of its own; `run`
-    the summary judge run that holds it, or 0.
+    `part` is train, eval, failed, no_summary or summary_only; `case` a failed gate or a special
+    case; `flaw` why the standalone gates refuse it, if they do for another reason; `run` the
+    number of the summary judge run with its verdict, or 0.
     """
 
     incident_id: str
@@ -131,13 +131,13 @@ class Role:
 
     @property
     def category(self) -> str:
-        """The category that it has to be of, if the part says so."""
+        """The category that the incident must have, if its case requires one."""
         return {"contradicted": "Normal", "mild": "Malware"}.get((self.planted or ("", ""))[1], "")
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A fault in one answer of one incident, put there for the audit to find."""
+    """A fault in one answer of one incident, for the audit to find."""
 
     incident_id: str
     task: str
@@ -148,7 +148,7 @@ class Planted:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The roles of one block in id order, and positions among them in each judge file's order."""
+    """The roles of one block in id order, and their positions in the order of each judge file."""
 
     number: int
     roles: tuple[Role, ...]
@@ -159,7 +159,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judges say of one incident; each mapping in the order of the record's keys."""
+    """The judges' scores for one incident; each mapping in the order of the record's keys."""
 
     summary: dict[str, float]
     summary_ranking: tuple[str, ...]
@@ -191,7 +191,7 @@ NATURAL = Form("natural")
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """The forms of one incident's answers, and of the entries (one a dataset) they stand in."""
+    """The forms of one incident's answers, and of the entries (one per dataset) with them."""
 
     answers: dict[tuple[str, str], Form]
     summary_entries: dict[str, str] = field(default_factory=dict)
@@ -204,10 +204,10 @@ def stream(seed: int, *names: object) -> random.Random:
 
 
 def plan_block(seed: int, number: int) -> Block:
-    """Cast the incidents of block `number`."""
+    """Assign roles to the incidents of block `number`."""
     rng = stream(seed, number, "plan")
     ids = sorted(str(uuid.UUID(int=rng.getrandbits(128), version=4)) for _ in range(SUMMARISED))
-    if len(set(ids)) < len(ids):  # one in 2^100, but a silent repeat would break every count
+    if len(set(ids)) < len(ids):  # one in 2^100, but a silent repetition would break every count
         raise AssertionError("two incidents of a block drew the same id")
     parts = _parts(ids, rng)
     specials = _specials(parts, rng)
@@ -241,9 +241,9 @@ def _specials(parts: list[str], rng: random.Random) -> dict[int, tuple[str, str]
     """Case and flaw of every incident that has one."""
 
     def members(part: str) -> list[int]:
-        found = [i for i, own in enumerate(parts) if own == part]
-        rng.shuffle(found)
-        return found
+        positions = [i for i, flaw_of_case in enumerate(parts) if flaw_of_case == part]
+        rng.shuffle(positions)
+        return positions
 
     special: dict[int, tuple[str, str]] = {}
     flaws = rng.sample(FLAWS, len(FLAWS))
@@ -253,24 +253,24 @@ def _specials(parts: list[str], rng: random.Random) -> dict[int, tuple[str, str]
     flawed = train[:flawed_train] + held_out[:flawed_eval]
     special |= {i: ("", flaw) for i, flaw in zip(flawed, flaws, strict=True)}
     special[train[-1]] = (CONTROL_CASE, "")
-    sound = train[flawed_train:-1] + held_out[flawed_eval:]
+    flawless = train[flawed_train:-1] + held_out[flawed_eval:]
     cases = (*CASES, *(f"planted:{task}:{fault}" for task in TASKS for fault in PLANTED[task]))
-    special |= zip(rng.sample(sound, len(cases)), ((case, "") for case in cases), strict=True)
+    special |= zip(rng.sample(flawless, len(cases)), ((case, "") for case in cases), strict=True)
 
     failed = iter(members("failed"))
     for case, count, let_through in FAILED_CASES:
         for n in range(count):
-            own = "" if n < let_through or case in _SELF_FLAWED else rng.choice(FLAWS)
-            special[next(failed)] = (case, own)
-    unseen = members("no_summary")[PASS_STANDALONE["no_summary"] :]
-    special |= {i: ("", rng.choice(FLAWS)) for i in unseen}
+            flaw_of_case = "" if n < let_through or case in _SELF_FLAWED else rng.choice(FLAWS)
+            special[next(failed)] = (case, flaw_of_case)
+    refused = members("no_summary")[PASS_STANDALONE["no_summary"] :]
+    special |= {i: ("", rng.choice(FLAWS)) for i in refused}
     return special
 
 
 def _odd_evidence(
     parts: list[str], specials: dict[int, tuple[str, str]], rng: random.Random
 ) -> dict[int, str]:
-    """What is odd about the evidence of a few incidents that are not special otherwise."""
+    """Special evidence for a few incidents that are not special otherwise."""
     plain = [i for i, part in enumerate(parts) if part == "train" and i not in specials]
     unjudged = [i for i, part in enumerate(parts) if part == "summary_only"]
     odd = dict(zip(rng.sample(plain, len(ODD_EVIDENCE)), ODD_EVIDENCE, strict=True))
@@ -282,7 +282,7 @@ def _passes_standalone(role: Role) -> bool:
 
 
 def _risk_run(roles: tuple[Role, ...], rng: random.Random) -> list[int]:
-    """An order of the cause and risk judge's file under which rule 8 splits as documented."""
+    """An order of the cause and risk judge's file for which rule 8 splits as documented."""
     import numpy
 
     permutation = numpy.random.RandomState(42).permutation(STANDALONE).tolist()
@@ -303,7 +303,7 @@ def _risk_run(roles: tuple[Role, ...], rng: random.Random) -> list[int]:
     places = dict(zip(train_places, to_train, strict=True))
     places |= zip(test_places, to_test, strict=True)
     order = [places[place] for place in range(STANDALONE)]
-    # Those that fail the gates do not move the passing ones: they go anywhere between them.
+    # Those that fail the gates do not affect the order of the passing ones: they go anywhere.
     for i, role in enumerate(roles):
         if role.judged and not _passes_standalone(role):
             order.insert(rng.randrange(len(order) + 1), i)
@@ -317,39 +317,39 @@ def verdict(seed: int, role: Role) -> Verdict:
     cause, risk, ranking = _totals(role, rng)
     tie_break = rng.sample(range(4), 4)
     summary_ranking = sorted(range(4), key=lambda m: (-summary[m], tie_break[m]))
-    made = Verdict(
+    complete = Verdict(
         summary=_keyed(summary, rng),
         summary_ranking=tuple(MODELS[m] for m in summary_ranking),
         cause=_keyed(cause, rng),
         risk=_keyed(risk, rng),
         ranking=tuple(MODELS[m] for m in ranking),
     )
-    return _without_one(made) if role.case == "three_models" else made
+    return _without_one(complete) if role.case == "three_models" else complete
 
 
 def _keyed(values: list[float], rng: random.Random) -> dict[str, float]:
-    """Values by model, in an order of keys that says nothing about them."""
+    """Values by model, in a random order of keys."""
     return {MODELS[m]: values[m] for m in rng.sample(range(4), 4)}
 
 
-def _without_one(made: Verdict) -> Verdict:
-    """The verdict of a judge that left out one model, if one can be spared."""
-    kept = {made.summary_winner, made.cause_winner, *made.ranking[:2]}
-    spare = [model for model in reversed(made.ranking) if model not in kept]
+def _without_one(verdict: Verdict) -> Verdict:
+    """The verdict without one model, if there is one that does not matter."""
+    kept = {verdict.summary_winner, verdict.cause_winner, *verdict.ranking[:2]}
+    spare = [model for model in reversed(verdict.ranking) if model not in kept]
     if not spare:
-        return made
-    gone = spare[0]
+        return verdict
+    dropped = spare[0]
 
     def without(scores: dict[str, float]) -> dict[str, float]:
-        return {model: score for model, score in scores.items() if model != gone}
+        return {model: score for model, score in scores.items() if model != dropped}
 
     return Verdict(
-        summary=without(made.summary),
-        summary_ranking=tuple(m for m in made.summary_ranking if m != gone),
-        cause=without(made.cause),
-        risk=without(made.risk),
-        ranking=tuple(m for m in made.ranking if m != gone),
-        dropped=gone,
+        summary=without(verdict.summary),
+        summary_ranking=tuple(m for m in verdict.summary_ranking if m != dropped),
+        cause=without(verdict.cause),
+        risk=without(verdict.risk),
+        ranking=tuple(m for m in verdict.ranking if m != dropped),
+        dropped=dropped,
     )
 
 
@@ -386,7 +386,7 @@ def _summary_scores(role: Role, rng: random.Random) -> list[float]:
 
 
 def _leaders(role: Role) -> tuple[int, int]:
-    """The models whose answers are best and second best where the best one has a fault."""
+    """The models with the best and second best answers if the best one has a fault."""
     return ((0, 1), (1, 0), (0, 3), (1, 3))[int(role.incident_id[0], 16) % 4]
 
 
@@ -399,14 +399,14 @@ def _totals(role: Role, rng: random.Random) -> tuple[list[float], list[float], l
         return sorted(range(4), key=lambda m: (-cause[m] - risk[m], tie_break[m]))
 
     def fix(first: tuple[int, int], second: tuple[int, int], rest: tuple[int, int]) -> None:
-        """Totals (cause, risk) of the ranking's first two and the most the other two may have."""
+        """Set the totals (cause, risk) of the first two in the ranking; `rest` caps the others."""
         a, b, *others = ranking()
         cause[a], risk[a] = first
         cause[b], risk[b] = second
         for m in others:
             cause[m], risk[m] = min(cause[m], rest[0]), min(risk[m], rest[1])
 
-    # Each leaves every first place to the same model whatever was drawn, and is one off a bound.
+    # Each gives all first places to the same model, whatever was drawn, and is one off a bound.
     match role.flaw or role.case:
         case "risk_9":
             fix((rng.randint(24, 27), 9), (rng.randint(14, 19), rng.randint(10, 13)), (20, 11))
@@ -436,7 +436,7 @@ def _totals(role: Role, rng: random.Random) -> tuple[list[float], list[float], l
         _cap(risk, 9, rng.choice((9, 9, 8, 6)))
         cause[0] = max(cause[0], 14)
     elif role.flaw not in ("risk_9", "cause_13"):
-        # Raising the first-ranked keeps it first, and lifts the incident over both score gates.
+        # Raising the first-ranked model keeps it first, and the incident passes both score gates.
         first = ranking()[0]
         cause[first], risk[first] = max(cause[first], 14), max(risk[first], 10)
     if role.case == "tie_cause":
@@ -449,23 +449,23 @@ def _totals(role: Role, rng: random.Random) -> tuple[list[float], list[float], l
 
 
 def forms(seed: int, role: Role) -> Forms:
-    """The form of each answer, such that the incident passes and fails where its role says."""
+    """The form of each answer, such that the incident passes and fails gates as its role says."""
     rng = stream(seed, role.incident_id, "forms")
     answers = {(task, model): NATURAL for task in TASKS for model in MODELS}
     if not role.judged:
-        made = Forms(answers)
-        _sprinkle(made, {task: set() for task in TASKS}, rng)
-        return made
+        result = Forms(answers)
+        _sprinkle(result, {task: set() for task in TASKS}, rng)
+        return result
     judged = verdict(seed, role)
     first, winner = judged.ranking[0], judged.cause_winner
     summary_winner = judged.summary_winner
     others = [model for model in MODELS if model not in (first, judged.dropped)]
     anchor = rng.choice(others)
-    # An anchor's answer is a natural one, so that "any model's answer will do" holds through it.
+    # An anchor's answer is natural, so that it passes where the answer of any model is enough.
     summary_anchor = rng.choice([m for m in MODELS if m not in (summary_winner, judged.dropped)])
-    made = Forms(answers)
+    result = Forms(answers)
     _sprinkle(
-        made,
+        result,
         {
             "summary": {summary_winner, summary_anchor},
             "cause": {first, winner, anchor},
@@ -474,49 +474,49 @@ def forms(seed: int, role: Role) -> Forms:
         rng,
     )
     _odd_winner(answers, summary_winner, rng)
-    _set_bounds(made, role, first, others, rng)
-    _set_flaw(made, role, first, rng)
-    _plant(made, role)
+    _set_bounds(result, role, first, others, rng)
+    _set_flaw(result, role, first, rng)
+    _plant(result, role)
     if role.case == CONTROL_CASE:
         answers["cause", winner] = Form("control")
     if judged.dropped:
-        made.summary_entries[judged.dropped] = made.risk_entries[judged.dropped] = "absent"
-    return made
+        result.summary_entries[judged.dropped] = result.risk_entries[judged.dropped] = "absent"
+    return result
 
 
 def planted(seed: int, block: Block) -> Iterator[Planted]:
-    """Every fault in the block's answers, in id order: by plan in the best, by chance in others.
+    """Every fault in the block's answers, in id order: planned in the best, random in others.
 
-    An answer of a `CONSTANT_LEVEL` model is not one of them, nor is one that is broken as a whole.
+    Answers of a `CONSTANT_LEVEL` model do not count, nor do answers that are broken as a whole.
     """
     for role in block.roles:
-        made = forms(seed, role)
-        for (task, model), form in made.answers.items():
-            entries = made.summary_entries if task == "summary" else made.risk_entries
+        result = forms(seed, role)
+        for (task, model), form in result.answers.items():
+            entries = result.summary_entries if task == "summary" else result.risk_entries
             kept = ("", "bare") if task == "summary" else ("",)
-            written = entries.get(model, "") in kept and (role.judged or task == "summary")
-            if form.fault and written and role.evidence != "no_events":
+            is_written = entries.get(model, "") in kept and (role.judged or task == "summary")
+            if form.fault and is_written and role.evidence != "no_events":
                 wins = role.planted == (task, form.fault) and model == MODELS[_leaders(role)[0]]
                 yield Planted(role.incident_id, task, model, form.fault, wins)
 
 
-def _plant(made: Forms, role: Role) -> None:
-    """A fault in the best answer to one task, and whole answers to all by the next best."""
+def _plant(forms: Forms, role: Role) -> None:
+    """Plant a fault in the best answer to one task; the next best model has complete answers."""
     if not role.planted:
         return
     fault_task, fault = role.planted
     first, second = (MODELS[m] for m in _leaders(role))
     for task in TASKS:
-        made.answers[task, first] = Form("natural", fault=fault if task == fault_task else "")
-        made.answers[task, second] = NATURAL
+        forms.answers[task, first] = Form("natural", fault=fault if task == fault_task else "")
+        forms.answers[task, second] = NATURAL
     for model in (first, second):
-        made.summary_entries.pop(model, None)
-        made.risk_entries.pop(model, None)
+        forms.summary_entries.pop(model, None)
+        forms.risk_entries.pop(model, None)
 
 
-def _sprinkle(made: Forms, kept: dict[str, set[str]], rng: random.Random) -> None:
-    """Missing, broken and fenced answers among those on which nothing depends."""
-    answers = made.answers
+def _sprinkle(forms: Forms, kept: dict[str, set[str]], rng: random.Random) -> None:
+    """Set missing, broken and fenced answers among those on which nothing depends."""
+    answers = forms.answers
     for model in MODELS:
         for task in TASKS:
             fences = 0.07 if (task, model) == ("summary", "gpt-4o") else 0.01
@@ -541,13 +541,13 @@ def _sprinkle(made: Forms, kept: dict[str, set[str]], rng: random.Random) -> Non
                     faults = (*faults, *("loose",) * 6)
                 answers[task, model] = Form("natural", fault=rng.choice(faults))
         if model not in kept["summary"] and rng.random() < 0.05:
-            made.summary_entries[model] = rng.choice(("absent", "null", "empty", "bare"))
+            forms.summary_entries[model] = rng.choice(("absent", "null", "empty", "bare"))
         if model not in kept["cause"] and rng.random() < 0.05:
-            made.risk_entries[model] = rng.choice(("absent", "null", "empty", "bare"))
+            forms.risk_entries[model] = rng.choice(("absent", "null", "empty", "bare"))
 
 
 def _odd_winner(answers: dict[tuple[str, str], Form], winner: str, rng: random.Random) -> None:
-    """A few winning summaries that should not have won, and some that run too long."""
+    """Set a few winning summaries that should not have won, and some that are too long."""
     chance = rng.random()
     if chance < 0.012:
         answers["summary", winner] = Form("error")
@@ -557,15 +557,17 @@ def _odd_winner(answers: dict[tuple[str, str], Form], winner: str, rng: random.R
         answers["summary", winner] = Form("bullets", rng.randint(12, 22))
 
 
-def _set_all(made: Forms, task: str, sizes: dict[str, int]) -> None:
+def _set_all(forms: Forms, task: str, sizes: dict[str, int]) -> None:
     """Give each model's answer to `task` an exact number of characters."""
     for model, size in sizes.items():
-        made.answers[task, model] = Form("chars", size)
-        entries = made.summary_entries if task == "summary" else made.risk_entries
+        forms.answers[task, model] = Form("chars", size)
+        entries = forms.summary_entries if task == "summary" else forms.risk_entries
         entries.pop(model, None)
 
 
-def _set_bounds(made: Forms, role: Role, first: str, others: list[str], rng: random.Random) -> None:
+def _set_bounds(
+    forms: Forms, role: Role, first: str, others: list[str], rng: random.Random
+) -> None:
     """Put all answers of one task at, or one off, a bound of the length gates.
 
     A length is characters // 4, so a bound of n is met by 4n to 4n + 3 characters.
@@ -579,58 +581,58 @@ def _set_bounds(made: Forms, role: Role, first: str, others: list[str], rng: ran
         def long(high: int = high) -> int:
             return rng.choice((4 * high + 4, 4 * high + 7, 4 * high + rng.randint(10, 40)))
 
-        lone = rng.choice(others)
+        single = rng.choice(others)
         match role.case:
             case case if case == f"{task}_chars_low":
                 sizes = {m: rng.choice((short, long))() for m in MODELS}
                 sizes[first] = long()
-                sizes[lone] = 4 * low + rng.randrange(4)
+                sizes[single] = 4 * low + rng.randrange(4)
             case case if case == f"{task}_chars_high":
                 sizes = {m: rng.choice((short, long))() for m in MODELS}
                 sizes[first] = 4 * high + rng.randrange(4)
             case case if case == f"{task}_length:short":
-                sizes = {m: short() for m in MODELS} | {lone: 4 * low - 1}
+                sizes = {m: short() for m in MODELS} | {single: 4 * low - 1}
             case case if case in (f"{task}_length:long", f"{task}_length:wordy"):
-                sizes = {m: long() for m in MODELS} | {lone: 4 * high + 4}
+                sizes = {m: long() for m in MODELS} | {single: 4 * high + 4}
             case _:
                 continue
-        _set_all(made, task, sizes)
+        _set_all(forms, task, sizes)
         if role.case.endswith(":wordy"):
-            made.answers[task, first] = Form("words", high + 1 if task == "risk" else 601)
+            forms.answers[task, first] = Form("words", high + 1 if task == "risk" else 601)
     match role.case:
-        case "summary_bare":  # the one summary of a fitting length is a bare string
-            _set_all(made, "summary", dict.fromkeys(MODELS, 1604))
-            lone = rng.choice(others)
-            made.answers["summary", lone] = Form("chars", 200)
-            made.summary_entries[lone] = "bare"
+        case "summary_bare":  # the only summary with an allowed length is a bare string
+            _set_all(forms, "summary", dict.fromkeys(MODELS, 1604))
+            single = rng.choice(others)
+            forms.answers["summary", single] = Form("chars", 200)
+            forms.summary_entries[single] = "bare"
         case "summary_length:none":
             for model, shape in zip(MODELS, ("null", "error", "absent", "empty"), strict=True):
-                made.answers["summary", model] = Form(shape)
-                made.summary_entries.pop(model, None)
+                forms.answers["summary", model] = Form(shape)
+                forms.summary_entries.pop(model, None)
         case "cause_words_50" | "cause_words_600" | "risk_words_30" | "risk_words_300":
             task, _, size = role.case.partition("_words_")
-            made.answers[task, first] = Form("words", int(size))
+            forms.answers[task, first] = Form("words", int(size))
         case "risk_level":
             for model in MODELS:
-                made.answers["risk", model] = Form("no_level", rng.randrange(6))
-                made.risk_entries.pop(model, None)
+                forms.answers["risk", model] = Form("no_level", rng.randrange(6))
+                forms.risk_entries.pop(model, None)
 
 
-def _set_flaw(made: Forms, role: Role, first: str, rng: random.Random) -> None:
-    """Spoil the first-ranked model's answers for the standalone gates, and only for them."""
+def _set_flaw(forms: Forms, role: Role, first: str, rng: random.Random) -> None:
+    """Make the first-ranked model's answers fail the standalone gates, and only those."""
     match role.flaw:
         case "cause_words_49" | "cause_words_601" | "risk_words_29" | "risk_words_301":
             task, _, size = role.flaw.partition("_words_")
-            made.answers[task, first] = Form("words", int(size))
+            forms.answers[task, first] = Form("words", int(size))
         case "cause_cjk":
-            made.answers["cause", first] = Form("cjk")
+            forms.answers["cause", first] = Form("cjk")
         case "no_level":
-            made.answers["risk", first] = Form("no_level", rng.randrange(6))
+            forms.answers["risk", first] = Form("no_level", rng.randrange(6))
         case "error":
-            made.answers["cause", first] = Form("error")
+            forms.answers["cause", first] = Form("error")
         case "missing":
             missing = rng.choice(("absent", "null", "empty", "bare", ""))
             if missing:
-                made.risk_entries[first] = missing
+                forms.risk_entries[first] = missing
             else:
-                made.answers["cause", first] = Form("null")
+                forms.answers["cause", first] = Form("null")

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 _ANSWERS = 512
 
-_CLEANING = dict.fromkeys(("incident_id", "task", "model", "rule", "effect", "detail"), pl.String)
-_CLEANED = {
+_CLEANING: dict[str, type[pl.DataType]] = dict.fromkeys(
+    ("incident_id", "task", "model", "rule", "effect", "detail"), pl.String
+)
+_CLEANED: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("incident_id", "task", "model", "text"), pl.String),
     **dict.fromkeys(("tokens", "chars", "words"), pl.Int64),
     "risk_level": pl.String,

@@ -535,7 +535,7 @@ def test_source_files_of_others_are_never_replaced(
     (tmp_path / name).write_text(content)
     for force in ([], ["--force"]):
         assert sample.main(["--output", str(tmp_path), *force]) == 2
-        assert "not of a sample corpus: move it away" in capsys.readouterr().err
+        assert "does not belong to a sample corpus: move it away" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == content
 

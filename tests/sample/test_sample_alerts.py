@@ -107,8 +107,8 @@ def test_the_command_writes_alerts_that_say_they_are_synthetic(
     assert sample.main(words) == 0
     first = (tmp_path / "alerts.json").read_bytes()
     assert all(b"immune sample corpus" in line for line in first.splitlines())
-    assert "already there" in refused(sample.main, *words)
+    assert "already exists" in refused(sample.main, *words)
     assert sample.main([*words, "--force"]) == 0
     assert (tmp_path / "alerts.json").read_bytes() == first
     (tmp_path / "alerts.json").write_text("{}\n")
-    assert "not of a sample corpus" in refused(sample.main, *words, "--force")
+    assert "does not belong to a sample corpus" in refused(sample.main, *words, "--force")
