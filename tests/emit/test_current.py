@@ -37,22 +37,39 @@ def house(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(house: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "immune_data.emit", "--recipe", "mine.toml"]
-    return subprocess.run(
-        [*command, "--source", "source", "--data", "out", *arguments],
+# Several runs of the copy in one process, as JSON: what each was given, and what came of it.
+RUNS = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from immune_data.emit import __main__ as emit
+for arguments in json.loads(sys.argv[1]):
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = emit.main(arguments)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
+CURRENT, CHECK = ("--json",), ("--check",)
+
+Ended = tuple[int, str, str]  # exit code and what was printed
+
+
+def runs(house: Path, *each: tuple[str, ...]) -> list[Ended]:
+    """What several runs of one process end in, between which nothing is edited."""
+    options = ["--recipe", "mine.toml", "--source", "source", "--data", "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", RUNS, json.dumps([[*options, *more] for more in each])],
         cwd=house,
         env={**os.environ, "PYTHONPATH": str(house)},
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
-def current(house: Path) -> bool:
-    done = run(house, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["current"]
+def current(run: Ended) -> bool:
+    code, out, err = run
+    assert code == 0, err
+    return json.loads(out)["current"]
 
 
 EDITED = {
@@ -77,32 +94,34 @@ LINES = {".py": "# a remark\n", ".sql": "-- a remark\n", ".txt": "Be brief.\n"}
 
 
 def test_whatever_decides_the_result_is_never_current_once_edited(house: Path) -> None:
-    assert not current(house)
-    assert current(house)
-    done = run(house, "--check")
-    assert (done.returncode, done.stderr) == (0, "")
+    first, second, checked = runs(house, CURRENT, CURRENT, CHECK)
+    assert (current(first), current(second)) == (False, True)
+    assert (checked[0], checked[2]) == (0, "")
     for name, named in EDITED.items():
         with (house / name).open("a") as file:
             file.write(LINES.get(Path(name).suffix, "[split]\nseed = 7\n"))
-        done = run(house, "--check")
-        assert done.returncode == 1
-        assert done.stderr == (
+        (code, _, error), again = runs(house, CHECK, CURRENT)
+        assert code == 1
+        assert error == (
             f"error: out/sft/mine was emitted with something else for {named}: emit again\n"
         )
-        assert not current(house), name
+        assert not current(again), name
     # What had not been taken over would have been named with the edit after it.
-    assert run(house, "--check").returncode == 0
-    assert current(house)
+    checked, again = runs(house, CHECK, CURRENT)
+    assert checked[0] == 0
+    assert current(again)
 
 
 def test_what_only_reads_it_may_be_edited(house: Path) -> None:
-    assert not current(house)
+    [first] = runs(house, CURRENT)
+    assert not current(first)
     for name in ("publish/card.py", "why/__main__.py", "common/hub/upload.py"):
         with (house / "immune_data" / name).open("a") as file:
             file.write("# a remark\n")
     with (house / "sql" / "audit" / "tie.sql").open("a") as file:
         file.write("-- a remark\n")
-    assert current(house)
+    [again] = runs(house, CURRENT)
+    assert current(again)
 
 
 def test_a_run_loads_nothing_of_what_is_said_only_to_read(tmp_path: Path) -> None:
@@ -110,7 +129,7 @@ def test_a_run_loads_nothing_of_what_is_said_only_to_read(tmp_path: Path) -> Non
     loading = (
         "import sys; from immune_data.emit import inputs; "
         "from immune_data.emit import __main__ as emit; code = emit.main(sys.argv[1:]); "
-        "names = {name.replace('/', '.') for name in inputs._READERS}; "
+        "names = {name.replace('/', '.') for name in inputs._WITHOUT_EFFECT}; "
         "print({f'immune_data.{name}' for name in names} & set(sys.modules)); "
         "sys.exit(code)"
     )
@@ -128,7 +147,7 @@ def test_a_run_loads_nothing_of_what_is_said_only_to_read(tmp_path: Path) -> Non
 
 def test_every_reader_is_there() -> None:
     """A name that is none would let what has moved count twice, or hide a misspelling."""
-    for name in inputs._READERS:
+    for name in inputs._WITHOUT_EFFECT:
         assert (PACKAGE / f"{name}.py").is_file() or (PACKAGE / name).is_dir(), name
 
 
