@@ -11,6 +11,6 @@ class ImmuneError(Exception):
 
 
 class CheckFailed(ImmuneError):
-    """A check ran and did not hold."""
+    """A check ran and failed."""
 
     exit_code = 1

@@ -37,7 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         ReadOnly: the folder cannot be made or written.
-        ImmuneError: another run holds it, or it is a file.
+        ImmuneError: another run has locked it, or it is a file.
     """
     new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     try:

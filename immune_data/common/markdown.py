@@ -10,7 +10,7 @@ from markupsafe import Markup
 from immune_data.common import table as tables
 from immune_data.common.text import visible
 
-# An underscore within a word marks nothing up; at the beginning of a line, more marks do something.
+# An underscore within a word is not markup; more characters are at the beginning of a line.
 _MARKS = re.compile(r"[\\`*\[\]<>~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\A(?:[#=]|[-+](?![\d.]))")
 _ITEM = re.compile(r"\A(\d+)([.)])(?=\s|\Z)")
 
@@ -28,7 +28,7 @@ def code(text: str) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
-    """A table, its columns of numbers to the right; what is not a `Markup` is escaped."""
+    """A table with columns of numbers aligned to the right; all but `Markup` is escaped."""
     cells = [[_cell(value) for value in row] for row in rows]
     return Markup(tables.markdown(columns, cells, tables.numeric(rows, len(columns))))
 

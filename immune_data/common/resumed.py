@@ -1,6 +1,6 @@
-"""A file of rows that a run adds to as they come: what the run is of in, the rows so far out.
+"""A file to which a run appends rows: the description of the run in, the rows so far out.
 
-A run that is cut off leaves them, and the same run goes on after them.
+An interrupted run leaves them, and the same run resumes after them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from immune_data.common import files
 from immune_data.common.errors import ImmuneError
 
 
-def beside(output: Path) -> Path:
-    """Where the rows are until all are there."""
+def partial_path(output: Path) -> Path:
+    """The path of the rows until all of them are written."""
     return output.with_name(f".{output.name}.unfinished")
 
 
@@ -31,7 +31,7 @@ def rows(
     Args:
         with_run: whether that line stays when the file is renamed.
     """
-    partial = beside(output)
+    partial = partial_path(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         file = partial.open("a+b")

@@ -1,4 +1,4 @@
-"""Under which terms models write: their names in, what cards say of it out."""
+"""The terms of models that write answers: their names in, texts for cards out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNKNOWN = {"terms": "not known here: ask whoever published it", "source": ""}
 
 
 def table(models: Iterable[str]) -> Markup:
-    """One row per model; those that `model_terms.toml` does not name are not known."""
+    """One row per model; the terms of those not in `model_terms.toml` are not known."""
     known = _known()
     rows = [
         [
@@ -29,10 +29,10 @@ def table(models: Iterable[str]) -> Markup:
 
 
 def notices(models: Iterable[str]) -> list[str]:
-    """What a model that learned from the answers of these has to display."""
+    """The notices that a model trained on the answers of these models must display."""
     known = _known()
-    wanted = (known.get(model, _UNKNOWN).get("notice") for model in models)
-    return list(dict.fromkeys(notice for notice in wanted if notice))
+    candidates = (known.get(model, _UNKNOWN).get("notice") for model in models)
+    return list(dict.fromkeys(notice for notice in candidates if notice))
 
 
 def _known() -> dict[str, dict[str, str]]:

@@ -22,7 +22,7 @@ Task = Literal["summary", "cause", "risk"]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One emitted conversation; the fields stand in the order of its keys.
+    """One emitted conversation; the fields have the order of its keys.
 
     The last message is the answer to learn. `score` is null where no judge scored that answer on
     its task: a cause winner's risk answer is used whether or not it was scored itself.

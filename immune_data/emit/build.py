@@ -385,7 +385,7 @@ class _Build:
         for _, final in staged:
             if final.name == manifest.NAME:
                 final.unlink(missing_ok=True)
-        # A client that died has left its log beside the database. It was read, and fits no other.
+        # A client that died has left its log next to the database. It was read, and fits no other.
         self.log.unlink(missing_ok=True)
         for path, final in staged:
             files.move(path, final)

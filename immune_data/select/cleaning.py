@@ -43,7 +43,7 @@ _CLEANED: dict[str, type[pl.DataType]] = {
 def write(
     connection: duckdb.DuckDBPyConnection, folder: Path, asking: Asking, pool: Pool | None
 ) -> None:
-    """Make both relations in the current schema; `folder` is for what memory should not hold."""
+    """Make both relations in the current schema; `folder` is for temporary files."""
     results = in_order(pool, partial(_clean_batch, asking), _batches(connection, folder))
     schemas = {"cleaning": _CLEANING, "cleaned": _CLEANED}
     with appending(connection) as append:
@@ -64,22 +64,20 @@ def _batches(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[li
     with file.open("rb") as texts_file:
         for batch in answers.to_arrow_reader(_ANSWERS):
             frame = pl.DataFrame(batch)
-            matching = _of(incidents, frame["incident_id"])
+            matching = _rows_of_incidents(incidents, frame["incident_id"])
             # One object for all answers of an incident: it travels to a worker once.
             evidence = {
                 row: texts.read(texts_file, places.start[row], places.size[row]).decode()
                 for row in matching["condensed_row"].drop_nulls()
             }
-            answers_with_evidence = frame.join(
-                matching, on="incident_id", maintain_order="left"
-            ).to_dicts()
-            for answer in answers_with_evidence:
+            rows_of_batch = frame.join(matching, on="incident_id", maintain_order="left").to_dicts()
+            for answer in rows_of_batch:
                 answer["condensed"] = evidence.get(answer.pop("condensed_row"))
-            yield answers_with_evidence
+            yield rows_of_batch
     file.unlink()
 
 
-def _of(incidents: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+def _rows_of_incidents(incidents: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """Of `incidents`, in the order of their ids, the rows of these ids and perhaps others."""
     rows = incidents["incident_id"].search_sorted(ids.unique())
     return incidents[rows.filter(rows < incidents.height).unique()]

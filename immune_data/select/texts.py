@@ -66,5 +66,5 @@ def _scan(
 
 
 def read(file: BinaryIO, start: int, size: int) -> bytes:
-    """The text, in UTF-8, that lies there in a file that `write` has written."""
+    """The text, in UTF-8, at a place in a file written by `write`."""
     return os.pread(file.fileno(), size, start)
