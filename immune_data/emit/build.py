@@ -260,8 +260,8 @@ class _Build:
             ) from None
         except duckdb.OutOfMemoryException:
             raise ImmuneError(
-                f"the tables in {self.out} need more than the {pipeline.MEMORY} that DuckDB may "
-                "use: run again with --threads 1, which needs less; nothing was changed"
+                f"the tables in {self.out} need more than the {pipeline.most_memory():,} MB that "
+                "DuckDB may use: run again with --threads 1, which needs less; nothing was changed"
             ) from None
 
     def _make(
@@ -298,7 +298,8 @@ class _Build:
                     pipeline.drop(connection, name)
                 if self.force or not (kept and same):
                     self.report("loading tables")
-                    pipeline.load_tables(connection, tables, made_from)
+                    load = partial(pipeline.load_tables, connection, tables, made_from)
+                    pipeline.with_enough_memory(connection, load)
 
                 def condense_evidence(at: duckdb.DuckDBPyConnection) -> None:
                     if self.recipe.dag.form == "condensed":

@@ -5,7 +5,9 @@ Every step of `steps` makes its relations in a schema of the recipe's name.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +34,8 @@ _OURS = "made by immune_data.emit"
 _ROW_GROUP = 8192
 
 # Enough for a hundred times the sample. DuckDB spills what it can, but not everything.
-MEMORY = "320MB"
+# A step that needs more is run again with twice as much, up to half of the machine's memory.
+MEMORY = 320  # MB
 
 
 def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConnection:
@@ -42,7 +45,7 @@ def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConne
     is in the file.
     """
     connection = duck.connect(
-        memory=MEMORY,
+        memory=f"{MEMORY}MB",
         spill=duck.path(scratch / "spill"),
         threads=threads,
         preserve_insertion_order=True,
@@ -64,6 +67,27 @@ def connect(database: Path, threads: int, scratch: Path) -> duckdb.DuckDBPyConne
 def finish(connection: duckdb.DuckDBPyConnection) -> None:
     """Write all that was made into the file of the database."""
     connection.execute(f"checkpoint {CATALOG}")
+
+
+def most_memory() -> int:
+    """The most MB that DuckDB may use here."""
+    return max(MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 21)
+
+
+def with_enough_memory(connection: duckdb.DuckDBPyConnection, step: Callable[[], object]) -> None:
+    """Run a step that can be run again from its beginning, if need be with more memory."""
+    import duckdb
+
+    memory = MEMORY
+    while True:
+        try:
+            step()
+            return
+        except duckdb.OutOfMemoryException:
+            memory *= 2
+            if memory > most_memory():
+                raise
+            connection.execute(f"set memory_limit = '{memory}MB'")
 
 
 def load_tables(
@@ -163,15 +187,17 @@ def run(
         "permutation": lambda at: orders.permutation(at, recipe),
         **makers,
     }
+    make: Callable[[], object]
     for step in STEPS:
         match step:
             case Query():
                 report(f"running {step.file}")
                 [relation] = step.relations
                 query = step.path.read_text(encoding="utf-8")
-                connection.execute(f'create table "{relation}" as\n{query}')
+                make = partial(connection.execute, f'create table "{relation}" as\n{query}')
             case Function():
-                makers[step.relations[0]](connection)
+                make = partial(makers[step.relations[0]], connection)
+        with_enough_memory(connection, make)
     _note_eval_incidents(connection, recipe)
     _note_emitted(connection, recipe, emitted)
     commented = {path.stem for path in (steps.sql_folder() / "comments" / "tables").iterdir()}

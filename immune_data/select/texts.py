@@ -18,7 +18,7 @@ import polars as pl
 if TYPE_CHECKING:
     import duckdb
 
-_BATCH = 1024
+_BATCH = 256
 
 
 @dataclass(frozen=True)

@@ -669,12 +669,21 @@ def test_too_little_memory_is_a_sentence(
     refused: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, "MEMORY", "1MB")
+    monkeypatch.setattr(pipeline, "MEMORY", 1)
+    monkeypatch.setattr(pipeline, "most_memory", lambda: 1)
     said = refused(emit.main, "--source", source, "--data", earlier_out)
     assert said == (
-        f"the tables in {earlier_out} need more than the 1MB that DuckDB may use: run again with "
-        "--threads 1, which needs less; nothing was changed"
+        f"the tables in {earlier_out} need more than the 1 MB that DuckDB may use: run again "
+        "with --threads 1, which needs less; nothing was changed"
     )
+
+
+def test_a_step_that_needs_more_memory_than_most_gets_it(
+    source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MEMORY", 1)
+    assert emit.main(["--source", str(source), "--data", str(tmp_path)]) == 0
+    assert digests(tmp_path / "sft") == digests(out / "sft")
 
 
 # The manifest and the check
