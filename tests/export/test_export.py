@@ -258,7 +258,7 @@ def test_an_importance_matrix_changes_the_blocks_and_is_on_record(
     [
         (lambda rows: rows.update({"blk.0.ffn_up.weight": 64}), "with rows of 64"),
         (lambda rows: rows.update({"blk.9.ffn_up.weight": 256}), "no such tensor"),
-        (lambda rows: rows.pop("blk.1.ffn_down.weight"), "nothing of blk.1.ffn_down.weight"),
+        (lambda rows: rows.pop("blk.1.ffn_down.weight"), "no values for blk.1.ffn_down.weight"),
     ],
 )
 def test_a_matrix_of_another_model_is_refused(
@@ -301,7 +301,7 @@ def test_llama_cpp_that_fails_is_a_sentence(tmp_path: Path) -> None:
         (lambda folder: (folder / "config.json").unlink(), "contains no model"),
         (lambda folder: change(folder, architectures=["LlamaForCausalLM"]), "LlamaForCausalLM"),
         (lambda folder: change(folder, quantization_config={"a": 1}), "already quantised"),
-        (lambda folder: change(folder, rope_parameters={"rope_type": "yarn"}), "by yarn"),
+        (lambda folder: change(folder, rope_parameters={"rope_type": "yarn"}), "with yarn"),
         (lambda folder: (folder / "model.safetensors").unlink(), "is missing"),
         (lambda folder: cut(folder / "model.safetensors"), "damaged or cut short"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
