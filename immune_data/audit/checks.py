@@ -84,13 +84,9 @@ def run(
         keep: a folder that gets the rows of each check that fails, as `<check>.parquet`.
     """
     for check in checks:
-        with _materialised(connection, check) as columns:
+        with _materialised(connection, check):
             [(count,)] = connection.execute(f"select count(*) from {_ROWS}").fetchall()
-            first = None
-            if count and "incident_id" in columns:
-                [(first,)] = connection.execute(
-                    f"select incident_id from {_ROWS} limit 1"
-                ).fetchall()
+            first = _first_incident(connection) if count else None
             if count and keep is not None:
                 path = duck.quoted(duck.path(keep / f"{check.name}.parquet"))
                 connection.execute(f"copy {_ROWS} to {path} (format parquet, compression zstd)")
@@ -132,13 +128,19 @@ def _read(path: Path) -> Check:
 
 
 @contextmanager
-def _materialised(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterator[list[str]]:
-    """The rows of a check in a temporary table, spilled to disk if they are many; its columns."""
+def _materialised(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterator[None]:
+    """The rows of a check in a temporary table, spilled to disk if they are many."""
     import duckdb
 
     try:
         connection.execute(f"create or replace temp table {_ROWS} as\n{check.query}")
     except duckdb.Error as error:
         raise ImmuneError(f"check {check.name} cannot run: {str(error).splitlines()[0]}") from None
-    yield [column for column, *_ in connection.execute(f"describe {_ROWS}").fetchall()]
+    yield
     connection.execute(f"drop table {_ROWS}")  # not after an error, which ends the command anyway
+
+
+def _first_incident(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """The incident that the first row names, if rows name incidents."""
+    found = duck.rows(connection, f"from {_ROWS} limit 1")
+    return found[0].get("incident_id")
