@@ -1,9 +1,9 @@
-"""Publish emitted datasets as one dataset repository of the Hugging Face Hub.
+"""Publish emitted datasets as one dataset repository on the Hugging Face Hub.
 
     python -m immune_data.publish --repo-id ORG/NAME --license cc-by-4.0 --dry-run
 
-In: what `emit` made of one or more recipes. Out: `publish/NAME` under the output folder, which is
-exactly what the repository then holds; nothing is uploaded by a dry run.
+In: the datasets that `emit` wrote for one or more recipes. Out: the folder `publish/NAME`, which is
+exactly what the repository contains then. A dry run uploads nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from immune_data.common.errors import ImmuneError
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "immune_data.publish",
-        summary="Audit emitted datasets and publish them, with all they were made from, on the "
-        "Hugging Face Hub. The token is the one of `hf auth login`, or HF_TOKEN.",
+        summary="Audit emitted datasets and publish them, with everything they were made from, on "
+        "the Hugging Face Hub. The token is that of `hf auth login`, or HF_TOKEN.",
         example="python -m immune_data.publish --repo-id ORG/NAME --recipe unified-clean "
         "--license cc-by-4.0 --dry-run",
     )
@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     publishing.add_options(
         parser,
         license="licence of the data as the Hub spells it (cc-by-4.0, apache-2.0, other, …): "
-        "its owner's to say",
-        synthetic="publish data that was made up, such as the sample corpus; the card's first "
-        "line says so",
+        "the owner of the data decides it",
+        synthetic="publish synthetic data, such as the sample corpus; the card's first line says "
+        "so",
         to="folder to write (default: publish/NAME in the output folder)",
     )
     parser.add_argument(
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="extend",
         default=[],
         metavar="CHECK",
-        help="checks whose errors are published all the same, named on the card",
+        help="publish in spite of the errors of these checks, which the card then lists",
     )
     return cli.run(parser, _command, argv)
 
@@ -64,11 +64,11 @@ def _command(arguments: argparse.Namespace) -> None:
         arguments.license,
         licenses="cc-by-4.0, apache-2.0 or other",
     )
-    chosen: dict[str, recipes.Recipe] = {}
+    by_name: dict[str, recipes.Recipe] = {}
     for recipe in map(recipes.load, arguments.recipe or [recipes.DEFAULT]):
-        if chosen.setdefault(recipe.name, recipe) != recipe:
+        if by_name.setdefault(recipe.name, recipe) != recipe:
             raise ImmuneError(
-                f"two recipes are called {recipe.name}, {chosen[recipe.name].file} and "
+                f"two recipes are called {recipe.name}, {by_name[recipe.name].file} and "
                 f"{recipe.file}: rename one of them, and emit it"
             )
     accepted = tuple(dict.fromkeys(arguments.accept))
@@ -78,14 +78,14 @@ def _command(arguments: argparse.Namespace) -> None:
         raise ImmuneError(f"{arguments.data} does not exist: emit a recipe first")
     with cli.progress() as report:
         with files.locked(arguments.data):
-            found = datasets.audited(
+            audited = datasets.audited(
                 arguments.data,
-                list(chosen.values()),
+                list(by_name.values()),
                 accepted,
                 report,
                 synthetic=arguments.synthetic,
             )
-            write(arguments.data, found, terms, folder, report)
+            write(arguments.data, audited, terms, folder, report)
         published = None
         if not arguments.dry_run:
             published = upload.publish(

@@ -28,7 +28,7 @@ _SIZES = ["1K", "10K", "100K", "1M", "10M", "100M", "1B"]
 
 _TABLES = {
     "incidents": "one row per incident",
-    "dags": "one row per incident and dataset that holds its evidence",
+    "dags": "one row per incident and dataset with its evidence",
     "responses": "one row per incident, task and model that answered",
     "judgements": "one row per incident, task, model and judge run",
     "gates": "one row per incident judged on all tasks: its value at every gate",
@@ -57,7 +57,7 @@ def render(
     terms: Terms,
     figures: Mapping[str, Sequence[Drawing]],
 ) -> str:
-    """The card of what `folder` holds; `figures` by dataset, which lie in it as SVG files."""
+    """The card of what is in `folder`; `figures` by dataset, which are in it as SVG files."""
     from huggingface_hub import DatasetCardData
 
     configs = _configs(datasets)
@@ -84,7 +84,7 @@ def render(
     return templates.render_markdown(
         "immune_data.publish",
         "card.md.jinja",
-        # What stands in metadata and in code: of names and numbers that hold no markup.
+        # For metadata and code: names and numbers without any markup.
         metadata=Markup(data.to_yaml()),
         repo_id=Markup(terms.repo_id),
         key=Markup(name.lower()),
@@ -97,23 +97,25 @@ def render(
         views=Markup(_views(folder, terms, tables, relations)),
         heading=name,
         synthetic=_synthetic(datasets),
-        incidents=f"{_height(tables / 'incidents.parquet'):,}",
+        incidents=f"{_num_rows(tables / 'incidents.parquet'):,}",
         models=list(datasets[0].settings["models"]),
         judges=sorted(
-            {run["judge"] for run in _asked(f"from {duck.PARQUET}", _judge_runs(folder))}
+            {run["judge"] for run in _queried(f"from {duck.PARQUET}", _judge_runs(folder))}
         ),
-        datasets=[_told(folder, one, terms, figures[one.name]) for one in datasets],
+        datasets=[
+            _described(folder, dataset, terms, figures[dataset.name]) for dataset in datasets
+        ],
         sources=_sources(datasets),
         model_terms=model_terms.table(datasets[0].settings["models"]),
         **_contents(folder, datasets),
     )
 
 
-def _told(
+def _described(
     folder: Path, dataset: Dataset, terms: Terms, figures: Sequence[Drawing]
 ) -> dict[str, Any]:
     """What the card says of one dataset."""
-    [settings] = _asked(
+    [settings] = _queried(
         f"from {duck.PARQUET}", folder / dataset.name / "relations" / "settings.parquet"
     )
     return {
@@ -146,7 +148,7 @@ def _configs(datasets: Sequence[Dataset]) -> dict[str, dict[str, str]]:
 
 
 def _info(folder: Path, config: str, files: dict[str, str]) -> dict[str, Any]:
-    """What `datasets` wants to know of a config: features and sizes."""
+    """A config's features and sizes, as the `datasets` library expects them."""
     import pyarrow.parquet as pq
 
     splits = []
@@ -187,7 +189,7 @@ def _feature(type_: pa.DataType) -> dict[str, Any]:
 
 
 def _size(rows: int) -> str:
-    """The Hub's category of a dataset of so many rows."""
+    """The Hub's size category for a number of rows."""
     for below, bound in zip(["", *_SIZES], _SIZES, strict=False):
         number = int(bound[:-1]) * 1000 ** ("KMB".index(bound[-1]) + 1)
         if rows < number:
@@ -196,7 +198,7 @@ def _size(rows: int) -> str:
 
 
 def _contents(folder: Path, datasets: Sequence[Dataset]) -> dict[str, Markup]:
-    """The tables of what is in it."""
+    """The tables of the card's section on contents."""
     recipes = [
         [
             Markup(f"`{dataset.name}`" + (" (default)" if dataset is datasets[0] else "")),
@@ -208,7 +210,7 @@ def _contents(folder: Path, datasets: Sequence[Dataset]) -> dict[str, Markup]:
     tables = []
     for config, files in _configs(datasets).items():
         if config in _TABLES:
-            rows = _height(folder / files["train"])
+            rows = _num_rows(folder / files["train"])
             of = f" (of `{datasets[0].name}`)" if config in RELATION_CONFIGS else ""
             tables.append([markdown.code(config), rows, Markup(f"{_TABLES[config]}{of}")])
     records = [
@@ -238,7 +240,7 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
         unit = _UNITS[settings[f"{key}_unit"]]
         return f"{settings[f'{key}_min']:,}-{settings[f'{key}_max']:,} ({unit})"
 
-    runs = _asked(
+    runs = _queried(
         "select judge, provider, precedence, list(task order by task) as tasks, "
         "max(incidents) as incidents "
         f"from {duck.PARQUET} "
@@ -251,15 +253,15 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
         f"{run['incidents']:,} incidents"
         for run in runs
     )
-    # A recipe whose fit is the context says how much is shown, the others how much may be.
+    # A recipe that fits evidence into the context says how much is shown, the others the limit.
     number = "N" if settings["dag_within_context"] else str(settings["dag_limit"])
     marker = markdown.code(settings["dag_marker"].replace("{limit}", number))
     whose = {
-        "any": "Any model's answer will do, whether or not it is the one that is used",
-        "winner": "It is the answers that are used that must pass",
+        "any": "It is enough that any model's answer passes, even if it is not the one used",
+        "winner": "The answers that are used must pass",
     }[settings["gates_look_at"]]
     combined = {
-        "first": "An earlier run stands; a later one adds what it lacks.",
+        "first": "Of several runs that judged an incident, the first one counts.",
         "mean": "An answer's score is the mean over the runs that judged the incident.",
     }[settings["judging_combine"]]
     margin = settings["judging_margin"]
@@ -297,8 +299,9 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
     ]
     if settings["answers_cleaned"]:
         rules.append(
-            "**Answers** are cleaned by named rules; one that cannot be is not used, and the next "
-            "best that passes stands in. Control tokens that stand as text are made harmless."
+            "**Answers** are cleaned by named rules; one that cannot be cleaned is not used, and "
+            "the next best one that passes takes its place. Control tokens in texts are "
+            "neutralised."
         )
     if settings["dataset"] == "risk" or settings["augmentation"] != "none":
         rules.append(
@@ -321,9 +324,8 @@ def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str
             f"**Augmentation.** Train records of the standalone dataset {apart} are appended."
         )
     if settings["cause_risk_copies"] > 1:
-        rules.append(
-            f"**Copies.** Cause and risk train records stand {settings['cause_risk_copies']} times."
-        )
+        copies = settings["cause_risk_copies"]
+        rules.append(f"**Copies.** Cause and risk train records appear {copies} times.")
     return rules
 
 
@@ -342,30 +344,30 @@ def _split_rule(settings: dict[str, Any]) -> str:
 
 
 def _faults(dataset: Dataset, terms: Terms) -> dict[str, Any]:
-    """What the audit found in a dataset."""
-    failed = [found for found in dataset.audit if found.failed]
-    failed.sort(key=lambda found: ("error", "warn", "info").index(found.check.severity))
+    """The findings of the audit of a dataset."""
+    failed = [result for result in dataset.audit if result.failed]
+    failed.sort(key=lambda result: ("error", "warn", "info").index(result.check.severity))
     if not failed:
         return {"audited": f"{len(dataset.audit)} checks ran; none found anything.", "faults": None}
-    accepted = [found for found in dataset.errors if found.check.name in terms.accepted]
-    said = (
+    accepted = [result for result in dataset.errors if result.check.name in terms.accepted]
+    errors = (
         f"{len(accepted)} of them {are(len(accepted), 'is an error', 'are errors')} that the "
         "publisher accepts."
         if accepted
         else "None of them is an error."
     )
     return {
-        "audited": f"{len(dataset.audit)} checks ran; {len(failed)} found something. {said}",
+        "audited": f"{len(dataset.audit)} checks ran; {len(failed)} found something. {errors}",
         "faults": markdown.table(
             ["check", "severity", "rows", "what is wrong with them"],
             [
                 [
-                    markdown.code(found.check.name),
-                    found.check.severity + (" (accepted)" if found in accepted else ""),
-                    found.rows,
-                    Markup(_sentence(found.check.sentence)),
+                    markdown.code(result.check.name),
+                    result.check.severity + (" (accepted)" if result in accepted else ""),
+                    result.rows,
+                    Markup(_sentence(result.check.sentence)),
                 ]
-                for found in failed
+                for result in failed
             ],
         ),
     }
@@ -376,7 +378,7 @@ def _at(terms: Terms) -> str:
 
 
 def _views(folder: Path, terms: Terms, *parts: Path) -> str:
-    """A view of every table and relation, by its name."""
+    """SQL for a view of every table and relation, under its name."""
     return "\n".join(
         f"create view \"{path.stem}\" as from '{_at(terms)}/{path.relative_to(folder).as_posix()}';"
         for part in parts
@@ -407,15 +409,15 @@ def _judge_runs(folder: Path) -> Path:
     return folder / "tables" / "judge_runs.parquet"
 
 
-def _height(parquet: Path) -> int:
-    """The rows of a file."""
+def _num_rows(parquet: Path) -> int:
+    """The number of rows of a file."""
     import pyarrow.parquet as pq
 
     return pq.read_metadata(duck.path(parquet)).num_rows
 
 
-def _asked(query: str, parquet: Path) -> list[dict[str, Any]]:
-    """The rows of a query over a file, which is its parameter."""
+def _queried(query: str, parquet: Path) -> list[dict[str, Any]]:
+    """The rows of a query whose parameter is a file."""
     with duck.connect() as connection:
         return duck.rows(connection, query, [duck.pattern(parquet)])
 

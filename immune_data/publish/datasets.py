@@ -1,4 +1,4 @@
-"""What may be published: emitted recipes in, their datasets, verified and audited, out."""
+"""What may be published: emitted recipes in, their verified and audited datasets out."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from immune_data.recipes import Recipe
 from immune_data.report.facts import Facts, gather
 from immune_data.select.database import reading
 
-# The Hub's own words for our splits, in the order it shows them.
+# The Hub's names for our splits, in the order in which it shows them.
 SPLITS = {"train": "train", "validation": "eval"}
 
-# What anyone needs to ask our questions by SQL on the Hub.
+# What is needed to ask our questions in SQL on the Hub.
 TABLE_CONFIGS = ("incidents", "dags", "responses", "judgements")
 RELATION_CONFIGS = ("gates", "funnel")
 
-_TAKEN = (*TABLE_CONFIGS, *RELATION_CONFIGS, "default", "tables", "sql", "figures")
+_RESERVED = (*TABLE_CONFIGS, *RELATION_CONFIGS, "default", "tables", "sql", "figures")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """An emitted dataset that may be published: its manifest, and its facts, audit included."""
+    """An emitted dataset that may be published: its manifest, and its facts with the audit."""
 
     name: str
-    argument: str  # what names its recipe on a command line
+    argument: str  # its recipe's name on a command line
     folder: Path
     manifest: Manifest
     facts: Facts
@@ -48,13 +48,15 @@ class Dataset:
 
     @property
     def errors(self) -> list[Result]:
-        """What fails and makes a record wrong to train on."""
-        return [found for found in self.audit if found.failed and found.check.severity == "error"]
+        """The failed checks that make a record wrong to train on."""
+        return [
+            result for result in self.audit if result.failed and result.check.severity == "error"
+        ]
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Under which name, licence and accepted faults datasets are published."""
+    """The name, licence and accepted checks under which datasets are published."""
 
     repo_id: str
     license: str
@@ -69,20 +71,20 @@ def audited(
     *,
     synthetic: bool,
 ) -> list[Dataset]:
-    """The emitted datasets of `recipes`, each verified and audited, fit to be published.
+    """The emitted datasets of `recipes`, each verified and audited.
 
     Raises:
-        ImmuneError: one is not emitted, has no records, is `synthetic` where it should not be or
-            the other way round, or a name cannot be used.
-        CheckFailed: files are not those of a manifest, or an `error` that nobody accepted failed.
+        ImmuneError: a dataset is not emitted, has no records, is synthetic and `synthetic` is
+            false or the other way round, or a name cannot be used.
+        CheckFailed: files are not those of a manifest, or an `error` that was not accepted failed.
     """
     checks.load(accepted)
     datasets = []
     for recipe in recipes:
-        if recipe.name.lower() in _TAKEN:
+        if recipe.name.lower() in _RESERVED:
             raise ImmuneError(
-                f"a published recipe cannot be called {recipe.name}, for which a config or a "
-                "folder of every publication is named: rename its file and emit it again"
+                f"a published recipe cannot have the name {recipe.name}, since every publication "
+                "has a config or a folder of that name: rename its file and emit it again"
             )
         content = _verified(out, recipe)
         publishing.check_synthetic(recipe.name, content.synthetic, declared=synthetic)
@@ -90,26 +92,27 @@ def audited(
         folder = out / "sft" / recipe.name
         datasets.append(Dataset(recipe.name, recipe.argument, folder, content, facts))
     for dataset in datasets:
-        found = [error for error in dataset.errors if error.check.name not in accepted]
-        if found:
-            faults = ", ".join(f"{error.check.name} (rows: {error.rows:,})" for error in found)
-            names = " ".join(error.check.name for error in found)
+        errors = [error for error in dataset.errors if error.check.name not in accepted]
+        if errors:
+            faults = ", ".join(f"{error.check.name} (rows: {error.rows:,})" for error in errors)
+            names = " ".join(error.check.name for error in errors)
             raise CheckFailed(
-                f"the audit of {dataset.name} finds errors: {faults}; see them by "
+                f"the audit of {dataset.name} finds errors: {faults}; see them with "
                 f"`python -m immune_data.audit --recipe {dataset.argument}`, then publish another "
-                f"recipe or put them on the card with --accept {names}"
+                f"recipe, or accept them and list them on the card with --accept {names}"
             )
     return datasets
 
 
 def _verified(out: Path, recipe: Recipe) -> Manifest:
-    """The manifest of a dataset whose files, tables, relations and SQL are those it names."""
+    """The manifest of a dataset, after a check that files, tables, relations and SQL match it."""
     folder = out / "sft" / recipe.name
     content = manifest.check(folder)
     tables = manifest.read(out / "tables", Tables)
     if tables is None or not manifest.intact(out / "tables", tables):
         raise CheckFailed(
-            f"{out / 'tables'} does not hold the files its {manifest.NAME} names: emit again"
+            f"{out / 'tables'} does not contain the files that its {manifest.NAME} names: emit "
+            "again"
         )
     again = f"emit it again with `python -m immune_data.emit --recipe {recipe.argument}`"
     now = inputs.of_dataset(tables.inputs.sources, recipe)

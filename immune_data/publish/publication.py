@@ -1,6 +1,6 @@
-"""The folder that is published: emitted datasets in, everything a Hub repository holds out.
+"""The folder that is published: emitted datasets in, all files of a Hub repository out.
 
-Written whole or not at all, and the same emitted datasets give the same bytes.
+It is written whole or not at all, and the same emitted datasets give the same bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ROW_GROUP = 1000
 def write(
     out: Path, datasets: Sequence[Dataset], terms: Terms, to: Path, report: Callable[[str], None]
 ) -> None:
-    """Write the folder to publish as `to`, in place of the publication that may be there.
+    """Write the folder to publish as `to`, replacing an earlier publication.
 
     Raises:
         ImmuneError: `to` is something else than a publication, or cannot be written.
@@ -65,7 +65,7 @@ def _fill(
             shutil.copyfile(dataset.folder / f"{ours}.jsonl", into / f"{split}.jsonl")
             _write_parquet(into / f"{split}.jsonl", into / f"{split}.parquet")
         with reading(out, dataset.name) as connection:
-            connection.execute("set threads = 1")  # or the files would tell how many there were
+            connection.execute("set threads = 1")  # or the files would depend on their number
             _export(connection, "main", folder / "tables")
             _export(connection, dataset.name, into / "relations")
             page = relations.page(connection, dataset.name)
@@ -73,7 +73,7 @@ def _fill(
         report(f"drawing the figures of {dataset.name}")
         drawn[dataset.name] = figures.drawn(dataset.facts)
         _write_figures(drawn[dataset.name], folder / "figures" / dataset.name)
-    audit = {dataset.name: [_row(found) for found in dataset.audit] for dataset in datasets}
+    audit = {dataset.name: [_row(result) for result in dataset.audit] for dataset in datasets}
     jsonfile.write(folder / AUDIT, audit)
     report("writing the card")
     text = card.render(folder, datasets, terms, drawn)
@@ -108,7 +108,7 @@ def _write_figures(figures: Sequence[Drawing], folder: Path) -> None:
 
 
 def _write_parquet(jsonl: Path, parquet: Path) -> None:
-    """The same rows in the same columns."""
+    """Write the rows of a JSONL file as Parquet, with the same columns."""
     import msgspec
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -124,13 +124,13 @@ def _write_parquet(jsonl: Path, parquet: Path) -> None:
 
 
 def _export(connection: duckdb.DuckDBPyConnection, schema: str, folder: Path) -> None:
-    """Write the tables of a schema that a run made and `folder` does not hold yet."""
+    """Write the tables that a run made in a schema, unless `folder` already has them."""
     from immune_data.select.pipeline import signed
 
     for name in signed(connection, schema):
         path = folder / f"{name}.parquet"
         if not path.exists():
-            # What the run itself keeps in `main` stands in the order of the runs.
+            # The order of rows in `main` depends on the order of runs.
             order = "order by all" if schema == "main" else ""
             target = duck.quoted(duck.path(path))
             connection.execute(
@@ -139,13 +139,13 @@ def _export(connection: duckdb.DuckDBPyConnection, schema: str, folder: Path) ->
             )
 
 
-def _row(found: Result) -> dict[str, Any]:
+def _row(result: Result) -> dict[str, Any]:
     return {
-        "check": found.check.name,
-        "severity": found.check.severity,
-        "failed": found.failed,
-        "rows": found.rows,
-        "first_incident": found.first_incident,
-        "bound": found.check.bound,
-        "sentence": found.check.sentence,
+        "check": result.check.name,
+        "severity": result.check.severity,
+        "failed": result.failed,
+        "rows": result.rows,
+        "first_incident": result.first_incident,
+        "bound": result.check.bound,
+        "sentence": result.check.sentence,
     }

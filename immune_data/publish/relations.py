@@ -1,6 +1,6 @@
-"""The page of tables and relations: an emitted database in, every column and what it is out.
+"""The page of tables and relations: an emitted database in, a description of every column out.
 
-What it says is what the comments in the database say, which `sql/comments/` holds.
+The descriptions are the comments in the database, which come from `sql/comments/`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ named after the recipe; a published dataset contains them as `tables/NAME.parque
 
 
 def page(connection: duckdb.DuckDBPyConnection, recipe: str) -> str:
-    """The page, by a database that holds what `recipe` made."""
+    """The page, from a database with the relations of `recipe`."""
     made_by = {relation: step.file for step in STEPS for relation in step.relations}
     lines = [_INTRODUCTION, "## Tables\n"]
     tables = signed(connection, "main")

@@ -1,10 +1,10 @@
-"""Publish a trained model as one model repository of the Hugging Face Hub.
+"""Publish a trained model as one model repository on the Hugging Face Hub.
 
     python -m immune_train.publish --repo-id ORG/NAME --run data/models/unified-clean \\
         --license apache-2.0 --dry-run
 
 In: a run's folder, with what `export` made of its model. Out: `publish/NAME` in it, which is
-exactly what the repository then holds; nothing is uploaded by a dry run.
+exactly what the repository contains then. A dry run uploads nothing.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from immune_data.common.errors import ImmuneError
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.parser(
+    parser = cli.parser(
         "immune_train.publish",
-        summary="Publish a run's adapter, merged model and GGUF files, with a card of what is on "
-        "record, on the Hugging Face Hub. The token is the one of `hf auth login`, or HF_TOKEN.",
+        summary="Publish a run's adapter, merged model and GGUF files, with a card from the run's "
+        "records, on the Hugging Face Hub. The token is that of `hf auth login`, or HF_TOKEN.",
         example="python -m immune_train.publish --repo-id ORG/NAME --run data/models/unified-clean "
         "--license apache-2.0 --dry-run",
     )
     publishing.add_options(
-        made,
-        license="licence of the model as the Hub spells it (apache-2.0, mit, other, …): what its "
-        "base and its dataset allow is its owner's to say",
-        synthetic="publish a model that was trained on made-up data; the card's first line says so",
+        parser,
+        license="licence of the model as the Hub spells it (apache-2.0, mit, other, …), which its "
+        "base and its dataset have to allow",
+        synthetic="publish a model trained on synthetic data; the card's first line says so",
         to="folder to write (default: publish/NAME in the run)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--run", type=cli.folder, required=True, metavar="DIR", help="folder of the finished run"
     )
-    made.add_argument(
+    parser.add_argument(
         "--gguf",
         type=cli.folder,
         metavar="DIR",
         help="folder of its GGUF files (default: gguf, in it)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--dataset",
         metavar="hf://datasets/ORG/NAME[@REV]",
-        help="where the dataset is published, if the run was given its files",
+        help="where the dataset is published, if the run was trained on local files",
     )
-    return made
+    return parser
 
 
 def command(arguments: argparse.Namespace) -> None:

@@ -59,7 +59,7 @@ _LOST = {
 
 
 def render(folder: Path, run: Run, terms: Terms) -> str:
-    """The card of what `folder` holds."""
+    """The card of what is in `folder`."""
     base, dataset = _base(run), terms.dataset or _dataset(run)
     name = terms.repo_id.partition("/")[2]
     exported = run.exported.get("files", [])
@@ -67,7 +67,7 @@ def render(folder: Path, run: Run, terms: Terms) -> str:
     return templates.render_markdown(
         "immune_train.publish",
         "card.md.jinja",
-        # What stands in metadata and in code: of names and numbers that hold no markup.
+        # For metadata and code: names and numbers without any markup.
         metadata=Markup(_metadata(run, name, terms, base, dataset).to_yaml()),
         repo_id=Markup(terms.repo_id),
         license=Markup(terms.license),

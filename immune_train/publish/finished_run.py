@@ -1,4 +1,4 @@
-"""The run that is published: a run's folder in, its records out, if it is fit to be published."""
+"""The run that is published: a run's folder in, its checked records out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Terms:
-    """Under which name and licence a model is published, and where its dataset is, if said."""
+    """The name and licence under which a model is published, and its dataset, if it is named."""
 
     repo_id: str
     license: str
@@ -52,16 +52,16 @@ class Terms:
 
 
 def read(folder: Path, gguf: Path | None) -> Run:
-    """The run in `folder`, fit to be published.
+    """The run in `folder`, after a check that it may be published.
 
     Raises:
-        ImmuneError: it is not done, or lacks its adapter or merged model.
+        ImmuneError: it is not finished, or its adapter or merged model is missing.
         CheckFailed: the GGUF files are not those of this model.
     """
     if not (folder / runs.SUMMARY).is_file():
         raise ImmuneError(runs.unfinished_message(folder))
-    made = summary.read(folder / runs.SUMMARY)
-    _whole(folder, made)
+    record = summary.read(folder / runs.SUMMARY)
+    _check_whole(folder, record)
     exported: dict[str, Any] = {}
     if gguf is None and (folder / runs.GGUF / RECORD).is_file():
         gguf = folder / runs.GGUF
@@ -69,7 +69,7 @@ def read(folder: Path, gguf: Path | None) -> Run:
         exported = _exported(gguf, folder / runs.MERGED)
     return Run(
         folder,
-        made,
+        record,
         _dataset(folder / runs.DATASET),
         _if_there(folder / runs.ENVIRONMENT),
         _if_there(folder / SCORES),
@@ -81,40 +81,41 @@ def read(folder: Path, gguf: Path | None) -> Run:
 
 
 def _evaluation(folder: Path) -> str:
-    """What the run's evaluation says on the card, if it has one.
+    """The section of the card on the run's evaluation, if there is one.
 
     Raises:
         ImmuneError: it cannot be read.
         CheckFailed: it is of another run.
     """
-    made = folder / outputs.FOLDER
-    if not (made / outputs.NUMBERS).is_file():
+    evaluation = folder / outputs.FOLDER
+    if not (evaluation / outputs.NUMBERS).is_file():
         return ""
-    evaluated = [one.get("sha256") for one in _object(made / outputs.NUMBERS).get("runs", [])]
+    runs_evaluated = _object(evaluation / outputs.NUMBERS).get("runs", [])
+    evaluated = [evaluated_run.get("sha256") for evaluated_run in runs_evaluated]
     if digests.sha256(folder / runs.SUMMARY) not in evaluated:
         raise CheckFailed(
-            f"{made} is an evaluation of another run than the one in {folder}: evaluate again, or "
-            "remove it"
+            f"{evaluation} is an evaluation of another run than the one in {folder}: evaluate "
+            "again, or remove it"
         )
-    return textfile.read(made / outputs.CARD).strip()
+    return textfile.read(evaluation / outputs.CARD).strip()
 
 
-def _whole(folder: Path, made: Summary) -> None:
-    """See that a run came to its end, and holds an adapter and a model that was merged from it."""
-    plan = made.preflight.get("plan") or {}
-    steps, planned = made.steps, plan.get("steps")
+def _check_whole(folder: Path, record: Summary) -> None:
+    """Check that a run was trained to its end, and has an adapter and a model merged from it."""
+    plan = record.preflight.get("plan") or {}
+    steps, planned = record.steps, plan.get("steps")
     if steps and planned and steps < planned:
         raise CheckFailed(
             f"the run in {folder} was stopped after {steps:,} of {planned:,} steps: train it to "
             "its end"
         )
     again = f"`python -m immune_train.merge --run {folder}`"
-    for part, patterns, cure in (
+    for part, patterns, remedy in (
         (runs.ADAPTER, runs.ADAPTER_FILES, "train the run again, to another --output"),
         (runs.MERGED, ("config.json", "model*.safetensors"), f"make it with {again}"),
     ):
         if not all(any((folder / part).glob(pattern)) for pattern in patterns):
-            raise ImmuneError(f"{folder / part} is missing or not whole: {cure}")
+            raise ImmuneError(f"{folder / part} is missing or not whole: {remedy}")
     if (folder / runs.MERGED / merge.RECORD).is_file() and not merge.recorded_difference(
         folder / runs.ADAPTER, folder / runs.MERGED
     ):
@@ -125,7 +126,7 @@ def _whole(folder: Path, made: Summary) -> None:
 
 
 def _dataset(path: Path) -> Voucher:
-    """What the manifest of the run's dataset says."""
+    """The manifest of the run's dataset."""
     if not path.is_file():
         return Voucher()
     try:
@@ -135,7 +136,7 @@ def _dataset(path: Path) -> Voucher:
 
 
 def _teachers(manifest: dict[str, Any]) -> tuple[str, ...]:
-    """The models whose answers are in the dataset, as its manifest says."""
+    """The models whose answers are in the dataset, by its manifest."""
     try:
         return tuple(dict.fromkeys(row["model"] for row in manifest["counts"]["models"]))
     except (KeyError, TypeError):
@@ -157,10 +158,10 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _exported(gguf: Path, merged: Path) -> dict[str, Any]:
-    """What `export` says of its files, which must be those that lie there and of this model."""
+    """The record of `export`, after a check that its files are there and of this model."""
     again = f"export it again with `python -m immune_train.export --model {merged}`"
     if not (gguf / RECORD).is_file():
-        raise ImmuneError(f"{gguf} holds no complete export (no {RECORD}): {again}")
+        raise ImmuneError(f"{gguf} has no complete export (no {RECORD}): {again}")
     content = _object(gguf / RECORD)
     if content.get("schema_version") != SCHEMA_VERSION:
         raise ImmuneError(f"another version of immune exported the files in {gguf}: {again}")

@@ -1,16 +1,16 @@
-"""The folder that is published: a finished run in, everything a model repository holds out.
+"""The folder that is published: a finished run in, all files of a model repository out.
 
     README.md, manifest.json                the card, and the sha256 of every other file
     config.json, model.safetensors, …       the merged model, where `from_pretrained` looks for it
     adapter/                                the LoRA adapter; at the top, transformers would take
                                             the repository for an adapter and not for a model
     NAME-q4_k_m.gguf, …, Modelfile          at the top, where the Hub, llama.cpp's `-hf` and
-    template, system, params                `ollama run hf.co/…` look for them, and beside them
-                                            what Ollama is told when it downloads from the Hub
+    template, system, params                `ollama run hf.co/…` look for them, and next to them
+                                            what Ollama reads when it downloads from the Hub
     training/                               the run's records: settings, losses, environment
 
-Written whole or not at all; the same run gives the same bytes. Large files are linked, not copied,
-where the file system can.
+It is written whole or not at all, and the same run gives the same bytes. Large files are linked and
+not copied where the file system allows it.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ _TEXTS = (".json", ".jsonl", ".yaml", ".md", ".svg", ".jinja", ".txt", "")
 
 
 def write(run: Run, terms: Terms, to: Path, report: Callable[[str], None]) -> None:
-    """Write the folder to publish as `to`, in place of the publication that may be there.
+    """Write the folder to publish as `to`, replacing an earlier publication.
 
     Raises:
         ImmuneError: `to` is something else than a publication, cannot be written, or a record
-            holds what looks like a token.
+            contains what looks like a token.
     """
     with files.locked(to.parent):
         publishing.write(to, lambda folder: _fill(folder, run, terms, report))
@@ -85,7 +85,7 @@ def _fill(folder: Path, run: Run, terms: Terms, report: Callable[[str], None]) -
 
 
 def _place(source: Path, patterns: tuple[str, ...], folder: Path) -> None:
-    """Put the files there, as the same files on the disk where that can be."""
+    """Link the files into a folder, or copy them where linking is not possible."""
     folder.mkdir(exist_ok=True)
     for pattern in patterns:
         for path in sorted(source.glob(pattern)):
@@ -96,7 +96,7 @@ def _place(source: Path, patterns: tuple[str, ...], folder: Path) -> None:
 
 
 def _tell_ollama(folder: Path, settings: dict[str, Any]) -> None:
-    """The Modelfile's content once more, as the Hub hands it to `ollama run hf.co/…`."""
+    """Write the Modelfile's content as the files that `ollama run hf.co/…` reads on the Hub."""
     (folder / "template").write_text(TEMPLATE, encoding="utf-8")
     parameters = {key: value for key, value in settings.items() if key != "system"}
     (folder / "params").write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8")
@@ -115,6 +115,6 @@ def _refuse_tokens(folder: Path) -> None:
         content = path.read_bytes()
         if _TOKEN.search(content) or (token and token in content):
             raise ImmuneError(
-                f"{name} holds what looks like a Hugging Face token, which would be published: "
-                "take it out of the run's settings, and revoke it"
+                f"{name} contains what looks like a Hugging Face token, which would be published: "
+                "remove it from the run's settings, and revoke it"
             )

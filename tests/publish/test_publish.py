@@ -165,9 +165,9 @@ def test_a_dry_run_writes_everything_and_prints_the_card(
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert run(out, "--dry-run") == 0
     folder = folder_of(out)
-    said = capsys.readouterr().out
-    assert said.startswith((folder / "README.md").read_text(encoding="utf-8"))
-    assert "nothing was uploaded" in said
+    message = capsys.readouterr().out
+    assert message.startswith((folder / "README.md").read_text(encoding="utf-8"))
+    assert "nothing was uploaded" in message
     names = set(digests(folder))
     relations = {f"unified-clean/relations/{name}.parquet" for (name,) in schema(out)}
     assert {"README.md", "manifest.json", "audit.json"} <= names
@@ -198,9 +198,9 @@ def schema(out: Path, recipe: str = "unified-clean") -> list[tuple]:
 
 def test_the_manifest_names_every_other_file(written: Path) -> None:
     content = json.loads((written / "manifest.json").read_text())
-    found = digests(written)
-    del found["manifest.json"]
-    assert {name: file["sha256"] for name, file in content["files"].items()} == found
+    by_name = digests(written)
+    del by_name["manifest.json"]
+    assert {name: file["sha256"] for name, file in content["files"].items()} == by_name
     assert [recipe["recipe"] for recipe in content["recipes"]] == list(RECIPES)
     assert content["accepted"] == [FAULT]
 
@@ -250,7 +250,7 @@ def test_an_earlier_publication_is_replaced_and_nothing_else(
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years")
-    said = refused(
+    message = refused(
         publish.main,
         *TERMS,
         "--data",
@@ -261,7 +261,7 @@ def test_an_earlier_publication_is_replaced_and_nothing_else(
         precious,
         "--dry-run",
     )
-    assert str(precious) in said
+    assert str(precious) in message
     assert (precious / "thesis.txt").read_text() == "years"
 
 
@@ -368,12 +368,12 @@ def test_another_recipe_gives_another_card(tmp_path: Path, emitted: Path) -> Non
 
 def test_the_figures_are_those_of_the_report(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    real, made = figures.drawn, []
-    monkeypatch.setattr(figures, "drawn", lambda facts: made.extend(real(facts)) or made)
+    real, drawn = figures.drawn, []
+    monkeypatch.setattr(figures, "drawn", lambda facts: drawn.extend(real(facts)) or drawn)
     assert run(out, "--dry-run") == 0
     text = (folder_of(out) / "README.md").read_text(encoding="utf-8")
-    assert len(made) > 3
-    for figure in made:
+    assert len(drawn) > 3
+    for figure in drawn:
         path = f"figures/unified-clean/{figure.name}.svg"
         assert (folder_of(out) / path).read_text(encoding="utf-8") == figure.svg
         assert f"![{figure.title}]({path})" in text
@@ -404,9 +404,9 @@ def test_the_audit_refuses_what_is_wrong_to_train_on(
     out: Path, hub: HubServer, refused: Callable[..., str]
 ) -> None:
     arguments = [*TERMS, "--data", out, "--recipe", "unified-v2"]
-    said = refused(publish.main, *arguments, code=1)
-    assert FAULT in said
-    assert f"--accept {FAULT}" in said
+    message = refused(publish.main, *arguments, code=1)
+    assert FAULT in message
+    assert f"--accept {FAULT}" in message
     assert hub.requests == []
     assert not folder_of(out).exists()
 
@@ -418,15 +418,15 @@ def test_accepted_faults_are_on_the_card(out: Path, emitted: Path) -> None:
     leaked = [row for row in records(emitted, "train") if row["incident_id"] in held_out]
     assert leaked
     assert f"| `{FAULT}` | error (accepted) | {len(leaked)} |" in text
-    [found] = [
-        found
-        for found in json.loads((folder_of(out) / "audit.json").read_text())["unified-v2"]
-        if found["check"] == FAULT
+    [row] = [
+        row
+        for row in json.loads((folder_of(out) / "audit.json").read_text())["unified-v2"]
+        if row["check"] == FAULT
     ]
-    assert found["failed"]
-    assert found["rows"] == len(leaked)
-    assert found["severity"] == "error"
-    assert found["first_incident"] in held_out
+    assert row["failed"]
+    assert row["rows"] == len(leaked)
+    assert row["severity"] == "error"
+    assert row["first_incident"] in held_out
 
 
 def test_a_changed_file_is_refused(out: Path, hub: HubServer, refused: Callable[..., str]) -> None:
@@ -471,15 +471,15 @@ def test_a_wrong_use_is_a_sentence(
     arguments: list[str], words: list[str], emitted: Path, refused: Callable[..., str]
 ) -> None:
     before = digests(emitted)
-    said = refused(publish.main, *arguments, "--data", emitted)
+    message = refused(publish.main, *arguments, "--data", emitted)
     for word in words:
-        assert word in said
+        assert word in message
     assert digests(emitted) == before
 
 
 def test_what_was_never_emitted_is_a_sentence(tmp_path: Path, refused: Callable[..., str]) -> None:
-    said = refused(publish.main, *TERMS, "--data", tmp_path / "nowhere")
-    assert "emit" in said
+    message = refused(publish.main, *TERMS, "--data", tmp_path / "nowhere")
+    assert "emit" in message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -487,8 +487,8 @@ def test_a_recipe_may_not_hide_a_config(
     out: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     (tmp_path / "Gates.toml").write_text('description = "x"\nextends = "unified-v1"\n')
-    said = refused(publish.main, *TERMS, "--data", out, "--recipe", tmp_path / "Gates.toml")
-    assert "Gates" in said
+    message = refused(publish.main, *TERMS, "--data", out, "--recipe", tmp_path / "Gates.toml")
+    assert "Gates" in message
 
 
 # To the Hub and back
@@ -577,9 +577,9 @@ def test_the_same_bytes_make_no_commit(
     assert "published" in capsys.readouterr().out
     commits, since = list(hub.repos[REPO].commits), len(hub.requests)
     assert run(out, "--revision", "v1.0") == 0
-    said = capsys.readouterr().out
-    assert "no new commit" in said
-    assert "v1.0" in said
+    message = capsys.readouterr().out
+    assert "no new commit" in message
+    assert "v1.0" in message
     assert hub.repos[REPO].commits == commits
     assert not [route for route in hub.routes(since) if "/commit/" in route or "PUT" in route]
     assert run(out, "--revision", "v1.0") == 0
@@ -609,8 +609,8 @@ def test_a_tag_on_other_files_is_a_sentence(
     assert run(out, "--revision", "v1") == 0
     commits = list(hub.repos[REPO].commits)
     arguments = [*TERMS, "--data", out, "--recipe", *RECIPES, "--accept", FAULT]
-    said = refused(publish.main, *arguments, "--revision", "v1")
-    assert "v1" in said
+    message = refused(publish.main, *arguments, "--revision", "v1")
+    assert "v1" in message
     assert hub.repos[REPO].commits == commits
 
 
@@ -624,8 +624,8 @@ def test_private_applies_when_a_repository_is_made(
     assert hub.repos[REPO].private
     hub.repos[REPO].private = False
     hub.repos[REPO].commits[1:] = []
-    said = refused(publish.main, *TERMS, "--data", out, "--recipe", RECIPES[0], "--private")
-    assert "public" in said
+    message = refused(publish.main, *TERMS, "--data", out, "--recipe", RECIPES[0], "--private")
+    assert "public" in message
     assert hub.files(REPO) == {}
 
 
@@ -655,13 +655,13 @@ def attempt(folder: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]) ->
         published = upload.publish(folder, REPO, private=False, tag="v1", report=print)
     except ImmuneError as error:
         failed = str(error)
-    said = f"{failed} {capsys.readouterr()}"
-    assert TOKEN not in said
-    assert SIGNATURE not in said
-    held = hub.files(REPO) if REPO in hub.repos else {}
-    assert held in ({}, {name: (folder / name).read_bytes() for name in digests(folder)})
+    message = f"{failed} {capsys.readouterr()}"
+    assert TOKEN not in message
+    assert SIGNATURE not in message
+    on_hub = hub.files(REPO) if REPO in hub.repos else {}
+    assert on_hub in ({}, {name: (folder / name).read_bytes() for name in digests(folder)})
     if failed is None:
-        assert held
+        assert on_hub
         assert hub.repos[REPO].tags == {"v1": published.commit}
         assert published.commit == hub.repos[REPO].commits[-1][0]
         assert len(hub.repos[REPO].commits) == 2
@@ -723,11 +723,11 @@ def test_what_does_not_pass_is_a_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     hub.fault(step, times=float("inf"), **fault)
-    said = attempt(folder, hub, capsys)
-    assert said is not None
-    assert words in said
+    message = attempt(folder, hub, capsys)
+    assert message is not None
+    assert words in message
     assert sum(slept) < 600
-    assert ("the files are published" in said) == (step == TAG)
+    assert ("the files are published" in message) == (step == TAG)
     assert bool(REPO in hub.repos and hub.files(REPO)) == (step == TAG)
     hub.faults.clear()
     assert attempt(folder, hub, capsys) is None
@@ -773,9 +773,9 @@ def test_without_a_token_it_says_how_to_get_one(
     monkeypatch.setenv("HF_TOKEN", "hf_Unknown")
     assert "does not accept the token" in refused(publish.main, *arguments)
     monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
-    said = refused(publish.main, *arguments)
-    assert "write access to acme" in said
-    assert READ_TOKEN not in said
+    message = refused(publish.main, *arguments)
+    assert "write access to acme" in message
+    assert READ_TOKEN not in message
     assert hub.repos == {}
 
 
@@ -783,11 +783,11 @@ def test_a_licence_that_nobody_knows_is_refused_before_any_work(
     out: Path, hub: HubServer, refused: Callable[..., str], tmp_path: Path
 ) -> None:
     nowhere = ["--data", out, "--dry-run", "--output", tmp_path / "made"]
-    said = refused(publish.main, "--repo-id", REPO, "--license", "cc-by-4", *nowhere)
-    assert "did you mean cc-by-4.0" in said
+    message = refused(publish.main, "--repo-id", REPO, "--license", "cc-by-4", *nowhere)
+    assert "did you mean cc-by-4.0" in message
     for unknown in ("zzz", "#", "# The licences that the Hub knows"):
-        said = refused(publish.main, "--repo-id", REPO, "--license", unknown, *nowhere)
-        assert "such as cc-by-4.0" in said
+        message = refused(publish.main, "--repo-id", REPO, "--license", unknown, *nowhere)
+        assert "such as cc-by-4.0" in message
     assert hub.requests == []
     assert not (tmp_path / "made").exists()
 
@@ -809,8 +809,8 @@ def test_a_licence_that_the_hub_does_not_know_is_its_own_sentence(
 ) -> None:
     arguments = ["--repo-id", REPO, "--license", "openmdw-1.0", "--data", out]
     arguments += ["--recipe", RECIPES[0]]
-    said = refused(publish.main, *arguments)
-    assert '"license" must be one of' in said
+    message = refused(publish.main, *arguments)
+    assert '"license" must be one of' in message
     assert hub.files(REPO) == {}
 
 
@@ -818,8 +818,8 @@ def test_offline_is_a_sentence(
     out: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    said = refused(publish.main, *TERMS, "--data", out, "--recipe", RECIPES[0])
-    assert "HF_HUB_OFFLINE" in said
+    message = refused(publish.main, *TERMS, "--data", out, "--recipe", RECIPES[0])
+    assert "HF_HUB_OFFLINE" in message
 
 
 def test_a_token_never_shows(out: Path, tmp_path: Path) -> None:

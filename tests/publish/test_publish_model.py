@@ -168,12 +168,12 @@ def test_a_model_of_made_up_data_says_so_and_wants_it_said(
     where: str, copied: Path, refused: Callable[..., str]
 ) -> None:
     arguments = (*TERMS, "--run", copied, "--dry-run")
-    said = refused(publish.main, *arguments, "--synthetic")
-    assert said.endswith("is not synthetic: leave --synthetic out")
+    message = refused(publish.main, *arguments, "--synthetic")
+    assert message.endswith("is not synthetic: leave --synthetic out")
     content = json.loads((copied / where).read_text(encoding="utf-8"))
     write_json(copied / where, {**content, "synthetic": True})
-    said = refused(publish.main, *arguments)
-    assert "--synthetic" in said
+    message = refused(publish.main, *arguments)
+    assert "--synthetic" in message
     assert not published(copied).exists()
     assert call(copied, "--dry-run", "--synthetic") == 0
     data, text = card(copied)
@@ -189,9 +189,9 @@ def test_a_dry_run_writes_everything_and_prints_the_card(
     monkeypatch.setenv("HF_TOKEN", "")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert call(copied, "--dry-run") == 0
-    said = capsys.readouterr().out
-    assert said.startswith(card(copied)[1])
-    assert "nothing was uploaded" in said
+    message = capsys.readouterr().out
+    assert message.startswith(card(copied)[1])
+    assert "nothing was uploaded" in message
     names = set(digests(published(copied)))
     assert names == {
         *("README.md", "manifest.json"),
@@ -207,9 +207,9 @@ def test_a_dry_run_writes_everything_and_prints_the_card(
         *(f"training/{name}" for name in ("scores.json", "export.json")),
     }
     content = json.loads((published(copied) / "manifest.json").read_text())
-    found = digests(published(copied))
-    del found["manifest.json"]
-    assert {name: file["sha256"] for name, file in content["files"].items()} == found
+    by_name = digests(published(copied))
+    del by_name["manifest.json"]
+    assert {name: file["sha256"] for name, file in content["files"].items()} == by_name
     assert not list(published(copied).parent.glob(".*"))
 
 
@@ -230,7 +230,7 @@ def test_the_card_tells_the_hub_what_it_is(copied: Path) -> None:
     assert {"gguf", "lora", "security"} <= set(data["tags"])
     [index] = data["model-index"]
     metrics = [result["metrics"] for result in index["results"]]
-    values = {metric["name"]: metric["value"] for found in metrics for metric in found}
+    values = {metric["name"]: metric["value"] for group in metrics for metric in group}
     assert values["loss on the answers"] == 0.61
     assert values["loss on the answers, task cause"] == 0.6
     exported = json.loads((copied / "gguf" / "export.json").read_text())
@@ -256,7 +256,7 @@ def test_the_cards_text_is_what_is_on_record(copied: Path) -> None:
     assert call(copied, "--dry-run") == 0
     data, text = card(copied)
     assert "datasets" not in data
-    for said in (
+    for message in (
         *("| summary | 0.7000 | 2.7500 |", "| risk | 0.5300 |  |", "step 1,250 of 1,300"),
         *("2,195 conversations (675 summary, 760 cause, 760 risk)", "`unified-clean`"),
         *("| LoRA rank | 4 |", "| learning rate | 2e-05 |", "| target modules | q_proj, v_proj |"),
@@ -270,7 +270,7 @@ def test_the_cards_text_is_what_is_on_record(copied: Path) -> None:
         *(f"ollama run hf.co/{REPO}:Q4_K_M", f"llama-server -hf {REPO}:Q4_K_M", "run-q8_0.gguf"),
         *("AutoModelForCausalLM", 'subfolder="adapter"', "training/curves.svg"),
     ):
-        assert said in text, said
+        assert message in text, message
     assert "Built with" not in text
     assert "None" not in text
     assert "longer than the context" not in text
@@ -298,19 +298,19 @@ def test_a_run_with_less_on_record_has_a_shorter_card(copied: Path) -> None:
 
 
 def test_an_evaluation_of_the_run_is_on_the_card(copied: Path, refused: Callable[..., str]) -> None:
-    made = copied / outputs.FOLDER
-    made.mkdir()
-    (made / outputs.CARD).write_text("## Evaluation against baselines\n\n- It is good.\n")
-    (made / outputs.PAGE).write_text("<!doctype html>")
-    write_json(made / outputs.NUMBERS, {"runs": [{"sha256": sha256(copied / run.SUMMARY)}]})
+    evaluation = copied / outputs.FOLDER
+    evaluation.mkdir()
+    (evaluation / outputs.CARD).write_text("## Evaluation against baselines\n\n- It is good.\n")
+    (evaluation / outputs.PAGE).write_text("<!doctype html>")
+    write_json(evaluation / outputs.NUMBERS, {"runs": [{"sha256": sha256(copied / run.SUMMARY)}]})
     assert call(copied, "--dry-run") == 0
     text = card(copied)[1]
     assert "## Evaluation against baselines\n\n- It is good." in text
     assert "no comparison is on record" not in text
     assert (published(copied) / "training" / outputs.PAGE).is_file()
-    write_json(made / outputs.NUMBERS, {"runs": [{"sha256": "0" * 64}]})
-    said = refused(publish.main, *TERMS, "--run", copied, "--dry-run", code=1)
-    assert "is an evaluation of another run" in said
+    write_json(evaluation / outputs.NUMBERS, {"runs": [{"sha256": "0" * 64}]})
+    message = refused(publish.main, *TERMS, "--run", copied, "--dry-run", code=1)
+    assert "is an evaluation of another run" in message
 
 
 def test_a_run_without_a_leak_says_that_eval_was_not_trained_on(copied: Path) -> None:
@@ -343,12 +343,12 @@ def test_the_hub_holds_the_folder_and_its_tools_open_it(
     from immune_train.export import roundtrip
 
     assert call(copied, "--revision", "v1.0") == 0
-    said = capfd.readouterr().out
-    assert f"published {hub.url}/{REPO} at commit" in said
+    message = capfd.readouterr().out
+    assert f"published {hub.url}/{REPO} at commit" in message
     assert hub.repos[REPO].kind == "model"
     assert len(hub.repos[REPO].commits) == 2
-    held = {name: hashlib.sha256(data).hexdigest() for name, data in hub.files(REPO).items()}
-    assert held == digests(published(copied))
+    on_hub = {name: hashlib.sha256(data).hexdigest() for name, data in hub.files(REPO).items()}
+    assert on_hub == digests(published(copied))
     large = {"model.safetensors", "adapter/adapter_model.safetensors", "run-q4_k_m.gguf"}
     content = json.loads((published(copied) / "manifest.json").read_text())
     assert {content["files"][name]["sha256"] for name in large} <= set(hub.storage)
@@ -389,12 +389,12 @@ def test_trouble_on_the_way_is_overcome(
     hub.fault("POST .*/commit/", cut="response")
     assert call(copied) == 0
     assert slept
-    held = {name: hashlib.sha256(data).hexdigest() for name, data in hub.files(REPO).items()}
-    assert held == digests(published(copied))
+    on_hub = {name: hashlib.sha256(data).hexdigest() for name, data in hub.files(REPO).items()}
+    assert on_hub == digests(published(copied))
     assert len(hub.repos[REPO].commits) == 2
-    said = capfd.readouterr()
+    message = capfd.readouterr()
     for secret in (TOKEN, SIGNATURE):
-        assert secret not in said.out + said.err
+        assert secret not in message.out + message.err
 
 
 def test_who_may_not_write_is_told_so_without_the_token(
@@ -404,9 +404,9 @@ def test_who_may_not_write_is_told_so_without_the_token(
     refused: Callable[..., str],
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
-    said = refused(publish.main, *TERMS, "--run", copied)
-    assert "may not write to acme/small" in said
-    assert READ_TOKEN not in said
+    message = refused(publish.main, *TERMS, "--run", copied)
+    assert "may not write to acme/small" in message
+    assert READ_TOKEN not in message
     monkeypatch.delenv("HF_TOKEN")
     assert "hf auth login" in refused(publish.main, *TERMS, "--run", copied)
     assert REPO not in hub.repos
@@ -488,9 +488,9 @@ def test_no_token_in_a_record_is_published(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     (copied / "config.yaml").write_text(f"hub_token: {TOKEN}  # command line\n")
-    said = refused(publish.main, *TERMS, "--run", copied, "--dry-run")
-    assert "training/config.yaml" in said
-    assert TOKEN not in said
+    message = refused(publish.main, *TERMS, "--run", copied, "--dry-run")
+    assert "training/config.yaml" in message
+    assert TOKEN not in message
     assert not published(copied).exists()
 
 
