@@ -501,6 +501,9 @@ def test_bad_usage_is_a_sentence(copied: Path, refused: Callable[..., str]) -> N
         ((*TERMS, "--run", copied, "--dataset", "a/b"), "write hf://datasets/ORG/NAME[@REV]"),
         ((*TERMS, "--run", copied, "--revision", "a b"), "--revision"),
         ((*TERMS, "--run", copied, "--gguf", copied, "--dry-run"), "no complete export"),
-        ((*TERMS, "--run", copied, "--output", copied, "--dry-run"), "something else"),
+        (
+            (*TERMS, "--run", copied, "--output", copied, "--dry-run"),
+            "neither empty nor a publication",
+        ),
     ):
         assert says in refused(publish.main, *arguments)
