@@ -12,19 +12,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from immune_data.common import cli, files, jsonfile, processes, resumed
-from immune_data.common.digests import sha256
+from immune_data.common import cli, files, jsonfile, processes
 from immune_data.common.errors import ImmuneError
 from immune_train.bench_edge.sides import COMPARISONS, NAMES, PAIRS, Comparison, named, needs_lines
-
-if TYPE_CHECKING:
-    from immune_train.bench_edge.results import Results, Run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,11 +91,32 @@ def command(arguments: argparse.Namespace) -> None:
     for path in (arguments.output, arguments.figure):
         if path:
             files.target(path)  # said before anything is measured, not after
-    results = _read(arguments) if arguments.results else _measured(arguments)
+    if arguments.results:
+        if arguments.model or arguments.eval or arguments.lines or arguments.output:
+            raise ImmuneError(
+                "--results shows what was measured: leave out --model, --eval, --lines and --output"
+            )
+        comparisons = ()
+    else:
+        for name in ("model", "eval"):
+            if getattr(arguments, name) is None:
+                raise ImmuneError(f"--{name} is missing: see `{parser().prog} --help`")
+        comparisons = _comparisons(arguments.compare, lines=arguments.lines is not None)
 
-    from immune_train.bench_edge import summary, terminal
+    from immune_train.bench_edge import measuring, results, summary, terminal
 
-    made = summary.summary(results)
+    if arguments.results:
+        found = results.together(arguments.results)
+    else:
+        found = measuring.measured(
+            *(arguments.model, arguments.eval, arguments.lines, comparisons),
+            rounds=range(arguments.skip, arguments.skip + arguments.pairs),
+            threads=arguments.threads or processes.processors(),
+            flash=arguments.flash,
+            replay=arguments.replay,
+            output=arguments.output,
+        )
+    made = summary.summary(found)
     if arguments.json:
         print(jsonfile.text(asdict(made)), end="")
     else:
@@ -115,85 +129,15 @@ def command(arguments: argparse.Namespace) -> None:
         print(f"wrote {arguments.output}", file=said)
 
 
-def _read(arguments: argparse.Namespace) -> Results:
-    if arguments.model or arguments.eval or arguments.lines or arguments.output:
-        raise ImmuneError(
-            "--results shows what was measured: leave out --model, --eval, --lines and --output"
-        )
-    from immune_train.bench_edge import results
-
-    return results.together(arguments.results)
-
-
-def _measured(arguments: argparse.Namespace) -> Results:
-    for name in ("model", "eval"):
-        if getattr(arguments, name) is None:
-            raise ImmuneError(f"--{name} is missing: see `{parser().prog} --help`")
-    comparisons = _comparisons(arguments)
-
-    from immune_train.bench_edge import incidents, measuring, results, weights
-
-    if not arguments.model.is_file():
-        raise ImmuneError(f"there is no model {arguments.model}")
-    threads = arguments.threads or processes.processors()
-    asked = incidents.read(arguments.eval, arguments.lines)
-    run = results.Run(
-        model=arguments.model.name,
-        model_sha256=sha256(arguments.model),
-        model_bytes=arguments.model.stat().st_size,
-        weight_bytes=weights.read_per_token(arguments.model),
-        condensed_sha256=sha256(arguments.eval),
-        lines_sha256=sha256(arguments.lines) if arguments.lines else None,
-        processor=measuring.processor(),
-        threads=threads,
-        flash=arguments.flash,
-        replay=arguments.replay,
-        version=cli.version(),
-    )
-
-    made = []
-    with cli.progress() as report, _kept(arguments.output, run) as (done, keep):
-        made += [results.timing(row) for row in done]
-        for timing in measuring.timings(
-            *(arguments.model, asked, comparisons),
-            rounds=range(arguments.skip, arguments.skip + arguments.pairs),
-            threads=threads,
-            flash=arguments.flash,
-            replay=arguments.replay,
-            done={(one.round, one.side) for one in made},
-            say=report,
-        ):
-            keep(results.line(timing))
-            made.append(timing)
-    return results.Results(run, tuple(made))
-
-
-@contextmanager
-def _kept(
-    output: Path | None, run: Run
-) -> Iterator[tuple[list[dict[str, Any]], Callable[[bytes], object]]]:
-    """The rows that are there already, and what keeps another one; none without an output."""
-    if output is None:
-        yield [], lambda _: None
-        return
-    with resumed.rows(output, asdict(run), with_run=True) as (done, file):
-
-        def keep(line: bytes) -> None:
-            file.write(line)
-            file.flush()
-
-        yield done, keep
-
-
-def _comparisons(arguments: argparse.Namespace) -> tuple[Comparison, ...]:
+def _comparisons(names: Sequence[str] | None, *, lines: bool) -> tuple[Comparison, ...]:
     """Those that are asked for, or all for which there are files."""
-    if arguments.compare is None:
-        return tuple(one for one in COMPARISONS if arguments.lines or not needs_lines(one))
-    comparisons = named(arguments.compare)
-    if not arguments.lines and (names := [one.name for one in comparisons if needs_lines(one)]):
+    if names is None:
+        return tuple(one for one in COMPARISONS if lines or not needs_lines(one))
+    comparisons = named(names)
+    if not lines and (needing := [one.name for one in comparisons if needs_lines(one)]):
         raise ImmuneError(
-            f"--compare {' '.join(names)} needs --lines: records of the same incidents with lines"
-            " of evidence"
+            f"--compare {' '.join(needing)} needs --lines: records of the same incidents with"
+            " lines of evidence"
         )
     return comparisons
 

@@ -160,7 +160,7 @@ def test_a_run_that_was_cut_off_goes_on(
     output.unlink()
     unfinished.write_text("".join(before[:2]) + before[2][:30])
     assert bench_edge.main(["--results", str(unfinished)]) == 0
-    assert "begun with another flash" in refused(bench_edge.main, *arguments, "--flash")
+    assert "with another flash" in refused(bench_edge.main, *arguments, "--flash")
     assert bench_edge.main([str(one) for one in arguments]) == 0
     after = output.read_text().splitlines(keepends=True)
     assert after[:2] == before[:2]
