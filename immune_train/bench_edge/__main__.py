@@ -91,12 +91,12 @@ def command(arguments: argparse.Namespace) -> None:
     for path in (arguments.output, arguments.figure):
         if path:
             files.target(path)  # said before anything is measured, not after
+    comparisons: tuple[Comparison, ...] = ()
     if arguments.results:
         if arguments.model or arguments.eval or arguments.lines or arguments.output:
             raise ImmuneError(
                 "--results shows what was measured: leave out --model, --eval, --lines and --output"
             )
-        comparisons = ()
     else:
         for name in ("model", "eval"):
             if getattr(arguments, name) is None:

@@ -41,10 +41,12 @@ def write(summary: Summary, path: Path) -> None:
 
 def _drawn(of: Summary) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     run = of.run
     height = 0.27 * (len(of.comparisons) + len(of.sides)) + 2.6
-    figure = Figure(figsize=(8.6, height), layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08)
+    figure = Figure(figsize=(8.6, height), layout=layout)
     figure.suptitle(
         f"{one_line(run.model, _NAME)} on {counted(run.threads, 'thread')} of"
         f" {one_line(run.processor, _NAME)}",
@@ -60,7 +62,6 @@ def _drawn(of: Summary) -> Figure:
     _ratios(ratios, of.comparisons)
     _seconds(seconds, of.sides)
     _steps(steps, of.sides)
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
     return figure
 
 
