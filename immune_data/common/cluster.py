@@ -38,6 +38,12 @@ _ANSWER = 10
 _LOOK = 1.0
 _GOODBYE = 2
 
+# Dask's own settings, of this end alone: calls hold texts, and what was sent is not to be kept.
+_SETTINGS = {
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+    "distributed.admin.low-level-log-length": 0,
+}
+
 # The scheme that Dask knows each of ours by.
 _SCHEMES = {"dask": "tcp", "tcp": "tcp", "tls": "tls"}
 _CERTIFICATES = {
@@ -100,7 +106,7 @@ def workers(
             "--executor needs Dask: pip install 'immune-sft[cluster]', here and on the cluster"
         ) from None
     _silence()
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
+    with dask.config.set(_SETTINGS):
         client = _connected(distributed, scheduler)
         cluster = _Cluster(client, scheduler, program, report)
         try:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -226,6 +227,18 @@ def test_evidence_travels_once_to_where_the_answers_of_its_incident_are_cleaned(
         assert len(answers) > 5 * len(texts)
         for text in texts.values():
             assert travels.count(text.encode()) == 1
+
+
+def test_what_was_sent_is_not_kept(mortal: tuple[subprocess.Popen[str], str]) -> None:
+    _, address = mortal
+    with clustered.workers(clustered.address(address), inputs.program, print) as pool:
+        list(processes.in_order(pool, len, [b"", b""]))
+        tracemalloc.start()
+        texts = (bytes(400_000) for _ in range(40))
+        assert sum(processes.in_order(pool, len, texts)) == 16_000_000
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert kept < 4_000_000
 
 
 def test_an_error_of_a_call_is_the_same_here(cluster: LocalCluster) -> None:
