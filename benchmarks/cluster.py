@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import bench
+import dask
 import psutil
 from distributed import LocalCluster, Security
 
@@ -191,6 +192,7 @@ _WAYS: dict[str, tuple[Callable[..., list[list[Any]]], list[str]]] = {
 
 
 def main() -> None:
+    dask.config.set({"distributed.admin.low-level-log-length": 0})  # of the scheduler, as in docs
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=list(_WAYS))
     parser.add_argument("--scales", type=int, nargs="+", default=[10])
