@@ -12,6 +12,7 @@ from typing import Any
 import libraries
 import pytest
 from edge import incident
+from training import SMALL
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
@@ -28,13 +29,12 @@ from immune_train.random_model import __main__ as random_model
 
 pytestmark = libraries.training
 
-SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
 EDGE = "unified-edge"
 
 
 def finished_run(folder: Path, dataset: dict[str, Any]) -> Path:
     """As much of a run's folder as `export` looks at."""
-    random_model.write(folder / "merged_16bit", "tiny", dtype="float16", **SMALLEST)
+    random_model.write(folder / "merged_16bit", "tiny", dtype="float16", **SMALL)
     (folder / "adapter").mkdir()
     (folder / "config.yaml").write_text("max_length: 4096\n")
     (folder / "dataset.json").write_text(json.dumps(dataset))

@@ -183,13 +183,13 @@ def test_help_answers_without_heavy_imports() -> None:
 
 
 def test_the_types_that_are_repacked_for_arm_are_written_as_such(
-    tiny: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path
 ) -> None:
     from gguf import GGUFReader
 
-    assert run(tiny, "--output", tmp_path, "--quant", "q4_0", "iq4_nl") == 0
+    assert run(tiny_model, "--output", tmp_path, "--quant", "q4_0", "iq4_nl") == 0
     for quant, kind, stored in (("q4_0", 2, "Q4_0"), ("iq4_nl", 25, "IQ4_NL")):
-        reader = GGUFReader(tmp_path / f"tiny-{quant}.gguf")
+        reader = GGUFReader(tmp_path / f"{tiny_model.name}-{quant}.gguf")
         assert reader.fields["general.file_type"].contents() == kind
         kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
         assert kinds["blk.0.attn_q.weight"] == kinds["blk.0.ffn_gate.weight"] == stored

@@ -12,13 +12,14 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import libraries
 import pytest
 from exported import asked, model, run
-from training import QWENS_OWN
+from training import QWENS_OWN, SMALL
 
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.chat import DEFAULT_SYSTEM, prompt_ids, render, with_system
@@ -120,7 +121,7 @@ def made(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path
 
     def make(folder: Path) -> None:
         arguments = ("--output", folder / "gguf", "--quant", "q8_0")
-        assert run(model(folder / "tiny"), *arguments) == 0
+        assert run(model(folder / "tiny", **SMALL), *arguments) == 0
 
     return shared_folder("modelfile", make)
 
@@ -150,6 +151,14 @@ def loaded(made: Path) -> llama_cpp.Llama:
     return opened(made)
 
 
+@cache
+def tokenizer_of(made: Path) -> Any:
+    """The model's own, as transformers loads it."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(made / "tiny")
+
+
 def ids(loaded: llama_cpp.Llama, prompt: str) -> list[int]:
     """The tokens of a whole prompt, as llama.cpp's server and Ollama make them."""
     return loaded.tokenize(prompt.encode(), add_bos=True, special=True)
@@ -163,14 +172,12 @@ def ids(loaded: llama_cpp.Llama, prompt: str) -> list[int]:
 def test_all_templates_give_the_same_token_ids(
     request: pytest.FixtureRequest, whose: str, task: str
 ) -> None:
-    from transformers import AutoTokenizer
-
     made: Path = request.getfixturevalue(whose)
     loaded = opened(made)
     assert ("tools" in loaded.metadata["tokenizer.chat_template"]) == (whose == "published")
     messages = asked(task)
     dicts: list[Any] = [{"role": m.role, "content": m.content} for m in messages]
-    tokenizer = AutoTokenizer.from_pretrained(made / "tiny")
+    tokenizer = tokenizer_of(made)
     encoded = tokenizer.apply_chat_template(dicts, tokenize=True, add_generation_prompt=True)
     expected = encoded["input_ids"]
 
@@ -225,10 +232,8 @@ def test_llama_cpp_does_not_compose_characters_and_training_does(
     made: Path, loaded: llama_cpp.Llama
 ) -> None:
     """Why `generate` and the round trip normalise by themselves."""
-    from transformers import AutoTokenizer
-
     text = unicodedata.normalize("NFD", "café")
-    tokenizer = AutoTokenizer.from_pretrained(made / "tiny")
+    tokenizer = tokenizer_of(made)
     assert tokenizer.encode(text) == ids(loaded, unicodedata.normalize("NFC", text))
     assert tokenizer.encode(text) != ids(loaded, text)
 
