@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_data.common import streams
+from immune_data.emit import __main__ as emit
 
 RECIPE = "unified-v2"
 ODD = "Ωδε • ▌ 日本 \U0001f600 é"
@@ -99,10 +100,10 @@ def emitted(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> P
         for out, ids in (("source", ""), ("other source", "x")):
             if ids:
                 Corpus().incidents("abcdefghijklm", dag=dag).write(folder / out)
-        emit = [sys.executable, "-m", "immune_data.emit", "--recipe", RECIPE]
-        subprocess.run([*emit, "--source", folder / "source", "--data", folder], check=True)
         out = folder / "other out"
-        subprocess.run([*emit, "--source", folder / "other source", "--data", out], check=True)
+        for source, data in (("source", folder), ("other source", out)):
+            made = ["--source", str(folder / source), "--data", str(data), "--recipe", RECIPE]
+            assert emit.main(made) == 0
         shutil.copytree(out / "sft" / RECIPE, folder / "other")
         odd = incident(source_ip=ODD)
         (folder / "incident.json").write_text(json.dumps(odd, ensure_ascii=False), "utf-8")

@@ -160,7 +160,7 @@ def test_the_wheel_works_far_from_the_checkout(wheel: Path, tmp_path: Path) -> N
     assert digests(tmp_path / "out" / "sft") == digests(here / "sft")
 
 
-@pytest.mark.parametrize(("name", "verb"), [("immune-data", "emit"), ("immune-train", "sft")])
+@pytest.mark.parametrize(("name", "verb"), [("immune-data", "emit"), ("immune-train", "score")])
 def test_the_script_is_the_module(name: str, verb: str, tmp_path: Path) -> None:
     script = Path(sys.executable).parent / name
     cases: list[list[str]] = [[], ["--help"], ["-h"], ["nothing"], ["--nothing"], ["--version"]]
