@@ -1,10 +1,10 @@
-"""Write one HTML page that shows an emitted dataset to people who must judge it.
+"""Write one HTML page that shows an emitted dataset to people who have to judge it.
 
     python -m immune_data.report --recipe unified-v2
 
 In: an emitted recipe, its manifest and its relations. Out: `report/<recipe>.html`, which needs
 neither a network nor a script, and its figures as SVG and PNG in `report/<recipe>/figures/`. The
-same dataset gives the same bytes. Nothing of a dataset enters the page but as escaped text.
+same dataset gives the same bytes. Everything from a dataset is escaped text on the page.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=cli.file,
         metavar="FILE",
         help="the page's path (default: report/<recipe>.html in the folder of the artifacts); "
-        "the figures go into a folder of its name beside it",
+        "the figures go into a folder of the same name next to it",
     )
     parser.renamed(to="--output")
     return cli.run(parser, _command, argv)
@@ -61,7 +61,7 @@ def _command(arguments: argparse.Namespace) -> None:
 
 
 def write(path: Path, page: str, figures: Sequence[Drawing]) -> None:
-    """Write the page and the figures beside it; each file is whole or not there.
+    """Write the page and, next to it, the figures; each file is written whole or not at all.
 
     Raises:
         ImmuneError: the folder cannot be written.
@@ -71,8 +71,8 @@ def write(path: Path, page: str, figures: Sequence[Drawing]) -> None:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImmuneError(f"cannot write {path}: {error.strerror}") from None
-    with files.staging(folder) as hidden, files.replacing(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+    with files.staging(folder) as hidden, files.replacing(path) as new:
+        new.write_text(page, encoding="utf-8")
         for figure in figures:
             (hidden / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
             (hidden / f"{figure.name}.png").write_bytes(figure.png)

@@ -1,6 +1,6 @@
-"""What a report shows: an emitted recipe in, the facts of it, audit included, out.
+"""What a report shows: an emitted recipe in, its facts with the audit out.
 
-The facts are asked by the queries in `sql/report/`, of the recipe's manifest and relations.
+The facts come from the recipe's manifest and, by the queries in `sql/report/`, from its relations.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _RELATIONS = (
     *("overview", "limits", "scores", "leads", "lengths", "fit", "evidence", "balance"),
     "examples",
 )
-_OFFENDERS = 3  # rows shown of a check that found some
+_OFFENDERS = 3  # rows shown for a check that found some
 
 
 @dataclass(frozen=True)
 class Offence:
-    """What a check found, with some of the rows."""
+    """The result of a check, with some of its rows."""
 
     result: Result
     columns: list[str]
@@ -44,10 +44,10 @@ class Offence:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a page shows."""
+    """Everything that a page shows."""
 
     manifest: Manifest
-    source: str | None  # the folder of the source files, where the database says it
+    source: str | None  # the folder of the source files, if the database has it
     models: list[str]
     limits: dict[str, float]
     funnel: list[Row]
@@ -65,7 +65,7 @@ class Facts:
 
 
 def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda line: None) -> Facts:
-    """Ask an emitted recipe for everything that its page shows.
+    """Gather everything that the page of an emitted recipe shows.
 
     Raises:
         ImmuneError: it is not emitted, or the database is that of another run.
@@ -81,11 +81,11 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
                 f"the database and {out / 'sft' / recipe.name} are of different runs: "
                 f"emit {recipe.name} again"
             )
-        found = {
+        facts = {
             name: duck.rows(connection, steps.text(f"report/{name}.sql")) for name in _RELATIONS
         }
-        [overview] = found.pop("overview")
-        [limits] = found.pop("limits")
+        [overview] = facts.pop("overview")
+        [limits] = facts.pop("limits")
         report("reading verdicts")
         judged, compared = judges(duck.rows(connection, steps.text("report/verdicts.sql")))
         audit = []
@@ -103,12 +103,12 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
             judges=judged,
             compared=compared,
             audit=audit,
-            **found,
+            **facts,
         )
 
 
 def _source(connection: duckdb.DuckDBPyConnection, recipe: str) -> str | None:
-    """The folder of the sources; a database of an earlier version does not say it."""
+    """The folder of the sources; None for a database of an earlier version."""
     columns = {name for name, *_ in connection.execute("describe main.emitted").fetchall()}
     if "source" not in columns:
         return None

@@ -1,7 +1,7 @@
 """The figures of a report: its facts in, six drawings out.
 
 Blue is what stays and orange what is lost, a pair that every kind of colour blindness tells apart,
-and nothing is said by colour alone.
+and nothing is shown by colour alone.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def label(text: str) -> str:
 
 
 def _bare(axes: Axes) -> None:
-    """No frame, no numbers along it: every bar says its own."""
+    """No frame and no axis numbers: every bar has its own number."""
     axes.spines[:].set_visible(False)
     axes.set_xticks([])
 
@@ -154,14 +154,14 @@ def funnel(rows: Sequence[Row], narrow: bool) -> Figure:
         names = [row["step"].replace("_", " ") for row in part]
         axes.set_yticks([] if narrow else places, [] if narrow else names)
         for place, name, row in zip(places, names, part, strict=True):
-            said = f"{row['incidents']:,}"
+            caption = f"{row['incidents']:,}"
             if row["lost"]:
-                said += f" · −{row['lost']:,}"
-                said += "" if narrow else f" {row['why'].replace('_', ' ')}"
+                caption += f" · −{row['lost']:,}"
+                caption += "" if narrow else f" {row['why'].replace('_', ' ')}"
             elif row["records"] is not None:
-                said += f" · {row['records']:,} records"
+                caption += f" · {row['records']:,} records"
             end = (row["incidents"] + row["lost"], place)
-            axes.annotate(said, end, (4, 0), textcoords="offset points", va="center")
+            axes.annotate(caption, end, (4, 0), textcoords="offset points", va="center")
             if narrow:
                 axes.text(0, place - 0.26, name, va="bottom", fontsize=7.5)
     axes.set_xlabel("incidents")
@@ -182,10 +182,10 @@ def scores(
     grid = figure.subplots(len(models), len(TASKS), squeeze=False, sharex="col", sharey="col")
     for place, (line, model) in enumerate(zip(grid, models, strict=True)):
         for axes, task in zip(line, TASKS, strict=True):
-            found = counts[model, task]
-            spans = sorted(found)
-            passing = [found[span][0] for span in spans]
-            failing = [found[span][1] for span in spans]
+            by_span = counts[model, task]
+            spans = sorted(by_span)
+            passing = [by_span[span][0] for span in spans]
+            failing = [by_span[span][1] for span in spans]
             axes.bar(spans, passing, width=0.86, align="edge", color=KEPT)
             axes.bar(spans, failing, width=0.86, align="edge", color=LOST, bottom=passing)
             _counts(axes, "answers" if axes is line[0] else "", narrow)
@@ -270,8 +270,8 @@ def _shares(axes: Axes, names: Sequence[str], values: Sequence[int], total: int)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, max(values, default=0) * 1.5 or 1)
     for place, value in zip(places, values, strict=True):
-        said = f"{value:,} · {value / total:.1%}"
-        axes.annotate(said, (value, place), (4, 0), textcoords="offset points", va="center")
+        caption = f"{value:,} · {value / total:.1%}"
+        axes.annotate(caption, (value, place), (4, 0), textcoords="offset points", va="center")
 
 
 def tokens(rows: Sequence[Row], fit: Sequence[Row], context: int, narrow: bool) -> Figure:
@@ -280,13 +280,13 @@ def tokens(rows: Sequence[Row], fit: Sequence[Row], context: int, narrow: bool) 
     grid = figure.subplots(len(TASKS), 1, sharex=True)
     last = max([row["tokens_from"] + 256 for row in rows] + [context])
     for axes, task in zip(grid, TASKS, strict=True):
-        found = [row for row in rows if row["task"] == task]
+        of_task = [row for row in rows if row["task"] == task]
         axes.bar(
-            [row["tokens_from"] for row in found],
-            [row["records"] for row in found],
+            [row["tokens_from"] for row in of_task],
+            [row["records"] for row in of_task],
             width=232,
             align="edge",
-            color=[LOST if row["tokens_from"] >= context else KEPT for row in found],
+            color=[LOST if row["tokens_from"] >= context else KEPT for row in of_task],
         )
         _counts(axes, "conversations", narrow)
         axes.set_xlim(0, last * 1.08)
@@ -294,8 +294,10 @@ def tokens(rows: Sequence[Row], fit: Sequence[Row], context: int, narrow: bool) 
         lost = sum(row["answer_lost"] for row in fit if row["task"] == task)
         records = sum(row["records"] for row in fit if row["task"] == task)
         axes.set_title(f"{task}: {records:,} conversations")
-        said = f"answers cut: {cut:,}\nlost whole: {lost:,}"
-        axes.text(0.015, 0.93, said, transform=axes.transAxes, va="top", fontsize=7.5, color=MUTED)
+        caption = f"answers cut: {cut:,}\nlost whole: {lost:,}"
+        axes.text(
+            0.015, 0.93, caption, transform=axes.transAxes, va="top", fontsize=7.5, color=MUTED
+        )
         _threshold(axes, context, f"context {context:,}" if axes is grid[0] else None)
     grid[-1].set_xlabel("tokens of a conversation")
     grid[-1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -355,9 +357,9 @@ def balance(rows: Sequence[Row], narrow: bool) -> Figure:
             for offset, split, colour in ((-0.2, "train", KEPT), (0.2, "eval", OTHER)):
                 records, share = shares.get(split, (0, 0.0))
                 axes.barh(place + offset, share, height=0.36, color=colour)
-                said = f"{split} {records:,} · {share:.1%}"
+                caption = f"{split} {records:,} · {share:.1%}"
                 axes.annotate(
-                    said,
+                    caption,
                     (share, place + offset),
                     (4, 0),
                     fontsize=7,
@@ -369,21 +371,21 @@ def balance(rows: Sequence[Row], narrow: bool) -> Figure:
 
 
 def _by_value(rows: Sequence[Row], name: str) -> dict[str, dict[str, tuple[int, float]]]:
-    """Value to split to records and share of the split's, the most frequent first."""
-    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    """By value and split, the records and their share of the split; the most frequent first."""
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     totals: dict[str, int] = defaultdict(int)
     for row in rows:
         if row["property"] == name:
-            found[row["value"]][row["split"]] += row["records"]
+            counts[row["value"]][row["split"]] += row["records"]
             totals[row["split"]] += row["records"]
-    ordered = sorted(found, key=lambda value: (-sum(found[value].values()), value))
+    ordered = sorted(counts, key=lambda value: (-sum(counts[value].values()), value))
     if name == "task":
-        ordered = [task for task in TASKS if task in found]
+        ordered = [task for task in TASKS if task in counts]
     merged: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for place, value in enumerate(ordered):
         few = place < _VALUES or len(ordered) == _VALUES + 1
         shown = label(value) if few else f"{len(ordered) - _VALUES} others"
-        for split, records in found[value].items():
+        for split, records in counts[value].items():
             merged[shown][split] += records
     return {
         value: {split: (records, records / totals[split]) for split, records in splits.items()}

@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class JudgedBy:
-    """What a judge run says on a task, and how far that is to be trusted."""
+    """A judge run on a task, and how far its verdicts can be trusted."""
 
     task: str
     judge_run: str
@@ -23,13 +23,13 @@ class JudgedBy:
     incidents: int
     calls: int
     noise: Noise | None
-    first: Estimate | None  # what the first place is worth
-    length: Estimate | None  # what twice the length is worth
+    first: Estimate | None  # the worth of the first place
+    length: Estimate | None  # the worth of twice the length
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Two judge runs on the incidents of a task that both judged."""
+    """Two judge runs on the incidents of a task that both of them judged."""
 
     task: str
     first: str
@@ -38,7 +38,7 @@ class Compared:
 
 
 def judges(rows: Iterable[Row]) -> tuple[list[JudgedBy], list[Compared]]:
-    """What each run says, and every two of a task that have incidents in common."""
+    """Each run on each task, and every two runs on a task that have incidents in common."""
     judged, compared = [], []
     for task, of_task in groupby(rows, key=lambda row: row["task"]):
         runs: dict[str, list[Verdict]] = {}
@@ -48,23 +48,26 @@ def judges(rows: Iterable[Row]) -> tuple[list[JudgedBy], list[Compared]]:
             lengths: dict[tuple[str, str], int] = {}
             runs[name] = list(_verdicts(of_run, lengths))
             judged.append(_judged(task, name, judge, runs[name], lengths))
-        for (first, one), (second, other) in combinations(runs.items(), 2):
-            found = agreement.agreement(one, other)
-            if found is not None:
-                compared.append(Compared(task, first, second, found))
+        for first, second in combinations(runs, 2):
+            agreed = agreement.agreement(runs[first], runs[second])
+            if agreed is not None:
+                compared.append(Compared(task, first, second, agreed))
     return judged, compared
 
 
 def _verdicts(rows: Iterable[Row], lengths: dict[tuple[str, str], int]) -> Iterator[Verdict]:
-    """The verdicts of a run; the lengths of the answers are noted on the way."""
+    """The verdicts of a run; the lengths of the answers are added to `lengths`."""
     for row in rows:
         incident = row["incident_id"]
         scores = {}
-        for one in row["answers"]:
-            scores[one["model"]] = one["score"]
-            lengths[incident, one["model"]] = one["chars"]
+        for answer in row["answers"]:
+            scores[answer["model"]] = answer["score"]
+            lengths[incident, answer["model"]] = answer["chars"]
         calls = [
-            Call(tuple(one["model"] for one in call), {one["model"]: one["score"] for one in call})
+            Call(
+                tuple(answer["model"] for answer in call),
+                {answer["model"]: answer["score"] for answer in call},
+            )
             for call in row["calls"]
         ]
         yield Verdict(incident, scores, calls)
@@ -83,7 +86,7 @@ def _judged(
         name,
         judge,
         len(verdicts),
-        sum(len(one.calls) for one in verdicts),
+        sum(len(verdict.calls) for verdict in verdicts),
         agreement.noise(verdicts, agreement.CRITERIA[task]),
         places[0] if len(places) > 1 else None,
         agreement.length_preference(verdicts, lengths),

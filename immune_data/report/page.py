@@ -80,7 +80,7 @@ def render(facts: Facts, drawn: Sequence[Drawing]) -> str:
             tuple(_FIT.values()),
             [[row[key] for key in _FIT] for row in facts.fit],
         ),
-        found=[_found(offence) for offence in facts.audit if offence.result.failed],
+        findings=[_finding(offence) for offence in facts.audit if offence.result.failed],
         passed=_passed([offence for offence in facts.audit if not offence.result.failed]),
         any_lost=any(example["answer_tokens_lost"] for example in facts.examples),
         examples=[_example(example) for example in facts.examples],
@@ -152,7 +152,7 @@ def _judges(facts: Facts) -> Table:
         *("judge run", "task", "incidents", "calls"),
         *("noise", "first place", "twice the length"),
     )
-    return Table("Judge runs: in points of the score, ± half the interval of 95 %", columns, rows)
+    return Table("Judge runs: in points of the score, ± half the 95% interval", columns, rows)
 
 
 def _measured(of: Estimate, sign: str = "") -> str:
@@ -178,7 +178,7 @@ def _compared(facts: Facts) -> Table | None:
     return Table("Incidents that two runs judged", columns, rows)
 
 
-def _found(offence: Offence) -> dict[str, Any]:
+def _finding(offence: Offence) -> dict[str, Any]:
     """A check that found something, with some of the rows."""
     result, check = offence.result, offence.result.check
     severity, look = _TAGS[check.severity]
@@ -204,7 +204,7 @@ def _found(offence: Offence) -> dict[str, Any]:
 
 
 def _shortened(value: Any) -> Any:
-    """A value that a dataset holds, short enough for a cell."""
+    """A value of a dataset, short enough for a cell."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
