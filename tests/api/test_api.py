@@ -111,12 +111,12 @@ def test_records_of_another_file_or_recipe_are_refused(source: Path, tmp_path: P
 def test_the_audit_is_the_commands(dataset: Dataset, told: Callable[..., str]) -> None:
     """And it writes nothing."""
     before = digests(dataset.data)
-    found = {row["check"]: row for row in dataset.audit().to_dicts()}
+    actual = {row["check"]: row for row in dataset.audit().to_dicts()}
     assert digests(dataset.data) == before
     expected = json.loads(told(audit.main, ["--json"]))
-    assert len(found) == len(expected) > 40
+    assert len(actual) == len(expected) > 40
     for row in expected:
-        assert (found[row["check"]]["rows"], found[row["check"]]["severity"]) == (
+        assert (actual[row["check"]]["rows"], actual[row["check"]]["severity"]) == (
             row["rows"],
             row["severity"],
         )

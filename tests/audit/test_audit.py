@@ -65,8 +65,8 @@ def test_the_sample_by_the_documents_fails_as_documented(
     sample_out: Out, said: Callable[..., Any], copied: Callable[[Path], Path]
 ) -> None:
     out = copied(sample_out("unified-v2"))
-    found = said(1, "--data", out)
-    rows = by_name(found)
+    result = said(1, "--data", out)
+    rows = by_name(result)
     leaked = {row["incident_id"] for row in records(out, "eval")}
     leaks = [row for row in records(out, "train") if row["incident_id"] in leaked]
     assert rows["eval_in_train"] == len(leaks) == 124
@@ -86,7 +86,7 @@ def test_the_sample_by_the_documents_fails_as_documented(
         pl.col("missing") == ["investigation_priority"]
     )
     assert 5 < len(priorities) < 20  # planted
-    for row in found:
+    for row in result:
         path = out / "audit" / "unified-v2" / f"{row['check']}.parquet"
         assert path.is_file() == (row["status"] == "failed") == (row["rows"] > 0)
         if path.is_file():
@@ -136,8 +136,8 @@ def test_the_clean_recipe_has_no_error(
     for number, out in enumerate((sample_out("unified-clean"), real_out("unified-clean"))):
         mine = tmp_path / str(number)
         shutil.copytree(out, mine)
-        found = said(0, "--data", mine, "--recipe", "unified-clean")
-        errors = [row for row in found if row["severity"] == "error"]
+        result = said(0, "--data", mine, "--recipe", "unified-clean")
+        errors = [row for row in result if row["severity"] == "error"]
         assert len(errors) >= 8
         assert {row["status"] for row in errors} == {"passed"}
 
@@ -286,10 +286,10 @@ def test_the_funnel_accounts_for_all(
     sample_out: Out, said: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = sample_out("unified-v2")
-    found = said(0, "funnel", "--data", out)
-    assert found["funnel"] == manifest(out)["counts"]["funnel"]
+    result = said(0, "funnel", "--data", out)
+    assert result["funnel"] == manifest(out)["counts"]["funnel"]
     for task in ("summary", "cause", "risk"):
-        assert sum(row[task] for row in found["accounts"]) == 961
+        assert sum(row[task] for row in result["accounts"]) == 961
     assert audit.main(["funnel", "--data", str(out)]) == 0
     text = capsys.readouterr().out
     assert "missing from a dataset" in text
@@ -327,11 +327,11 @@ def test_a_difference_is_told_by_incident_and_task(
     shown["messages"][0]["content"] += " More."
     shown["tokens"] += 2
     added["incident_id"] = "zz"
-    found = said(1, "diff", first, folder(tmp_path / "second", [*changed[1:], added], held))
-    assert {(row["incident_id"], row["task"]): row for row in found["rows"]}.keys() == {
+    result = said(1, "diff", first, folder(tmp_path / "second", [*changed[1:], added], held))
+    assert {(row["incident_id"], row["task"]): row for row in result["rows"]}.keys() == {
         (row["incident_id"], row["task"]) for row in (gone, told, shown, added)
     }
-    rows = {(row["incident_id"], row["task"]): row for row in found["rows"]}
+    rows = {(row["incident_id"], row["task"]): row for row in result["rows"]}
     told_as = {key: (row["difference"], row["fields"]) for key, row in rows.items()}
     assert told_as[gone["incident_id"], gone["task"]][0] == (
         "changed" if any(_same(row, gone) for row in changed[1:]) else "missing"
@@ -398,11 +398,11 @@ def publish(out: Path, recipe: str, into: Path) -> Path:
     (into / "tables").mkdir(parents=True)
     (into / recipe / "relations").mkdir(parents=True)
     with duckdb.connect(str(out / "immune.duckdb"), read_only=True) as connection:
-        found = connection.execute(
+        rows = connection.execute(
             "select schema_name, table_name from duckdb_tables() where schema_name in ('main', ?)",
             [recipe],
         ).fetchall()
-        for schema, name in found:
+        for schema, name in rows:
             where = into / ("tables" if schema == "main" else f"{recipe}/relations")
             connection.execute(f'copy "{schema}"."{name}" to \'{where}/{name}.parquet\'')
     return into
@@ -443,9 +443,9 @@ def test_the_commands_that_show_rows_of_a_published_dataset_run(
 ) -> None:
     folder = publish(sample_out("unified-v2"), "unified-v2", tmp_path / "hub")
     monkeypatch.chdir(tmp_path)  # where nothing was emitted
-    found = [row for row in said(1, "--dataset", folder, "eval_in_train", "tie") if row["rows"]]
-    assert len(found) == 2
-    for row in found:
+    actual = [row for row in said(1, "--dataset", folder, "eval_in_train", "tie") if row["rows"]]
+    assert len(actual) == 2
+    for row in actual:
         command = row["shows"].replace("python", sys.executable, 1)
         done = subprocess.run(
             ["bash", "-c", f"{command} --json"], capture_output=True, text=True, check=True
@@ -473,9 +473,9 @@ def test_a_folder_that_cannot_be_written_to_is_audited(
         out.chmod(0o755)
     assert done.returncode == 1, done.stderr
     assert f"are not kept: cannot write to {out / 'audit' / 'unified-v2'}" in done.stderr
-    found = json.loads(done.stdout)
-    assert by_name(found) == {"eval_in_train": 124, "held_out_in_train": 3}
-    assert [(row["parquet"], row["shows"]) for row in found] == [(None, None)] * 2
+    result = json.loads(done.stdout)
+    assert by_name(result) == {"eval_in_train": 124, "held_out_in_train": 3}
+    assert [(row["parquet"], row["shows"]) for row in result] == [(None, None)] * 2
     assert not (out / "audit").exists()
 
 
@@ -504,8 +504,10 @@ def test_what_the_hub_refuses_is_a_sentence(
         raise _hub_error(name)
 
     monkeypatch.setattr("huggingface_hub.HfApi.repo_info", ask)
-    said = refused(audit.main, "--dataset", "hf://datasets/org/name@v9", "--data", tmp_path / "out")
-    assert words in said
+    message = refused(
+        audit.main, "--dataset", "hf://datasets/org/name@v9", "--data", tmp_path / "out"
+    )
+    assert words in message
     assert not (tmp_path / "out").exists()
 
 
@@ -557,8 +559,8 @@ def test_wrong_uses_are_sentences(
     (tmp_path / "train.jsonl").write_text("nothing\n")
     (tmp_path / "eval.jsonl").write_text("")
     given = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
-    said = refused(audit.main, *given, "--data", earlier_out)
-    assert words.replace("{tmp}", str(tmp_path)) in said
+    message = refused(audit.main, *given, "--data", earlier_out)
+    assert words.replace("{tmp}", str(tmp_path)) in message
 
 
 def test_without_a_database_nothing_is_made(tmp_path: Path, refused: Refused) -> None:

@@ -532,12 +532,12 @@ def test_the_audit_knows_what_cleaning_refuses(
     with reading(sample_out(RECIPE), RECIPE) as connection:
         [check] = checks.load([f"{rule}_in_responses"])
         key = ["incident_id", "task", "model"]
-        found = set(checks.rows(connection, check).select(key).rows())
+        actual = set(checks.rows(connection, check).select(key).rows())
         refused = connection.execute(
             "select incident_id, task, model from cleaning where rule = ?", [rule]
         ).fetchall()
     assert refused
-    assert set(refused) <= found
+    assert set(refused) <= actual
 
 
 def test_the_checks_that_compare_texts_are_bounded(
@@ -580,12 +580,12 @@ def test_the_checks_that_compare_texts_are_bounded(
             limit, texts = (128, dags + shown) if check.name == "ungrounded" else (64, dags)
             assert texts > limit * 1_000_000
             connection.execute(f"set memory_limit = '{limit}MB'")
-            found = checks.rows(connection, check)["incident_id"].to_list()
+            rows = checks.rows(connection, check)["incident_id"].to_list()
             for suffix in ("", *(f"-{copy}" for copy in copies)):
-                lacking = {name + suffix for name in once[check.name]["incident_id"]} - set(found)
+                lacking = {name + suffix for name in once[check.name]["incident_id"]} - set(rows)
                 assert not lacking
             if check.name == "ungrounded":
-                assert len(found) == 8 * len(once[check.name])
+                assert len(rows) == 8 * len(once[check.name])
 
 
 @pytest.mark.parametrize("name", ["code_fence", "error_text", "invisible_character"])

@@ -54,10 +54,10 @@ def test_a_file_given_as_a_folder_is_said_to_be_one_and_a_folder_given_as_a_file
     wrong, is_what = ("folder.json", "a folder: name a file")
     if kind is not cli.file:
         wrong, is_what = ("file.json", "a file: name a folder")
-    given = ["merge"] if module == "immune_data.ask" else []
-    given += [name] if name.startswith("--") else []
-    said = refused(cli.module(module).main, *given, tmp_path / wrong)
-    assert f"{tmp_path / wrong} is {is_what}" in said
+    words = ["merge"] if module == "immune_data.ask" else []
+    words += [name] if name.startswith("--") else []
+    message = refused(cli.module(module).main, *words, tmp_path / wrong)
+    assert f"{tmp_path / wrong} is {is_what}" in message
 
 
 @pytest.mark.parametrize("module", modules())
@@ -81,5 +81,5 @@ def test_what_is_not_there_yet_is_neither(tmp_path: Path) -> None:
 
 def test_an_incident_that_is_a_folder_is_said_to_be_one(tmp_path: Path, refused: Refused) -> None:
     generate = cli.module("immune_train.generate").main
-    said = refused(generate, "--request", "--task", "summary", "--incident", tmp_path)
-    assert said == f"{tmp_path} is a folder: name a file"
+    message = refused(generate, "--request", "--task", "summary", "--incident", tmp_path)
+    assert message == f"{tmp_path} is a folder: name a file"

@@ -96,8 +96,8 @@ def test_a_job_on_one_processor_of_many_has_one() -> None:
 
 def test_there_are_never_more_workers_than_items_in_flight() -> None:
     with processes.workers(64) as pool:
-        found = set(processes.in_order(pool, _process, range(64)))
-    assert 1 <= len(found) <= processes.AHEAD
+        actual = set(processes.in_order(pool, _process, range(64)))
+    assert 1 <= len(actual) <= processes.AHEAD
 
 
 def _process(_: int) -> int:

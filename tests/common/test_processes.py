@@ -37,10 +37,10 @@ def test_a_process_is_alone_or_one_of_several_or_refused(values: tuple[str | Non
             patched.delenv(name, raising=False)
             if value is not None:
                 patched.setenv(name, value)
-        said = complaint()
-        if said:
-            assert "unset" in said
-            assert any(name in said for name in NUMBERS)
+        message = complaint()
+        if message:
+            assert "unset" in message
+            assert any(name in message for name in NUMBERS)
             return
         if processes.number() == 1:
             assert processes.is_first()
@@ -67,9 +67,9 @@ def test_a_rank_alone_is_refused_and_an_empty_one_is_none(
     arguments = ["--config", "tiny", *folders, "--output", str(tmp_path / "run")]
     monkeypatch.setenv("RANK", "1")
     for more in (["--dry-run"], []):
-        said = refused(sft.main, *arguments, *more)
-        assert said.startswith("RANK=1 in the environment says that this is one of several")
-        assert "torchrun" in said
+        message = refused(sft.main, *arguments, *more)
+        assert message.startswith("RANK=1 in the environment says that this is one of several")
+        assert "torchrun" in message
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("RANK", "")
     assert sft.main([*arguments, "--dry-run"]) == 0

@@ -31,9 +31,9 @@ def test_what_is_written_is_as_readable_as_the_umask_says(umask: int, tmp_path: 
         assert os.umask(umask) == umask
     finally:
         os.umask(before)
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) == 3
-    assert {path.stat().st_mode & 0o777 for path in written} == {0o666 & ~umask}
+    paths = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(paths) == 3
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o666 & ~umask}
 
 
 def test_a_folder_replaces_the_one_that_has_its_name(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_a_file_system_without_locks_is_no_other_run(
 ) -> None:
     with files.locked(tmp_path / "a" / "b"):
         (tmp_path / "a" / "b" / "made").touch()
-    said = capsys.readouterr().err
-    assert ("does not support locks" in said) == (network != errno.EBADF)
+    message = capsys.readouterr().err
+    assert ("does not support locks" in message) == (network != errno.EBADF)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "made"]
 
 

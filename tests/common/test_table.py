@@ -65,5 +65,5 @@ def test_a_plain_line_is_aligned_and_ends_with_its_text() -> None:
 
 
 def test_a_cell_of_markdown_cannot_end_its_row() -> None:
-    made = table.markdown(["name", "number"], [["a|b\nc", "1"]], [False, True])
-    assert made.splitlines() == ["| name | number |", "| --- | ---: |", "| a\\|b c | 1 |"]
+    result = table.markdown(["name", "number"], [["a|b\nc", "1"]], [False, True])
+    assert result.splitlines() == ["| name | number |", "| --- | ---: |", "| a\\|b c | 1 |"]

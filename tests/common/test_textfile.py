@@ -84,15 +84,15 @@ def _spelt(value: Any) -> Any:
 def test_every_form_of_recipe_prompts_and_sources_gives_the_same_records(
     form: str, tmp_path: Path
 ) -> None:
-    found = {}
+    actual = {}
     for name, save in {"plain": str.encode, form: FORMS[form]}.items():
         source, recipe = write(tmp_path / name, save)
         out = tmp_path / name / "out"
         emit.emit(source, out, recipes.load(str(recipe)))
-        found[name] = [
+        actual[name] = [
             (out / "sft" / "mine" / f"{s}.jsonl").read_bytes() for s in ("train", "eval")
         ]
-    assert found[form] == found["plain"]
+    assert actual[form] == actual["plain"]
     [first, *_] = records(tmp_path / form / "out", "train", "mine")
     assert first["model"] == "gpt-4o"
     asked = first["messages"][-2]["content"]

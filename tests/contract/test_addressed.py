@@ -61,9 +61,9 @@ def test_the_audit_finds_the_same(real_answers: list[tuple[str, str, str]]) -> N
         connection.executemany(
             "insert into responses values (?, 'cause', 'm', ?)", list(enumerate(texts))
         )
-        found = dict(connection.sql(f"select incident_id, phrase from ({check.query})").fetchall())
+        rows = dict(connection.sql(f"select incident_id, phrase from ({check.query})").fetchall())
     expected = {
         number: phrase for number, text in enumerate(texts) if (phrase := addressed.judge(text))
     }
-    assert found == expected
-    assert len(PLEAS) <= len(found) < len(PLEAS) + 10
+    assert rows == expected
+    assert len(PLEAS) <= len(rows) < len(PLEAS) + 10

@@ -27,7 +27,7 @@ def asked(
 ) -> list[Verdict]:
     """What a judge says of answers of four models, the later the better, in the orders drawn."""
     chance = random.Random(seed)
-    found = []
+    actual = []
     for number in range(incidents):
         quality = {model: chance.uniform(3, 6) + 0.3 * i for i, model in enumerate(MODELS)}
         calls = [
@@ -35,8 +35,8 @@ def asked(
             for order in orders(chance)
         ]
         means = {name: sum(call.scores[name] for call in calls) / len(calls) for name in MODELS}
-        found.append(Verdict(f"incident {number}", means, calls))
-    return found
+        actual.append(Verdict(f"incident {number}", means, calls))
+    return actual
 
 
 def balanced(_: random.Random) -> list[tuple[str, ...]]:
@@ -56,12 +56,12 @@ def of_first(quality: float, place: int, chance: random.Random) -> float:
 
 
 def test_noise_of_one_is_found_within_a_tenth_and_its_interval() -> None:
-    found = agreement.noise(asked(noisy, 100, balanced))
-    assert found is not None
-    assert found.freedom == 100 * (16 - 4) - 3 >= 1000
-    assert found.deviation.value == pytest.approx(1, rel=0.1)
-    assert found.deviation.low < 1 < found.deviation.high
-    assert found.deviation.high - found.deviation.low < 0.15
+    result = agreement.noise(asked(noisy, 100, balanced))
+    assert result is not None
+    assert result.freedom == 100 * (16 - 4) - 3 >= 1000
+    assert result.deviation.value == pytest.approx(1, rel=0.1)
+    assert result.deviation.low < 1 < result.deviation.high
+    assert result.deviation.high - result.deviation.low < 0.15
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
@@ -166,8 +166,8 @@ def test_preference_for_length_is_of_answers_to_one_incident() -> None:
             lengths[str(number), model] = round(100 * 2**doublings)
             scores[model] = 0.5 * doublings - level + 2 * worth + chance.gauss(0, 0.2)
         judged.append(Verdict(str(number), scores))
-    found = agreement.length_preference(judged, lengths)
-    assert 0.4 < found.low < 0.5 < found.high < 0.6
+    result = agreement.length_preference(judged, lengths)
+    assert 0.4 < result.low < 0.5 < result.high < 0.6
     assert agreement.length_preference(judged, dict.fromkeys(lengths, 70)) is None
     assert agreement.length_preference(judged, {}) is None
 
@@ -179,16 +179,16 @@ def test_two_runs_of_known_agreement() -> None:
         Verdict("only here", {"a": 1}),
     ]
     second = [Verdict("y", {"b": 6, "a": 8}), Verdict("x", {"b": 7, "a": 7, "d": 9})]
-    found = agreement.agreement(first, second)
-    assert (found.incidents, found.scores, found.changed, found.kept) == (2, 4, 1, 0)
-    assert found.shift == 1
-    assert found.deviation == pytest.approx((12 / 3 / 2) ** 0.5)
+    result = agreement.agreement(first, second)
+    assert (result.incidents, result.scores, result.changed, result.kept) == (2, 4, 1, 0)
+    assert result.shift == 1
+    assert result.deviation == pytest.approx((12 / 3 / 2) ** 0.5)
     assert agreement.agreement(first[:1], second[:1]) is None
 
 
 def test_rows_of_either_format_and_of_no_calls() -> None:
     total = {"evidence_grounding": 3, "total": 12}
-    found = agreement.verdicts(
+    result = agreement.verdicts(
         [
             {
                 "incident_id": "x",
@@ -202,11 +202,11 @@ def test_rows_of_either_format_and_of_no_calls() -> None:
             {"incident_id": "y", "scores": {"b": 4, "a": 4}},
         ]
     )
-    assert found["cause"] == [
+    assert result["cause"] == [
         Verdict("x", {"a": 11.5}, (Call(("a",), {"a": 12.0}), Call(("a",), {"a": 11.0})))
     ]
-    assert found["risk"][0].calls[1] == Call(("a",), {})
-    assert found["summary"][0].best == "b"
+    assert result["risk"][0].calls[1] == Call(("a",), {})
+    assert result["summary"][0].best == "b"
 
 
 SCORES = st.dictionaries(

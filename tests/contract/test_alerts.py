@@ -35,33 +35,33 @@ def changed(row: dict[str, Any], *path: Any, to: Any = None) -> dict[str, Any]:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_an_event_says_the_same_in_every_dialect(dialect: str) -> None:
     target = {"IP": "10.0.0.2", "Port": 443}
-    found = read(Event(7, "A scan", "medium", 60.25, target=target).line(dialect))
-    assert found.event_id == number(7)
-    assert found.dialect == dialect
-    assert (found.severity, found.threat_level) == ("medium", "medium")
-    assert (found.attacker, found.victim, found.port) == ("10.0.0.1", "10.0.0.2", 443)
-    assert (found.window, found.confidence, found.flows) == (3, 0.8, ("C7",))
-    assert found.text.lower() == "a scan threat level: medium."
-    assert found.time.offset == 3 * HOUR
-    assert found.time.written % HOUR == ((31 * 60) + 16) * 1_000_000 + 250_000
+    result = read(Event(7, "A scan", "medium", 60.25, target=target).line(dialect))
+    assert result.event_id == number(7)
+    assert result.dialect == dialect
+    assert (result.severity, result.threat_level) == ("medium", "medium")
+    assert (result.attacker, result.victim, result.port) == ("10.0.0.1", "10.0.0.2", 443)
+    assert (result.window, result.confidence, result.flows) == (3, 0.8, ("C7",))
+    assert result.text.lower() == "a scan threat level: medium."
+    assert result.time.offset == 3 * HOUR
+    assert result.time.written % HOUR == ((31 * 60) + 16) * 1_000_000 + 250_000
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_critical_is_a_level_and_no_severity(dialect: str) -> None:
-    found = read(Event(1, level="critical").line(dialect))
-    assert (found.severity, found.threat_level) == ("high", "critical")
+    result = read(Event(1, level="critical").line(dialect))
+    assert (result.severity, result.threat_level) == ("high", "critical")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_an_incident_says_the_same_but_what_idea0_cannot(dialect: str) -> None:
-    found = read(Incident(9, [1, 2]).line(dialect))
-    assert (found.incident_id, found.host, found.window) == (number(9), "10.0.0.1", 3)
-    assert found.threat_level == 15.06
+    result = read(Incident(9, [1, 2]).line(dialect))
+    assert (result.incident_id, result.host, result.window) == (number(9), "10.0.0.1", 3)
+    assert result.threat_level == 15.06
     if dialect == IDEA0:
-        assert (found.start, found.end, found.events) == (None, None, None)
+        assert (result.start, result.end, result.events) == (None, None, None)
     else:
-        assert found.end.instant - found.start.instant == HOUR
-        assert found.events == (number(1), number(2))
+        assert result.end.instant - result.start.instant == HOUR
+        assert result.events == (number(1), number(2))
 
 
 def test_names_come_from_the_target_or_its_note() -> None:
@@ -74,15 +74,15 @@ def test_names_come_from_the_target_or_its_note() -> None:
 def test_old_idea0_has_neither_window_nor_level() -> None:
     row = changed(Event(1).line(IDEA0), "timewindow")
     row["Attach"][0]["Content"] = "to IP: 10.0.0.2 Threat Level: medium. Confidence: 1. by Slips"
-    found = read(row)
-    assert (found.window, found.severity, found.threat_level) == (None, None, None)
+    result = read(row)
+    assert (result.window, result.severity, result.threat_level) == (None, None, None)
     alert = Incident(2).line(IDEA0)
     alert["Attach"][0]["Content"] += " on timewindow -4. (real time 2023/08/18 14:28:29.092328)"
     for key in ("timewindow", "profileid", "threat_level"):
         alert = changed(alert, key)
-    found = read(alert)
-    assert (found.host, found.window, found.linked_window) == ("10.0.0.1", -4, None)
-    assert found.threat_level is None
+    result = read(alert)
+    assert (result.host, result.window, result.linked_window) == ("10.0.0.1", -4, None)
+    assert result.threat_level is None
 
 
 def test_a_file_that_was_downloaded_has_a_text_of_ours() -> None:
@@ -93,8 +93,8 @@ def test_a_file_that_was_downloaded_has_a_text_of_ours() -> None:
 def test_a_channel_has_the_port_of_its_second_source() -> None:
     row = Event(1).line(IDEA0)
     row["Source"].append({"IP4": ["192.0.2.1"], "Type": ["CC"], "Port": ["80"], "Proto": ["TCP"]})
-    found = read(row)
-    assert (found.attacker, found.port, found.protocol) == ("10.0.0.1", 80, "TCP")
+    result = read(row)
+    assert (result.attacker, result.port, result.protocol) == ("10.0.0.1", 80, "TCP")
 
 
 def test_the_port_of_a_source_is_not_what_was_aimed_at() -> None:

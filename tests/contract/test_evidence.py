@@ -109,13 +109,13 @@ def whole(dag: tuple[str, list[str], str]) -> str:
 
 def counts(text: str) -> Counter[str]:
     """Events by severity, of either form, by an expression that the code does not share."""
-    found: Counter[str] = Counter()
+    actual: Counter[str] = Counter()
     for line in text.split("\n"):
         if match := re.match(
             r"• [0-9:-]+ - (?:Event|([0-9]+) events?) (?:\[([A-Z]+)\] |to .*\[([A-Z]+)\]$)", line
         ):
-            found[match[2] or match[3]] += int(match[1] or 1)
-    return found
+            actual[match[2] or match[3]] += int(match[1] or 1)
+    return actual
 
 
 # Laws
@@ -253,14 +253,14 @@ def test_values_shrink_to_the_limit_and_then_it_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def real_dags(real_source: Path) -> list[str]:
-    found = []
+    actual = []
     for name in ("risk_dataset_v2", "summarization_dataset_v4"):
         with gzip.open(real_source / f"{name}.json.gz") as file:
             content = json.load(file)
         rows = content["incidents"] if isinstance(content, dict) else content
-        found += [row["dag_analysis"] for row in rows if row.get("dag_analysis")]
-    assert len(found) == 1064
-    return found
+        actual += [row["dag_analysis"] for row in rows if row.get("dag_analysis")]
+    assert len(actual) == 1064
+    return actual
 
 
 def test_every_line_of_the_real_evidence_is_accounted_for(real_dags: list[str]) -> None:

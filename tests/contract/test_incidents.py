@@ -25,8 +25,8 @@ def test_it_names_the_incidents_of_the_records(
     recipe: str, sample_out: Callable[[str], Path]
 ) -> None:
     out = sample_out(recipe)
-    found = listed(out, recipe)
-    sides = [(one.incident_id, one.split) for one in found]
+    actual = listed(out, recipe)
+    sides = [(one.incident_id, one.split) for one in actual]
     of_records = {
         (record["incident_id"], split)
         for split in ("train", "eval")
@@ -34,17 +34,17 @@ def test_it_names_the_incidents_of_the_records(
     }
     assert sides == sorted(of_records)
     groups = dict(query(out, "select incident_id, group_id from groups", recipe))
-    assert {one.incident_id: one.group for one in found} == {
+    assert {one.incident_id: one.group for one in actual} == {
         incident: groups[incident] for incident, _ in sides
     }
     assert incidents.NAME in manifest(out, recipe)["outputs"]
 
 
 def test_an_incident_in_both_splits_stands_in_it_twice(sample_out: Callable[[str], Path]) -> None:
-    found = [one.incident_id for one in listed(sample_out("unified-v2"), "unified-v2")]
-    assert len(found) - len(set(found)) == 62  # augmentation appends eval incidents to train
-    found = [one.incident_id for one in listed(sample_out("unified-clean"), "unified-clean")]
-    assert len(found) == len(set(found))
+    actual = [one.incident_id for one in listed(sample_out("unified-v2"), "unified-v2")]
+    assert len(actual) - len(set(actual)) == 62  # augmentation appends eval incidents to train
+    actual = [one.incident_id for one in listed(sample_out("unified-clean"), "unified-clean")]
+    assert len(actual) == len(set(actual))
 
 
 def test_a_group_is_named_after_its_first_incident(tmp_path: Path) -> None:
@@ -53,8 +53,8 @@ def test_a_group_is_named_after_its_first_incident(tmp_path: Path) -> None:
         corpus.incident(name, facts={"timewindow": window})
     corpus.write(tmp_path / "source")
     emit(tmp_path / "source", tmp_path / "out", recipes.load("unified-v1"))
-    found = {one.incident_id: one.group for one in listed(tmp_path / "out", "unified-v1")}
-    assert found == {"a": "a", "b": "b", "c": "a", "d": "d"}
+    actual = {one.incident_id: one.group for one in listed(tmp_path / "out", "unified-v1")}
+    assert actual == {"a": "a", "b": "b", "c": "a", "d": "d"}
 
 
 def test_it_can_be_read_by_anyone_and_held_out(

@@ -41,8 +41,8 @@ def literals(sql: str) -> Iterator[str]:
 def test_sql_repeats_the_patterns_exactly() -> None:
     for path in sorted((ROOT / "sql").rglob("*.sql")):
         name = path.relative_to(ROOT / "sql").as_posix()
-        written = {text for text in literals(path.read_text("utf-8")) if len(text) > 1}
-        of_names = {text for text in written if any(part in text for part in _NAMELY)}
+        paths = {text for text in literals(path.read_text("utf-8")) if len(text) > 1}
+        of_names = {text for text in paths if any(part in text for part in _NAMELY)}
         assert of_names == {names.PATTERNS[kind] for kind in LOOKING.get(name, ())}, name
 
 

@@ -59,7 +59,7 @@ def test_a_new_key_at_its_default_asks_as_before(name: str) -> None:
 
 def test_a_dataset_knows_the_recipe_that_made_it(sample_out: Callable[[str], Path]) -> None:
     recipe = recipes.load("unified-v2")
-    found = manifest.read(sample_out(recipe.name) / "sft" / recipe.name, Manifest)
-    assert found is not None
-    assert found.inputs.recipe_sha256 == recipe_identity.recipe_sha256(recipe)
-    assert found.asking_sha256 == ASKING[recipe.name]
+    result = manifest.read(sample_out(recipe.name) / "sft" / recipe.name, Manifest)
+    assert result is not None
+    assert result.inputs.recipe_sha256 == recipe_identity.recipe_sha256(recipe)
+    assert result.asking_sha256 == ASKING[recipe.name]

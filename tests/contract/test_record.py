@@ -54,8 +54,8 @@ def test_a_score_may_be_null_wherever_records_are_read(tmp_path: Path) -> None:
     for name in ("train", "eval"):
         text = "".join(json.dumps(row) + "\n" for row in ROWS)
         (tmp_path / f"{name}.jsonl").write_text(text)
-    found = dataset.from_files(tmp_path / "train.jsonl", tmp_path / "eval.jsonl")
-    assert [one.score for one in found.train] == [ROWS[0]["score"], None]
+    result = dataset.from_files(tmp_path / "train.jsonl", tmp_path / "eval.jsonl")
+    assert [one.score for one in result.train] == [ROWS[0]["score"], None]
     with difference.compare(tmp_path, tmp_path) as compared:
         assert compared.equal
 

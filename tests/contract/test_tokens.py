@@ -243,9 +243,9 @@ def real_texts(folder: Path) -> Iterator[str]:
 
 
 def test_every_real_text_is_counted_exactly(real_source: Path) -> None:
-    found = sorted(set(real_texts(real_source)))
-    assert len(found) > 9000
-    assert [tokens.count(text) for text in found] == [whole(text) for text in found]
+    actual = sorted(set(real_texts(real_source)))
+    assert len(actual) > 9000
+    assert [tokens.count(text) for text in actual] == [whole(text) for text in actual]
 
 
 @pytest.mark.parametrize(("unit", "size"), [("tokens", whole), ("words", words)])
@@ -347,21 +347,21 @@ def test_both_tokenizers_read_added_tokens_alike(text: str) -> None:
 
 
 def test_both_tokenizers_give_the_same_ids_for_sample_texts(sample_source: Path) -> None:
-    found = set()
+    actual = set()
     for path in sorted(sample_source.glob("*dataset_v?.json")):
         for row in json.loads(path.read_text(encoding="utf-8"))["incidents"][::6]:
             for value in row.values():
                 inner = value.values() if isinstance(value, dict) else (value,)
-                found |= {text for text in inner if isinstance(text, str)}
-    assert_same_counts(sorted(found, key=len)[:-20])
+                actual |= {text for text in inner if isinstance(text, str)}
+    assert_same_counts(sorted(actual, key=len)[:-20])
 
 
 def test_both_tokenizers_give_the_same_ids_for_real_texts(real_source: Path) -> None:
     """The distinct lines of all texts, and some texts whole."""
-    found = sorted(set(real_texts(real_source)))
-    lines = {line for text in found for line in text.splitlines(keepends=True)}
+    actual = sorted(set(real_texts(real_source)))
+    lines = {line for text in actual for line in text.splitlines(keepends=True)}
     assert_same_counts(list(itertools.islice(sorted(lines), 0, None, 4)))
-    assert_same_counts(found[::12])
+    assert_same_counts(actual[::12])
 
 
 def assert_same_counts(found: list[str]) -> None:

@@ -121,12 +121,12 @@ COUNTS = {
 @pytest.mark.parametrize("recipe", COUNTS)
 def test_every_recipe_gives_its_documented_records(recipe: str, sample_out: Out) -> None:
     train, tasks, held_out = COUNTS[recipe]
-    found = records(sample_out(recipe), "train", recipe)
-    assert len(found) == train
-    assert Counter(record["task"] for record in found) == tasks
-    found = records(sample_out(recipe), "eval", recipe)
-    assert len(found) == held_out
-    assert len(Counter(record["task"] for record in found)) == len(tasks)
+    emitted_records = records(sample_out(recipe), "train", recipe)
+    assert len(emitted_records) == train
+    assert Counter(record["task"] for record in emitted_records) == tasks
+    emitted_records = records(sample_out(recipe), "eval", recipe)
+    assert len(emitted_records) == held_out
+    assert len(Counter(record["task"] for record in emitted_records)) == len(tasks)
     counted = {
         (row["split"], row["task"]): row["records"]
         for row in manifest(sample_out(recipe), recipe)["counts"]["tasks"]
@@ -251,8 +251,8 @@ def test_the_real_set_gives_the_warnings_that_follow(
             if turns[0][0] != "system":
                 default = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
                 turns.insert(0, ("system", default))
-            text = "".join(f"<|im_start|>{role}\n{said}<|im_end|>\n" for role, said in turns)
-            assert "<|im_" not in "".join(said for _, said in turns)
+            text = "".join(f"<|im_start|>{role}\n{lines}<|im_end|>\n" for role, lines in turns)
+            assert "<|im_" not in "".join(lines for _, lines in turns)
             control = {"<|im_start|>", "<|im_end|>"}
             tokens = encoding.encode(unicodedata.normalize("NFC", text), allowed_special=control)
             assert record["tokens"] == len(tokens)
@@ -264,14 +264,14 @@ def test_the_real_set_gives_the_warnings_that_follow(
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     capsys.readouterr()
     run(real_source, tmp_path, "--recipe", recipe)
-    said = [line for line in capsys.readouterr().out.splitlines() if "warning: " in line]
-    assert numbers(next(line for line in said if "eval incidents" in line)) == [6, 3]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "warning: " in line]
+    assert numbers(next(line for line in lines if "eval incidents" in line)) == [6, 3]
     for split in ("train", "eval"):
-        longer = [line for line in said if "longer than" in line and split in line]
+        longer = [line for line in lines if "longer than" in line and split in line]
         assert [numbers(line)[0] for line in longer] == [over[split]] * (over[split] > 0)
-        whole = [line for line in said if "whole answer" in line and split in line]
+        whole = [line for line in lines if "whole answer" in line and split in line]
         assert [numbers(line)[0] for line in whole] == [lost[split]] * (lost[split] > 0)
-    assert not any("added tokens" in line for line in said)
+    assert not any("added tokens" in line for line in lines)
     assert over["train"] > 0
     if recipe == "published":
         assert lost["train"] > 0
@@ -280,22 +280,22 @@ def test_the_real_set_gives_the_warnings_that_follow(
 def test_what_a_warning_counts_stands_in_the_records(sample_out: Out) -> None:
     for recipe in ("unified-v2", "published"):
         out = sample_out(recipe)
-        found = {
+        actual = {
             (row["warning"], row["split"]): (row["records"], row["incidents"])
             for row in manifest(out, recipe)["counts"]["warnings"]
         }
         held_out = {record["incident_id"] for record in records(out, "eval", recipe)}
         leaked = [r for r in records(out, "train", recipe) if r["incident_id"] in held_out]
         leaked_incidents = len({record["incident_id"] for record in leaked})
-        assert found["eval incident in train", "train"] == (len(leaked), leaked_incidents)
+        assert actual["eval incident in train", "train"] == (len(leaked), leaked_incidents)
         for split in ("train", "eval"):
             mine = records(out, split, recipe)
             longer = sum(record["tokens"] > 4096 for record in mine)
-            assert found["over the context", split][0] == longer
+            assert actual["over the context", split][0] == longer
             marked = sum("<|im_" in json.dumps(record["messages"]) for record in mine)
-            assert found.get(("control token as text", split), (0,))[0] == marked
-        assert marked + found["control token as text", "train"][0] == 1
-    assert found["whole answer past the context", "train"][0] > 0
+            assert actual.get(("control token as text", split), (0,))[0] == marked
+        assert marked + actual["control token as text", "train"][0] == 1
+    assert actual["whole answer past the context", "train"][0] > 0
 
 
 # The records
@@ -374,8 +374,8 @@ def test_braces_dollars_and_backslashes_survive_everywhere(tmp_path: Path) -> No
     corpus = Corpus().incident("{evidence}", dag=HOSTILE, answers=answers, facts=facts)
     corpus.incidents("bc")
     run(corpus.write(tmp_path / "source"), tmp_path / "out", "--json")
-    found = [*records(tmp_path / "out", "train"), *records(tmp_path / "out", "eval")]
-    mine = {r["task"]: r["messages"] for r in found if r["incident_id"] == "{evidence}"}
+    emitted_records = [*records(tmp_path / "out", "train"), *records(tmp_path / "out", "eval")]
+    mine = {r["task"]: r["messages"] for r in emitted_records if r["incident_id"] == "{evidence}"}
     assert set(mine) == set(TASKS)
     assert mine["summary"][-2]["content"] == HOSTILE
     for task in ("cause", "risk"):
@@ -553,9 +553,9 @@ def test_an_output_that_was_changed_is_made_again(
     arguments = ["--source", source, "--data", out]
     if name == "immune.duckdb":  # nobody can say what is lost with it
         damaged = digests(out)
-        said = refused(emit.main, *arguments)
-        assert said.startswith(f"{out / name} cannot be opened by DuckDB ")
-        assert said.endswith(": move it away, or rebuild it with --replace")
+        message = refused(emit.main, *arguments)
+        assert message.startswith(f"{out / name} cannot be opened by DuckDB ")
+        assert message.endswith(": move it away, or rebuild it with --replace")
         assert digests(out) == damaged
         arguments.append("--replace")
     assert says(capsys, *arguments)["current"] is False
@@ -575,9 +575,9 @@ def test_a_source_that_was_changed_is_read_again(
     assert says(capsys, "--source", source, "--data", out)["current"] is False
     after = marks(out)
     assert all(after[path] != before[path] for path in after if path.is_file())
-    found = {row["file"]: row["sha256"] for row in table(out, "source_files")}
+    actual = {row["file"]: row["sha256"] for row in table(out, "source_files")}
     sha256 = hashlib.sha256((source / name).read_bytes()).hexdigest()
-    assert found[name] == manifest(out)["inputs"]["sources"][name] == sha256
+    assert actual[name] == manifest(out)["inputs"]["sources"][name] == sha256
 
 
 def test_a_source_that_came_or_went_is_a_change(
@@ -642,21 +642,21 @@ def test_a_second_recipe_keeps_what_the_first_one_made(
     assert query(out, "from risk_only", "unified-v1") == []
     assert query(out, "select dataset from settings", "risk") == [("risk",)]
     for recipe in ("unified-v2", "unified-v1", "risk"):
-        said = says(capsys, "--source", source, "--data", out, "--recipe", recipe)
-        assert said["current"] is True
+        output = says(capsys, "--source", source, "--data", out, "--recipe", recipe)
+        assert output["current"] is True
 
 
 def test_the_database_holds_tables_and_relations_and_how_they_were_made(sample_out: Out) -> None:
     out = sample_out("published")
-    held: dict[str, set[str]] = {}
+    actual: dict[str, set[str]] = {}
     for schema, name in query(
         out, "select table_schema, table_name from information_schema.tables", "published"
     ):
-        held.setdefault(schema, set()).add(name)
-    assert held["main"] == TABLES | {"made_from", "eval_incidents", "emitted"}
-    assert held["published"] >= RELATIONS
-    found = query(out, "select dag_limit, dag_unit, split_seed from settings", "published")
-    assert found == [(3500, "words", 42)]
+        actual.setdefault(schema, set()).add(name)
+    assert actual["main"] == TABLES | {"made_from", "eval_incidents", "emitted"}
+    assert actual["published"] >= RELATIONS
+    rows = query(out, "select dag_limit, dag_unit, split_seed from settings", "published")
+    assert rows == [(3500, "words", 42)]
     for name in TABLES:
         assert query(out, f"select count(*) from main.{name}", "published") == [
             (len(table(out, name)),)
@@ -671,8 +671,8 @@ def test_too_little_memory_is_a_sentence(
 ) -> None:
     monkeypatch.setattr(pipeline, "MEMORY", 1)
     monkeypatch.setattr(pipeline, "most_memory", lambda: 1)
-    said = refused(emit.main, "--source", source, "--data", earlier_out)
-    assert said == (
+    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    assert message == (
         f"the tables in {earlier_out} need more than the 1 MB that DuckDB may use: run again "
         "with --threads 1, which needs less; nothing was changed"
     )
@@ -715,12 +715,12 @@ def test_the_manifest_says_what_the_dataset_was_made_from(source: Path, out: Pat
     assert {name: file["sha256"] for name, file in content["outputs"].items()} == {
         name: sha256(folder / name) for name in ("eval.jsonl", "incidents.json", "train.jsonl")
     }
-    found = {split: records(out, split) for split in ("train", "eval")}
+    actual = {split: records(out, split) for split in ("train", "eval")}
     for column, key in (("tasks", "task"), ("models", "model"), ("origins", "origin")):
-        expected = Counter((split, r[key]) for split in found for r in found[split])
+        expected = Counter((split, r[key]) for split in actual for r in actual[split])
         counted = {(r["split"], r[key]): r["records"] for r in content["counts"][column]}
         assert counted == expected
-    tokens = sum(record["tokens"] for split in found for record in found[split])
+    tokens = sum(record["tokens"] for split in actual for record in actual[split])
     assert sum(row["tokens"] for row in content["counts"]["tasks"]) == tokens
 
 
@@ -745,8 +745,8 @@ def test_check_passes_on_what_was_emitted_and_fails_on_anything_else(
     refused: Callable[..., str],
 ) -> None:
     out = tmp_path / "out"
-    said = refused(emit.main, "--check", "--data", out)
-    assert "manifest.json" in said
+    message = refused(emit.main, "--check", "--data", out)
+    assert "manifest.json" in message
     assert not out.exists()
     run(source, out)
     before = marks(out)
@@ -764,8 +764,8 @@ def test_check_passes_on_what_was_emitted_and_fails_on_anything_else(
             b"",
         ):
             (folder / name).write_bytes(wrong)
-            said = refused(emit.main, "--check", "--data", out, code=1)
-            assert str(folder / name) in said
+            message = refused(emit.main, "--check", "--data", out, code=1)
+            assert str(folder / name) in message
         (folder / name).unlink()
         assert str(folder / name) in refused(emit.main, "--check", "--data", out, code=1)
         (folder / name).write_bytes(data)
@@ -789,8 +789,8 @@ def test_check_takes_no_manifest_that_is_none(
     for arguments in ([], ["--json"]):
         capsys.readouterr()
         assert emit.main(["--check", "--data", str(out), *arguments]) in (1, 2)
-        said = capsys.readouterr()
-        assert (said.out, said.err.count("\n")) == ("", 1)
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err.count("\n")) == ("", 1)
     # And a run makes it whole again.
     assert says(capsys, "--source", source, "--data", out)["current"] is False
     assert emit.main(["--check", "--data", str(out)]) == 0
@@ -799,12 +799,12 @@ def test_check_takes_no_manifest_that_is_none(
 def test_json_says_what_the_tables_say(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = says(capsys, "--source", source, "--data", tmp_path)
-    assert said["folder"] == str(tmp_path / "sft" / "unified-v2")
-    assert said["current"] is False
+    output = says(capsys, "--source", source, "--data", tmp_path)
+    assert output["folder"] == str(tmp_path / "sft" / "unified-v2")
+    assert output["current"] is False
     for key, value in manifest(tmp_path)["counts"].items():
-        assert said[key] == value
-    assert says(capsys, "--source", source, "--data", tmp_path) == {**said, "current": True}
+        assert output[key] == value
+    assert says(capsys, "--source", source, "--data", tmp_path) == {**output, "current": True}
 
 
 def test_the_end_is_a_funnel_the_records_and_the_warnings(
@@ -813,8 +813,8 @@ def test_the_end_is_a_funnel_the_records_and_the_warnings(
     shutil.copytree(sample_out("unified-v2"), tmp_path, dirs_exist_ok=True)
     capsys.readouterr()
     run(sample_source, tmp_path)
-    said = capsys.readouterr().out
-    lines = said.splitlines()
+    output = capsys.readouterr().out
+    lines = output.splitlines()
 
     def line(*words: str) -> str:
         return next(line for line in lines if all(word in line for word in words))
@@ -869,8 +869,8 @@ def test_without_arguments_in_an_empty_folder(tmp_path: Path) -> None:
 def test_a_wrong_use_is_a_sentence(
     arguments: list[str], names: str, source: Path, earlier_out: Path, refused: Callable[..., str]
 ) -> None:
-    said = refused(emit.main, "--source", source, "--data", earlier_out, *arguments)
-    assert names in said
+    message = refused(emit.main, "--source", source, "--data", earlier_out, *arguments)
+    assert names in message
 
 
 @pytest.mark.parametrize(
@@ -898,8 +898,8 @@ def test_a_recipe_that_makes_no_sense_is_a_sentence_that_names_the_key(
 ) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text(f'extends = "unified-v2"\n{text}')
-    said = refused(emit.main, "--source", source, "--data", earlier_out, "--recipe", recipe)
-    assert names in said
+    message = refused(emit.main, "--source", source, "--data", earlier_out, "--recipe", recipe)
+    assert names in message
 
 
 @pytest.mark.parametrize("name", ["main", "information_schema", "pg_catalog", 'we"ird', "a b", "Ü"])
@@ -922,8 +922,8 @@ def test_an_out_that_cannot_be_written_is_a_sentence(
     (tmp_path / "file").write_text("mine")
     before = digests(tmp_path)
     for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/immune")):
-        said = refused(emit.main, "--source", source, "--data", out)
-        assert str(out) in said
+        message = refused(emit.main, "--source", source, "--data", out)
+        assert str(out) in message
     assert digests(tmp_path) == before
 
 
@@ -966,8 +966,8 @@ def test_a_folder_where_the_database_should_be_harms_nothing(
     (out / "immune.duckdb").unlink()
     (out / "immune.duckdb" / "mine").mkdir(parents=True)
     before = digests(out)
-    said = refused(emit.main, "--source", source, "--data", out)
-    assert str(out / "immune.duckdb") in said
+    message = refused(emit.main, "--source", source, "--data", out)
+    assert str(out / "immune.duckdb") in message
     assert digests(out) == before
 
 
@@ -986,15 +986,15 @@ def test_something_else_where_a_folder_should_be_harms_nothing(
     shutil.rmtree(out / name)
     (out / name).write_text("mine") if kind == "file" else (out / name).symlink_to("nowhere")
     before = digests(out)
-    said = refused(emit.main, "--source", source, "--data", out)
-    assert said == f"{out / name} is not a folder: move it away"
+    message = refused(emit.main, "--source", source, "--data", out)
+    assert message == f"{out / name} is not a folder: move it away"
     assert digests(out) == before
 
 
 def test_a_check_changes_nothing(out: Path, refused: Callable[..., str]) -> None:
     for flag in ("--force", "--replace"):
-        said = refused(emit.main, "--data", out, "--check", flag)
-        assert said == "--check changes nothing: leave --force and --replace out"
+        message = refused(emit.main, "--data", out, "--check", flag)
+        assert message == "--check changes nothing: leave --force and --replace out"
 
 
 # Whole or not at all
@@ -1069,8 +1069,8 @@ def test_two_runs_at_once_on_one_folder_are_one(source: Path, tmp_path: Path) ->
             )
         )
 
-    made = emit.emit(source, out, recipes.load("unified-v2"), report=second_run)
-    assert made.current is False
+    result = emit.emit(source, out, recipes.load("unified-v2"), report=second_run)
+    assert result.current is False
     assert (said[0].returncode, said[0].stdout) == (2, "")
     assert said[0].stderr.startswith("error: ")
     assert said[0].stderr.count("\n") == 1
@@ -1122,12 +1122,12 @@ def test_a_reader_of_the_database_stops_no_run_and_keeps_what_it_reads(
         other = Corpus().incidents("xyz").write(tmp_path / "other")
         run(other, out)
         with duckdb.connect(str(out / "immune.duckdb"), read_only=True) as connection:
-            found = connection.execute('select count(*) from "unified-v2".pool').fetchall()
+            rows = connection.execute('select count(*) from "unified-v2".pool').fetchall()
         reader.stdin.write("\n")
         reader.stdin.flush()
         assert reader.stdout.readline() == "[(20,)]\n"
         reader.stdin.close()
-    assert found == [(3,)]
+    assert rows == [(3,)]
     assert reader.returncode == 0
 
 
@@ -1168,8 +1168,12 @@ def test_eval_is_a_tenth_rounded_half_to_even_and_at_least_one(number: int, tmp_
     shuffled = ids[:]
     random.Random(42).shuffle(shuffled)
     held_out = max(1, round(0.1 * number))
-    found = records(tmp_path / "out", "eval")
-    assert [r["incident_id"] for r in found] == [i for i in shuffled[:held_out] for _ in TASKS]
-    assert [r["task"] for r in found] == list(TASKS) * held_out
-    found = [r for r in records(tmp_path / "out", "train") if r["origin"] == "unified"]
-    assert [r["incident_id"] for r in found] == [i for i in shuffled[held_out:] for _ in TASKS]
+    emitted_records = records(tmp_path / "out", "eval")
+    assert [r["incident_id"] for r in emitted_records] == [
+        i for i in shuffled[:held_out] for _ in TASKS
+    ]
+    assert [r["task"] for r in emitted_records] == list(TASKS) * held_out
+    emitted_records = [r for r in records(tmp_path / "out", "train") if r["origin"] == "unified"]
+    assert [r["incident_id"] for r in emitted_records] == [
+        i for i in shuffled[held_out:] for _ in TASKS
+    ]

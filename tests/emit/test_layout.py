@@ -110,12 +110,12 @@ def test_evidence_that_cannot_be_condensed_further_is_refused_whole(
 ) -> None:
     corpus = Corpus().incident("a", dag=many_kinds(300)).incident("b").incident("c")
     emit(corpus.write(tmp_path / "source"), tmp_path / "out", recipes.load(recipe))
-    found = query(
+    rows = query(
         tmp_path / "out",
         "select distinct incident_id, rule, effect from cleaning",
         recipe,
     )
-    assert found == [("a", "evidence_too_long", "refused")]
+    assert rows == [("a", "evidence_too_long", "refused")]
     held = query(tmp_path / "out", "select distinct incident_id from conversations", recipe)
     assert sorted(held) == [("b",), ("c",)]
 

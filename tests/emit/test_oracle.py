@@ -72,9 +72,9 @@ def assert_same_counts(counts: dict[str, Any], out: Path, recipe: str) -> None:
         ("gates", "failed", "passing"),
         ("risk_gates", "risk failed", "risk passing"),
     ):
-        found = dict(query(out, f"select verdict, count(*) from {relation} group by all", recipe))
-        assert found.pop(None, 0) == counts["incidents"][passing]
-        assert found == counts[failed]
+        rows = dict(query(out, f"select verdict, count(*) from {relation} group by all", recipe))
+        assert rows.pop(None, 0) == counts["incidents"][passing]
+        assert rows == counts[failed]
     splits = dict(query(out, "select split, count(*) from splits group by all", recipe))
     for split in ("train", "eval"):
         assert splits.get(split, 0) == counts["incidents"][split]

@@ -18,11 +18,11 @@ from immune_data.emit import __main__ as emit
 
 def corpus() -> Corpus:
     """Two incidents whose verdicts rest on four calls each, and two whose do not say."""
-    made = Corpus().incidents("abcd")
+    sources = Corpus().incidents("abcd")
     chance = random.Random(1)
     for name in (RUN_1, CAUSE_RISK_RUN):
-        made.rows[name][:2] = [judged(row, chance) for row in made.rows[name][:2]]
-    return made
+        sources.rows[name][:2] = [judged(row, chance) for row in sources.rows[name][:2]]
+    return sources
 
 
 def emitted(corpus: Corpus, folder: Path) -> Path:
@@ -32,8 +32,8 @@ def emitted(corpus: Corpus, folder: Path) -> Path:
 
 
 def test_every_call_of_a_verdict_is_in_the_tables(tmp_path: Path) -> None:
-    made = corpus()
-    out = emitted(made, tmp_path)
+    sources = corpus()
+    out = emitted(sources, tmp_path)
     expected = [
         {
             "incident_id": verdict.incident,
@@ -45,7 +45,7 @@ def test_every_call_of_a_verdict_is_in_the_tables(tmp_path: Path) -> None:
             "score": call.scores[model],
         }
         for name in (RUN_1, CAUSE_RISK_RUN)
-        for task, verdicts in agreement.verdicts(made.rows[name]).items()
+        for task, verdicts in agreement.verdicts(sources.rows[name]).items()
         for verdict in verdicts
         for number, call in enumerate(verdict.calls, start=1)
         for model in call.order
@@ -56,7 +56,7 @@ def test_every_call_of_a_verdict_is_in_the_tables(tmp_path: Path) -> None:
         return [row[key] for key in ("task", "incident_id", "call", "position")]
 
     assert sorted(table(out, "judge_calls"), key=place) == sorted(expected, key=place)
-    rows = {name: {row["incident_id"]: row for row in made.rows[name]} for name in made.rows}
+    rows = {name: {row["incident_id"]: row for row in sources.rows[name]} for name in sources.rows}
     for row in table(out, "judgements"):
         given = rows[row["judge_run"]][row["incident_id"]]
         if row["incident_id"] in "cd":
@@ -71,40 +71,40 @@ def test_every_call_of_a_verdict_is_in_the_tables(tmp_path: Path) -> None:
 def test_calls_may_show_a_part_of_the_answers_and_models_that_nobody_declared(
     tmp_path: Path,
 ) -> None:
-    made = Corpus().incidents("abcd")
+    sources = Corpus().incidents("abcd")
     pairs = [
         {"order": [one, other], "scores": {one: 6, other: 7}}
         for one in MODELS
         for other in MODELS
         if one != other
     ]
-    made.rows[RUN_1][0] = with_calls(made.rows[RUN_1][0], pairs)
+    sources.rows[RUN_1][0] = with_calls(sources.rows[RUN_1][0], pairs)
     alone = [{"order": [name], "scores": {name: 9 - i}} for i, name in enumerate(MODELS)]
-    made.rows[RUN_1][1] = with_calls(made.rows[RUN_1][1], alone)
+    sources.rows[RUN_1][1] = with_calls(sources.rows[RUN_1][1], alone)
     spelled = [{"order": ["gpt-5", "Qwen2.5 3B", "GPT-4o"],
                 "scores": {"GPT-4o": 9, "gpt-5": 10, "Qwen2.5 3B": 5}}]  # fmt: skip
-    made.rows[RUN_1][2] |= {
+    sources.rows[RUN_1][2] |= {
         "scores": {"GPT-4o": 9, "Qwen2.5 3B": 5, "gpt-5": 10},
         "calls": spelled,
         "spread": {"GPT-4o": None, "gpt-5": None},
     }
-    made.rows[RUN_1][3] |= {"calls": [], "spread": None}
-    out = emitted(made, tmp_path)
+    sources.rows[RUN_1][3] |= {"calls": [], "spread": None}
+    out = emitted(sources, tmp_path)
     calls = [row for row in table(out, "judge_calls") if row["task"] == "summary"]
     assert sum(row["incident_id"] == "a" for row in calls) == 24
     assert {row["position"] for row in calls if row["incident_id"] == "b"} == {1}
     assert [
         (row["model"], row["position"], row["score"]) for row in calls if row["incident_id"] == "c"
     ] == [("qwen2.5-3b", 2, 5), ("gpt-4o", 3, 9)]
-    noted = {
+    actual = {
         (row["incident_id"], row["model"]): (row["calls"], row["spread"])
         for row in table(out, "judgements")
         if row["task"] == "summary"
     }
-    assert noted["a", "gpt-4o"] == (6, pytest.approx(0.3**0.5))
-    assert noted["b", "gpt-4o"] == (1, None)
-    assert noted["c", "gpt-4o"] == (1, None)
-    assert noted["d", "gpt-4o"] == (None, None)
+    assert actual["a", "gpt-4o"] == (6, pytest.approx(0.3**0.5))
+    assert actual["b", "gpt-4o"] == (1, None)
+    assert actual["c", "gpt-4o"] == (1, None)
+    assert actual["d", "gpt-4o"] == (None, None)
     rejects = [(row["incident_id"], row["reason"], row["scope"]) for row in table(out, "rejects")]
     assert rejects == [("c", "undeclared_model", "entry")]
 
@@ -283,16 +283,16 @@ BAD: dict[str, tuple[str, Change, str, str]] = {
 
 
 def test_a_verdict_that_its_calls_contradict_is_a_reject_that_says_how(tmp_path: Path) -> None:
-    made = corpus()
-    good = {name: made.rows[name][0] for name in (RUN_1, CAUSE_RISK_RUN)}
+    sources = corpus()
+    good = {name: sources.rows[name][0] for name in (RUN_1, CAUSE_RISK_RUN)}
     places = {}
     for number, (case, (name, change, _, _)) in enumerate(BAD.items()):
-        made.incident(f"case {number}")
+        sources.incident(f"case {number}")
         row = copy.deepcopy(good[name]) | {"incident_id": f"case {number}"}
         change(row)
-        made.rows[name][-1] = row
+        sources.rows[name][-1] = row
         places[f"case {number}"] = case
-    out = emitted(made, tmp_path)
+    out = emitted(sources, tmp_path)
     rejects = {row["incident_id"]: row for row in table(out, "rejects")}
     for incident, case in places.items():
         reject = rejects.pop(incident)

@@ -60,19 +60,19 @@ def assert_every_row_is_accounted_for(out: Path, corpus: Corpus) -> None:
     """read = taken + rejected, from the tables alone, and the rows are those of the files."""
     incidents, judgements = table(out, "incidents"), table(out, "judgements")
     rejected = Counter(r["file"] for r in table(out, "rejects") if r["scope"] == "row")
-    taken = {
+    actual = {
         SUMMARIES: sum(row["in_summaries"] for row in incidents),
         CAUSE_RISK: sum(row["in_cause_risk"] for row in incidents),
     }
     for file in table(out, "source_files"):
         name = file["file"]
-        if name not in taken:
+        if name not in actual:
             mine = [row for row in judgements if row["judge_run"] == name]
-            taken[name] = len({row["incident_id"] for row in mine})
-            assert taken[name] == len({row["row"] for row in mine})
+            actual[name] = len({row["incident_id"] for row in mine})
+            assert actual[name] == len({row["row"] for row in mine})
         assert file["rows_read"] == len(corpus.rows[name])
         assert file["rows_rejected"] == rejected[name]
-        assert file["rows_read"] == taken[name] + rejected[name], name
+        assert file["rows_read"] == actual[name] + rejected[name], name
 
 
 # What is wrong with the second row of a file, and the reason it is rejected for.
@@ -245,18 +245,18 @@ def _hopeless(cases: Collection[str]) -> tuple[Corpus, dict[str, tuple[str, int]
 
 
 def _assert_rejected(out: Path, corpus: Corpus, places: dict[str, tuple[str, int]]) -> None:
-    found = {(row["file"], row["row"]): row for row in table(out, "rejects")}
+    actual = {(row["file"], row["row"]): row for row in table(out, "rejects")}
     for case, (name, at) in places.items():
         row = corpus.rows[name][at - 1]
         incident_id = row.get("incident_id")
         usable = isinstance(incident_id, str) and incident_id.strip()
-        reject = found.pop((name, at))
+        reject = actual.pop((name, at))
         assert reject["reason"] == REJECTED[case][2], case
         assert reject["scope"] == "row"
         assert reject["incident_id"] == (incident_id if usable else None)
         assert reject["json"] == json.dumps(row)
         assert reject["detail"]
-    assert found == {}, "more was rejected than is wrong"
+    assert actual == {}, "more was rejected than is wrong"
     assert len(table(out, "rejects")) == len(places)
     assert_every_row_is_accounted_for(out, corpus)
 
@@ -487,15 +487,15 @@ def test_the_run_says_how_many_rejects_there_were_by_reason(
     corpus.rows[CAUSE_RISK_RUN][1]["cause_scores"]["gpt-6"] = {"total": 3}
     source = corpus.write(tmp_path / "source")
     assert emit.main(["--source", str(source), "--data", str(tmp_path / "out")]) == 0
-    said = [line for line in capsys.readouterr().out.splitlines() if "rejected" in line]
-    assert len(said) == 4
+    lines = [line for line in capsys.readouterr().out.splitlines() if "rejected" in line]
+    assert len(lines) == 4
     for number, name, reason in (
         (2, SUMMARIES, "no_incident_id"),
         (1, SUMMARIES, "duplicate_incident"),
         (3, RUN_1, "unknown_incident"),
         (2, CAUSE_RISK_RUN, "undeclared_model"),
     ):
-        line = next(line for line in said if name in line and reason in line)
+        line = next(line for line in lines if name in line and reason in line)
         assert f" {number} " in line
     counted = {
         (row["file"], row["reason"]): row["rejects"]
@@ -530,9 +530,9 @@ def test_the_dag_of_the_risk_dataset_is_used_where_there_is_one(tmp_path: Path) 
         "b": dag("b"),
         **{incident: dag(incident, "summaries") for incident in "cdef"},
     }
-    held = Counter((row["incident_id"], row["dataset"]) for row in table(out, "dags"))
-    assert held["a", "cause_risk"] == held["a", "summaries"] == 1
-    assert ("f", "cause_risk") not in held
+    actual = Counter((row["incident_id"], row["dataset"]) for row in table(out, "dags"))
+    assert actual["a", "cause_risk"] == actual["a", "summaries"] == 1
+    assert ("f", "cause_risk") not in actual
 
 
 def test_facts_come_from_the_risk_dataset_where_it_has_them(tmp_path: Path) -> None:
@@ -557,11 +557,11 @@ def test_facts_come_from_the_risk_dataset_where_it_has_them(tmp_path: Path) -> N
     corpus.incident("c", facts=facts, summary_facts=dict.fromkeys(facts))
     corpus.incident("d", facts=dict.fromkeys(facts))
     out = emitted(corpus, tmp_path)
-    found = {row.pop("incident_id"): row for row in table(out, "incidents")}
+    actual = {row.pop("incident_id"): row for row in table(out, "incidents")}
     held = {"in_summaries": True, "in_cause_risk": True}
-    assert found["a"] == found["c"] == {**facts, **held}
-    assert found["b"] == {**others, **held}
-    assert found["d"] == {**dict.fromkeys(facts), **held}
+    assert actual["a"] == actual["c"] == {**facts, **held}
+    assert actual["b"] == {**others, **held}
+    assert actual["d"] == {**dict.fromkeys(facts), **held}
     asked = {
         r["incident_id"]: r["messages"][0]["content"]
         for r in all_records(out)
@@ -615,9 +615,9 @@ def test_a_merged_file_beside_a_run_is_an_error(
     source = Corpus().incident("a", run=MERGED).incident("b", run=beside).write(tmp_path / "s")
     if beside == RUN_2:
         (source / RUN_1).unlink(missing_ok=True)
-    said = refused(emit.main, "--source", source, "--data", earlier_out)
-    assert str(source / MERGED) in said
-    assert str(source / beside) in said
+    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    assert str(source / MERGED) in message
+    assert str(source / beside) in message
 
 
 def test_justifications_are_kept(tmp_path: Path) -> None:
@@ -628,8 +628,8 @@ def test_justifications_are_kept(tmp_path: Path) -> None:
         "risk_justification": "of the risk",
     }
     out = emitted(corpus, tmp_path)
-    found = {(r["incident_id"], r["task"]): r["text"] for r in table(out, "justifications")}
-    assert found == {
+    actual = {(r["incident_id"], r["task"]): r["text"] for r in table(out, "justifications")}
+    assert actual == {
         ("a", "summary"): "The first is clearest on a.",
         ("b", "summary"): "The first is clearest on b.",
         ("a", "cause"): "The first is most specific on a.",
@@ -642,15 +642,15 @@ def test_answers_stand_in_the_table_with_their_lengths(tmp_path: Path) -> None:
     text = "é𝄞 risk:\u00a0low\u2003and \U0001f600 HIGH"
     corpus = Corpus().incident("a", answers={"qwen2.5-3b": {"risk": text}}).incident("b")
     out = emitted(corpus, tmp_path)
-    found = next(row for row in table(out, "responses") if row["text"] == text)
-    assert (found["incident_id"], found["task"], found["model"]) == ("a", "risk", "qwen2.5-3b")
-    assert (found["chars"], found["words"]) == (len(text), 6)
-    assert found["risk_level"] == "Low"
+    actual = next(row for row in table(out, "responses") if row["text"] == text)
+    assert (actual["incident_id"], actual["task"], actual["model"]) == ("a", "risk", "qwen2.5-3b")
+    assert (actual["chars"], actual["words"]) == (len(text), 6)
+    assert actual["risk_level"] == "Low"
     assert len(table(out, "responses")) == 2 * 3 * 4
     other = answer("cause", "b", "gpt-4o")
-    found = next(row for row in table(out, "responses") if row["text"] == other)
-    assert (found["chars"], found["words"]) == (len(other), 80)
-    assert found["risk_level"] is None
+    actual = next(row for row in table(out, "responses") if row["text"] == other)
+    assert (actual["chars"], actual["words"]) == (len(other), 80)
+    assert actual["risk_level"] is None
 
 
 # The law

@@ -213,12 +213,12 @@ def test_a_malformed_file_is_one_sentence_and_changes_nothing(
     source = Corpus().incidents("abc").write(tmp_path / "source")
     plain, gzipped = source / CAUSE_RISK, source / f"{CAUSE_RISK}.gz"
     plain.write_bytes(data)
-    said = refused(emit.main, "--source", source, "--data", earlier_out)
-    assert re.match(rf"{re.escape(str(plain))}\b.*{says}", said), said
+    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    assert re.match(rf"{re.escape(str(plain))}\b.*{says}", message), message
     plain.unlink()
     gzipped.write_bytes(gzip.compress(data))
     again = refused(emit.main, "--source", source, "--data", earlier_out)
-    assert again == said.replace(str(plain), str(gzipped))
+    assert again == message.replace(str(plain), str(gzipped))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -240,8 +240,8 @@ def test_every_file_is_read_as_strictly(
 ) -> None:
     source = Corpus().incident("a").incident("b", run=RUN_2).write(tmp_path / "source")
     (source / name).write_text(content)
-    said = refused(emit.main, "--source", source, "--data", earlier_out)
-    assert re.match(rf"{re.escape(str(source / name))}\b.*{says}", said), said
+    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    assert re.match(rf"{re.escape(str(source / name))}\b.*{says}", message), message
 
 
 def test_a_refusal_is_an_exit_code_and_a_sentence_without_a_traceback(
@@ -254,8 +254,8 @@ def test_a_refusal_is_an_exit_code_and_a_sentence_without_a_traceback(
         [*command, "--data", str(earlier_out)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    said = done.stderr.splitlines()[-1]
-    assert said.startswith(f"error: {source / CAUSE_RISK_RUN} is cut short (row 3, byte ")
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith(f"error: {source / CAUSE_RISK_RUN} is cut short (row 3, byte ")
     assert done.stderr.count("error") == 1
     assert "Traceback" not in done.stderr
 
@@ -286,10 +286,10 @@ def test_a_bad_gzip_file_is_one_sentence_and_changes_nothing(
     (source / CAUSE_RISK).unlink()
     path = source / f"{CAUSE_RISK}.gz"
     path.write_bytes(BAD_GZIP[kind])
-    said = refused(emit.main, "--source", source, "--data", earlier_out)
-    assert said.startswith(str(path))
+    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    assert message.startswith(str(path))
     if kind.startswith("cut"):
-        assert "cut short" in said
+        assert "cut short" in message
 
 
 def test_an_empty_gzip_file_is_empty(tmp_path: Path) -> None:
@@ -309,9 +309,9 @@ def test_a_missing_file_is_named(
 ) -> None:
     source = Corpus().incident("a").incident("b", run=RUN_2).write(tmp_path / "source")
     (source / name).unlink()
-    said = refused(emit.main, "--source", source, "--data", earlier_out)
-    assert name in said
-    assert str(source) in said
+    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    assert name in message
+    assert str(source) in message
     # A folder of that name is not a file.
     (source / name).mkdir()
     assert name in refused(emit.main, "--source", source, "--data", earlier_out)
@@ -329,8 +329,8 @@ def test_both_forms_of_a_file_are_an_error(
 ) -> None:
     source = Corpus().incident("a").incident("b", run=RUN_2).write(tmp_path / "source")
     (source / f"{name}.gz").write_bytes(gzip.compress((source / name).read_bytes()))
-    said = refused(emit.main, "--source", source, "--data", earlier_out)
-    assert f"{source / name} and {source / name}.gz" in said
+    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    assert f"{source / name} and {source / name}.gz" in message
 
 
 def test_a_source_folder_that_is_missing_or_a_file_is_named(
@@ -338,8 +338,8 @@ def test_a_source_folder_that_is_missing_or_a_file_is_named(
 ) -> None:
     (tmp_path / "file").write_text("[]")
     for name in ("file", "nowhere", "file/below"):
-        said = refused(emit.main, "--source", tmp_path / name, "--data", earlier_out)
-        assert str(tmp_path / name) in said
+        message = refused(emit.main, "--source", tmp_path / name, "--data", earlier_out)
+        assert str(tmp_path / name) in message
 
 
 def test_a_file_that_goes_while_it_is_read_is_a_sentence(tmp_path: Path) -> None:
@@ -457,10 +457,10 @@ def test_integers_may_be_written_as_fractions(tmp_path: Path) -> None:
     corpus = Corpus().incident("a", facts={"event_count": 15.0, "threat_level": 12})
     corpus.incident("b", summary_scores={"gpt-4o": 9.0, "gpt-4o-mini": 8.5}, cause={"gpt-4o": 27.0})
     out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
-    found = {row["incident_id"]: row for row in table(out, "incidents")}
-    assert found["a"]["event_count"] == 15
-    assert isinstance(found["a"]["event_count"], int)
-    assert found["a"]["threat_level"] == 12.0
+    actual = {row["incident_id"]: row for row in table(out, "incidents")}
+    assert actual["a"]["event_count"] == 15
+    assert isinstance(actual["a"]["event_count"], int)
+    assert actual["a"]["threat_level"] == 12.0
     assert table(out, "rejects") == []
     emitted_records = [*records(out, "train"), *records(out, "eval")]
     assert {r["score"] for r in emitted_records if r["task"] == "summary"} == {9.0}
@@ -514,10 +514,10 @@ def test_a_bare_text_is_a_summary_and_no_cause(tmp_path: Path) -> None:
     corpus.rows[CAUSE_RISK][1][FIELDS["gpt-4o-mini"][1]] = answer("cause", "b", "somebody")
     out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
     assert table(out, "rejects") == []
-    found = {(r["incident_id"], r["task"], r["model"]): r["text"] for r in table(out, "responses")}
-    assert found["a", "summary", "gpt-4o"] == text
-    assert ("b", "cause", "gpt-4o-mini") not in found
-    assert ("b", "risk", "gpt-4o-mini") not in found
+    actual = {(r["incident_id"], r["task"], r["model"]): r["text"] for r in table(out, "responses")}
+    assert actual["a", "summary", "gpt-4o"] == text
+    assert ("b", "cause", "gpt-4o-mini") not in actual
+    assert ("b", "risk", "gpt-4o-mini") not in actual
     emitted_records = [*records(out, "train"), *records(out, "eval")]
     assert text in {record["messages"][-1]["content"] for record in emitted_records}
 
@@ -534,14 +534,14 @@ def test_sub_scores_may_be_missing(tmp_path: Path) -> None:
     corpus = Corpus().incident("a", cause=cause, risk=risk)
     out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
     assert table(out, "rejects") == []
-    found = {(row["task"], row["model"]): row for row in table(out, "judgements")}
-    assert ("risk", "gpt-4o-mini") not in found
-    first = found["cause", "gpt-4o"]
+    actual = {(row["task"], row["model"]): row for row in table(out, "judgements")}
+    assert ("risk", "gpt-4o-mini") not in actual
+    first = actual["cause", "gpt-4o"]
     assert (first["score"], first["evidence_grounding"]) == (27, 9)
     assert first["cause_specificity"] is None
     assert first["alternative_hypotheses"] is None
-    assert found["cause", "gpt-4o-mini"]["evidence_grounding"] is None
-    whole = found["risk", "gpt-4o"]
+    assert actual["cause", "gpt-4o-mini"]["evidence_grounding"] is None
+    whole = actual["risk", "gpt-4o"]
     parts = [whole[part] for part in ("risk_calibration", "actionability", "business_impact")]
     assert parts == [7, 6, 7]
 
@@ -607,9 +607,9 @@ def test_a_border_of_pieces_may_fall_on_any_byte(ascii_only: bool, tmp_path: Pat
         pad = head + b"x" * (CHUNK - border - len(head) - 3) + b'"},'
         path.write_bytes(pad + text + b"]")
         source = Source(path)
-        found = list(source)
-        assert found[1].value == TRICKY, border
-        assert found[1].text.encode() == text
+        records_read = list(source)
+        assert records_read[1].value == TRICKY, border
+        assert records_read[1].text.encode() == text
         assert source.rows == 2
 
 
@@ -645,10 +645,10 @@ def test_a_border_hides_nothing(wrong: str, says: str, tmp_path: Path) -> None:
         head = '[{"pad":"'
         pad = head + "x" * (CHUNK - border - len(head) - 3) + '"},'
         path.write_text(pad + element + "]")
-        said = fault(path)
-        assert says in said, border
-        assert "row 2" in said
-        place = int(re.search(r"byte (\d+)", said)[1])
+        message = fault(path)
+        assert says in message, border
+        assert "row 2" in message
+        place = int(re.search(r"byte (\d+)", message)[1])
         assert len(pad) <= place <= len(pad) + len(element)
 
 
@@ -744,17 +744,17 @@ def test_reading_gives_what_the_standard_library_gives(
     data = b"\xef\xbb\xbf" * bom + text
     with written(gzip.compress(data) if gzipped else data, f"x.json{'.gz' * gzipped}") as path:
         source = Source(path)
-        found = list(source)
+        records_read = list(source)
     expected = json.loads(text, object_pairs_hook=composed)
     expected = expected if before is None else expected["incidents"]
-    assert [record.value for record in found] == expected
-    assert repr([record.value for record in found]) == repr(expected)  # 1 is not 1.0 or true
-    texts = [json.loads(record.text, object_pairs_hook=composed) for record in found]
+    assert [record.value for record in records_read] == expected
+    assert repr([record.value for record in records_read]) == repr(expected)  # 1 is not 1.0 or true
+    texts = [json.loads(record.text, object_pairs_hook=composed) for record in records_read]
     assert texts == expected
     assert source.synthetic is (before is not None and mark is True)
-    assert [record.row for record in found] == list(range(1, len(rows) + 1))
+    assert [record.row for record in records_read] == list(range(1, len(rows) + 1))
     assert source.rows == len(rows)
-    assert all(record.repeated_key is None for record in found)
+    assert all(record.repeated_key is None for record in records_read)
 
 
 @given(

@@ -84,11 +84,11 @@ def test_the_others_change_what_they_are_documented_to_change(
     name: str, section: str, changes: dict
 ) -> None:
     expected = msgspec.to_builtins(recipes.load("unified-v2"))
-    found = msgspec.to_builtins(recipes.load(name))
+    result = msgspec.to_builtins(recipes.load(name))
     expected[section] |= changes
     for key in ("name", "description"):
-        del expected[key], found[key]
-    assert found == expected
+        del expected[key], result[key]
+    assert result == expected
 
 
 # Extending

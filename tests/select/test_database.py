@@ -143,8 +143,8 @@ def test_a_writer_elsewhere_is_a_sentence(
 ) -> None:
     before = digests(out)
     with held(out / database.NAME, "writing") as process:
-        said = refused(emit.main, "--source", source, "--data", out, *arguments)
-        assert said == (
+        message = refused(emit.main, "--source", source, "--data", out, *arguments)
+        assert message == (
             f"{out / database.NAME} is open for writing in another program (process {process}): "
             "close it there, or open it there with -readonly, and run again"
         )
@@ -154,7 +154,7 @@ def test_a_writer_elsewhere_is_a_sentence(
             (audit.main,),
             (report.main,),
         ):
-            assert refused(main, *what, "--data", out) == said
+            assert refused(main, *what, "--data", out) == message
     assert digests(out) == before
 
 
@@ -162,8 +162,8 @@ def test_a_writer_in_the_same_process_is_a_sentence(
     source: Path, out: Path, refused: Callable[..., str]
 ) -> None:
     with duckdb.connect(str(out / database.NAME)) as connection:
-        said = refused(emit.main, "--source", source, "--data", out)
-        assert said.endswith("is open for writing in this process: close that connection first")
+        message = refused(emit.main, "--source", source, "--data", out)
+        assert message.endswith("is open for writing in this process: close that connection first")
         assert connection.execute('select count(*) from "unified-v2".pool').fetchall() == [(6,)]
 
 
@@ -270,8 +270,8 @@ def test_other_sources_list_what_would_go(
         f"{other_source}: emit into another folder with --data, or drop them with --replace"
     )
     assert lines == []  # it is said before the sources are read
-    said = refused(emit.main, "--source", other_source, "--data", out)
-    assert "contains risk, made from other tables" in said
+    message = refused(emit.main, "--source", other_source, "--data", out)
+    assert "contains risk, made from other tables" in message
     assert digests(out) == before
     assert emitted(other_source, out, "unified-v1", replace=True).current is False
     assert "contains mine, unified-v1" in refused(sql.main, "from pool", "--data", out)
@@ -296,8 +296,8 @@ def test_a_table_where_a_relation_should_be_is_a_sentence(
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute('create schema "unified-v1"; create view "unified-v1".gates as select 1')
     before = digests(out)
-    said = refused(emit.main, "--source", source, "--data", out, "--recipe", "unified-v1")
-    assert said == (
+    message = refused(emit.main, "--source", source, "--data", out, "--recipe", "unified-v1")
+    assert message == (
         f"{out / database.NAME} contains a view unified-v1.gates that no run made, where a "
         "relation should be: rename it"
     )
@@ -312,8 +312,8 @@ def test_a_relation_that_would_be_taken_for_a_table_is_a_sentence(
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute(f'create {kind} "unified-v2".incidents as select 1 as a')
     before = digests(out)
-    said = refused(emit.main, "--source", source, "--data", out, "--force")
-    assert said == (
+    message = refused(emit.main, "--source", source, "--data", out, "--force")
+    assert message == (
         "the database has a relation unified-v2.incidents that no run made, which would hide "
         "main.incidents: rename it"
     )
@@ -325,9 +325,9 @@ def test_a_database_that_lacks_what_a_run_leaves_is_a_sentence(
 ) -> None:
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute("drop table main.source_files")
-    said = refused(emit.main, "--source", source, "--data", out)
-    assert "is not a database of a run" in said
-    assert said.endswith("move it away, or rebuild it with --replace")
+    message = refused(emit.main, "--source", source, "--data", out)
+    assert "is not a database of a run" in message
+    assert message.endswith("move it away, or rebuild it with --replace")
     assert not emitted(source, out, replace=True).current
 
 
@@ -338,8 +338,8 @@ def test_a_database_of_another_form_is_made_anew_where_nothing_is_lost(
     out.mkdir()
     with duckdb.connect(str(out / database.NAME)) as connection:
         connection.execute('create schema "unified-v2"; create schema mine')
-    said = refused(emit.main, "--source", source, "--data", out)
-    assert "contains mine, in a format of DuckDB v2." in said
+    message = refused(emit.main, "--source", source, "--data", out)
+    assert "contains mine, in a format of DuckDB v2." in message
     assert not emitted(source, out, replace=True).current
     shutil.rmtree(out)
     out.mkdir()

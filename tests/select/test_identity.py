@@ -77,9 +77,9 @@ def test_two_recipes_of_one_name_do_not_overwrite_each_other(
     before = digests(out)
     arguments = ["--source", source, "--data", out, "--recipe"]
     for force in ([], ["--force"]):
-        said = refused(emit.main, *arguments, second, *force)
+        message = refused(emit.main, *arguments, second, *force)
         of = "" if forgotten else f", {first}"
-        assert said == (
+        assert message == (
             f"{out / 'sft' / 'mine'} was emitted by another recipe of the same name{of}: rename "
             f"{second}, emit into another folder with --data, or overwrite the other one with "
             "--replace"
@@ -153,15 +153,15 @@ def test_an_edited_recipe_is_not_answered_from_what_it_was(
     edit(tmp_path)
     before = digests(out)
     for main, what in ASKING:
-        said = refused(main.main, *what, *arguments)
-        assert said == (
+        message = refused(main.main, *what, *arguments)
+        assert message == (
             f"the relations of mine in {out / database.NAME} were made by another recipe of that "
             "name, or before this one or its prompts were edited: emit it again with "
             f"`python -m immune_data.emit --recipe {recipe}`"
         )
     for main, what in ((publish, HUB), (emit, ["--check"])):
-        said = refused(main.main, *what, *arguments, code=1)
-        assert f"{out / 'sft' / 'mine'} was emitted with something else for " in said
+        message = refused(main.main, *what, *arguments, code=1)
+        assert f"{out / 'sft' / 'mine'} was emitted with something else for " in message
     assert digests(out) == before
     assert not emitted(source, out, recipe).current
     for main, what in ASKING[:2]:
@@ -174,8 +174,8 @@ def test_another_file_of_the_same_name_is_not_answered_either(
     out = tmp_path / "out"
     emitted(source, out, write(tmp_path / "a"))
     other = write(tmp_path / "b b", seed(7))  # a path that a shell would take for two
-    said = refused(sql.main, "from pool", "--data", out, "--recipe", other)
-    assert said.endswith(f"--recipe '{other}'`")
+    message = refused(sql.main, "from pool", "--data", out, "--recipe", other)
+    assert message.endswith(f"--recipe '{other}'`")
 
 
 def test_two_recipes_of_one_name_are_not_published_as_one(
@@ -185,8 +185,8 @@ def test_two_recipes_of_one_name_are_not_published_as_one(
     first, second = (write(tmp_path / name, seed(i)) for i, name in enumerate("ab"))
     emitted(source, out, first)
     for pair in ((first, second), (second, first)):
-        said = refused(publish.main, *HUB, "--data", out, "--recipe", *pair)
-        assert said == (
+        message = refused(publish.main, *HUB, "--data", out, "--recipe", *pair)
+        assert message == (
             f"two recipes are called mine, {pair[0]} and {pair[1]}: rename one of them, and emit it"
         )
 
@@ -197,8 +197,8 @@ def test_two_recipes_of_one_name_are_not_published_as_one(
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_shipped_name_is_taken(name: str, tmp_path: Path, refused: Callable[..., str]) -> None:
     path = write(tmp_path, name=f"{name}.toml")
-    said = refused(emit.main, "--data", tmp_path / "out", "--recipe", path)
-    assert said == f"recipe {path}: {name} is the name of a shipped recipe: rename the file"
+    message = refused(emit.main, "--data", tmp_path / "out", "--recipe", path)
+    assert message == f"recipe {path}: {name} is the name of a shipped recipe: rename the file"
     shipped = recipes.load(str(recipes.SHIPPED / f"{name}.toml"))
     assert shipped == recipes.load(name)
 

@@ -58,12 +58,12 @@ BOTH = {
 
 
 def of_two_runs() -> Corpus:
-    made = Corpus().incidents(f"more {i}" for i in range(4))
+    sources = Corpus().incidents(f"more {i}" for i in range(4))
     for incident, (first, second, *_) in BOTH.items():
-        made.incident(incident, summary_scores=first)
+        sources.incident(incident, summary_scores=first)
         if second is not None:
-            made.rows[RUN_2].append(summary_verdict(incident, second))
-    return made
+            sources.rows[RUN_2].append(summary_verdict(incident, second))
+    return sources
 
 
 def recipe(folder: Path, text: str, name: str = "ours", base: str = "unified-v2") -> str:
@@ -93,22 +93,22 @@ def test_a_score_is_that_of_the_first_run_or_the_mean_of_all(
     for incident, (*_, by_first, by_mean) in BOTH.items():
         assert (first[incident], of_all[incident]) == (by_first, by_mean), incident
     assert query(out, "select count(*) from candidates where runs > 1") == [(0,)]
-    told = query(
+    rows = query(
         out,
         "select model, runs, judge_run from candidates where task = 'summary' and "
         "incident_id = 'an answer of one run has that run''s score' order by place",
         "ours",
     )
-    assert told == [
+    assert rows == [
         *[("qwen2.5-3b", 1, RUN_2), ("gpt-4o", 2, RUN_1), ("gpt-4o-mini", 1, RUN_1)],
         *[(name, None, None) for name in ("qwen2.5-1.5b",)],
     ]
     capsys.readouterr()
     assert why.main(["the mean", "--data", str(out), "--recipe", mean]) == 0
-    said = capsys.readouterr().out
-    assert said.count("one of 2, whose mean is 7\n") == 2
-    assert said.count("one of 2, whose mean is 8\n") == 2
-    assert "an earlier run stands" not in said
+    output = capsys.readouterr().out
+    assert output.count("one of 2, whose mean is 7\n") == 2
+    assert output.count("one of 2, whose mean is 8\n") == 2
+    assert "an earlier run stands" not in output
     assert why.main(["the mean", "--data", str(out)]) == 0
     assert "an earlier run stands" in capsys.readouterr().out
 
@@ -116,7 +116,7 @@ def test_a_score_is_that_of_the_first_run_or_the_mean_of_all(
 def test_a_winner_leads_by_the_margin_or_is_the_first_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = Corpus().incidents(f"more {i}" for i in range(4))
+    sources = Corpus().incidents(f"more {i}" for i in range(4))
     cases = {
         "by less": ({"gpt-4o-mini": 7.5, "gpt-4o": 8, "qwen2.5-3b": 7}, "gpt-4o-mini"),
         "by so much": ({"gpt-4o-mini": 7, "gpt-4o": 8, "qwen2.5-3b": 7}, "gpt-4o"),
@@ -125,13 +125,13 @@ def test_a_winner_leads_by_the_margin_or_is_the_first_key(
         "a chain": ({"qwen2.5-3b": 7, "gpt-4o-mini": 7.5, "gpt-4o": 8.25}, "gpt-4o-mini"),
     }
     for incident, (scores, _) in cases.items():
-        made.incident(incident, summary_scores=scores)
-    source, out = made.write(tmp_path / "source"), tmp_path / "out"
+        sources.incident(incident, summary_scores=scores)
+    source, out = sources.write(tmp_path / "source"), tmp_path / "out"
     ours = recipe(tmp_path, "[judging]\nmargin = 1\n")
     for name in ("unified-v2", ours):
         emit(source, out, recipes.load(name))
-    found = summaries(out, "ours")
-    assert {case: found[case][0] for case in cases} == {k: won for k, (_, won) in cases.items()}
+    result = summaries(out, "ours")
+    assert {case: result[case][0] for case in cases} == {k: won for k, (_, won) in cases.items()}
     assert summaries(out, "unified-v2")["by less"] == ("gpt-4o", 8)
 
     def remark(incident: str) -> str:
@@ -150,24 +150,24 @@ def test_a_winner_leads_by_the_margin_or_is_the_first_key(
 
 def test_causes_have_a_margin_too_and_the_judge_s_ranking_has_none(tmp_path: Path) -> None:
     cause = {"gpt-4o-mini": 24, "gpt-4o": 25}
-    made = Corpus().incidents("abcd", cause=cause, risk={"gpt-4o-mini": 20, "gpt-4o": 22})
-    source, out = made.write(tmp_path / "source"), tmp_path / "out"
+    sources = Corpus().incidents("abcd", cause=cause, risk={"gpt-4o-mini": 20, "gpt-4o": 22})
+    source, out = sources.write(tmp_path / "source"), tmp_path / "out"
     text = "[judging]\nmargin = 1.5\n[records]\naugmentation = 'none'\n"
     emit(source, out, recipes.load(recipe(tmp_path, text)))
-    found = query(out, "select distinct task, model, lead from best_responses", "ours")
-    assert {("cause", "gpt-4o-mini", -1), ("risk", "gpt-4o-mini", -1)} < set(found)
+    rows = query(out, "select distinct task, model, lead from best_responses", "ours")
+    assert {("cause", "gpt-4o-mini", -1), ("risk", "gpt-4o-mini", -1)} < set(rows)
     # Rule 8: the standalone dataset takes the first of the ranking.
     assert query(out, "select distinct cause_model from risk_gates", "ours") == [("gpt-4o",)]
 
 
 def test_the_mean_of_rankings_ranks_the_standalone_dataset(tmp_path: Path) -> None:
-    made = Corpus().incidents("abcd")
-    other = [dict(row) for row in made.rows[CAUSE_RISK_RUN]]
-    for row in made.rows[CAUSE_RISK_RUN]:
+    sources = Corpus().incidents("abcd")
+    other = [dict(row) for row in sources.rows[CAUSE_RISK_RUN]]
+    for row in sources.rows[CAUSE_RISK_RUN]:
         row["rankings"] = {"1": "gpt-4o", "2": "gpt-4o-mini", "3": "qwen2.5-3b"}
     for row in other:
         row["rankings"] = {"1": "qwen2.5-1.5b", "2": "gpt-4o-mini", "4": "gpt-4o"}
-    made.rows["other.json"] = other
+    sources.rows["other.json"] = other
     runs = "".join(
         f"[[sources.judge_runs]]\nfile = '{file}'\njudges = '{judges}'\njudge = 'j'\n"
         "provider = 'p'\n"
@@ -177,7 +177,7 @@ def test_the_mean_of_rankings_ranks_the_standalone_dataset(tmp_path: Path) -> No
             ("other.json", "cause_risk"),
         )
     )
-    source, out = made.write(tmp_path / "source"), tmp_path / "out"
+    source, out = sources.write(tmp_path / "source"), tmp_path / "out"
     for combine in ("first", "mean"):
         text = f"[judging]\ncombine = '{combine}'\n{runs}"
         emit(source, out, recipes.load(recipe(tmp_path, text, combine)))
@@ -238,7 +238,7 @@ def runs(draw: st.DrawFn) -> list[Run]:
 
 def by_hand(judge_runs: list[Run], combine: str, margin: float) -> dict[str, list[tuple]]:
     """By incident (model, score) in the order of places."""
-    found = {}
+    actual = {}
     for incident in sorted({incident for run in judge_runs for incident in run}):
         of = [run[incident] for run in judge_runs if incident in run]
         of = of[:1] if combine == "first" else of
@@ -253,8 +253,8 @@ def by_hand(judge_runs: list[Run], combine: str, margin: float) -> dict[str, lis
             (name for name in keys if name not in close),
             key=lambda name: (-scores[name], keys.index(name)),
         )
-        found[incident] = [(name, scores[name]) for name in [*close, *rest]]
-    return found
+        actual[incident] = [(name, scores[name]) for name in [*close, *rest]]
+    return actual
 
 
 @settings(max_examples=150)
@@ -267,14 +267,14 @@ def test_places_are_as_the_rule_says(
     tables: duckdb.DuckDBPyConnection, judge_runs: list[Run], combine: str, margin: float
 ) -> None:
     fill(tables, judge_runs, combine, margin)
-    found: dict[str, list[tuple]] = {}
+    actual: dict[str, list[tuple]] = {}
     for row in candidates(tables):
-        found.setdefault(row["incident_id"], []).append((row["model"], row["score"]))
+        actual.setdefault(row["incident_id"], []).append((row["model"], row["score"]))
     expected = by_hand(judge_runs, combine, margin)
-    assert {k: [name for name, _ in v] for k, v in found.items()} == {
+    assert {k: [name for name, _ in v] for k, v in actual.items()} == {
         k: [name for name, _ in v] for k, v in expected.items()
     }
-    for incident, of in found.items():
+    for incident, of in actual.items():
         assert [score for _, score in of] == pytest.approx(
             [float(score) for _, score in expected[incident]], abs=1e-8
         )
@@ -303,14 +303,14 @@ def fill(
 
 
 def candidates(tables: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    found = tables.execute(steps.text("pipeline/04_candidates.sql"))
-    columns = [column for column, *_ in found.description]
-    return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+    rows = tables.execute(steps.text("pipeline/04_candidates.sql"))
+    columns = [column for column, *_ in rows.description]
+    return [dict(zip(columns, row, strict=True)) for row in rows.fetchall()]
 
 
 def test_a_standard_error_is_of_the_noise_of_the_runs(tables: duckdb.DuckDBPyConnection) -> None:
     both = [{"x": {"a": 60, "b": 48}}, {"x": {"a": 72, "b": 36}}]
-    noted = {
+    actual = {
         **{"run 1 a": (4, 1.0), "run 1 b": (4, 0.5)},
         **{"run 2 a": (2, 1.0), "run 2 b": (1, None)},
     }
@@ -319,15 +319,15 @@ def test_a_standard_error_is_of_the_noise_of_the_runs(tables: duckdb.DuckDBPyCon
     def errors() -> dict[str, float | None]:
         return {row["model"]: row["standard_error"] for row in candidates(tables)}
 
-    fill(tables, both, "first", noted=noted)
+    fill(tables, both, "first", noted=actual)
     assert errors() == {name: pytest.approx(math.sqrt(noise / 4), abs=1e-6) for name in "ab"}
-    fill(tables, both, "mean", noted=noted)
+    fill(tables, both, "mean", noted=actual)
     assert errors() == {
         "a": pytest.approx(math.sqrt(noise / 4 + 1 / 2) / 2, abs=1e-6),
         "b": pytest.approx(math.sqrt(noise / 4 + 1) / 2, abs=1e-6),
     }
     # Of a run that does not say how often it asked, nothing is known.
-    fill(tables, both, "mean", noted={k: v for k, v in noted.items() if "run 1" in k})
+    fill(tables, both, "mean", noted={k: v for k, v in actual.items() if "run 1" in k})
     assert errors() == {"a": None, "b": None}
 
 
@@ -335,18 +335,18 @@ def test_a_lead_within_the_judge_s_noise_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chance = random.Random(4)
-    made = Corpus().incidents("abcdefgh")
-    made.rows[RUN_1] = [judged(row, chance, noise=0.7) for row in made.rows[RUN_1]]
+    sources = Corpus().incidents("abcdefgh")
+    sources.rows[RUN_1] = [judged(row, chance, noise=0.7) for row in sources.rows[RUN_1]]
     close = {name: [4, 4, 4, 4] for name in ("qwen2.5-3b", "qwen2.5-1.5b")}
     close |= {"gpt-4o": [8, 7, 9, 8], "gpt-4o-mini": [7, 8, 8, 8]}
-    made.rows[RUN_1][0] = with_calls(
-        made.rows[RUN_1][0],
+    sources.rows[RUN_1][0] = with_calls(
+        sources.rows[RUN_1][0],
         [
-            {"order": list(close), "scores": {name: said[i] for name, said in close.items()}}
+            {"order": list(close), "scores": {name: output[i] for name, output in close.items()}}
             for i in range(4)
         ],
     )
-    source, out = made.write(tmp_path / "source"), tmp_path / "out"
+    source, out = sources.write(tmp_path / "source"), tmp_path / "out"
     emit(source, out, recipes.load("unified-v2"))
     [(lead, error, within)] = query(
         out,
@@ -361,5 +361,5 @@ def test_a_lead_within_the_judge_s_noise_is_told(
     ]
     capsys.readouterr()
     assert why.main(["a", "--data", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert f"within the judge's noise, a standard error of {error:.2g}" in said
+    output = capsys.readouterr().out
+    assert f"within the judge's noise, a standard error of {error:.2g}" in output

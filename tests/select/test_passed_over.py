@@ -109,9 +109,9 @@ def test_each_reason_stands_before_the_one_that_is_used(
     out: Path, capsys: pytest.CaptureFixture[str], incident: str, task: str
 ) -> None:
     _, used, passed_over = TOLD[incident, task]
-    found = chosen(out, incident)
-    assert found.pop(task) == (used, WINNER, passed_over)
-    assert all(rest == (WINNER, WINNER, []) for rest in found.values())
+    result = chosen(out, incident)
+    assert result.pop(task) == (used, WINNER, passed_over)
+    assert all(rest == (WINNER, WINNER, []) for rest in result.values())
     emitted = [row for row in records(out, "train", RECIPE) if row["incident_id"] == incident]
     assert {row["task"]: row["model"] for row in emitted} == {
         "summary": WINNER,
@@ -139,10 +139,10 @@ def test_where_none_can_be_used_all_are_told_and_the_incident_is_lost(
     assert query(out, "select verdict from gates where incident_id = 'below'", RECIPE) == [
         ("summary_score",)
     ]
-    told = said(out, capsys, "below")
-    places = [told.index(f"summary passed over, {model}: {why}\n") for model, why in BELOW]
+    output = said(out, capsys, "below")
+    places = [output.index(f"summary passed over, {model}: {why}\n") for model, why in BELOW]
     assert places == sorted(places)
-    assert "stands in" not in told
+    assert "stands in" not in output
 
 
 def test_a_risk_that_comes_with_the_cause_takes_the_cause_with_it(
@@ -151,9 +151,9 @@ def test_a_risk_that_comes_with_the_cause_takes_the_cause_with_it(
     """Risk has no choice of its own then: the next best cause stands in, with its risk."""
     assert chosen(out, "low-risk")["risk"] == (SECOND, SECOND, [])
     assert chosen(out, "low-risk")["cause"] == (WINNER, WINNER, [])
-    found = chosen(out, "low-risk", WITH_CAUSE)
-    assert set(found) == {"summary", "cause"}
-    assert found["cause"] == (SECOND, WINNER, [(WINNER, "risk scores 5")])
+    result = chosen(out, "low-risk", WITH_CAUSE)
+    assert set(result) == {"summary", "cause"}
+    assert result["cause"] == (SECOND, WINNER, [(WINNER, "risk scores 5")])
     recipe = str(out.with_name(f"{WITH_CAUSE}.toml"))
-    told = said(out, capsys, "low-risk", "--recipe", recipe)
-    assert f"  cause passed over, {WINNER}: risk scores 5\n" in told
+    output = said(out, capsys, "low-risk", "--recipe", recipe)
+    assert f"  cause passed over, {WINNER}: risk scores 5\n" in output

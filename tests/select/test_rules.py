@@ -160,30 +160,30 @@ def winners(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("incident", EXPECTED_WINNERS)
 def test_winners(incident: str, winners: Path) -> None:
-    found = {
+    actual = {
         record["task"]: record
         for record in all_records(winners)
         if record["incident_id"] == incident and record["origin"] == "unified"
     }
     summary, cause = EXPECTED_WINNERS[incident]
-    assert {task: record["model"] for task, record in found.items()} == {
+    assert {task: record["model"] for task, record in actual.items()} == {
         "summary": summary,
         "cause": cause,
         "risk": cause,
     }
-    for record in found.values():
+    for record in actual.values():
         answer = record["messages"][-1]["content"]
         assert incident in answer
         assert f"by {record['model']}" in answer
 
 
 def test_a_record_has_the_score_of_its_own_task(winners: Path) -> None:
-    found = {
+    actual = {
         record["task"]: record["score"]
         for record in all_records(winners)
         if record["incident_id"].startswith("the risk answer is") and record["origin"] == "unified"
     }
-    assert found == {"summary": 9, "cause": 21, "risk": 11}
+    assert actual == {"summary": 9, "cause": 21, "risk": 11}
 
 
 def test_a_cause_winner_that_was_not_judged_on_risks_has_no_score_there(tmp_path: Path) -> None:
@@ -523,8 +523,8 @@ def test_a_standalone_record_is_of_the_first_ranked_with_its_own_scores(tmp_path
         risk={"gpt-4o": 30, "qwen2.5-3b": 12},
         rankings={"2": "gpt-4o", "1": "Qwen2.5 3b"},
     )
-    found = all_records(emitted(corpus, tmp_path, "risk"), "risk")
-    assert [(r["task"], r["model"], r["score"], r["origin"]) for r in found] == [
+    emitted_records = all_records(emitted(corpus, tmp_path, "risk"), "risk")
+    assert [(r["task"], r["model"], r["score"], r["origin"]) for r in emitted_records] == [
         ("cause", "qwen2.5-3b", 15, "risk_only"),
         ("risk", "qwen2.5-3b", 12, "risk_only"),
     ]
@@ -576,11 +576,13 @@ def test_the_standalone_split_is_that_of_scikit_learn(number: int, tmp_path: Pat
 
 def test_messages_speak_in_the_roles_of_their_task(tmp_path: Path) -> None:
     corpus = Corpus().incident("an incident", dag="THE EVIDENCE\n")
-    found = records(emitted(corpus, tmp_path), "eval")
-    assert [record["task"] for record in found] == ["summary", "cause", "risk"]
-    roles = [[message["role"] for message in record["messages"]] for record in found]
+    emitted_records = records(emitted(corpus, tmp_path), "eval")
+    assert [record["task"] for record in emitted_records] == ["summary", "cause", "risk"]
+    roles = [[message["role"] for message in record["messages"]] for record in emitted_records]
     assert roles == [["system", "user", "assistant"], ["user", "assistant"], ["user", "assistant"]]
-    summary, cause, risk = ([m["content"] for m in record["messages"]] for record in found)
+    summary, cause, risk = (
+        [m["content"] for m in record["messages"]] for record in emitted_records
+    )
     assert summary[1] == "THE EVIDENCE\n"
     for user, _ in (cause, risk):
         assert user.endswith("\n\nEvidence:\nTHE EVIDENCE\n")
@@ -592,12 +594,12 @@ def test_messages_speak_in_the_roles_of_their_task(tmp_path: Path) -> None:
 
 def test_records_stand_by_incident_and_by_task(tmp_path: Path) -> None:
     out = emitted(Corpus().incidents(names(12)), tmp_path, "unified-v1", "unified-v3", "risk")
-    found = records(out, "train", "unified-v1")
-    assert [record["task"] for record in found] == ["summary", "cause", "risk"] * 11
-    assert [record["incident_id"] for record in found[::3]] == in_order(found)
+    emitted_records = records(out, "train", "unified-v1")
+    assert [record["task"] for record in emitted_records] == ["summary", "cause", "risk"] * 11
+    assert [record["incident_id"] for record in emitted_records[::3]] == in_order(emitted_records)
     tripled = records(out, "train", "unified-v3")
     unified = [record for record in tripled if record["origin"] == "unified"]
-    assert unified[: len(found)] == found
+    assert unified[: len(emitted_records)] == emitted_records
     original = tripled[: len(tripled) - sum(r["task"] != "summary" for r in tripled) // 2]
     assert tripled == original + [record for record in original if record["task"] != "summary"]
     assert records(out, "eval", "unified-v3") == records(out, "eval", "unified-v1")
@@ -659,8 +661,8 @@ def test_the_cause_and_risk_dataset_has_the_evidence_where_it_has_any(tmp_path: 
     for recipe in ("unified-v1", "risk"):
         for record in all_records(out, recipe):
             text = record["messages"][-2]["content"]
-            found = {name for name in ("FROM RISKS", "FROM SUMMARIES") if name in text}
-            shown[record["incident_id"]] = shown.get(record["incident_id"], set()) | found
+            actual = {name for name in ("FROM RISKS", "FROM SUMMARIES") if name in text}
+            shown[record["incident_id"]] = shown.get(record["incident_id"], set()) | actual
     assert shown == {
         "both": {"FROM RISKS"},
         "only risks": {"FROM RISKS"},
@@ -688,9 +690,9 @@ def test_evidence_is_cut_at_3500_tokens_or_words(tmp_path: Path) -> None:
     shown = {"unified-v1": (3500 - marker) // 8, "published": (3500 - len(MARKER.split())) // 7}
     whole = {"unified-v1": {"3500 tokens"}, "published": {*dags} - {"3501 words"}}
     for recipe in shown:
-        found = all_records(out, recipe)
-        assert {record["incident_id"] for record in found} == set(dags)
-        for record in found:
+        emitted_records = all_records(out, recipe)
+        assert {record["incident_id"] for record in emitted_records} == set(dags)
+        for record in emitted_records:
             dag = dags[record["incident_id"]]
             text = record["messages"][-2]["content"]
             cut = record["incident_id"] not in whole[recipe]
@@ -745,9 +747,9 @@ def test_standalone_train_incidents_outside_unified_train_are_appended(augmentat
     held_out = in_order(records(augmentation, "eval", "unified-v1"))
     expected = [incident for incident in standalone_train if incident not in set(unified)]
     before = records(augmentation, "train", "unified-v1")
-    found = records(augmentation, "train", "unified-v2")
-    assert found[: len(before)] == before
-    added = found[len(before) :]
+    emitted_records = records(augmentation, "train", "unified-v2")
+    assert emitted_records[: len(before)] == before
+    added = emitted_records[len(before) :]
     assert [(r["incident_id"], r["task"]) for r in added] == [
         (incident, task) for incident in expected for task in ("cause", "risk")
     ]
@@ -785,11 +787,13 @@ def test_what_was_appended_is_copied_too(augmentation: Path) -> None:
 
 
 def test_the_risk_recipe_holds_the_standalone_dataset_alone(augmentation: Path) -> None:
-    found = records(augmentation, "train", "risk")
-    assert {record["origin"] for record in found} == {"risk_only"}
-    assert [record["task"] for record in found] == ["cause", "risk"] * (len(found) // 2)
+    emitted_records = records(augmentation, "train", "risk")
+    assert {record["origin"] for record in emitted_records} == {"risk_only"}
+    assert [record["task"] for record in emitted_records] == ["cause", "risk"] * (
+        len(emitted_records) // 2
+    )
     added = [r for r in records(augmentation, "train", "unified-v2") if r["origin"] == "risk_only"]
-    assert [record for record in found if record in added] == added
+    assert [record for record in emitted_records if record in added] == added
 
 
 # The funnel, as a law
@@ -830,11 +834,11 @@ def funnel_laws(out: Path, recipe: str) -> None:
     counted = {step: number for step, _, number, *_ in rows if number is not None}
     assert set(counted) <= {*SPLITS, "risk-only train"}
     for split in SPLITS:
-        found = records(out, split, recipe)
-        own = {r["incident_id"] for r in found if r["origin"].startswith(origin)}
+        emitted_records = records(out, split, recipe)
+        own = {r["incident_id"] for r in emitted_records if r["origin"].startswith(origin)}
         assert incidents.get(split, 0) == len(own)
         added = counted.get("risk-only train", 0) if split == "train" else 0
-        assert counted.get(split, 0) + added == len(found)
+        assert counted.get(split, 0) + added == len(emitted_records)
 
 
 @pytest.mark.parametrize("seed", range(100, 106))
@@ -875,13 +879,13 @@ def test_a_pipeline_file_runs_by_itself(
 
 
 def test_every_step_leaves_what_the_list_says(augmentation: Path) -> None:
-    made = {relation for step in steps.STEPS for relation in step.relations}
+    relations = {relation for step in steps.STEPS for relation in step.relations}
     documented = {"settings", "pool", "gates", "best_responses", "splits", "risk_gates"}
     documented |= {"risk_splits", "risk_only", "sft_records", "funnel"}
-    assert documented <= made
+    assert documented <= relations
     for recipe in ("unified-v1", "unified-v2", "unified-v3", "published", "risk"):
         sql = f"select table_name from duckdb_tables() where schema_name = '{recipe}'"
-        assert made == {name for (name,) in query(augmentation, sql)}
+        assert relations == {name for (name,) in query(augmentation, sql)}
 
 
 # Gates and leads, which others read

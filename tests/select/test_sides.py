@@ -110,9 +110,9 @@ def test_an_empty_side_fails_and_is_explained(
     assert emit.main([str(part) for part in (*arguments, "--check")]) == 0
     assert refused(emit.main, *arguments, *source, code=1) == expected
     assert emit.main([str(part) for part in (*arguments, *source, "--json")]) == 1
-    said = capsys.readouterr()
-    assert expected in said.err
-    sides = json.loads(said.out)["sides"]
+    captured = capsys.readouterr()
+    assert expected in captured.err
+    sides = json.loads(captured.out)["sides"]
     empty = [side["split"] for side in sides if not side["records"]]
     assert empty == [split for split in ("train", "eval") if not records(out, split, recipe)]
     assert all((side["reason"] is None) == (side["records"] > 0) for side in sides)
@@ -152,12 +152,12 @@ def test_a_group_that_takes_everything_is_named(tmp_path: Path, refused: Refused
     recipe = tmp_path / "grouped.toml"
     recipe.write_text(GROUPS)
     source = one_window().write(tmp_path / "source")
-    said = refused(
+    message = refused(
         emit.main, "--source", source, "--data", tmp_path / "out", "--recipe", recipe, code=1
     )
     assert (
         "grouped has no train record: every passing incident (12) is on the other side: 12 of "
-        "the group named after i00, which stays on one side;" in said
+        "the group named after i00, which stays on one side;" in message
     )
 
 

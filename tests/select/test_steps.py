@@ -32,8 +32,8 @@ def test_the_list_holds_every_file_of_the_pipeline_once_and_no_other() -> None:
 
 
 def test_no_relation_is_made_twice() -> None:
-    made = Counter(relation for step in steps.STEPS for relation in step.relations)
-    assert set(made.values()) == {1}
+    relations = Counter(relation for step in steps.STEPS for relation in step.relations)
+    assert set(relations.values()) == {1}
 
 
 @pytest.mark.parametrize("step", steps.functions(), ids=lambda step: step.relations[0])
@@ -51,11 +51,11 @@ def test_a_pipeline_file_says_its_grain(step: steps.Query) -> None:
 
 
 def test_a_step_reads_only_what_steps_above_it_make() -> None:
-    made = {relation for step in steps.STEPS for relation in step.relations}
+    relations = {relation for step in steps.STEPS for relation in step.relations}
     before: set[str] = set()
     for step in steps.STEPS:
         if isinstance(step, steps.Query):
-            assert _read(step.path) & made <= before, step.file
+            assert _read(step.path) & relations <= before, step.file
         before |= set(step.relations)
 
 

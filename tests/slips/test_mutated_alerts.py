@@ -167,18 +167,18 @@ def test_broken_alerts_are_refused_or_accounted_for(
             data = gzip.compress(data)
         file.write_bytes(data if by_value else break_bytes(data, rng))
         try:
-            made = build([file], output, form="condensed", selection=Selection())
+            result = build([file], output, form="condensed", selection=Selection())
         except ImmuneError as refusal:
             outcomes["refused"] += 1
-            said = str(refusal)
-            assert str(file) in said
-            assert "\n" not in said
+            message = str(refusal)
+            assert str(file) in message
+            assert "\n" not in message
             continue
-        (account,) = made.accounts
+        (account,) = result.accounts
         used = account["incidents"] + account["events"] + account["repeated"]
         if by_value:
             assert used + account["rejected"] == len(lines)
-        assert account["rejected"] == sum(row["lines"] for row in made.reasons)
+        assert account["rejected"] == sum(row["lines"] for row in result.reasons)
         outcomes["rejects" if account["rejected"] else "taken"] += 1
         for row in json.loads(output.read_bytes()):
             groups = evidence.read(row["dag_analysis"]).groups

@@ -73,13 +73,13 @@ def test_a_file_is_read_to_its_end(alerts: Path, tmp_path: Path, name: str) -> N
 
 def blocks(dag: str) -> list[tuple[str, list[str]]]:
     """The lines of a DAG, each bullet with its example lines in any order."""
-    found: list[tuple[str, list[str]]] = []
+    actual: list[tuple[str, list[str]]] = []
     for line in dag.split("\n"):
         if line.startswith("  - "):
-            found[-1][1].append(line)
+            actual[-1][1].append(line)
         else:
-            found.append((line, []))
-    return [(line, sorted(details)) for line, details in found]
+            actual.append((line, []))
+    return [(line, sorted(details)) for line, details in actual]
 
 
 @pytest.mark.parametrize("name", REBUILT)
@@ -100,9 +100,9 @@ def test_condensing_the_events_is_condensing_the_text(
     alerts: Path, public: dict[str, dict[str, Any]], tmp_path: Path, name: str
 ) -> None:
     def groups(dag: str) -> list[tuple[object, ...]]:
-        found = evidence.read(dag).groups
+        result = evidence.read(dag).groups
         return sorted(
-            (one.severity, str(one.kind), one.events, one.first, one.last) for one in found
+            (one.severity, str(one.kind), one.events, one.first, one.last) for one in result
         )
 
     _, incidents = made(alerts / "constructed" / name, tmp_path)
@@ -112,15 +112,15 @@ def test_condensing_the_events_is_condensing_the_text(
 
 def test_dialects_of_the_same_facts_give_the_same(alerts: Path, tmp_path: Path) -> None:
     for kind in ("edge", "rebuilt"):
-        found = []
+        actual = []
         for dialect in ("2.0.3", "2.D.V03"):
             (file,) = (alerts / "constructed").glob(f"{kind}-{dialect}*")
             _, incidents = made(file, tmp_path)
             for row in incidents.values():
                 assert row.pop("dialect") == dialect
             events = pl.read_parquet(tmp_path / "incidents.events.parquet")
-            found.append((incidents, events.drop("file", "text").to_dicts()))
-        assert found[0] == found[1]
+            actual.append((incidents, events.drop("file", "text").to_dicts()))
+        assert actual[0] == actual[1]
 
 
 def test_levels_of_idea0_add_up_to_those_of_the_alerts(alerts: Path, tmp_path: Path) -> None:
@@ -137,13 +137,13 @@ def texts_of_log(path: Path) -> list[list[tuple[str, str]]]:
     """The texts and levels of each alert in a log of Slips, which breaks long lines."""
     log = re.sub(r"\x1b\[\d*m", "", gzip.decompress(path.read_bytes()).decode())
     log = re.sub(r"\n {10}", "", log)
-    found: list[list[tuple[str, str]]] = []
+    actual: list[list[tuple[str, str]]] = []
     for line in log.split("\n"):
         if "detected as malicious in timewindow" in line:
-            found.append([])
+            actual.append([])
         elif match := re.search(r"\t- Detected (.*) threat level: (\w+)\. *$", line):
-            found[-1].append((match[1], match[2]))
-    return found
+            actual[-1].append((match[1], match[2]))
+    return actual
 
 
 def test_whole_evidence_agrees_with_what_is_public(

@@ -104,18 +104,18 @@ def test_a_relation_says_its_grain(relation: tuple[str, str]) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_three_dialects_of_one_traffic_give_the_same_incidents(tmp_path: Path, seed: int) -> None:
     events, incidents = traffic(random.Random(seed))
-    found = {}
+    actual = {}
     for dialect in DIALECTS:
         rows = [one.line(dialect) for one in (*events, *incidents)]
         random.Random(seed + 1).shuffle(rows)
         file = write(tmp_path / dialect / "alerts.json", rows)
-        found[dialect] = made(tmp_path / dialect, file)
-        assert {row["dialect"] for row in found[dialect].incidents.values()} == {dialect}
-    assert found[IDMEF_203].owners() == found[IDMEF_2D].owners() == found[IDEA0].owners()
-    ids = found[IDEA0].incidents.keys()
+        actual[dialect] = made(tmp_path / dialect, file)
+        assert {row["dialect"] for row in actual[dialect].incidents.values()} == {dialect}
+    assert actual[IDMEF_203].owners() == actual[IDMEF_2D].owners() == actual[IDEA0].owners()
+    ids = actual[IDEA0].incidents.keys()
     assert len(ids) == len(incidents)
     for one in ids:
-        rows = [found[dialect].incidents[one] for dialect in DIALECTS]
+        rows = [actual[dialect].incidents[one] for dialect in DIALECTS]
         texts = [row.pop("dag_analysis") for row in rows]
         assert texts[1] == texts[2]
         # IDEA0 has no limits of the window, and so no line of them.
@@ -132,10 +132,10 @@ def test_three_dialects_of_one_traffic_give_the_same_incidents(tmp_path: Path, s
 def test_an_event_that_two_incidents_name_belongs_to_the_smaller_id(tmp_path: Path) -> None:
     rows = [Event(n).line(IDMEF_203) for n in (1, 2, 3)]
     rows += [Incident(9, [1, 2]).line(IDMEF_203), Incident(8, [2, 3, 7, 2]).line(IDMEF_203)]
-    found = made(tmp_path, write(tmp_path / "a.json", rows))
-    assert found.owners() == {number(1): number(9), number(2): number(8), number(3): number(8)}
+    result = made(tmp_path, write(tmp_path / "a.json", rows))
+    assert result.owners() == {number(1): number(9), number(2): number(8), number(3): number(8)}
     assert {
-        one: (row["event_count"], row["events_missing"]) for one, row in found.incidents.items()
+        one: (row["event_count"], row["events_missing"]) for one, row in result.incidents.items()
     } == {number(8): (2, 1), number(9): (1, 0)}
 
 
@@ -148,8 +148,8 @@ def test_an_alert_of_idea0_has_the_events_since_the_last_one(tmp_path: Path) -> 
     ]
     alerts = [Incident(3, second=30.0), Incident(5, second=50.0)]
     rows = [one.line(IDEA0) for one in (*alerts, *others, *events)]
-    found = made(tmp_path, write(tmp_path / "a.json", rows))
-    linked = {one: owner for one, owner in found.owners().items() if owner}
+    result = made(tmp_path, write(tmp_path / "a.json", rows))
+    linked = {one: owner for one, owner in result.owners().items() if owner}
     assert linked == {
         **{number(n): number(3) for n in (1, 2, 3)},
         **{number(n): number(5) for n in (4, 5)},
@@ -160,14 +160,14 @@ def test_hosts_and_windows_of_two_files_are_not_mixed(tmp_path: Path) -> None:
     for name, n in (("a", 1), ("b", 11)):
         rows = [Event(n, second=1).line(IDEA0), Incident(n + 1, second=2).line(IDEA0)]
         write(tmp_path / "in" / name / "alerts.json", rows)
-    found = made(tmp_path, tmp_path / "in")
-    assert found.owners() == {number(1): number(2), number(11): number(12)}
+    result = made(tmp_path, tmp_path / "in")
+    assert result.owners() == {number(1): number(2), number(11): number(12)}
 
 
 def test_an_incident_without_events_says_so(tmp_path: Path) -> None:
     file = write(tmp_path / "a.json", [Incident(1, [7, 8]).line(IDMEF_2D)])
-    found = made(tmp_path, file)
-    row = found.incidents[number(1)]
+    result = made(tmp_path, file)
+    row = result.incidents[number(1)]
     assert row["dag_analysis"] == f"Incident {number(1)}: No associated events found"
     assert (row["event_count"], row["events_missing"]) == (0, 2)
 
@@ -177,8 +177,8 @@ def test_an_incident_without_events_says_so(tmp_path: Path) -> None:
 
 def test_an_incident_has_the_keys_of_the_source_files(tmp_path: Path) -> None:
     rows = [Event(1).line(IDMEF_203), Incident(2, [1], level=15.199999999999978).line(IDMEF_203)]
-    found = made(tmp_path, write(tmp_path / "a.json", rows), "--category", "Normal")
-    row = found.incidents[number(2)]
+    result = made(tmp_path, write(tmp_path / "a.json", rows), "--category", "Normal")
+    row = result.incidents[number(2)]
     dag = row.pop("dag_analysis")
     assert row == {
         "incident_id": number(2),
@@ -217,9 +217,9 @@ def test_events_are_a_table(tmp_path: Path) -> None:
         Incident(2, [1]).line(IDMEF_2D),
     ]
     file = write(tmp_path / "a.json", rows)
-    found = made(tmp_path, file).events.to_dicts()
-    assert [row.pop("time").isoformat() for row in found] == ["2026-10-01T23:31:16"] * 2
-    assert found[0] == {
+    result = made(tmp_path, file).events.to_dicts()
+    assert [row.pop("time").isoformat() for row in result] == ["2026-10-01T23:31:16"] * 2
+    assert result[0] == {
         "incident_id": number(2),
         "event_id": number(1),
         "severity": "high",
@@ -236,7 +236,7 @@ def test_events_are_a_table(tmp_path: Path) -> None:
         "file": str(file),
         "line": 1,
     }
-    assert found[1]["incident_id"] is None
+    assert result[1]["incident_id"] is None
 
 
 def test_a_window_over_midnight_reads_from_its_start(tmp_path: Path) -> None:
@@ -326,9 +326,9 @@ def test_neither_lines_nor_files_nor_hash_seeds_show(tmp_path: Path) -> None:
             check=True,
             capture_output=True,
         )
-        found = Made(folder)
-        outputs.append((found.bytes, found.events.drop("file", "line").to_dicts()))
-        assert [row["reason"] for row in found.rejects] == ["other_content"]
+        result = Made(folder)
+        outputs.append((result.bytes, result.events.drop("file", "line").to_dicts()))
+        assert [row["reason"] for row in result.rejects] == ["other_content"]
     assert all(output == outputs[0] for output in outputs)
 
 
@@ -371,26 +371,26 @@ def test_every_line_is_accounted_for(
     accounts = build(
         files, folder / "incidents.json", form="condensed", selection=Selection()
     ).accounts
-    found = Made(folder)
+    result = Made(folder)
     for account, own in zip(accounts, (lines[:split], lines[split:]), strict=True):
         used = account["incidents"] + account["events"]
         assert len(own) == used + account["repeated"] + account["rejected"]
         assert account["events"] == account["linked"] + account["alone"]
-        assert account["rejected"] == sum(row["file"] == account["file"] for row in found.rejects)
+        assert account["rejected"] == sum(row["file"] == account["file"] for row in result.rejects)
     rows = [json.loads(line) for line in lines if line.startswith(b"{") and line != b"{"]
     rows = [row for row in rows if "ID" in row]
     alerts = {"Incident": set(), "Event": set()}
     for row in rows:
         is_incident = row.get("Status") == "Incident" or row.get("Category") == "Alert"
         alerts["Incident" if is_incident else "Event"].add(row["ID"])
-    assert set(found.incidents) == alerts["Incident"]
-    assert set(found.events["event_id"]) == alerts["Event"]
-    assert found.events.height == len(alerts["Event"])
-    counted = Counter(owner for owner in found.owners().values() if owner)
+    assert set(result.incidents) == alerts["Incident"]
+    assert set(result.events["event_id"]) == alerts["Event"]
+    assert result.events.height == len(alerts["Event"])
+    counted = Counter(owner for owner in result.owners().values() if owner)
     assert {
-        one: row["event_count"] for one, row in found.incidents.items() if row["event_count"]
+        one: row["event_count"] for one, row in result.incidents.items() if row["event_count"]
     } == counted
-    for row in found.incidents.values():
+    for row in result.incidents.values():
         groups = evidence.read(row["dag_analysis"]).groups
         assert sum(group.events for group in groups) == row["event_count"]
 
@@ -465,33 +465,33 @@ def test_a_folder_is_searched_and_links_go_in_no_circle(tmp_path: Path) -> None:
     (folder / "run-1" / "up").symlink_to(folder)
     (folder / "run-3").symlink_to(folder / "run-1")
     (folder / "run-1" / "alerts.json.gz").symlink_to(folder / "run-1" / "alerts.json")
-    found = made(tmp_path, folder, folder / "run-1" / "alerts.json")
-    assert sorted(found.events["event_id"]) == [number(1), number(2)]
+    result = made(tmp_path, folder, folder / "run-1" / "alerts.json")
+    assert sorted(result.events["event_id"]) == [number(1), number(2)]
 
 
 def test_what_is_cut_is_a_reject_with_its_place(tmp_path: Path) -> None:
     rows = [Event(1).line(IDMEF_203), "[]", '{"Version": "2.0.3", "Status"']
     file = write(tmp_path / "a.json", rows)
     file.write_bytes(file.read_bytes()[:-1])
-    found = made(tmp_path, file)
-    assert [(row["line"], row["reason"]) for row in found.rejects] == [
+    result = made(tmp_path, file)
+    assert [(row["line"], row["reason"]) for row in result.rejects] == [
         (2, "not_an_object"),
         (3, "cut"),
     ]
-    assert found.rejects[0]["file"] == str(file)
+    assert result.rejects[0]["file"] == str(file)
 
 
 def test_blank_lines_and_windows_line_ends_say_nothing(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_bytes(b"\r\n\n " + json.dumps(Event(1).line(IDMEF_203)).encode() + b"\r\n\n")
-    found = made(tmp_path, file)
-    assert (found.events.height, found.rejects) == (1, [])
+    result = made(tmp_path, file)
+    assert (result.events.height, result.rejects) == (1, [])
 
 
 def test_another_line_end_is_no_other_content(tmp_path: Path) -> None:
     line = json.dumps(Event(1).line(IDMEF_203))
-    found = made(tmp_path, write(tmp_path / "a.json", [line, f"{line}\r", f" {line}"]))
-    assert (found.events.height, found.rejects) == (1, [])
+    result = made(tmp_path, write(tmp_path / "a.json", [line, f"{line}\r", f" {line}"]))
+    assert (result.events.height, result.rejects) == (1, [])
 
 
 # A process begins with the peak of the one that started it: a small one, here.
@@ -528,20 +528,20 @@ def test_a_line_without_end_is_a_reject(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(alert_files, "_CHUNK", 64)
     last = Event(2).line(IDMEF_203)
     rows = [Event(1).line(IDMEF_203), "x" * 5000, last, "y" * 1001]
-    found = made(tmp_path, write(tmp_path / "a.json", rows))
-    assert [(row["line"], row["reason"]) for row in found.rejects] == [
+    result = made(tmp_path, write(tmp_path / "a.json", rows))
+    assert [(row["line"], row["reason"]) for row in result.rejects] == [
         (2, "too_long"),
         (4, "too_long"),
     ]
-    assert found.events.height == 2
+    assert result.events.height == 2
 
 
 def test_what_unpacks_without_end_is_refused(tmp_path: Path, refused: Callable[..., str]) -> None:
     bomb = tmp_path / "alerts.json.gz"
     bomb.write_bytes(gzip.compress(b" " * (1 << 27)))
-    said = refused(slips.main, bomb, "--output", tmp_path / "incidents.json")
-    assert str(bomb) in said
-    assert "200 times" in said
+    message = refused(slips.main, bomb, "--output", tmp_path / "incidents.json")
+    assert str(bomb) in message
+    assert "200 times" in message
     assert not (tmp_path / "incidents.json").exists()
 
 
@@ -613,8 +613,8 @@ CAPTURE = ["--capture-from", "/(?P<capture>capture-[a-z])/"]
 def test_a_category_comes_from_the_capture(tmp_path: Path, many: Path) -> None:
     file = tmp_path / "categories.toml"
     file.write_text('capture-a = "Normal"\ncapture-b = "Malware"\ncapture-c = "Malware"\n')
-    found = made(tmp_path, many, *CAPTURE, "--categories", file)
-    said = Counter((row["capture"], row["category"]) for row in found.incidents.values())
+    result = made(tmp_path, many, *CAPTURE, "--categories", file)
+    said = Counter((row["capture"], row["category"]) for row in result.incidents.values())
     assert said == {
         ("capture-a", "Normal"): 12,
         ("capture-b", "Malware"): 12,
@@ -623,32 +623,32 @@ def test_a_category_comes_from_the_capture(tmp_path: Path, many: Path) -> None:
 
 
 def test_since_takes_what_was_written_then_or_later(tmp_path: Path, many: Path) -> None:
-    found = made(tmp_path, many, "--since", "2026-10-01T23:40:16+03:00")
-    assert len(found.incidents) == 6  # of seconds 600 and 660
+    result = made(tmp_path, many, "--since", "2026-10-01T23:40:16+03:00")
+    assert len(result.incidents) == 6  # of seconds 600 and 660
     assert len(made(tmp_path, many, "--since", "2026-10-01T20:40:17").incidents) == 3
-    assert found.events.height == sum(row["event_count"] for row in found.incidents.values())
+    assert result.events.height == sum(row["event_count"] for row in result.incidents.values())
 
 
 def test_a_sample_is_even_over_tiers_and_keeps_to_its_limits(tmp_path: Path, many: Path) -> None:
-    found = made(tmp_path, many, *CAPTURE, "--sample", 9, "--tiers", "1,3", "--per-capture", 10)
+    result = made(tmp_path, many, *CAPTURE, "--sample", 9, "--tiers", "1,3", "--per-capture", 10)
     tiers = Counter(
-        (row["event_count"] > 1) + (row["event_count"] > 3) for row in found.incidents.values()
+        (row["event_count"] > 1) + (row["event_count"] > 3) for row in result.incidents.values()
     )
     assert tiers == {0: 3, 1: 3, 2: 3}
     same = made(tmp_path, many, *CAPTURE, "--sample", 9, "--tiers", "1,3", "--per-capture", 10)
-    assert same.bytes == found.bytes
+    assert same.bytes == result.bytes
     other = made(
         tmp_path, many, *CAPTURE, "--sample", 9, "--tiers", "1,3", "--per-capture", 10, "--seed", 1
     )
-    assert other.bytes != found.bytes
+    assert other.bytes != result.bytes
     few = made(tmp_path, many, *CAPTURE, "--per-capture", 3, "--per-host", 2).incidents.values()
     assert max(Counter(row["capture"] for row in few).values()) == 3
     assert max(Counter((row["capture"], row["source_ip"]) for row in few).values()) == 2
     everything = made(tmp_path, many).incidents
     assert (
-        found.incidents.items()
+        result.incidents.items()
         <= {
-            one: {**row, "capture": found.incidents.get(one, row)["capture"]}
+            one: {**row, "capture": result.incidents.get(one, row)["capture"]}
             for one, row in everything.items()
         }.items()
     )
@@ -659,11 +659,11 @@ def test_the_closing_note_counts_and_names(
 ) -> None:
     write(many / "alerts.json", [Event(1, "other").line(IDMEF_2D), Event(900).line(IDMEF_203), "{"])
     made(tmp_path, many, *CAPTURE[:1], "(?P<capture>capture-.|alerts)", "--sample", 4, "--tiers", 2)
-    said = capsys.readouterr().out
-    assert f"no incident in {many / 'alerts.json'}" in said
-    assert "wrote 4 incidents" in said
+    output = capsys.readouterr().out
+    assert f"no incident in {many / 'alerts.json'}" in output
+    assert "wrote 4 incidents" in output
     for words in (["capture-a/run/alerts.json", "12"], ["to 2", "2"], ["over 2", "2"]):
-        assert any(all(word in line for word in words) for line in said.splitlines()), words
+        assert any(all(word in line for word in words) for line in output.splitlines()), words
     assert slips.main([str(many), "--output", str(tmp_path / "x.json"), "--json"]) == 0
     note = json.loads(capsys.readouterr().out)
     assert sum(row["incidents"] for row in note["files"]) == 36

@@ -88,8 +88,8 @@ def test_json_holds_every_kind_of_value(ask: Ask, query: str, value: object) -> 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    found = json.loads(ask(f'select {query} as "a ""name"""', "--json"), parse_constant=refuse)
-    assert found == [{'a "name"': value}]
+    result = json.loads(ask(f'select {query} as "a ""name"""', "--json"), parse_constant=refuse)
+    assert result == [{'a "name"': value}]
 
 
 def test_csv_is_what_a_csv_reader_reads(ask: Ask) -> None:
@@ -105,9 +105,9 @@ def test_csv_is_what_a_csv_reader_reads(ask: Ask) -> None:
 
 def test_parquet_is_written_whole_or_not_at_all(ask: Ask, out: Path, tmp_path: Path) -> None:
     file = tmp_path / "rows.parquet"
-    said = ask("from conversations order by split, line", "--parquet", file)
+    output = ask("from conversations order by split, line", "--parquet", file)
     frame = pl.read_parquet(file)
-    assert said == f"wrote {frame.height} rows, {file}\n"
+    assert output == f"wrote {frame.height} rows, {file}\n"
     assert frame.height >= 27
     assert frame["messages"][0][0]["role"] == "system"
     assert ask("select 1 as a where false", "--parquet", file).startswith("wrote 0 rows")
@@ -157,23 +157,23 @@ def on_terminal(*arguments: str, columns: int = 80) -> str:
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, stdout=theirs, stdin=theirs, stderr=theirs) as process:
         os.close(theirs)
-        said = b""
+        output = b""
         while True:
             try:
-                said += os.read(ours, 65536)
+                output += os.read(ours, 65536)
             except OSError:
                 break
     os.close(ours)
-    assert process.returncode == 0, said.decode()
-    return said.decode().replace("\r\n", "\n")
+    assert process.returncode == 0, output.decode()
+    return output.decode().replace("\r\n", "\n")
 
 
 def test_a_terminal_shows_some_rows_and_says_how_many_there_are(out: Path) -> None:
     long = "select i, repeat('x', 500) as x from range(1234) as t (i)"
-    said = on_terminal("immune_data.sql", long, "--data", str(out))
-    assert "the first 50 of 1,234 rows" in said
-    assert "…" in said
-    assert max(len(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in said.splitlines()) <= 80
+    output = on_terminal("immune_data.sql", long, "--data", str(out))
+    assert "the first 50 of 1,234 rows" in output
+    assert "…" in output
+    assert max(len(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in output.splitlines()) <= 80
     few = on_terminal("immune_data.sql", "select category from incidents", "--data", str(out))
     assert "9 rows" in few
     assert "\x1b[2J" not in few
@@ -317,6 +317,6 @@ def test_what_a_run_made_is_not_written_over(
     before = digests(out)
     (tmp_path / "link").symlink_to(out / name)
     for path in (out / name, tmp_path / "link", out / "audit" / ".." / name):
-        said = refused(sql.main, "from pool", "--parquet", path, "--data", out)
-        assert said == f"{path} is an output of `emit`: name another file"
+        message = refused(sql.main, "from pool", "--parquet", path, "--data", out)
+        assert message == f"{path} is an output of `emit`: name another file"
     assert digests(out) == before

@@ -32,7 +32,7 @@ Say = Callable[..., str]
 
 def corpus() -> Corpus:
     short = {"summary": "Too short."}
-    made = (
+    sources = (
         Corpus()
         .incidents([f"ok-{i:02}" for i in range(12)])
         .incident("only-summaries", datasets=[SUMMARIES], cause=None, risk=None)
@@ -48,10 +48,10 @@ def corpus() -> Corpus:
         .incident("wordy", answers={"gpt-4o": {"summary": "A scan. " * 300}})
         .incident("it's", summary_scores={"gpt-4o": 9, "gpt-4o-mini": 2})
     )
-    made.rows[RUN_2] += [{"incident_id": "ok-00", "scores": WEAK, "rankings": {"1": "gpt-4o"}}]
-    made.rows[CAUSE_RISK_RUN].append({"incident_id": "rejected-only", "rankings": {}})
-    made.rows[SUMMARIES].append({"incident_id": "ok-01"})
-    return made
+    sources.rows[RUN_2] += [{"incident_id": "ok-00", "scores": WEAK, "rankings": {"1": "gpt-4o"}}]
+    sources.rows[CAUSE_RISK_RUN].append({"incident_id": "rejected-only", "rankings": {}})
+    sources.rows[SUMMARIES].append({"incident_id": "ok-01"})
+    return sources
 
 
 @pytest.fixture(scope="session")
@@ -154,8 +154,8 @@ def test_an_emitted_incident_is_told_whole(tell: Tell, out: Path) -> None:
 
 def test_the_story_agrees_with_every_record(tell: Tell, out: Path) -> None:
     for incident in ("ok-03", "hostile", "long", "unsure", "it's"):
-        told = {(r["split"], r["line"]) for r in tell(incident)["records"]}
-        assert told == {
+        rows = {(r["split"], r["line"]) for r in tell(incident)["records"]}
+        assert rows == {
             (split, line)
             for split in ("train", "eval")
             for line, record in enumerate(records(out, split), start=1)
@@ -164,9 +164,9 @@ def test_the_story_agrees_with_every_record(tell: Tell, out: Path) -> None:
 
 
 def test_the_first_failed_gate_and_the_later_ones_are_told_apart(say: Say) -> None:
-    said = say("weak")
-    assert re.search(r"summary_score +3 +at least 4 +FAILS, first", said)
-    assert re.search(r"cause_score +27 +at least 14 +passes", said)
+    output = say("weak")
+    assert re.search(r"summary_score +3 +at least 4 +FAILS, first", output)
+    assert re.search(r"cause_score +27 +at least 14 +passes", output)
 
 
 def test_a_gate_that_another_answer_passed_is_not_said_to_be_passed(say: Say, tell: Tell) -> None:
@@ -195,12 +195,12 @@ def test_a_tie_and_a_judge_of_few_models_are_told(say: Say) -> None:
 
 
 def test_what_carries_loss_is_set_off(say: Say, tell: Tell) -> None:
-    said = say("ok-03")
-    marked = [line.removeprefix("▌").strip() for line in said.splitlines() if line[:1] == "▌"]
+    output = say("ok-03")
+    marked = [line.removeprefix("▌").strip() for line in output.splitlines() if line[:1] == "▌"]
     answers = [record["messages"][-1]["content"] for record in tell("ok-03")["records"]]
     expected = [line.strip() for answer in answers for line in [*answer.split("\n"), "<|im_end|>"]]
     assert marked == expected
-    assert said.count("  <|im_start|>assistant") == len(answers)
+    assert output.count("  <|im_start|>assistant") == len(answers)
 
 
 def test_long_evidence_is_shortened_in_the_middle_unless_asked(say: Say) -> None:
@@ -213,17 +213,17 @@ def test_long_evidence_is_shortened_in_the_middle_unless_asked(say: Say) -> None
 
 def test_hostile_text_cannot_move_the_cursor(say: Say) -> None:
     for arguments in (["hostile"], ["hostile", "--full"]):
-        said = say(*arguments)
-        assert "\x1b" not in said
-        assert "\u202e" not in said
-        assert "\\x1b[2J\\u202e" in said
+        output = say(*arguments)
+        assert "\x1b" not in output
+        assert "\u202e" not in output
+        assert "\\x1b[2J\\u202e" in output
     assert "control token as text" in say("hostile")
 
 
 def test_cleaning_and_standing_in_are_told(say: Say) -> None:
-    said = say("short", "--recipe", "unified-clean")
-    assert "refused by" in said or "FAILS, first" in said
-    assert "summary_cleaning" in said
+    output = say("short", "--recipe", "unified-clean")
+    assert "refused by" in output or "FAILS, first" in output
+    assert "summary_cleaning" in output
     assert "stands in for the winner" in say("fenced", "--recipe", "unified-clean")
 
 
@@ -266,15 +266,15 @@ def test_a_terminal_gets_colours_unless_it_asks_for_none(out: Path) -> None:
         environment = {**os.environ, **environment}
         with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as process:
             os.close(theirs)
-            said = b""
+            output = b""
             while True:
                 try:
-                    said += os.read(ours, 65536)
+                    output += os.read(ours, 65536)
                 except OSError:
                     break
         os.close(ours)
         assert process.returncode == 0
-        return said.decode()
+        return output.decode()
 
     assert "\x1b[1;32m▌ Summary of ok-03" in on_terminal()
     assert "\x1b" not in on_terminal(NO_COLOR="1")
@@ -305,25 +305,25 @@ def test_every_incident_of_the_sample_has_a_story(
 def test_the_calls_of_a_judge_are_told_in_the_order_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = Corpus().incidents("abcd")
+    sources = Corpus().incidents("abcd")
     calls = [
         {"order": ["gpt-4o", "gpt-4o-mini"], "scores": {"gpt-4o": 9, "gpt-4o-mini": 4}},
         {"order": ["gpt-4o-mini", "gpt-4o"], "scores": {"gpt-4o-mini": 5, "gpt-4o": 6}},
     ]
-    made.rows[RUN_1][0] = with_calls(made.rows[RUN_1][0], calls)
-    source, data = str(made.write(tmp_path / "source")), ["--data", str(tmp_path / "out")]
+    sources.rows[RUN_1][0] = with_calls(sources.rows[RUN_1][0], calls)
+    source, data = str(sources.write(tmp_path / "source")), ["--data", str(tmp_path / "out")]
     assert emit.main(["--source", source, *data]) == 0
     capsys.readouterr()
     assert why.main(["a", *data]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"summary +gpt-4o +7\.5 +2 +2\.12 +1 ", said)
-    assert re.search(r"summary +\S+ +1  gpt-4o 9, gpt-4o-mini 4\n", said)
-    assert re.search(r"summary +\S+ +2  gpt-4o-mini 5, gpt-4o 6\n", said)
+    output = capsys.readouterr().out
+    assert re.search(r"summary +gpt-4o +7\.5 +2 +2\.12 +1 ", output)
+    assert re.search(r"summary +\S+ +1  gpt-4o 9, gpt-4o-mini 4\n", output)
+    assert re.search(r"summary +\S+ +2  gpt-4o-mini 5, gpt-4o 6\n", output)
     assert why.main(["b", *data]) == 0
     assert "spread" not in capsys.readouterr().out
     assert why.main(["a", *data, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["calls"]
-    assert told[1] == {
+    rows = json.loads(capsys.readouterr().out)["calls"]
+    assert rows[1] == {
         "task": "summary",
         "judge_run": RUN_1,
         "call": 2,
