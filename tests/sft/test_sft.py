@@ -449,7 +449,7 @@ def trained_only(
 
         found = arguments(training_out(CLEAN), tiny_model, folder / "run", QUANTS)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(finish, "keep", lambda *_: crash())
+            patched.setattr(finish, "write_adapter", lambda *_: crash())
             with pytest.raises(RuntimeError, match="the lights went out"):
                 sft.main(found)
 
