@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from immune_data import prompts
@@ -119,7 +120,7 @@ class Conversations:
             shown = cut(dag.text, limit, self.dag_marker, unit)
         return Counted(shown, dag.tokens if shown == dag.text else count(shown))
 
-    @property
+    @cached_property
     def marker_alone(self) -> Counted:
         """The text shown if no line of the DAG fits: only the marker."""
         return self._cut(Counted("\n" * 2, 1), 0)
@@ -173,11 +174,11 @@ class Conversations:
         answers: Iterable[tuple[str, int]],
     ) -> Counted:
         """`shown`, or less of the DAG, so that every answer fits in the context too."""
-        limit, minimum = shown.tokens, self.minimum(dag).text
+        limit = shown.tokens
         for task, answer in answers:
             while (
                 excess := self.prompt_tokens(task, facts, shown) + answer - context
-            ) > 0 and shown.text != minimum:
+            ) > 0 and shown.text != self.minimum(dag).text:
                 # Tokens may join where two texts meet, so that one cut may not be enough.
                 limit = min(limit, shown.tokens) - excess
                 shown = self._cut(dag, limit)
