@@ -34,13 +34,12 @@ def appending(
         cursor.begin()
 
         def append(relation: str, frame: pl.DataFrame) -> None:
-            cursor.register("frame", frame.to_arrow())
-            verb = (
-                f"insert into {relation}" if relation in existing else f"create table {relation} as"
-            )
-            cursor.execute(f"{verb} from frame")
-            cursor.unregister("frame")
-            existing.add(relation)
+            rows = cursor.from_arrow(frame.to_arrow())  # what is registered is kept to the end
+            if relation in existing:
+                rows.insert_into(relation)
+            else:
+                rows.create(relation)
+                existing.add(relation)
 
         yield append
         cursor.commit()
