@@ -35,6 +35,8 @@ Made = TypeVar("Made", covariant=True)
 # Items that processes of this machine have in flight; more of them would idle.
 AHEAD = 4
 
+_MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD
+
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -250,6 +252,15 @@ def _started(processes: int) -> Iterator[list[_Worker]]:
     finally:
         for worker in workers:
             worker.end()
+
+
+def give_back() -> None:
+    """Have the C library give large pieces of memory back to the system once they are free.
+
+    By itself it keeps pieces as large as the largest that was ever free, up to 32 MB.
+    """
+    with suppress(OSError, AttributeError):  # a C library of another kind
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
 
 
 def release() -> None:

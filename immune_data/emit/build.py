@@ -270,6 +270,7 @@ class _Build:
         from immune_data.emit import records
         from immune_data.select import asking, cleaning, condensing, pipeline
 
+        processes.give_back()
         renderer = records.renderer(self.recipe)
         workers = self.workers or partial(processes.workers, self._processes(), read_vocabulary)
         tables = self.tables
