@@ -19,7 +19,7 @@ from immune_train.score import intervals
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio with its 95 % interval."""
+    """A ratio with its 95% interval."""
 
     value: float
     low: float

@@ -1,4 +1,4 @@
-"""A 95 % interval covers what is true 95 % of the time, at the size of our evaluations.
+"""A 95% interval covers what is true 95% of the time, at the size of our evaluations.
 
 `make campaigns` does this for 2,000 seeds; the tests do a short version. Judges give whole numbers
 with ties, incidents differ in how hard they are, and half of them share their group with another.
