@@ -118,9 +118,9 @@ def test_the_next_best_stands_in_for_each_task_by_itself(tmp_path: Path) -> None
         ("b", "risk"): ("gpt-4o", "gpt-4o"),
     }
     touched = query(out, "select incident_id, task, model, rule, effect from cleaning", RECIPE)
-    assert touched == [
-        ("a", "risk", "gpt-4o", "placeholder", "refused"),
+    assert touched == [  # in the order of `responses`
         ("a", "summary", "gpt-4o", "error_text", "refused"),
+        ("a", "risk", "gpt-4o", "placeholder", "refused"),
     ]
 
 
