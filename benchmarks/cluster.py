@@ -159,7 +159,8 @@ def harm(source: Path, work: Path, recipe: str) -> list[list[Any]]:
             killed.append(made.workers[found[0].name].pid)
             os.kill(killed[0], signal.SIGKILL)
 
-        timer = threading.Timer(local.wall / 2, kill)
+        # Not half: beside other work the local run may take twice the time of the cluster's.
+        timer = threading.Timer(local.wall / 4, kill)
         timer.daemon = True
         timer.start()
         shared = _emit(source, work / "shared", recipe, made.scheduler_address)
