@@ -21,7 +21,7 @@ def workers(
     """
     if executor is None:
         if insecure:
-            raise ImmuneError("--insecure is about an --executor, and there is none")
+            raise ImmuneError("--insecure needs an --executor: name one, or leave it out")
         return None
     scheduler = cluster.address(executor, insecure=insecure)
     return partial(cluster.workers, scheduler, inputs.program, report)

@@ -63,7 +63,7 @@ def read(path: Path) -> Results:
         return Results(_made(Run, first), tuple(timing(one) for one in others))
     except (ValueError, TypeError):
         raise ImmuneError(
-            f"{path} holds no timings: give a file that bench_edge --output wrote"
+            f"{path} contains no timings: name a file that bench_edge --output wrote"
         ) from None
 
 

@@ -281,7 +281,7 @@ def test_what_a_step_reads_is_all_but_embeddings(tmp_path: Path, tied: bool) -> 
         (("--model", "GGUF", "--eval", "EVAL", "--pairs", "0"), "above zero"),
         (("--model", "GGUF", "--eval", "EVAL", "--figure", "x.pdf"), "ends in .svg or .png"),
         (("--model", "GGUF", "--results", "EVAL"), "leave out --model"),
-        (("--results", "EVAL"), "holds no timings"),
+        (("--results", "EVAL"), "contains no timings"),
         (("--results", "none.jsonl"), "cannot read none.jsonl"),
     ],
 )
