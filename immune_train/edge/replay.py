@@ -5,9 +5,10 @@ Of a model of random weights, or of two ways to write that should write the same
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
-from immune_data.contract.tokens import text_ids, token_bytes
+from immune_data.contract.tokens import encoding, text_ids, token_bytes
 from immune_data.contract.vocabulary import END
 
 
@@ -19,7 +20,8 @@ class Replay:
     """
 
     def __init__(self, answer: str) -> None:
-        self._answer = answer.encode()
+        # As its tokens spell it.
+        self._answer = unicodedata.normalize("NFC", answer).encode()
         self._ids = [*text_ids(answer), END]
 
     def after(self, ids: Sequence[int]) -> int:
@@ -28,6 +30,14 @@ class Replay:
         if self._ids[:place] != list(ids):
             written = b"".join(map(token_bytes, ids))
             if self._answer.startswith(written):
-                rest = self._answer[len(written) :].decode(errors="replace")
-                return text_ids(rest)[0] if rest else END
+                return _first(self._answer[len(written) :])
         return self._ids[place] if place < len(self._ids) else END
+
+
+def _first(rest: bytes) -> int:
+    """The token that begins the rest of an answer, which may begin within a character."""
+    if not rest:
+        return END
+    if rest[0] & 0b1100_0000 == 0b1000_0000:
+        return encoding().encode_single_token(rest[:1])
+    return text_ids(rest.decode())[0]
