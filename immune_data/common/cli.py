@@ -112,7 +112,7 @@ def add_data(parser: Parser) -> None:
         type=folder,
         default=Path("data"),
         metavar="DIR",
-        help="folder of the artifacts (default: data)",
+        help="folder of tables, database and datasets (default: data)",
     )
     parser.renamed(out="--data")
 

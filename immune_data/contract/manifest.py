@@ -159,7 +159,7 @@ class Checksum(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Voucher(msgspec.Struct, frozen=True):
+class TrainingManifest(msgspec.Struct, frozen=True):
     """The part of a dataset's manifest that training reads, whichever version wrote it."""
 
     outputs: dict[str, Checksum] = {}

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output",
         type=cli.file,
         metavar="FILE",
-        help="the page's path (default: report/<recipe>.html in the folder of the artifacts); "
+        help="the page's path (default: report/<recipe>.html in the --data folder); "
         "the figures go into a folder of the same name next to it",
     )
     parser.renamed(to="--output")

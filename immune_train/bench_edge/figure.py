@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from immune_data.common.errors import ImmuneError
 from immune_data.common.text import counted, one_line
-from immune_train.bench_edge.summary import Compared, Means, Summary
+from immune_train.bench_edge.summary import PairedResult, SideMeans, Summary
 from immune_train.score import figure as drawing
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _drawn(of: Summary) -> Figure:
     return figure
 
 
-def _ratios(axes: Axes, comparisons: Sequence[Compared]) -> None:
+def _ratios(axes: Axes, comparisons: Sequence[PairedResult]) -> None:
     drawing.title(axes, "Seconds an incident takes with it, as a multiple of those without it")
     axes.axvline(1, color=_LIMIT, linewidth=0.8)
     for y, one in enumerate(comparisons):
@@ -99,7 +99,7 @@ def _ratios(axes: Axes, comparisons: Sequence[Compared]) -> None:
     _legend(axes, 2)
 
 
-def _seconds(axes: Axes, sides: Sequence[Means]) -> None:
+def _seconds(axes: Axes, sides: Sequence[SideMeans]) -> None:
     drawing.title(axes, "Seconds of an incident's three tasks")
     reading = [one.read_seconds for one in sides]
     writing = [one.write_seconds for one in sides]
@@ -111,7 +111,7 @@ def _seconds(axes: Axes, sides: Sequence[Means]) -> None:
     _legend(axes, 2)
 
 
-def _steps(axes: Axes, sides: Sequence[Means]) -> None:
+def _steps(axes: Axes, sides: Sequence[SideMeans]) -> None:
     drawing.title(axes, "A decoding step beside its floor")
     steps = [one.step_seconds * 1000 for one in sides]
     axes.barh(range(len(sides)), steps, height=0.6, color=_WRITING, label="a step")

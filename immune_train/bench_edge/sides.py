@@ -23,7 +23,7 @@ class Side:
     grounded: bool = True
     spans: bool = True
     drafts: bool = False
-    beside: bool = True
+    side_by_side: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ DEFAULT = Side("default")
 COMPARISONS = (
     Comparison("evidence", "evidence: condensed against lines", Side("lines", "lines"), DEFAULT),
     Comparison(
-        "side-by-side", "side by side: on against off", Side("in turn", beside=False), DEFAULT
+        "side-by-side", "side by side: on against off", Side("in turn", side_by_side=False), DEFAULT
     ),
     Comparison(
         "grounded", "grounded: on against off", Side("not grounded", grounded=False), DEFAULT

@@ -14,6 +14,7 @@ from immune_train.bench_edge.bandwidth import METHOD
 from immune_train.bench_edge.results import Results, Run
 from immune_train.bench_edge.sides import COMPARISONS, DEFAULT, Comparison, sides_of
 from immune_train.bench_edge.timing import Timing
+from immune_train.edge.grounded import shared_length
 from immune_train.score import intervals
 
 
@@ -27,7 +28,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Means:
+class SideMeans:
     """A side: means of its incidents, and what a step of writing took beside what it must."""
 
     side: str
@@ -66,7 +67,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Compared:
+class PairedResult:
     """A pair of sides.
 
     Attributes:
@@ -95,8 +96,8 @@ class Summary:
     bytes_per_second: float
     bandwidth_method: str
     peak_bytes: int
-    sides: list[Means]
-    comparisons: list[Compared]
+    sides: list[SideMeans]
+    comparisons: list[PairedResult]
 
 
 def summary(results: Results) -> Summary:
@@ -124,7 +125,7 @@ def summary(results: Results) -> Summary:
     )
 
 
-def _means(side: str, timings: Sequence[Timing], floor: float) -> Means:
+def _means(side: str, timings: Sequence[Timing], floor: float) -> SideMeans:
     def total(key: str) -> float:
         return sum(getattr(timing, key) for timing in timings)
 
@@ -132,7 +133,7 @@ def _means(side: str, timings: Sequence[Timing], floor: float) -> Means:
         return total(key) / len(timings)
 
     step_seconds = total("write_seconds") / max(1, total("steps"))
-    return Means(
+    return SideMeans(
         side=side,
         incidents=len(timings),
         prompt_tokens=mean("prompt_tokens"),
@@ -156,7 +157,7 @@ def _means(side: str, timings: Sequence[Timing], floor: float) -> Means:
 
 def _compared(
     comparison: Comparison, by_side: Mapping[str, Mapping[int, Timing]], *, replay: bool
-) -> Compared | None:
+) -> PairedResult | None:
     """The rounds that have both sides; None where none has."""
     without, having = (by_side.get(side.name, {}) for side in comparison.sides)
     pairs = [(without[i], having[i]) for i in sorted(without.keys() & having.keys())]
@@ -165,7 +166,7 @@ def _compared(
     ratios = [one.seconds / other.seconds for other, one in pairs]
     others, ones = ([timing.seconds for timing in of] for of in zip(*pairs, strict=True))
     alike = comparison.name == "drafts" and not replay
-    return Compared(
+    return PairedResult(
         name=comparison.name,
         title=comparison.title,
         having=comparison.having.name,
@@ -186,11 +187,5 @@ def _agreement(pairs: Sequence[tuple[Timing, Timing]]) -> Agreement:
         answers=len(answers),
         equal=sum(one == other for one, other in answers),
         tokens=sum(max(len(one), len(other)) for one, other in answers),
-        equal_tokens=sum(_alike(one, other) for one, other in answers),
+        equal_tokens=sum(shared_length(one, other) for one, other in answers),
     )
-
-
-def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two answers share before they differ."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -78,7 +78,9 @@ def timed(
     model.forget()
     start = time.perf_counter()
     prompts = [_prompt(*one, side) for one in zip(questions, texts, strict=True)]
-    answers = model.answers(prompts, spans=side.spans, drafts=side.drafts, beside=side.beside)
+    answers = model.answers(
+        prompts, spans=side.spans, drafts=side.drafts, side_by_side=side.side_by_side
+    )
     seconds = time.perf_counter() - start
     read_seconds = sum(answer.prefill_seconds for answer in answers)
     steps = [answer.steps for answer in answers]
@@ -93,7 +95,7 @@ def timed(
         first_token_seconds=answers[0].prefill_seconds,
         written_tokens=sum(answer.tokens for answer in answers),
         write_seconds=seconds - read_seconds,
-        steps=max(steps) if side.beside and together(prompts) else sum(steps),
+        steps=max(steps) if side.side_by_side and together(prompts) else sum(steps),
         drafted_tokens=sum(answer.drafted for answer in answers),
         accepted_tokens=sum(answer.accepted for answer in answers),
         interventions=sum(len(answer.interventions) for answer in answers),

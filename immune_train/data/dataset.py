@@ -18,7 +18,7 @@ from immune_data.common import hub
 from immune_data.common.errors import CheckFailed, ImmuneError
 from immune_data.contract import incidents
 from immune_data.contract.manifest import NAME as MANIFEST
-from immune_data.contract.manifest import Voucher
+from immune_data.contract.manifest import TrainingManifest
 from immune_data.contract.record import Record
 
 # File names of the two splits in an emitted folder, and in a published one.
@@ -36,7 +36,7 @@ class Dataset:
 
     train: list[Record]
     eval: list[Record]
-    manifest: Voucher | None
+    manifest: TrainingManifest | None
     origin: str
     synthetic: bool = False
     manifest_json: str = "{}\n"
@@ -97,9 +97,9 @@ def from_files(train: Path, eval: Path) -> Dataset:
     )
     if manifests[0] is None or manifests[0] != manifests[1]:
         return dataset
-    voucher, text = manifests[0]
-    incidents_json = _incidents(train.with_name(incidents.NAME), voucher)
-    return replace(dataset, manifest=voucher, manifest_json=text, incidents_json=incidents_json)
+    manifest, text = manifests[0]
+    incidents_json = _incidents(train.with_name(incidents.NAME), manifest)
+    return replace(dataset, manifest=manifest, manifest_json=text, incidents_json=incidents_json)
 
 
 def from_hub(name: str, recipe: str, report: Callable[[str], None]) -> Dataset:
@@ -158,35 +158,35 @@ def _records(path: Path, content: bytes) -> list[Record]:
     return records
 
 
-def _verified_manifest(path: Path, name: str, content: bytes) -> tuple[Voucher, str] | None:
+def _verified_manifest(
+    path: Path, name: str, content: bytes
+) -> tuple[TrainingManifest, str] | None:
     """The manifest next to `path`, and its text, after checking that it names this very file."""
-    manifest = path.with_name(MANIFEST)
-    if not manifest.is_file():
+    file = path.with_name(MANIFEST)
+    if not file.is_file():
         return None
     try:
-        text = manifest.read_text(encoding="utf-8")
-        voucher = msgspec.json.decode(text, type=Voucher)
-        expected = voucher.outputs[name].sha256
+        text = file.read_text(encoding="utf-8")
+        manifest = msgspec.json.decode(text, type=TrainingManifest)
+        expected = manifest.outputs[name].sha256
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
         raise ImmuneError(
-            f"{manifest} is not the manifest of {path.name}: emit the dataset again"
+            f"{file} is not the manifest of {path.name}: emit the dataset again"
         ) from None
     if hashlib.sha256(content).hexdigest() != expected:
-        raise CheckFailed(
-            f"{path} is not the file that {manifest} names: emit or download it again"
-        )
-    return voucher, text
+        raise CheckFailed(f"{path} is not the file that {file} names: emit or download it again")
+    return manifest, text
 
 
-def _incidents(path: Path, voucher: Voucher) -> str | None:
+def _incidents(path: Path, manifest: TrainingManifest) -> str | None:
     """The list of incidents that the manifest names, if any, after checking its digest."""
-    if path.name not in voucher.outputs:
+    if path.name not in manifest.outputs:
         return None
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ImmuneError(f"cannot read {path}: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != voucher.outputs[path.name].sha256:
+    if hashlib.sha256(content).hexdigest() != manifest.outputs[path.name].sha256:
         raise CheckFailed(
             f"{path} is not the file that {MANIFEST} names: emit or download it again"
         )

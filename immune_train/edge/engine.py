@@ -151,15 +151,15 @@ class LocalModel:
         exactly: bool = False,
         spans: bool = True,
         drafts: bool = False,
-        beside: bool = True,
+        side_by_side: bool = True,
     ) -> list[Answer]:
         """The answers to some prompts, written side by side if these are mostly the same.
 
         Args:
             spans: evaluate in one batch what a grammar lets follow alone.
             drafts: evaluate in one batch what follows if the answer goes on to copy its prompt.
-            beside: whether they may be; a processor that is slow at few rows at a time is faster
-                one after the other.
+            side_by_side: whether they may be written so; a processor that is slow at few rows at
+                a time is faster one after the other.
 
         Raises:
             ImmuneError: a prompt fills the context.
@@ -168,7 +168,7 @@ class LocalModel:
             self._begin(prompt, temperature, seed, exactly=exactly, spans=spans, drafts=drafts)
             for prompt in prompts
         ]
-        if not beside or len(prompts) > _SEQUENCES or not together(prompts):
+        if not side_by_side or len(prompts) > _SEQUENCES or not together(prompts):
             return [self._written(writing) for writing in writings]
         begin = _shared_by_all(prompts)
         ends = sum(len(writing.prompt.ids) - begin + writing.limit for writing in writings)

@@ -11,7 +11,7 @@ and after what fits the rest of the name, so that an answer never comes to a dea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -104,7 +104,7 @@ class Shown:
         written = written.lower()
         if kind in _NOT_ALIKE:
             return 0
-        alike = max((_alike(written, name) for name in self._spelt(kind)), default=0)
+        alike = max((shared_length(written, name) for name in self._spelt(kind)), default=0)
         return alike if kind in _FEW or 2 * alike > len(written) else 0
 
     def is_toward(self, kind: str, text: str) -> bool:
@@ -121,8 +121,8 @@ class Shown:
         return {name[len(written)] for name in names if name.startswith(written)}
 
 
-def _alike(one: str, other: str) -> int:
-    """The length of what two texts have in common at their start."""
+def shared_length(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many characters or tokens two answers share before they differ."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 

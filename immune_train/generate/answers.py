@@ -111,7 +111,7 @@ def answers(
         temperature=settings.temperature,
         seed=settings.seed,
         drafts=settings.drafts,
-        beside=side_by_side,
+        side_by_side=side_by_side,
     )
 
 

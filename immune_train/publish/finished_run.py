@@ -11,7 +11,7 @@ import msgspec
 
 from immune_data.common import digests, textfile
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.contract.manifest import Voucher
+from immune_data.contract.manifest import TrainingManifest
 from immune_train import merge
 from immune_train.artifacts import run as runs
 from immune_train.artifacts import summary
@@ -28,7 +28,7 @@ class Run:
 
     folder: Path
     summary: Summary
-    dataset: Voucher
+    dataset: TrainingManifest
     environment: dict[str, Any]
     scores: dict[str, Any]
     gguf: Path | None
@@ -125,12 +125,12 @@ def _check_whole(folder: Path, record: Summary) -> None:
         )
 
 
-def _dataset(path: Path) -> Voucher:
+def _dataset(path: Path) -> TrainingManifest:
     """The manifest of the run's dataset."""
     if not path.is_file():
-        return Voucher()
+        return TrainingManifest()
     try:
-        return msgspec.convert(_object(path), Voucher)
+        return msgspec.convert(_object(path), TrainingManifest)
     except msgspec.ValidationError:
         raise ImmuneError(f"{path} cannot be read: it is not as the run wrote it") from None
 

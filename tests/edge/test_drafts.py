@@ -134,22 +134,22 @@ def test_the_place_that_goes_on_longest_is_copied() -> None:
     assert Drafts(prompt).after([0, 8, 1, 2, 3, 4])[0] == 20
 
 
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("side_by_side", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
-def test_in_a_model_too(shared_folder, beside: bool, tied: bool) -> None:
+def test_in_a_model_too(shared_folder, side_by_side: bool, tied: bool) -> None:
     """Which repeats the last token of its prompt if it is tied, so that every draft comes true."""
     loaded = LocalModel(random_gguf(shared_folder, tied=tied), 2048, threads=1)
     ids = [prompt_ids([Message("user", f"{EVIDENCE}{last}")]) for last in ("a", "b", "c")]
     again = text_ids(" port") * 12
     prompts = [Prompt([*one, *again], limit) for one, limit in zip(ids, (40, 33, 1), strict=True)]
-    plain = loaded.answers(prompts, beside=beside)
-    drafted = loaded.answers(prompts, beside=beside, drafts=True)
+    plain = loaded.answers(prompts, side_by_side=side_by_side)
+    drafted = loaded.answers(prompts, side_by_side=side_by_side, drafts=True)
     assert [one.text for one in drafted] == [one.text for one in plain]
     assert [one.tokens for one in drafted] == [40, 33, 1]
     if tied:
         assert drafted[0].accepted == drafted[0].drafted >= 20
     # What was drafted in vain is not taken for what is there.
-    assert [one.text for one in loaded.answers(prompts, beside=beside)] == [
+    assert [one.text for one in loaded.answers(prompts, side_by_side=side_by_side)] == [
         one.text for one in plain
     ]
 

@@ -223,11 +223,11 @@ def test_in_a_model_too(shared_folder, temperature: float) -> None:
     loaded = LocalModel(random_gguf(shared_folder, tied=False), 1024, threads=1)
     texts = [f"{EVIDENCE}\nName all: {last}" for last in ("ports", "hosts", "lists")]
     prompts = [Prompt(prompt_ids([Message("user", text)]), 40, shown=Shown(text)) for text in texts]
-    for beside in (True, False):
-        answers = loaded.answers(prompts, temperature=temperature, beside=beside)
+    for side_by_side in (True, False):
+        answers = loaded.answers(prompts, temperature=temperature, side_by_side=side_by_side)
         for answer, text in zip(answers, texts, strict=True):
             assert_grounded(answer.text, text)
-    again = loaded.answers(prompts, temperature=temperature, beside=False)
+    again = loaded.answers(prompts, temperature=temperature, side_by_side=False)
     assert [one.ids for one in again] == [one.ids for one in answers]
 
 

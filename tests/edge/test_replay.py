@@ -57,8 +57,8 @@ def test_a_model_writes_what_it_is_given(shared_folder, drafts: bool) -> None:
     ids = text_ids(f"{EVIDENCE} What happened?")
     answers = ["A scan of port 22 by 10.0.0.7.", "It was 10.0.0.7 again.", ""]
     prompts = [Prompt(ids, 60, None, Shown(EVIDENCE), answer) for answer in answers]
-    for beside in (False, True):
-        given = model.answers(prompts, drafts=drafts, beside=beside)
+    for side_by_side in (False, True):
+        given = model.answers(prompts, drafts=drafts, side_by_side=side_by_side)
         assert [one.text for one in given] == answers
         assert [one.finish for one in given] == ["stop"] * 3
     # What the evidence does not show is not written, even so.

@@ -164,7 +164,7 @@ def call(arguments: Sequence[object], environment: dict[str, str] | None = None)
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="edge_tiny.py", description=__doc__.splitlines()[0])
-    made.add_argument("--data", type=Path, required=True, help="folder of the artifacts")
+    made.add_argument("--data", type=Path, required=True, help="output folder of emit")
     made.add_argument("--run", type=Path, required=True, help="folder of the finished run")
     made.add_argument("--records", type=cli.positive, default=6, help="eval records (default: 6)")
     return made

@@ -149,7 +149,7 @@ def refuse_leak(
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="evaluate_tiny.py", description=__doc__.splitlines()[0])
-    made.add_argument("--data", type=Path, required=True, help="folder of the artifacts")
+    made.add_argument("--data", type=Path, required=True, help="output folder of emit")
     made.add_argument("--run", type=Path, required=True, help="folder of the finished run")
     made.add_argument("--base", type=Path, required=True, help="the model that it began with")
     made.add_argument("--incidents", type=cli.positive, default=24, help="incidents (default: 24)")
