@@ -35,7 +35,7 @@ Made = TypeVar("Made", covariant=True)
 # Items that processes of this machine have in flight; more of them would idle.
 AHEAD = 4
 
-_MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as in glibc's malloc.h
 
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -257,10 +257,13 @@ def _started(processes: int) -> Iterator[list[_Worker]]:
 def give_back() -> None:
     """Have the C library give large pieces of memory back to the system once they are free.
 
-    By itself it keeps pieces as large as the largest that was ever free, up to 32 MB.
+    By itself it keeps pieces as large as the largest that was ever free, up to 32 MB. Of small
+    pieces it may keep 16 MB: it would ask for the same pages again and again.
     """
     with suppress(OSError, AttributeError):  # a C library of another kind
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 1 << 22)
+        mallopt(_TRIM_THRESHOLD, 1 << 24)
 
 
 def release() -> None:

@@ -299,7 +299,8 @@ class _Build:
                     pipeline.drop(connection, name)
                 if self.force or not (kept and same):
                     self.report("loading tables")
-                    load = partial(pipeline.load_tables, connection, tables, made_from)
+                    models = set(self.recipe.models)
+                    load = partial(pipeline.load_tables, connection, tables, made_from, models)
                     pipeline.with_enough_memory(connection, load)
 
                 def condense_evidence(at: duckdb.DuckDBPyConnection) -> None:

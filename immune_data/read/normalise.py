@@ -21,7 +21,6 @@ from immune_data.read.judges import JudgeReader
 from immune_data.read.measures import lengths
 from immune_data.read.rows import Batch, Extract, Rejected
 from immune_data.read.tables import Writers, validate
-from immune_data.read.tables import check as check_tables
 from immune_data.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ def normalise(
         for tables in in_order(pool, _with_measures, batches):
             for table, rows in tables.items():
                 do(writers.write, table, rows)
-    check_tables(folder, set(recipe.models))
     return {file["file"]: file["sha256"] for file in reading.files}
 
 

@@ -2,14 +2,15 @@
 
 Rows as dictionaries in, `data/tables/<name>.parquet` out. A contract is a dataframely schema:
 column types, ranges and keys. Each batch is validated before it is written; constraints on a whole
-table (unique keys, references) are checked by `check` when all are written. A violation is a bug of
-ours, never a fault of the input: bad input is rejected before.
+table (unique keys, references) are checked by `check` when all are in the database. A violation is
+a bug of ours, never a fault of the input: bad input is rejected before.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import dataframely as dy
 import polars as pl
@@ -19,6 +20,9 @@ import pyarrow.parquet as pq
 from immune_data.common import duck
 from immune_data.prompts import TASKS
 from immune_data.recipes import SCORE_MAX, SUB_SCORE_MAX
+
+if TYPE_CHECKING:
+    import duckdb
 
 DATASETS = ("summaries", "cause_risk")
 
@@ -260,30 +264,28 @@ def _to_arrow(frame: pl.DataFrame) -> pa.Table:
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def check(folder: Path, models: set[str]) -> None:
+def check(connection: duckdb.DuckDBPyConnection, models: set[str]) -> None:
     """Check the constraints on whole tables: unique keys, references, canonical models.
+
+    The tables are those of the connection's current schema.
 
     Raises:
         AssertionError: a table violates its contract.
     """
-    with duck.connect(memory="256MB", spill=duck.path(folder)) as memory:
 
-        def returns_rows(query: str) -> bool:
-            return bool(memory.execute(f"{query} limit 1").fetchall())
+    def returns_rows(query: str) -> bool:
+        return bool(connection.execute(f"{query} limit 1").fetchall())
 
-        for table in TABLES:
-            file = duck.pattern(path(folder, table))
-            memory.read_parquet(file, hive_partitioning=False).create_view(table)
-        for table, schema in TABLES.items():
-            keys = ", ".join(schema.primary_key())
-            repeated_keys = f"select {keys} from {table} group by {keys} having count(*) > 1"
-            assert not returns_rows(repeated_keys), f"{table}: a key occurs twice"
-        for table, columns, other, other_columns in REFERENCES:
-            pairs = zip(columns, other_columns, strict=True)
-            condition = " and ".join(f"{table}.{left} = {other}.{right}" for left, right in pairs)
-            dangling = f"select 1 from {table} anti join {other} on {condition}"
-            assert not returns_rows(dangling), f"{table}: {columns} not in {other}"
-        for table in ("responses", "judgements"):
-            rows = memory.execute(f"select distinct model from {table}").fetchall()
-            unknown = {model for (model,) in rows} - models
-            assert not unknown, f"{table}: models {sorted(unknown)} are not canonical"
+    for table, schema in TABLES.items():
+        keys = ", ".join(schema.primary_key())
+        repeated_keys = f"select {keys} from {table} group by {keys} having count(*) > 1"
+        assert not returns_rows(repeated_keys), f"{table}: a key occurs twice"
+    for table, columns, other, other_columns in REFERENCES:
+        pairs = zip(columns, other_columns, strict=True)
+        condition = " and ".join(f"{table}.{left} = {other}.{right}" for left, right in pairs)
+        dangling = f"select 1 from {table} anti join {other} on {condition}"
+        assert not returns_rows(dangling), f"{table}: {columns} not in {other}"
+    for table in ("responses", "judgements"):
+        rows = connection.execute(f"select distinct model from {table}").fetchall()
+        unknown = {model for (model,) in rows} - models
+        assert not unknown, f"{table}: models {sorted(unknown)} are not canonical"

@@ -6,6 +6,7 @@ Every step of `steps` makes its relations in a schema of the recipe's name.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from immune_data.common import duck
 from immune_data.common.errors import ImmuneError
+from immune_data.read import tables
 from immune_data.recipes import Recipe
 from immune_data.select import orders, steps
 from immune_data.select import recipe as recipe_relation
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 # The end of the comment on each table that a run made: the database may have other tables as well.
 _OURS = "made by immune_data.emit"
 
-# What a run keeps to itself: a place on a disk is nobody else's business.
-
+# The comment on the table, at the top of a file with comments, up to its last quote.
+_OF_TABLE = re.compile(r"\Acomment on table \w+ is\s+'(?:[^']|'')*(?=')")
 
 # DuckDB compresses a group of rows when it is complete, threads side by side. Its own size is
 # made for narrow rows: of rows as wide as ours, one group is a whole table.
@@ -91,21 +93,27 @@ def with_enough_memory(connection: duckdb.DuckDBPyConnection, step: Callable[[],
 
 
 def load_tables(
-    connection: duckdb.DuckDBPyConnection, folder: Path, made_from: tuple[str, str]
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    made_from: tuple[str, str],
+    models: set[str],
 ) -> None:
-    """Load the tables of `folder` into the schema `main`.
+    """Load the tables of `folder` into the schema `main` and check them as a whole.
 
-    `made_from` contains the sha256 of the tables, and of what they were read from.
+    `made_from` contains the sha256 of the tables, and of what they were read from; `models` are the
+    canonical ones.
     """
+    use(connection, "main")
     for path in sorted(folder.glob("*.parquet")):
         connection.execute(
-            f'create or replace table main."{path.stem}" as from {duck.PARQUET}',
+            f'create or replace table "{path.stem}" as from {duck.PARQUET}',
             [duck.pattern(path)],
         )
     connection.execute(
-        "create or replace table main.made_from as select $1 as tables_sha256, $2 as inputs_sha256",
+        "create or replace table made_from as select $1 as tables_sha256, $2 as inputs_sha256",
         list(made_from),
     )
+    tables.check(connection, models)
 
 
 def _describe(
@@ -115,15 +123,17 @@ def _describe(
 
     All but `emitted` are signed as well: signed tables may be published.
     """
+    comments = {name: steps.text(f"comments/{kind}/{name}.sql") for name in sorted(names)}
+    signed_comments = [
+        text if name == PRIVATE else _OF_TABLE.sub(rf"\g<0> ({_OURS})", text, count=1)
+        for name, text in comments.items()
+    ]
     use(connection, schema)
     connection.begin()
-    ordered = sorted(names)
-    connection.execute("\n".join(steps.text(f"comments/{kind}/{name}.sql") for name in ordered))
-    comments = _comments(connection, schema)
-    for name in ordered:
-        if name != PRIVATE:
-            comment = f"{comments[name]} ({_OURS})"
-            connection.execute(f'comment on table "{name}" is {duck.quoted(comment)}')
+    # Hundreds of statements in which there is nothing to optimise.
+    connection.execute("pragma disable_optimizer")
+    connection.execute("\n".join(signed_comments))
+    connection.execute("pragma enable_optimizer")
     connection.commit()
 
 

@@ -72,6 +72,8 @@ def of_word(word: str) -> Iterator[tuple[str, object]]:
     if "/" in word and (network := _ip(ipaddress.ip_network, word)) is not None:
         yield "network", network
     for part in word.replace("/", " ").replace("-", " ").split():
+        if not ("." in part or ":" in part) or part[0] not in HEX | {":"}:
+            continue
         for tried in (part, part.rpartition(":")[0], part.rstrip(":")):
             if (address := _ip(ipaddress.ip_address, tried)) is not None:
                 yield "address", address
