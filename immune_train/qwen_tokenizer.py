@@ -11,7 +11,6 @@ and training always uses the model's.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -75,14 +74,11 @@ def backend(*, added_tokens: bool = True) -> Tokenizer:
         return tokenizer
     ranks = qwen2_5()["mergeable_ranks"]
     characters = byte_characters()
-
-    def text(token: bytes) -> str:
-        return "".join([characters[byte] for byte in token])
-
+    texts = {token: "".join([characters[byte] for byte in token]) for token in ranks}
     tokenizer = Tokenizer(
         BPE(
-            vocab={text(token): rank for token, rank in ranks.items()},
-            merges=[(text(left), text(right)) for left, right in merges(ranks)],
+            vocab={texts[token]: rank for token, rank in ranks.items()},
+            merges=[(texts[left], texts[right]) for left, right in merges(ranks)],
         )
     )
     tokenizer.normalizer = normalizers.NFC()
@@ -115,11 +111,16 @@ def merges(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
 
 def _last_merge(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
     rank = ranks[token]
-    parts = [token[i : i + 1] for i in range(len(token))]
-    while len(parts) > 2:
-        pairs = [left + right for left, right in itertools.pairwise(parts)]
-        best = min(range(len(pairs)), key=lambda i: ranks.get(pairs[i], rank))
-        assert ranks.get(pairs[best], rank) < rank, f"no merge leads to {token!r}"
-        parts[best : best + 2] = [pairs[best]]
-    left, right = parts
-    return left, right
+    # Where the parts begin and end, and the rank of each two that are next to one another.
+    ends = list(range(len(token) + 1))
+    pairs = [ranks.get(token[i : i + 2], rank) for i in range(len(token) - 1)]
+    while len(pairs) > 1:
+        best = min(pairs)
+        assert best < rank, f"no merge leads to {token!r}"
+        at = pairs.index(best)
+        del pairs[at], ends[at + 1]
+        if at > 0:
+            pairs[at - 1] = ranks.get(token[ends[at - 1] : ends[at + 1]], rank)
+        if at < len(pairs):
+            pairs[at] = ranks.get(token[ends[at] : ends[at + 2]], rank)
+    return token[: ends[1]], token[ends[1] :]

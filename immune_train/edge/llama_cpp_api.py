@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from immune_data.common.errors import ImmuneError
+from immune_train.artifacts import gguf_header
 
 INSTALL = "pip install llama-cpp-python"
 
-_MAGIC = b"GGUF"
 _ERROR = 4  # llama.cpp's level of a line in its log
 
 
@@ -35,7 +35,7 @@ class Model:
 
     def __init__(self, path: Path, *, vocab_only: bool = False) -> None:
         self.path = path
-        _look_at(path)
+        gguf_header.check(path)
         self._library: Any = _library()
         said = silence()
         self._library.llama_backend_init()
@@ -66,29 +66,6 @@ class Model:
     def trained_context(self) -> int:
         """The tokens that the model's positions reach."""
         return self._library.llama_model_n_ctx_train(self.model)
-
-    def metadata(self) -> dict[str, str]:
-        """What the file says of itself, but for lists."""
-        library, found = self._library, {}
-        for i in range(library.llama_model_meta_count(self.model)):
-            key, value = (
-                self._text(read, i)
-                for read in (
-                    library.llama_model_meta_key_by_index,
-                    library.llama_model_meta_val_str_by_index,
-                )
-            )
-            found[key] = value
-        return found
-
-    def _text(self, read: Any, i: int) -> str:
-        room = 1 << 10
-        while True:
-            text = ctypes.create_string_buffer(room)
-            size = read(self.model, i, text, room)
-            if size < room:
-                return text.value.decode("utf-8", "replace")
-            room = size + 1
 
     def tokenise(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; a control token in it counts as one only if `special`."""
@@ -189,16 +166,6 @@ class Context:
 def _free(library: Any, context: Any, batch: Any) -> None:
     library.llama_batch_free(batch)
     library.llama_free(context)
-
-
-def _look_at(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except OSError as error:
-        raise ImmuneError(f"cannot read the model {path}: {error.strerror}") from None
-    if magic != _MAGIC:
-        raise ImmuneError(f"{path} is not a GGUF file: make one with `immune_train.export`")
 
 
 def _library() -> Any:

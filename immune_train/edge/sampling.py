@@ -22,8 +22,8 @@ NEVER_WRITTEN = tuple(
     if token not in (END, END_OF_TEXT)
 )
 
-# The likeliest tokens are looked at first, and all only where none of these will do.
-_LIKELIEST = 64
+# So many of the likeliest tokens are looked at first, and more only where none of these will do.
+_LIKELIEST, _MORE = 64, 4096
 
 
 class Chooser:
@@ -63,7 +63,8 @@ class Chooser:
                 lower case; None if with anything.
         """
         if self._temperature > 0:
-            noise = self._random.gumbel(size=len(logits))
+            # Gumbel's distribution, which numpy draws from more slowly.
+            noise = -np.log(self._random.standard_exponential(len(logits)))
             logits = logits / self._temperature + noise
         else:
             logits = logits.copy()
@@ -77,23 +78,31 @@ class Chooser:
         logits[FIRST_ADDED:] = -np.inf
         if not self._never_end:
             logits[[END, END_OF_TEXT]] = ends
-        if self._grammar is None:
-            yield int(logits.argmax())  # as a rule all that is asked for
-        likeliest = np.argpartition(logits, -_LIKELIEST)[-_LIKELIEST:]
-        found = self._in_order(likeliest, logits)
-        yield from found if self._grammar is not None else found[1:]
+        every = np.arange(len(logits))
+        first = self._in_order(logits.argmax(keepdims=True), logits)
+        yield from first  # as a rule all that is asked for
+        likeliest = self._in_order(_likeliest(_LIKELIEST, every, logits), logits)
+        yield from likeliest
         begin = beginnings() if beginnings else None
-        every = np.arange(len(logits)) if begin is None else _beginning_with(begin)
-        others = self._in_order(np.setdiff1d(every, likeliest, assume_unique=True), logits)
+        if begin is not None:
+            every = _beginning_with(begin)
+        elif self._grammar is not None:
+            every = self._grammar.possible()
+        more = self._in_order(_likeliest(_MORE, every, logits), logits)
+        yield from more
+        others = self._in_order(every, logits)
         yield from others
-        if begin is None and not found and not others:
+        if begin is None and not (first or likeliest or more or others):
             yield END  # the grammar is at its end
 
     def _in_order(self, tokens: np.ndarray, logits: np.ndarray) -> list[int]:
-        tokens = tokens[logits[tokens] != -np.inf]
-        if self._grammar is not None and len(tokens):
-            tokens = tokens[self._grammar.allowed(tokens)]
-        return tokens[np.argsort(-logits[tokens], kind="stable")].tolist()
+        """Those of some tokens that may come, which are not looked at a second time."""
+        found = tokens[logits[tokens] != -np.inf]
+        if self._grammar is not None and len(found):
+            found = found[self._grammar.allowed(found)]
+        found = found[np.argsort(-logits[found], kind="stable")]
+        logits[tokens] = -np.inf
+        return found.tolist()
 
     def accept(self, token: int) -> None:
         self._ids.append(token)
@@ -118,6 +127,13 @@ def probabilities(logits: np.ndarray, choices: Mapping[str, Sequence[int]]) -> d
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
+def _likeliest(number: int, tokens: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """So many of some tokens."""
+    if len(tokens) <= number:
+        return tokens
+    return tokens[np.sort(np.argpartition(logits[tokens], -number)[-number:])]
+
+
 @cache
 def _by_beginning() -> dict[str, np.ndarray]:
     """The tokens by the ASCII character that they begin with, in lower case."""
@@ -131,6 +147,18 @@ def _by_beginning() -> dict[str, np.ndarray]:
 
 def _beginning_with(characters: set[str]) -> np.ndarray:
     return np.concatenate([_by_beginning()[character] for character in sorted(characters)])
+
+
+@cache
+def _first_characters() -> tuple[np.ndarray, np.ndarray]:
+    """For each token that of its first character, itself where there is none; and all of these."""
+    tokens = {token_bytes(token): token for token in range(FIRST_ADDED)}
+    first = np.arange(END + 1)
+    for text, token in tokens.items():
+        ones = 8 - (text[0] ^ 0xFF).bit_length()  # a byte within a character begins with one
+        size = {0: 1, 1: len(text)}.get(ones, ones)
+        first[token] = tokens.get(text[:size], token)
+    return first, np.unique(first)
 
 
 class Grammar:
@@ -163,6 +191,13 @@ class Grammar:
         array = library.llama_token_data_array(data, len(rows), -1, False)
         library.llama_sampler_apply(self._sampler, ctypes.byref(array))
         return rows["logit"] != -np.inf
+
+    def possible(self) -> np.ndarray:
+        """The tokens whose first character may come next; no others may."""
+        first, characters = _first_characters()
+        may_come = np.zeros(len(first), dtype=bool)
+        may_come[characters] = self.allowed(characters)
+        return np.flatnonzero(may_come[first])
 
     def accept(self, token: int) -> None:
         self._library.llama_sampler_accept(self._sampler, token)

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import msgspec
+
 from immune_data.common.errors import ImmuneError
 
 if TYPE_CHECKING:
     import numpy as np
-    from gguf import GGUFWriter
+    from gguf import GGUFWriter, SpecialVocab
 
     from immune_train.artifacts.provenance import TrainedOn
 
@@ -106,11 +108,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Model:
-    """A merged model that can be converted: its settings, tensors and chat template."""
+    """A merged model that can be converted: its settings, tensors, special tokens and template."""
 
     folder: Path
     config: dict[str, Any]
     tensors: list[Tensor]
+    special: SpecialVocab
     template: str
 
     def files(self) -> list[Path]:
@@ -149,7 +152,7 @@ def read(folder: Path) -> Model:
             f"{folder} extends its context with {rope['rope_type']}, which is not supported: "
             "export a model with plain positions"
         )
-    return Model(folder, config, _tensors(folder, config), _template(folder))
+    return Model(folder, config, _tensors(folder, config), *_special(folder))
 
 
 def convert(model: Model, name: str, target: Path, trained_on: TrainedOn | None = None) -> None:
@@ -160,10 +163,9 @@ def convert(model: Model, name: str, target: Path, trained_on: TrainedOn | None 
     Raises:
         ImmuneError: the tokenizer is not Qwen2.5's, or a tensor cannot be written.
     """
-    import gguf
     import numpy as np
 
-    writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN2])
+    writer = _writer(target)
     try:
         for tensor in model.tensors:
             kind = np.dtype(np.float16 if tensor.is_matrix else np.float32)
@@ -249,13 +251,37 @@ def _header(path: Path) -> dict[str, tuple[str, tuple[int, ...], int]]:
     return entries
 
 
-def _template(folder: Path) -> str:
+def _special(folder: Path) -> tuple[SpecialVocab, str]:
+    """The special tokens, and the chat template."""
     import gguf
 
-    template = gguf.SpecialVocab(folder).chat_template
-    if not isinstance(template, str):
+    special = gguf.SpecialVocab(folder)
+    if not isinstance(special.chat_template, str):
         raise ImmuneError(f"{folder} has no chat template: save the tokenizer with the model")
-    return template
+    return special, special.chat_template
+
+
+def _writer(target: Path) -> GGUFWriter:
+    import gguf
+
+    kinds = gguf.GGUFValueType
+
+    class Writer(gguf.GGUFWriter):
+        """Packs a list of texts or numbers at once: a vocabulary has 450,000 of them."""
+
+        def _pack_val(self, val: Any, vtype: Any, add_vtype: bool, sub_type: Any = None) -> bytes:
+            kind = kinds.get_type(val[0]) if vtype == kinds.ARRAY else None
+            if kind == kinds.STRING:
+                size = struct.Struct("<Q").pack
+                texts = [text.encode() for text in val]
+                packed = b"".join(part for text in texts for part in (size(len(text)), text))
+            elif kind == kinds.INT32:
+                packed = struct.pack(f"<{len(val)}i", *val)
+            else:
+                return super()._pack_val(val, vtype, add_vtype, sub_type)
+            return struct.pack("<IIQ", vtype, kind, len(val)) + packed
+
+    return Writer(target, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN2])
 
 
 def _describe(writer: GGUFWriter, model: Model, name: str, folder: Path) -> None:
@@ -332,9 +358,24 @@ def _set_vocabulary(writer: GGUFWriter, model: Model) -> None:
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    special = gguf.SpecialVocab(model.folder, load_merges=True)
-    special.add_to_gguf(writer, quiet=True)
-    if "bos" not in special.add_special_token:
+    model.special.merges = _merges(path)
+    model.special.add_to_gguf(writer, quiet=True)
+    if "bos" not in model.special.add_special_token:
         # Qwen's own files contain this key. If it is missing, llama.cpp adds no such token either,
         # but Ollama puts <|endoftext|> before every prompt.
         writer.add_add_bos_token(False)
+
+
+class _Merges(msgspec.Struct):
+    """What `tokenizer.json` has under `model`: pairs, in older files joined by a space."""
+
+    merges: list[str | tuple[str, str]]
+
+
+class _Tokenizer(msgspec.Struct):
+    model: _Merges
+
+
+def _merges(path: Path) -> list[str]:
+    found = msgspec.json.decode(path.read_bytes(), type=_Tokenizer).model.merges
+    return [one if isinstance(one, str) else " ".join(one) for one in found]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import manifest
+from immune_train.artifacts import gguf_header
 from immune_train.artifacts.provenance import TrainedOn, of_manifest
-from immune_train.edge.llama_cpp_api import Model
 from immune_train.edge.questions import DEFAULT_RECIPE, Asker
 
 
@@ -19,14 +19,11 @@ def of_gguf(path: Path) -> TrainedOn | None:
     """What the model in a GGUF file was trained on; None if the file does not say.
 
     Raises:
-        ImmuneError: it cannot be read, another version of immune wrote it, or llama-cpp-python
-            is missing.
+        ImmuneError: it cannot be read, or another version of immune wrote it.
     """
-    model = Model(path, vocab_only=True)
-    metadata = model.metadata()
-    model.close()
+    texts = gguf_header.read(path).texts
     try:
-        return TrainedOn.from_metadata(metadata)
+        return TrainedOn.from_metadata(texts)
     except ImmuneError as error:
         raise ImmuneError(
             f"{path}: {error}: export the model again with `python -m immune_train.export`"

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import answer_fields
 from immune_data.contract.chat import prompt_ids
-from immune_data.contract.tokens import text_ids
-from immune_data.contract.vocabulary import END
+from immune_data.contract.tokens import encoding, text_ids
+from immune_data.contract.vocabulary import END, END_OF_TEXT, FIRST_ADDED
 from immune_data.prompts import Message
 from immune_train.edge import grammar
 from immune_train.edge.ending import Ending
@@ -175,6 +175,43 @@ def test_asking_about_the_likeliest_first_changes_nothing(
     some = model.answer(ids, 160, grammar="risk")
     monkeypatch.setattr("immune_train.edge.sampling._LIKELIEST", 1)
     assert model.answer(ids, 160, grammar="risk").text == some.text
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("task", "begun", "within"),
+    [
+        ("risk", "", b""),
+        ("risk", "**Risk Level:** ", b""),
+        ("risk", "**Risk Level:** High\n\n**Justification:** A scan", b""),
+        ("risk", "**Risk Level:** High\n\n**Justification:** A scan", "日".encode()[:1]),
+        ("cause", "**Possible Causes:**\n\n1", b""),
+        ("cause", CAUSE, b""),
+        (None, "", b""),
+    ],
+)
+def test_tokens_come_as_if_all_were_asked_about(
+    model: LocalModel, task: str | None, begun: str, within: bytes, temperature: float
+) -> None:
+    """In the order of their logits, after any beginning, also one within a character."""
+    gbnf = grammar.gbnf(task) if task else None
+    random = np.random.default_rng(1)
+    choose = Chooser(model.model, gbnf, temperature, random, never_end=False)
+    walk = Grammar(model.model, gbnf) if gbnf else None
+    for token in [*text_ids(begun), *(encoding().encode_single_token(bytes([i])) for i in within)]:
+        choose.accept(token)
+        if walk:
+            walk.accept(token)
+    logits = np.random.default_rng(0).permutation(model.model.size).astype(np.float32)
+    expected = logits.astype(np.float64)
+    if temperature:
+        noise = np.random.default_rng(1).standard_exponential(len(logits))
+        expected = logits / temperature - np.log(noise)
+    others = set(model.model.ends) - {END, END_OF_TEXT}
+    every = np.array(sorted({*range(FIRST_ADDED), END_OF_TEXT, END} - (others if walk else set())))
+    if walk:
+        every = every[walk.allowed(every)]
+    assert list(choose(logits)) == every[np.argsort(-expected[every])].tolist() != []
 
 
 def test_a_grammar_that_cannot_be_read_is_an_error(model: LocalModel) -> None:

@@ -189,7 +189,7 @@ def test_the_law(model: Model, request: pytest.FixtureRequest) -> None:
         steered += bool(answer.interventions)
         named += bool(ungrounded(answer.text, ""))
     assert steered > 0.5 * pairs  # it was worth looking
-    assert named > 0.1 * pairs  # and names that are shown are written
+    assert named > 0.05 * pairs  # and names that are shown are written
 
 
 def test_without_it_the_law_does_not_hold(model: Model) -> None:
