@@ -182,11 +182,12 @@ def output(command: str, folder: Path) -> str:
 
 def figures(folder: Path) -> dict[str, str]:
     """The current figures of the report that the pages show, by name."""
-    output(f"python -m immune_data.report --recipe {RECIPES[0]}", folder)
-    folder_of_figures = folder / "data" / "report" / RECIPES[0] / "figures"
-    return {
-        name: (folder_of_figures / f"{name}.svg").read_text(encoding="utf-8") for name in FIGURES
-    }
+    from immune_data import recipes
+    from immune_data.report import figures
+    from immune_data.report.facts import gather
+
+    drawn = figures.drawn(gather(folder / "data", recipes.load(RECIPES[0])))
+    return {figure.name: figure.svg for figure in drawn if figure.name in FIGURES}
 
 
 def prepare(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Draw a figure: the function that plots it in, SVG and PNG out.
 
-Every figure is drawn twice, for a desktop and for a phone; a style sheet chooses. Colours are those
-of a light page; `DARK` overrides them where the reader prefers dark. The same rows give the same
-bytes.
+A page has every figure twice, for a desktop and for a phone; a style sheet chooses. Colours are
+those of a light page; `DARK` overrides them where the reader prefers dark. The same rows give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from immune_data.common import plotting
@@ -55,51 +56,62 @@ class Key:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: its name, title, description and legend, drawn at two widths.
+    """A figure: its name, title, description and legend, and the function that plots it.
 
-    The two widths are for a page, which shows title and legend itself; in the files they are drawn.
+    Each of its forms is drawn when it is asked for: two widths for a page, which shows title and
+    legend itself, and the files, in which they are drawn.
     """
 
     name: str
     title: str
     description: str
     legend: tuple[Key, ...]
-    wide: str
-    narrow: str
-    svg: str  # a file of its own
-    png: bytes
+    plot: Callable[[bool], Figure]  # given whether it should be narrow
 
+    @cached_property
+    def wide(self) -> str:
+        """The element of a wide page."""
+        return self._element(f"{self.name}-wide", narrow=False)
 
-def draw(
-    name: str,
-    title: str,
-    description: str,
-    legend: Sequence[Key],
-    plot: Callable[[bool], Figure],
-) -> Drawing:
-    """The figure that `plot` makes, given whether it should be narrow."""
-    with _settings(name):
-        figure = _arranged(plot(False))
-        wide = _svg(figure, name)
-        _complete(figure, title, legend)
-        alone = _svg(_arranged(figure), name)
+    @cached_property
+    def narrow(self) -> str:
+        """The element of a narrow page."""
+        return self._element(f"{self.name}-narrow", narrow=True)
+
+    @cached_property
+    def svg(self) -> str:
+        """A file of its own."""
+        with _settings(self.name):
+            svg = _svg(self._complete, self.name)
+        label = self._label(self.name)
+        background = f'<rect width="100%" height="100%" style="fill: {SURFACE}"/>'
+        style = f"<style>@media (prefers-color-scheme: dark){{{DARK}}}</style>"
+        return _with_opening_tag(svg, label, f"{label[1]}{style}{background}", xml=True)
+
+    @cached_property
+    def png(self) -> bytes:
+        """A file of its own."""
         image = io.BytesIO()
-        figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
-    with _settings(f"{name}-narrow"):
-        narrow = _svg(_arranged(plot(True)), f"{name}-narrow")
-    label = _label(name, title, description)
-    background = f'<rect width="100%" height="100%" style="fill: {SURFACE}"/>'
-    style = f"<style>@media (prefers-color-scheme: dark){{{DARK}}}</style>"
-    return Drawing(
-        name,
-        title,
-        description,
-        tuple(legend),
-        _inline(wide, _label(f"{name}-wide", title, description)),
-        _inline(narrow, _label(f"{name}-narrow", title, description)),
-        _with_opening_tag(alone, label, f"{label[1]}{style}{background}", xml=True),
-        image.getvalue(),
-    )
+        with _settings(self.name):
+            self._complete.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
+        return image.getvalue()
+
+    @cached_property
+    def _complete(self) -> Figure:
+        """The figure of the files, with title and legend."""
+        with _settings(self.name):
+            figure = self.plot(False)
+            _complete(figure, self.title, self.legend)
+            return _arranged(figure)
+
+    def _label(self, name: str) -> tuple[str, str]:
+        return _label(name, self.title, self.description)
+
+    def _element(self, name: str, *, narrow: bool) -> str:
+        with _settings(name):
+            svg = _svg(_arranged(self.plot(narrow)), name)
+        label = self._label(name)
+        return _with_opening_tag(svg, label, label[1], xml=False).replace("xlink:href", "href")
 
 
 def _arranged(figure: Figure) -> Figure:
@@ -217,7 +229,3 @@ def _with_opening_tag(svg: str, label: tuple[str, str], first: str, *, xml: bool
     fixed = ' style="stroke-linejoin:round;stroke-linecap:butt"'
     tag = f'<svg{names if xml else ""}{size} viewBox="0 0 {width} {height}" {label[0]}{fixed}>'
     return f"{tag}{first}{rest}" + ("\n" if xml else "")
-
-
-def _inline(svg: str, label: tuple[str, str]) -> str:
-    return _with_opening_tag(svg, label, label[1], xml=False).replace("xlink:href", "href")

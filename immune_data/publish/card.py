@@ -19,6 +19,7 @@ from immune_data.prompts import TASKS
 from immune_data.publish.datasets import RELATION_CONFIGS, SPLITS, TABLE_CONFIGS, Dataset, Terms
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
     from immune_data.common.drawing import Drawing
@@ -78,6 +79,12 @@ def render(
         ],
         dataset_info=[_info(folder, name, files) for name, files in configs.items()],
     )
+    with duck.connect() as connection:
+        runs = _queried(connection, f"from {duck.PARQUET}", _judge_runs(folder))
+        described = [
+            _described(connection, folder, dataset, terms, figures[dataset.name])
+            for dataset in datasets
+        ]
     owner, _, name = terms.repo_id.partition("/")
     tables = folder / "tables"
     relations = folder / datasets[0].name / "relations"
@@ -99,12 +106,8 @@ def render(
         synthetic=_synthetic(datasets),
         incidents=f"{_num_rows(tables / 'incidents.parquet'):,}",
         models=list(datasets[0].settings["models"]),
-        judges=sorted(
-            {run["judge"] for run in _queried(f"from {duck.PARQUET}", _judge_runs(folder))}
-        ),
-        datasets=[
-            _described(folder, dataset, terms, figures[dataset.name]) for dataset in datasets
-        ],
+        judges=sorted({run["judge"] for run in runs}),
+        datasets=described,
         sources=_sources(datasets),
         model_terms=model_terms.table(datasets[0].settings["models"]),
         **_contents(folder, datasets),
@@ -112,15 +115,26 @@ def render(
 
 
 def _described(
-    folder: Path, dataset: Dataset, terms: Terms, figures: Sequence[Drawing]
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    dataset: Dataset,
+    terms: Terms,
+    figures: Sequence[Drawing],
 ) -> dict[str, Any]:
     """What the card says of one dataset."""
-    [settings] = _queried(
-        f"from {duck.PARQUET}", folder / dataset.name / "relations" / "settings.parquet"
+    relations = folder / dataset.name / "relations"
+    [settings] = _queried(connection, f"from {duck.PARQUET}", relations / "settings.parquet")
+    runs = _queried(
+        connection,
+        "select judge, provider, precedence, list(task order by task) as tasks, "
+        "max(incidents) as incidents "
+        f"from {duck.PARQUET} "
+        "group by judge_run, judge, provider, precedence order by precedence",
+        _judge_runs(folder),
     )
     return {
         "name": Markup(dataset.name),
-        "rules": [Markup(rule) for rule in _rules(folder, dataset, settings)],
+        "rules": [Markup(rule) for rule in _rules(dataset, runs, settings)],
         "funnel": markdown.table(
             ["step", "incidents", "records", "lost", "why"],
             [
@@ -233,20 +247,13 @@ def _contents(folder: Path, datasets: Sequence[Dataset]) -> dict[str, Markup]:
     }
 
 
-def _rules(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> list[str]:
+def _rules(dataset: Dataset, runs: Sequence[dict[str, Any]], settings: dict[str, Any]) -> list[str]:
     """The recipe's rules in words, with its own values."""
 
     def length(key: str) -> str:
         unit = _UNITS[settings[f"{key}_unit"]]
         return f"{settings[f'{key}_min']:,}-{settings[f'{key}_max']:,} ({unit})"
 
-    runs = _queried(
-        "select judge, provider, precedence, list(task order by task) as tasks, "
-        "max(incidents) as incidents "
-        f"from {duck.PARQUET} "
-        "group by judge_run, judge, provider, precedence order by precedence",
-        _judge_runs(folder),
-    )
     judged = "; ".join(
         f"{markdown.escaped(run['judge'])} ({markdown.escaped(run['provider'])}) on "
         f"{' and '.join(run['tasks'])}: "
@@ -416,10 +423,11 @@ def _num_rows(parquet: Path) -> int:
     return pq.read_metadata(duck.path(parquet)).num_rows
 
 
-def _queried(query: str, parquet: Path) -> list[dict[str, Any]]:
+def _queried(
+    connection: duckdb.DuckDBPyConnection, query: str, parquet: Path
+) -> list[dict[str, Any]]:
     """The rows of a query whose parameter is a file."""
-    with duck.connect() as connection:
-        return duck.rows(connection, query, [duck.pattern(parquet)])
+    return duck.rows(connection, query, [duck.pattern(parquet)])
 
 
 def _sentence(text: str) -> str:

@@ -5,6 +5,7 @@ The descriptions are the comments in the database, which come from `sql/comments
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from immune_data.select.database import CATALOG
@@ -30,26 +31,31 @@ def page(connection: duckdb.DuckDBPyConnection, recipe: str) -> str:
     """The page, from a database with the relations of `recipe`."""
     made_by = {relation: step.file for step in STEPS for relation in step.relations}
     lines = [_INTRODUCTION, "## Tables\n"]
-    tables = signed(connection, "main")
-    for table in tables:
-        lines += _described(connection, "main", table, tables[table])
+    columns = _columns(connection, "main")
+    for table, sentence in signed(connection, "main").items():
+        lines += _described(table, sentence, columns[table])
     lines.append("## Relations of a recipe\n")
-    relations = signed(connection, recipe)
+    columns, relations = _columns(connection, recipe), signed(connection, recipe)
     for relation, file in made_by.items():
         folder = "" if "/" in file else "sql/pipeline/"
         sentence = f"{relations[relation]} Made by `{folder}{file}`."
-        lines += _described(connection, recipe, relation, sentence)
+        lines += _described(relation, sentence, columns[relation])
     return "\n".join(lines)
 
 
-def _described(
-    connection: duckdb.DuckDBPyConnection, schema: str, name: str, sentence: str
-) -> list[str]:
-    columns = connection.execute(
-        "select column_name, data_type, comment from duckdb_columns() "
-        "where database_name = ? and schema_name = ? and table_name = ? order by column_index",
-        [CATALOG, schema, name],
+def _columns(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, list[str]]:
+    """The columns of each table of a schema, as rows of its description."""
+    found = connection.execute(
+        "select table_name, column_name, data_type, comment from duckdb_columns() "
+        "where database_name = ? and schema_name = ? order by table_name, column_index",
+        [CATALOG, schema],
     ).fetchall()
-    rows = [f"| `{column}` | `{kind}` | {comment} |" for column, kind, comment in columns]
+    rows: dict[str, list[str]] = defaultdict(list)
+    for table, column, kind, comment in found:
+        rows[table].append(f"| `{column}` | `{kind}` | {comment} |")
+    return rows
+
+
+def _described(name: str, sentence: str, rows: list[str]) -> list[str]:
     head = ["| column | type | what it is |", "|---|---|---|"]
     return [f"### `{name}`\n\n{sentence}\n", *head, *rows, ""]

@@ -56,7 +56,8 @@ def _command(arguments: argparse.Namespace) -> None:
         facts = gather(arguments.data, recipe, report)
         report("drawing figures")
         drawn = figures.drawn(facts)
-    write(path, render(facts, drawn), drawn)
+        page = render(facts, drawn)
+    write(path, page, drawn)
     print(f"wrote {path} and {len(drawn)} figures in {path.with_suffix('') / 'figures'}")
 
 

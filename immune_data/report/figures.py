@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from immune_data.common.drawing import INK, KEPT, LOST, MUTED, OTHER, SURFACE, Drawing, Key, draw
+from immune_data.common.drawing import INK, KEPT, LOST, MUTED, OTHER, SURFACE, Drawing, Key
 from immune_data.common.text import one_line
 from immune_data.prompts import TASKS
 from immune_data.report.facts import Facts, Row
@@ -32,7 +32,7 @@ def drawn(facts: Facts) -> list[Drawing]:
     first, last = facts.funnel[0], facts.overview
     scored = ", ".join(f"{task} {facts.limits[task]:g}" for task in facts.limits)
     return [
-        draw(
+        Drawing(
             "funnel",
             "The way of the incidents",
             f"Bars step by step, from {first['incidents']:,} incidents read to the "
@@ -41,7 +41,7 @@ def drawn(facts: Facts) -> list[Drawing]:
             (Key(KEPT, "stays"), Key(LOST, "lost at this step")),
             lambda narrow: funnel(facts.funnel, narrow),
         ),
-        draw(
+        Drawing(
             "scores",
             "Scores by model and task",
             f"A histogram per model and task of what the standing judge runs gave. A dashed line "
@@ -49,7 +49,7 @@ def drawn(facts: Facts) -> list[Drawing]:
             (Key(KEPT, "at the gate or above"), Key(LOST, "below it")),
             lambda narrow: scores(facts.scores, facts.models, facts.limits, narrow),
         ),
-        draw(
+        Drawing(
             "winners",
             "Who wins, and by how much",
             "Incidents of the pool by the model with the best score, for the two scores that "
@@ -57,7 +57,7 @@ def drawn(facts: Facts) -> list[Drawing]:
             (Key(KEPT, "has the best score"), Key(LOST, "ties with the next")),
             lambda narrow: winners(facts.leads, facts.models, narrow),
         ),
-        draw(
+        Drawing(
             "tokens",
             "Conversation lengths and the context",
             f"A histogram per task of the tokens of a conversation. A dashed line marks the "
@@ -66,7 +66,7 @@ def drawn(facts: Facts) -> list[Drawing]:
             (Key(KEPT, "within the context"), Key(LOST, "past it")),
             lambda narrow: tokens(facts.lengths, facts.fit, context, narrow),
         ),
-        draw(
+        Drawing(
             "evidence",
             "Length of the evidence",
             "Emitted incidents by the tokens of their evidence. Those whose evidence was cut "
@@ -74,7 +74,7 @@ def drawn(facts: Facts) -> list[Drawing]:
             (Key(KEPT, "shown whole"), Key(LOST, "cut")),
             lambda narrow: evidence(facts.evidence, limit, narrow),
         ),
-        draw(
+        Drawing(
             "balance",
             "Train and eval, value by value",
             "For each task, origin, model, category and risk level, two bars: its share of the "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from immune_data.common.drawing import GRID, KEPT, LOST, MUTED, OTHER, Drawing, Key, draw
+from immune_data.common.drawing import GRID, KEPT, LOST, MUTED, OTHER, Drawing, Key
 from immune_data.common.text import one_line
 from immune_data.prompts import TASKS
 from immune_train.evaluate import phrases
@@ -42,7 +42,7 @@ def drawings(evaluation: Evaluation) -> list[Drawing]:
     for name, title, panels in _figures(evaluation):
         if filled := [panel for panel in panels if panel.rows]:
             drawings.append(
-                draw(
+                Drawing(
                     name, title, _description(filled), _legend(filled, kinds), _plot(filled, kinds)
                 )
             )

@@ -48,7 +48,7 @@ def test_a_busy_database_is_interrupted(
     temporary = tmp_path / "temporary"
     process = _start("immune_data.sql", ENDLESS, cwd=emitted, temporary=temporary)
     _wait_for(lambda: any(temporary.iterdir()) if temporary.exists() else False)
-    time.sleep(1)
+    time.sleep(0.3)
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == SIGNALS[number], said
@@ -56,18 +56,19 @@ def test_a_busy_database_is_interrupted(
     assert not any(temporary.iterdir())
 
 
-# Any signal at one moment, and one signal at others.
-MOMENTS = [*((number, 0.5) for number in SIGNALS), (signal.SIGINT, 1.5), (signal.SIGINT, 3)]
+# Any signal while sources are read, and one signal when there are tables and a database.
+MOMENTS = [*((number, "") for number in SIGNALS), (signal.SIGINT, "immune.duckdb")]
 
 
-@pytest.mark.parametrize(("number", "seconds"), MOMENTS)
+@pytest.mark.parametrize(("number", "there_is"), MOMENTS)
 def test_a_run_that_is_asked_to_end_leaves_what_was_there(
-    number: signal.Signals, seconds: float, sample_source: Path, tmp_path: Path
+    number: signal.Signals, there_is: str, sample_source: Path, tmp_path: Path
 ) -> None:
     emit = ["immune_data.emit", "--source", sample_source, "--data", "data"]
     process = _start(*emit, cwd=tmp_path, temporary=tmp_path / "temporary")
-    _wait_for((tmp_path / "data" / ".unfinished").exists)
-    time.sleep(seconds)
+    unfinished = tmp_path / "data" / ".unfinished"
+    _wait_for((unfinished / there_is).exists)
+    time.sleep(0.2)
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == SIGNALS[number], said
@@ -81,7 +82,7 @@ def test_one_that_is_sent_twice_is_one(tmp_path: Path, sample_source: Path) -> N
     emit = ["immune_data.emit", "--source", sample_source, "--data", "data"]
     process = _start(*emit, cwd=tmp_path, temporary=tmp_path / "temporary")
     _wait_for((tmp_path / "data" / ".unfinished").exists)
-    time.sleep(0.5)
+    time.sleep(0.2)
     for _ in range(5):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.01)

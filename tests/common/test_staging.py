@@ -92,7 +92,9 @@ if sys.argv[2] == "network":
         real(handle, how)
     fcntl.flock = flock
 folder, held = Path(sys.argv[1]), 0
-until = time.monotonic() + 2
+print("ready", flush=True)
+sys.stdin.readline()
+until = time.monotonic() + 0.5
 while time.monotonic() < until:
     try:
         with files.locked(folder):
@@ -112,12 +114,17 @@ def test_of_several_runs_one_holds_a_folder(kind: str, tmp_path: Path) -> None:
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", HOLD, str(tmp_path), kind],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for _ in range(3)
     ]
+    assert [run.stdout.readline() for run in runs] == ["ready\n"] * 3
+    for run in runs:
+        run.stdin.write("\n")
+        run.stdin.flush()
     ends = [(run.wait(), *run.communicate()) for run in runs]
     assert all(code == 0 and int(held) > 0 for code, held, _ in ends), ends
     assert [path.name for path in tmp_path.iterdir()] == ["keeps it"]

@@ -80,33 +80,44 @@ def _spelt(value: Any) -> Any:
     return SPELLING if value == "gpt-4o" else value
 
 
+def emitted(folder: Path, form: Form) -> list[bytes]:
+    """The records of both sides, from files that are all in that form."""
+    source, recipe = write(folder, form)
+    emit.emit(source, folder / "out", recipes.load(str(recipe)))
+    files = folder / "out" / "sft" / "mine"
+    return [(files / f"{side}.jsonl").read_bytes() for side in ("train", "eval")]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    return emitted(tmp_path_factory.mktemp("plain"), str.encode)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_recipe_prompts_and_sources_gives_the_same_records(
-    form: str, tmp_path: Path
+    form: str, plain: list[bytes], tmp_path: Path
 ) -> None:
-    actual = {}
-    for name, save in {"plain": str.encode, form: FORMS[form]}.items():
-        source, recipe = write(tmp_path / name, save)
-        out = tmp_path / name / "out"
-        emit.emit(source, out, recipes.load(str(recipe)))
-        actual[name] = [
-            (out / "sft" / "mine" / f"{s}.jsonl").read_bytes() for s in ("train", "eval")
-        ]
-    assert actual[form] == actual["plain"]
-    [first, *_] = records(tmp_path / form / "out", "train", "mine")
+    assert emitted(tmp_path, FORMS[form]) == plain
+    [first, *_] = records(tmp_path / "out", "train", "mine")
     assert first["model"] == "gpt-4o"
     asked = first["messages"][-2]["content"]
     assert "[coupé après 20]" in asked
     assert unicodedata.is_normalized("NFC", asked)
 
 
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An emitted dataset, which tests only read."""
+    folder = tmp_path_factory.mktemp("emitted")
+    source = Corpus().incidents(["é-1", "é-2", "é-3", "é-4"]).write(folder / "source")
+    emit.emit(source, folder / "out", recipes.load("unified-v2"))
+    return folder / "out"
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_held_out_ids_and_queries(
-    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    form: str, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = Corpus().incidents(["é-1", "é-2", "é-3", "é-4"]).write(tmp_path / "source")
-    out = tmp_path / "out"
-    emit.emit(source, out, recipes.load("unified-v2"))
     [held, *_] = [record["incident_id"] for record in records(out, "train")]
     save = FORMS["mark"] if form in ("decomposed", "all") else FORMS[form]  # ids are exact
     (tmp_path / "ids.txt").write_bytes(save(f"{held}\n"))

@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import edge
@@ -46,6 +47,60 @@ def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
         check=False,
         env={**os.environ, **environment},
     )
+
+
+# Each command in a fork of a Python that has loaded nothing of ours: as `python -m` or a script.
+FORKS = """
+import json, os, runpy, sys
+folder, commands = sys.argv[1], json.loads(sys.argv[2])
+for number, (program, *arguments) in enumerate(commands):
+    child = os.fork()
+    if not child:
+        for descriptor, name in ((1, "out"), (2, "err")):
+            file = os.open(f"{folder}/{number}.{name}", os.O_WRONLY | os.O_CREAT)
+            os.dup2(file, descriptor)
+        sys.argv = [program, *arguments]
+        code = 0
+        try:
+            if "/" in program:
+                runpy.run_path(program, run_name="__main__")
+            else:
+                runpy.run_module(program, run_name="__main__", alter_sys=True)
+        except SystemExit as done:
+            code = done.code or 0
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with open(f"{folder}/{number}.json", "w") as file:
+            json.dump([code, sorted({name.split(".")[0] for name in sys.modules})], file)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command ended with and said, and the packages that were loaded then."""
+
+    code: int
+    out: str
+    err: str
+    loaded: set[str]
+
+
+def answers(commands: Sequence[Sequence[str]], tmp_path: Path) -> list[Answer]:
+    """The answers of commands, each a module or a script's path and its arguments."""
+    folder, empty = tmp_path / "answers", tmp_path / "empty"
+    folder.mkdir()
+    empty.mkdir()
+    done = python("-c", FORKS, str(folder), json.dumps(commands), cwd=empty)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(empty.iterdir()) == []
+    found = []
+    for number in range(len(commands)):
+        code, loaded = json.loads((folder / f"{number}.json").read_text())
+        out, err = ((folder / f"{number}.{name}").read_text() for name in ("out", "err"))
+        found.append(Answer(code, out, err, set(loaded)))
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -165,17 +220,13 @@ def test_the_script_is_the_module(name: str, verb: str, tmp_path: Path) -> None:
     script = Path(sys.executable).parent / name
     cases: list[list[str]] = [[], ["--help"], ["-h"], ["nothing"], ["--nothing"], ["--version"]]
     cases += [[verb], [verb, "--help"], [verb, "--x"], [verb, "--version"]]
-    for arguments in cases:
-        first = python("-m", name.replace("-", "_"), *arguments, cwd=tmp_path)
-        second = subprocess.run(
-            [script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert (second.returncode, second.stdout, second.stderr) == (
-            first.returncode,
-            first.stdout,
-            first.stderr,
-        ), arguments
-    assert list(tmp_path.iterdir()) == []
+    programs = (name.replace("-", "_"), str(script))
+    found = answers([[program, *case] for program in programs for case in cases], tmp_path)
+    said = [(answer.code, answer.out, answer.err) for answer in found]
+    assert said[: len(cases)] == said[len(cases) :]
+    assert {answer.code for answer in found} == {0, 2}
+    done = subprocess.run([script, *cases[-1]], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, found[-1].out, "")
 
 
 @pytest.mark.parametrize("module", ["immune_data", "immune_data.emit", "immune_train.generate"])
@@ -227,44 +278,28 @@ def test_a_wrong_verb_is_a_sentence(package: str, tmp_path: Path) -> None:
     assert "publish" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [[package] for package in PROGRAMS]
-    + [[f"{package}.{verb}"] for package in PROGRAMS for verb in PROGRAMS[package]],
-)
-def test_each_command_says_its_version(command: list[str], tmp_path: Path) -> None:
-    done = python("-m", *command, "--version", cwd=tmp_path)
+def test_each_command_says_its_version(tmp_path: Path) -> None:
+    commands = [*PROGRAMS, *(f"{name}.{verb}" for name in PROGRAMS for verb in PROGRAMS[name])]
     said = f"{NAME} {immune_data.__version__}\n"
-    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    found = answers([[command, "--version"] for command in commands], tmp_path)
+    for command, answer in zip(commands, found, strict=True):
+        assert (answer.code, answer.out, answer.err) == (0, said, ""), command
 
 
-HELP = """
-import sys
-from immune_data.common import cli
-main = cli.module(sys.argv[1]).main
-try:
-    code = main(sys.argv[2:])
-except SystemExit as done:
-    code = done.code
-print("loaded:", *sorted({name.split(".")[0] for name in sys.modules}))
-sys.exit(code)
-"""
-
-
-@pytest.mark.parametrize(
-    ("package", "verb"), [(package, verb) for package in PROGRAMS for verb in PROGRAMS[package]]
-)
-def test_help_answers_at_once_and_shows_an_example(package: str, verb: str, tmp_path: Path) -> None:
-    for arguments in ([f"{package}.__main__", verb, "--help"], [f"{package}.{verb}", "--help"]):
-        done = python("-c", HELP, *arguments, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-        said, _, loaded = done.stdout.partition("loaded: ")
-        assert not set(loaded.split()) & set(HEAVY)
-        assert "immune_data" in loaded.split()
-        assert "example" in said
-        assert f"python -m {package}.{verb} " in said.partition("example")[2]
-        assert f"usage: python -m {package}.{verb} " in said
-    assert list(tmp_path.iterdir()) == []
+def test_help_answers_at_once_and_shows_an_example(tmp_path: Path) -> None:
+    asked = {
+        (name, *command): f"python -m {package}.{verb} "
+        for package in PROGRAMS
+        for verb in PROGRAMS[package]
+        for name, *command in ((package, verb, "--help"), (f"{package}.{verb}", "--help"))
+    }
+    found = answers(list(asked), tmp_path)
+    for (command, usage), answer in zip(asked.items(), found, strict=True):
+        assert (answer.code, answer.err) == (0, ""), command
+        assert not answer.loaded & set(HEAVY), command
+        assert "immune_data" in answer.loaded, command
+        assert usage in answer.out.partition("example")[2], command
+        assert f"usage: {usage}" in answer.out, command
 
 
 def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:

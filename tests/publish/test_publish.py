@@ -9,10 +9,12 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +23,18 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from corpus import Corpus, digests, query, records
+from figures import undrawn
 from hub_server import READ_TOKEN, SIGNATURE, TOKEN, HubServer, card_errors, take_for_the_hub
 
 from immune_data.audit import checks
-from immune_data.common.drawing import Drawing
 from immune_data.common.errors import ImmuneError
 from immune_data.common.hub import upload
 from immune_data.contract import model_terms
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
-from immune_data.publish import card
+from immune_data.publish import card, datasets, publication
+from immune_data.recipes import Recipe
 from immune_data.report import figures
-from immune_data.report.facts import Facts
 
 RECIPES = ("unified-clean", "unified-v2")
 TABLES = ("incidents", "dags", "responses", "judgements")
@@ -43,15 +45,12 @@ TERMS = ("--repo-id", REPO, "--license", "cc-by-4.0")
 FAULT = "eval_in_train"
 
 
-def sketched(facts: Facts) -> list[Drawing]:
-    """Stands in for the report's figures, whose drawing takes seconds."""
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg"><!-- {len(facts.funnel)} --></svg>'
-    return [Drawing("funnel", "The way", "Step by step.", (), svg, svg, svg, b"")]
+Shared = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(autouse=True)
-def _sketches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "drawn", sketched)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    undrawn(monkeypatch)
 
 
 def emit_all(source: Path, out: Path) -> None:
@@ -61,7 +60,7 @@ def emit_all(source: Path, out: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def emitted(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+def emitted(shared_folder: Shared) -> Path:
     """Two recipes of a corpus in which something differs wherever it can."""
 
     def make(folder: Path) -> None:
@@ -86,8 +85,6 @@ def emitted(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> P
 @pytest.fixture
 def out(emitted: Path, tmp_path: Path) -> Path:
     """A copy of what was emitted that a test may spoil."""
-    import shutil
-
     shutil.copytree(emitted, tmp_path / "out")
     return tmp_path / "out"
 
@@ -143,29 +140,61 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def written(emitted: Path, shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+def dry_run(emitted: Path, shared_folder: Shared) -> Callable[..., Path]:
+    """`dry_run(recipes)`: the folder `made` that a dry run wrote, and what it `said`."""
+
+    def made(recipes: tuple[str, ...]) -> Path:
+        def make(folder: Path) -> None:
+            accepted = ("--accept", FAULT) if "unified-v2" in recipes else ()
+            with (
+                pytest.MonkeyPatch.context() as patched,
+                (folder / "said").open("w", encoding="utf-8") as said,
+                redirect_stdout(said),
+            ):
+                undrawn(patched)
+                patched.setenv("HF_TOKEN", "")
+                patched.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+                more = ("--dry-run", "--output", folder / "made", *accepted)
+                assert run(emitted, *more, recipes=recipes) == 0
+
+        return shared_folder(f"published-{'-'.join(recipes)}", make)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def written(dry_run: Callable[..., Path]) -> Path:
     """A dry run of both recipes."""
+    return dry_run(RECIPES) / "made"
 
-    def make(folder: Path) -> None:
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(figures, "drawn", sketched)
-            code = run(
-                *(emitted, "--dry-run", "--output", folder / "made", "--accept", FAULT),
-                recipes=RECIPES,
-            )
-        assert code == 0
 
-    return shared_folder("published", make) / "made"
+@pytest.fixture
+def ready(dry_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """For tests of the way to the Hub: a folder from which the command publishes at once.
+
+    What it would write is copied from what a dry run of the same recipes wrote.
+    """
+
+    def audited(out: Path, recipes: list[Recipe], *_: object, **__: object) -> tuple[str, ...]:
+        return tuple(recipe.name for recipe in recipes)
+
+    def write(
+        out: Path, names: tuple[str, ...], terms: datasets.Terms, to: Path, _: object
+    ) -> None:
+        shutil.rmtree(to, ignore_errors=True)
+        shutil.copytree(dry_run(names) / "made", to)
+
+    monkeypatch.setattr(datasets, "audited", audited)
+    monkeypatch.setattr(publication, "write", write)
+    (tmp_path / "ready").mkdir()
+    return tmp_path / "ready"
 
 
 def test_a_dry_run_writes_everything_and_prints_the_card(
-    out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    dry_run: Callable[..., Path], emitted: Path
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", "")
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    assert run(out, "--dry-run") == 0
-    folder = folder_of(out)
-    message = capsys.readouterr().out
+    out, made = emitted, dry_run(RECIPES[:1])
+    folder, message = made / "made", (made / "said").read_text(encoding="utf-8")
     assert message.startswith((folder / "README.md").read_text(encoding="utf-8"))
     assert "nothing was uploaded" in message
     names = set(digests(folder))
@@ -217,12 +246,13 @@ def test_parquet_holds_the_rows_of_the_lines(written: Path) -> None:
 
 
 def test_relations_are_those_of_the_database(written: Path, emitted: Path) -> None:
-    for recipe in RECIPES:
-        for (name,) in schema(emitted, recipe):
-            path = written / recipe / "relations" / f"{name}.parquet"
-            assert duckdb.read_parquet(str(path)).fetchall() == query(
-                emitted, f'from "{name}"', recipe
-            )
+    with duckdb.connect(str(emitted / "immune.duckdb"), read_only=True) as connection:
+        for recipe in RECIPES:
+            connection.execute(f'use "{recipe}"')
+            for (name,) in schema(emitted, recipe):
+                path = written / recipe / "relations" / f"{name}.parquet"
+                published = connection.execute("from read_parquet(?)", [str(path)]).fetchall()
+                assert published == connection.execute(f'from "{name}"').fetchall()
 
 
 def test_the_page_of_relations_describes_what_is_published(written: Path) -> None:
@@ -232,21 +262,27 @@ def test_the_page_of_relations_describes_what_is_published(written: Path) -> Non
     assert "made by immune_data.emit" not in page
 
 
-def test_the_same_dataset_gives_the_same_bytes(out: Path, written: Path, tmp_path: Path) -> None:
+def test_the_same_dataset_gives_the_same_bytes(out: Path, written: Path) -> None:
+    """From a copy, elsewhere, and over an earlier publication."""
+    shutil.copytree(written, folder_of(out))
+    before = (folder_of(out) / "README.md").stat().st_mtime_ns
     assert run(out, "--dry-run", "--accept", FAULT, recipes=RECIPES) == 0
-    first = digests(folder_of(out))
-    assert first == digests(written)
-    assert run(out, "--dry-run", "--accept", FAULT, recipes=RECIPES) == 0
-    assert digests(folder_of(out)) == first
+    assert (folder_of(out) / "README.md").stat().st_mtime_ns != before
+    assert digests(folder_of(out)) == digests(written)
 
 
 def test_an_earlier_publication_is_replaced_and_nothing_else(
-    out: Path, tmp_path: Path, refused: Callable[..., str]
+    out: Path,
+    written: Path,
+    dry_run: Callable[..., Path],
+    tmp_path: Path,
+    refused: Callable[..., str],
 ) -> None:
     target = tmp_path / "to"
-    assert run(out, "--dry-run", "--output", target, "--accept", FAULT, recipes=RECIPES) == 0
+    shutil.copytree(written, target)
     assert run(out, "--dry-run", "--output", target) == 0
     assert not (target / "unified-v2").exists()
+    assert digests(target) == digests(dry_run(RECIPES[:1]) / "made")
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years")
@@ -411,16 +447,15 @@ def test_the_audit_refuses_what_is_wrong_to_train_on(
     assert not folder_of(out).exists()
 
 
-def test_accepted_faults_are_on_the_card(out: Path, emitted: Path) -> None:
-    assert run(out, "--dry-run", "--accept", FAULT, recipes=("unified-v2",)) == 0
-    text = (folder_of(out) / "README.md").read_text(encoding="utf-8")
+def test_accepted_faults_are_on_the_card(written: Path, emitted: Path) -> None:
+    text = (written / "README.md").read_text(encoding="utf-8")
     held_out = {row["incident_id"] for row in records(emitted, "eval")}
     leaked = [row for row in records(emitted, "train") if row["incident_id"] in held_out]
     assert leaked
     assert f"| `{FAULT}` | error (accepted) | {len(leaked)} |" in text
     [row] = [
         row
-        for row in json.loads((folder_of(out) / "audit.json").read_text())["unified-v2"]
+        for row in json.loads((written / "audit.json").read_text())["unified-v2"]
         if row["check"] == FAULT
     ]
     assert row["failed"]
@@ -507,18 +542,26 @@ json.dump(found, open(into, "w"))
 """
 
 
-@pytest.mark.parametrize("parts_of", [None, 20_000])
-def test_what_is_downloaded_is_what_was_emitted(
-    parts_of: int | None, out: Path, served: Callable[..., HubServer], tmp_path: Path
+def test_what_is_downloaded_is_what_was_emitted(out: Path, hub: HubServer, tmp_path: Path) -> None:
+    opened(uploaded(out, hub, tmp_path), out, tmp_path)
+
+
+def test_what_is_downloaded_is_what_was_uploaded_in_parts(
+    ready: Path, served: Callable[..., HubServer], tmp_path: Path
 ) -> None:
-    hub = served(lfs_above=4000, parts_of=parts_of)
+    hub = served(lfs_above=4000, parts_of=20_000)
+    uploaded(ready, hub, tmp_path)
+    assert any("/complete" in route for route in hub.requests)
+
+
+def uploaded(out: Path, hub: HubServer, tmp_path: Path) -> Path:
+    """What is downloaded after both recipes are published, byte for byte the folder."""
     accept = ("--accept", FAULT, "--revision", "v1")
     assert run(out, *accept, recipes=RECIPES) == 0
     local = {name: (folder_of(out) / name).read_bytes() for name in digests(folder_of(out))}
     assert hub.files(REPO) == local
     assert len(hub.repos[REPO].commits) == 2  # the Hub's own first, and ours
     assert hub.repos[REPO].tags == {"v1": hub.repos[REPO].commits[-1][0]}
-    assert any("/complete" in route for route in hub.requests) == bool(parts_of)
 
     from huggingface_hub import snapshot_download
 
@@ -535,8 +578,7 @@ def test_what_is_downloaded_is_what_was_emitted(
     assert {
         name: sha256 for name, sha256 in digests(downloaded).items() if not name.startswith(".")
     } == {name: hashlib.sha256(content).hexdigest() for name, content in local.items()}
-    if parts_of is None:
-        opened(downloaded, out, tmp_path)
+    return downloaded
 
 
 def opened(downloaded: Path, out: Path, tmp_path: Path) -> None:
@@ -571,20 +613,20 @@ def opened(downloaded: Path, out: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_make_no_commit(
-    out: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]
+    ready: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(out) == 0
+    assert run(ready) == 0
     assert "published" in capsys.readouterr().out
     commits, since = list(hub.repos[REPO].commits), len(hub.requests)
-    assert run(out, "--revision", "v1.0") == 0
+    assert run(ready, "--revision", "v1.0") == 0
     message = capsys.readouterr().out
     assert "no new commit" in message
     assert "v1.0" in message
     assert hub.repos[REPO].commits == commits
     assert not [route for route in hub.routes(since) if "/commit/" in route or "PUT" in route]
-    assert run(out, "--revision", "v1.0") == 0
+    assert run(ready, "--revision", "v1.0") == 0
     assert "already set" in capsys.readouterr().out
-    assert run(out, "--revision", "v1.1", "--json") == 0
+    assert run(ready, "--revision", "v1.1", "--json") == 0
     published = json.loads(capsys.readouterr().out)["published"]
     assert published["committed"] is False
     assert published["tagged"] is True
@@ -592,39 +634,39 @@ def test_the_same_bytes_make_no_commit(
     assert set(hub.repos[REPO].tags) == {"v1.0", "v1.1"}
 
 
-def test_what_no_longer_belongs_goes(out: Path, hub: HubServer) -> None:
-    assert run(out, "--accept", FAULT, recipes=RECIPES) == 0
+def test_what_no_longer_belongs_goes(ready: Path, hub: HubServer) -> None:
+    assert run(ready, "--accept", FAULT, recipes=RECIPES) == 0
     assert any(name.startswith("unified-v2/") for name in hub.files(REPO))
     since = len(hub.requests)
-    assert run(out) == 0
-    assert set(hub.files(REPO)) == set(digests(folder_of(out)))
+    assert run(ready) == 0
+    assert set(hub.files(REPO)) == set(digests(folder_of(ready)))
     assert ".gitattributes" in hub.repos[REPO].at("main")[1]
     stored = [route for route in hub.requests[since:] if route.startswith("PUT")]
     assert len(stored) <= len({"README.md", "audit.json", "manifest.json"})
 
 
 def test_a_tag_on_other_files_is_a_sentence(
-    out: Path, hub: HubServer, refused: Callable[..., str]
+    ready: Path, hub: HubServer, refused: Callable[..., str]
 ) -> None:
-    assert run(out, "--revision", "v1") == 0
+    assert run(ready, "--revision", "v1") == 0
     commits = list(hub.repos[REPO].commits)
-    arguments = [*TERMS, "--data", out, "--recipe", *RECIPES, "--accept", FAULT]
+    arguments = [*TERMS, "--data", ready, "--recipe", *RECIPES, "--accept", FAULT]
     message = refused(publish.main, *arguments, "--revision", "v1")
     assert "v1" in message
     assert hub.repos[REPO].commits == commits
 
 
 def test_private_applies_when_a_repository_is_made(
-    out: Path, hub: HubServer, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+    ready: Path, hub: HubServer, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
 ) -> None:
-    assert run(out, "--private") == 0
+    assert run(ready, "--private") == 0
     assert hub.repos[REPO].private
-    assert run(out) == 0
+    assert run(ready) == 0
     assert "is private" in capsys.readouterr().out
     assert hub.repos[REPO].private
     hub.repos[REPO].private = False
     hub.repos[REPO].commits[1:] = []
-    message = refused(publish.main, *TERMS, "--data", out, "--recipe", RECIPES[0], "--private")
+    message = refused(publish.main, *TERMS, "--data", ready, "--recipe", RECIPES[0], "--private")
     assert "public" in message
     assert hub.files(REPO) == {}
 
@@ -736,14 +778,14 @@ def test_what_does_not_pass_is_a_sentence(
 @pytest.mark.parametrize("recipes", [RECIPES, RECIPES[:1]], ids=["changed", "the same"])
 def test_another_commit_in_between_is_no_harm(
     recipes: tuple[str, ...],
-    out: Path,
+    ready: Path,
     hub: HubServer,
     slept: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from huggingface_hub import HfApi
 
-    assert run(out) == 0
+    assert run(ready) == 0
     repo = hub.repos[REPO]
     real = HfApi.list_repo_files
 
@@ -755,16 +797,16 @@ def test_another_commit_in_between_is_no_harm(
 
     monkeypatch.setattr(HfApi, "list_repo_files", meddled)
     changed = recipes == RECIPES
-    assert run(out, *(("--accept", FAULT) if changed else ()), recipes=recipes) == 0
+    assert run(ready, *(("--accept", FAULT) if changed else ()), recipes=recipes) == 0
     assert bool(slept) == changed
     assert len(repo.commits) == 4
-    assert set(hub.files(REPO)) == set(digests(folder_of(out)))
+    assert set(hub.files(REPO)) == set(digests(folder_of(ready)))
 
 
 def test_without_a_token_it_says_how_to_get_one(
-    out: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+    ready: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
-    arguments = [*TERMS, "--data", out, "--recipe", RECIPES[0]]
+    arguments = [*TERMS, "--data", ready, "--recipe", RECIPES[0]]
     monkeypatch.delenv("HF_TOKEN")
     assert "hf auth login" in refused(publish.main, *arguments)
     monkeypatch.setenv("HF_TOKEN", "hf_Gehéim")
@@ -815,16 +857,28 @@ def test_a_licence_that_the_hub_does_not_know_is_its_own_sentence(
 
 
 def test_offline_is_a_sentence(
-    out: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+    ready: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    message = refused(publish.main, *TERMS, "--data", out, "--recipe", RECIPES[0])
+    message = refused(publish.main, *TERMS, "--data", ready, "--recipe", RECIPES[0])
     assert "HF_HUB_OFFLINE" in message
 
 
-def test_a_token_never_shows(out: Path, tmp_path: Path) -> None:
-    """In a process of its own, as talkative as `huggingface_hub` can be, well and ill."""
-    written = b""
+# Publishes twice what was written before.
+TWICE = """
+import shutil, sys
+from immune_data.publish import __main__ as publish, datasets, publication
+folder, *arguments = sys.argv[1:]
+datasets.audited = lambda *_, **__: []
+publication.write = lambda *given: shutil.copytree(folder, given[3], dirs_exist_ok=True)
+sys.exit([publish.main(arguments) for _ in range(2)] != [2, 0])
+"""
+
+
+def test_a_token_never_shows(written: Path, tmp_path: Path) -> None:
+    """In a process of its own, as talkative as `huggingface_hub` can be, ill and well."""
+    shown, out = b"", tmp_path / "out"
+    out.mkdir()
     with HubServer(lfs_above=4000) as hub:
         environment = {
             **os.environ,
@@ -835,21 +889,17 @@ def test_a_token_never_shows(out: Path, tmp_path: Path) -> None:
             "HF_HUB_VERBOSITY": "debug",
             "HF_DEBUG": "1",
         }
-        command = [sys.executable, "-m", "immune_data.publish", *TERMS, "--data", str(out)]
-        command += ["--recipe", RECIPES[0]]
-        for code, status in ((0, 0), (2, 403)):
-            if status:
-                hub.repos[REPO].commits[1:] = []
-                hub.fault(COMMIT, status=status, message=f"no, {TOKEN} may not")
-            done = subprocess.run(command, capture_output=True, env=environment, check=False)
-            assert done.returncode == code, done.stderr.decode()
-            written += done.stdout + done.stderr
-        assert b"no, <token> may not" in written
-        assert REPO in hub.repos
+        hub.fault(COMMIT, status=403, message=f"no, {TOKEN} may not")
+        command = [sys.executable, "-c", TWICE, str(written), *TERMS, "--data", str(out)]
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        shown += done.stdout + done.stderr
+        assert b"no, <token> may not" in shown
+        assert hub.files(REPO)
     for path in [*out.rglob("*"), *(tmp_path / "home").rglob("*")]:
-        written += path.read_bytes() if path.is_file() else b""
-    assert TOKEN.encode() not in written
-    assert SIGNATURE.encode() not in written
+        shown += path.read_bytes() if path.is_file() else b""
+    assert TOKEN.encode() not in shown
+    assert SIGNATURE.encode() not in shown
 
 
 def test_the_checks_of_the_corpus_are_known() -> None:

@@ -32,7 +32,7 @@ from corpus import (
     query,
     records,
 )
-from figures import undrawn
+from figures import FILES, undrawn
 from judged import judged
 
 from immune_data.audit import checks
@@ -316,19 +316,17 @@ def test_hostile_figures_are_valid_too(hostile_out: Path) -> None:
         ElementTree.fromstring(path.read_text(encoding="utf-8"))
 
 
-def test_the_same_dataset_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    shutil.copytree(small, first)
-    assert report.main(["--data", str(first)]) == 0
-    second = tmp_path / "second"
-    shutil.copytree(small, second)
+def test_the_same_dataset_gives_the_same_bytes(hostile_out: Path, tmp_path: Path) -> None:
+    first, second = hostile_out / "out", tmp_path / "second"
+    shutil.copytree(first, second, ignore=shutil.ignore_patterns("report"))
     settings = tmp_path / "settings"
     settings.mkdir()
     (settings / "matplotlibrc").write_text(
         "font.size: 30\nsvg.hashsalt: other\nlines.linewidth: 9\naxes.grid: True\n"
     )
+    module = (sys.executable, "-m", "immune_data.report")
     done = subprocess.run(
-        [sys.executable, "-m", "immune_data.report", "--data", str(second)],
+        [*module, "--data", second, "--recipe", hostile_out / "mine.toml"],
         env={
             **os.environ,
             "PYTHONHASHSEED": "7",
@@ -341,7 +339,7 @@ def test_the_same_dataset_gives_the_same_bytes(small: Path, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert everything(first) == everything(second)
-    assert not [path for path in first.rglob("*") if "unfinished" in path.name]
+    assert not [path for path in second.rglob("*") if "unfinished" in path.name]
 
 
 @pytest.mark.parametrize(
@@ -422,7 +420,8 @@ def test_the_page_says_how_far_each_judge_is_to_be_trusted(
     assert kept == f"{found.kept} of 12, {found.kept / 12:.0%}"
 
 
-def test_nothing_emitted_is_a_page_too(tmp_path: Path) -> None:
+def test_nothing_emitted_is_a_page_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undrawn(monkeypatch, *FILES)
     none = Corpus().incidents("abc", cause=dict.fromkeys(CAUSE_TOTALS, 1))
     never = Corpus().incidents("abc", summary_scores=None, cause=None, risk=None)
     one = Corpus().incident("a", cause={"gpt-4o": 20}, risk={"gpt-4o": RISK_TOTALS["gpt-4o"]})

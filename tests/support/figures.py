@@ -1,17 +1,16 @@
-"""Figures of reports, for tests that do not look at the pictures."""
+"""Figures, for tests that look at some of their forms or at none."""
 
 from __future__ import annotations
 
-from typing import IO, Any
-
 import pytest
 
+from immune_data.common.drawing import Drawing
 
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have figures plotted but not drawn: drawing takes most of the time of a report."""
-    from matplotlib.figure import Figure
+PAGE, FILES = ("wide", "narrow"), ("svg", "png")
 
-    def save(figure: Figure, file: IO[Any], *, format: str, **settings: object) -> None:
-        file.write(b"" if format == "png" else '<svg viewBox="0 0 1 1"></svg>')
 
-    monkeypatch.setattr(Figure, "savefig", save)
+def undrawn(monkeypatch: pytest.MonkeyPatch, *forms: str) -> None:
+    """Have figures not drawn, or not in these forms: drawing takes most of the time of a report."""
+    for form in forms or (*PAGE, *FILES):
+        empty = b"" if form == "png" else '<svg viewBox="0 0 1 1"></svg>'
+        monkeypatch.setattr(Drawing, form, empty)

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -51,6 +52,8 @@ def take_for_the_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, folder:
     monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(folder / "cache"))
     monkeypatch.setattr(f"{constants}.HF_TOKEN_PATH", str(folder / "no-token"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
+    # Every client reads all certificates at its start, which takes longer than its requests here.
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
 
 
 class Answer(Exception):
