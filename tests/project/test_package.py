@@ -49,9 +49,10 @@ def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
     )
 
 
-# Each command in a fork of a Python that has loaded nothing of ours: as `python -m` or a script.
+# Each command in a fork of a Python that has loaded nothing of ours, only what most of them load:
+# as `python -m` or a script.
 FORKS = """
-import json, os, runpy, sys
+import argparse, importlib, json, logging, msgspec, multiprocessing, os, runpy, sys
 folder, commands = sys.argv[1], json.loads(sys.argv[2])
 for number, (program, *arguments) in enumerate(commands):
     child = os.fork()
