@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +22,12 @@ from immune_data.common.text import suggestion
 
 if TYPE_CHECKING:
     from trl import SFTConfig, TrlParser
+    from yaml import SafeLoader
+else:
+    try:
+        from yaml import CSafeLoader as SafeLoader
+    except ImportError:  # PyYAML was built without its C library: the same, ten times slower
+        from yaml import SafeLoader
 
 FOLDER = Path(__file__).parent
 
@@ -238,7 +245,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
                 arguments += [f"--{key}", *map(_text, value)]
             else:
                 arguments.append(f"--{key}={_text(value)}")
-    values = vars(parser.parse_args(arguments))
+    values = deepcopy(vars(parser.parse_args(arguments)))
     values["output_dir"] = settings.get("output_dir")
     for key, value in settings.items():
         if value == [] or isinstance(value, dict):  # which the parser would turn into text
@@ -260,7 +267,8 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
 
 def defaults() -> dict[str, Any]:
     """The default value of each setting."""
-    values = vars(_parser().parse_args(["--output_dir", "unused"])) | {"output_dir": None}
+    values = deepcopy(vars(_parser().parse_args(["--output_dir", "unused"])))
+    values["output_dir"] = None
     return {key: _plain(value) for key, value in values.items()}
 
 
@@ -302,7 +310,7 @@ def _find(name: str, folder: Path | None = None) -> Path:
     raise ImmuneError(f"there is no config {name}: {hint} You can also name a .yaml file")
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(SafeLoader):
     """Standard YAML, except that a repeated key is an error and 2e-5 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -332,6 +340,7 @@ def _yaml(text: str, where: str) -> Any:
         raise ImmuneError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
 
 
+@cache
 def _parser() -> TrlParser:
     from trl import ModelConfig, TrlParser
 

@@ -116,6 +116,7 @@ def _class() -> type:
 
     class Trainer(SFTTrainer):
         control: Any
+        processing_class: Any
 
         def setup(self, config: Config, pad_token: int, order: Order) -> None:
             self._config = config
@@ -211,6 +212,14 @@ def _class() -> type:
                 ) from None
             if self.args.should_save:
                 files.follow_umask(folder)
+
+        def _save(self, *args: Any, **kwargs: Any) -> None:
+            """Leave out the tokenizer, which is beside the run's adapter and the same in all."""
+            tokenizer, self.processing_class = self.processing_class, None
+            try:
+                super()._save(*args, **kwargs)
+            finally:
+                self.processing_class = tokenizer
 
         def compute_loss(
             self,
