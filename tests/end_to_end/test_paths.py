@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 from corpus import Corpus, digests
 
 from immune_data import sql
@@ -65,9 +67,10 @@ def test_a_folder_of_any_name_is_that_folder(
         Corpus().incidents("xyz").write(here / other / "source")
         shutil.copytree(emitted / "out", here / other / "out")
     shutil.copytree(emitted / "source", top / "source")
-    for recipe in ("unified-v2", "unified-v1"):
-        assert emit.main([f"--source={source}", f"--data={out}", "--recipe", recipe]) == 0
-    assert digests(top / "out" / "sft") == digests(emitted / "out" / "sft")
+    assert emit.main([f"--source={source}", f"--data={out}", "--recipe", "unified-v2"]) == 0
+    assert digests(top / "out" / "sft" / "unified-v2") == digests(
+        emitted / "out" / "sft" / "unified-v2"
+    )
     assert digests(top / "out" / "tables") == digests(emitted / "out" / "tables")
     assert not any((here / "home").iterdir())
 
@@ -79,8 +82,8 @@ def test_a_folder_of_any_name_is_that_folder(
     assert (top / "out" / "made.parquet").is_file()
     assert why.main(["a", f"--data={out}"]) == 0
     assert audit.main([f"--data={out}"]) in (0, 1)
-    assert audit.main(["diff", f"{out}/sft/unified-v1", f"{out}/sft/unified-v1"]) == 0
-    assert audit.main(["diff", f"{out}/sft/unified-v1", "x/out/sft/unified-v1"]) == 0
+    assert audit.main(["diff", f"{out}/sft/unified-v2", f"{out}/sft/unified-v2"]) == 0
+    assert audit.main(["diff", f"{out}/sft/unified-v2", "x/out/sft/unified-v2"]) == 0
     capsys.readouterr()
 
 
@@ -118,7 +121,7 @@ def test_the_command_that_audit_shows_runs_in_a_folder_of_any_name(
         shown += [line[line.index("python -m") :] for line in lines][:2]
     assert len(shown) == 4
     for command in shown:
-        command = command.replace("python", sys.executable, 1)
+        command = command.replace("python -m", shlex.join(warm.commands()), 1)
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
@@ -182,9 +185,8 @@ def test_bytes_that_are_not_utf8_are_a_sentence(tmp_path: Path, emitted: Path) -
         [b"immune_train.generate", b"--model", odd, b"--task", b"risk", b"--incident", odd],
         [b"immune_train.export", b"--model", odd],
     ):
-        done = subprocess.run(
-            [os.fsencode(sys.executable), b"-m", *command], cwd=tmp_path, capture_output=True
-        )
+        python = [os.fsencode(word) for word in warm.commands()]
+        done = subprocess.run([*python, *command], cwd=tmp_path, capture_output=True)
         said = done.stderr.decode()
         assert (done.returncode, said.count("\n")) == (2, 1), said
         assert said.startswith("error: ")

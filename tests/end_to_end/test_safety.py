@@ -11,16 +11,17 @@ import copy
 import json
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import psutil
 import pytest
+import warm
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FILES, RUN_1, RUN_2, SUMMARIES, Corpus, digests
 
 from immune_data import recipes
@@ -31,23 +32,16 @@ from immune_data.read.normalise import normalise
 
 RECIPE = "unified-clean"
 
-# Workers are forced, so that killed runs have some to leave behind.
-EMIT = """
-import sys
-from immune_data.emit import __main__ as emit, build
-build._WORTH_WORKERS = 0
-sys.exit(emit.main(sys.argv[1:]))
-"""
 
-
-def start(source: Path, out: Path) -> subprocess.Popen:
+def start(folder: Path, source: Path, out: Path) -> BaseProcess:
+    """A run with workers, so that killed ones have some to leave behind; it speaks to `folder`."""
     arguments = ["--source", str(source), "--data", str(out), "--recipe", RECIPE, "--threads", "2"]
-    return subprocess.Popen(
-        [sys.executable, "-c", EMIT, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return warm.start(folder, warm.emit_with_workers, arguments)
+
+
+def assert_done(process: BaseProcess, folder: Path) -> None:
+    process.join(120)
+    assert process.exitcode == 0, (folder / "stderr").read_text()
 
 
 def final(out: Path) -> dict[str, str]:
@@ -82,9 +76,8 @@ def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.Fixt
         sources.append(corpus.write(tmp_path / f"source-{name}"))
     whole = [tmp_path / f"out-{name}" for name in "ab"]
     for source, out in zip(sources, whole, strict=True):
-        process = start(source, out)
         began = time.monotonic()
-        assert process.wait(timeout=120) == 0, process.stderr.read()
+        assert_done(start(tmp_path, source, out), tmp_path)
         lasts = time.monotonic() - began
     finished = 0
     for _ in range(request.config.getoption("--kills")):
@@ -92,11 +85,14 @@ def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.Fixt
         shutil.rmtree(out, ignore_errors=True)
         if rng.random() < 0.7:
             shutil.copytree(whole[0], out)
-        process = start(sources[1], out)
+        process = start(tmp_path, sources[1], out)
         time.sleep(rng.uniform(0, 1.1 * lasts))
-        children = psutil.Process(process.pid).children(recursive=True)
+        children = []
+        with suppress(psutil.NoSuchProcess):  # it has ended
+            children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        finished += process.wait() == 0
+        process.join()
+        finished += process.exitcode == 0
         assert_gone(children)
 
         either = [final(folder) for folder in whole]
@@ -107,8 +103,7 @@ def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.Fixt
         if (out / "sft" / RECIPE / "manifest.json").exists():
             check(out / "sft" / RECIPE)
 
-        process = start(sources[1], out)
-        assert process.wait(timeout=120) == 0, process.stderr.read()
+        assert_done(start(tmp_path, sources[1], out), tmp_path)
         assert final(out) == either[1]
         assert sorted(path.name for path in out.iterdir()) == ["immune.duckdb", "sft", "tables"]
         assert_database_opens(out)

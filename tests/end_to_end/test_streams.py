@@ -2,8 +2,9 @@
 
     pytest tests/end_to_end/test_streams.py --thorough
 
-tries every way with every command; without the option each command goes without a reader, without
-streams, and takes two of the other ways in turn.
+tries every way with every command, and starts an interpreter for each; without the option each
+command goes without a reader, without streams, and takes two of the other ways in turn, and all
+but a few are forks of a process that has the libraries loaded.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import warm
 from corpus import Corpus, digests
 from edge import incident, random_gguf
 from hypothesis import given
@@ -24,6 +27,8 @@ from hypothesis import strategies as st
 
 from immune_data.common import streams
 from immune_data.emit import __main__ as emit
+from immune_train.bench_edge.results import Run, line
+from immune_train.bench_edge.timing import Timing
 
 RECIPE = "unified-v2"
 ODD = "Ωδε • ▌ 日本 \U0001f600 é"
@@ -69,7 +74,7 @@ _ASK = [
     *("immune_train.generate", "--model", "{gguf}", "--no-grammar"),
     *("--max-tokens", "4", "--threads", "1"),
 ]
-_EVAL = "{}/sft/unified-v2/eval.jsonl"
+_EVAL = "{}/few.jsonl"
 TRAINING = {
     "generate": [*_ASK, "--task", "all", "--incident", "{}/incident.json"],
     "generate json": [*_ASK, "--task", "risk", "--json", "--incident", "{}/incident.json"],
@@ -83,10 +88,16 @@ TRAINING = {
         *("immune_train.bench_edge", "--model", "{gguf}", "--eval", _EVAL, "--threads", "1"),
         *("--replay", "--compare", "grounded", "--pairs", "1"),
     ],
+    "bench results": ["immune_train.bench_edge", "--results", "{}/bench.jsonl"],
     "merge nothing": ["immune_train.merge", "--run", ODD],
     "recall nothing": ["immune_train.recall", "--run", ODD],
     "publish nothing": ["immune_train.publish", "--run", ODD, "--repo-id", "a/b", "--license", "x"],
 }
+# Commands that an interpreter is started for, which opens the streams. And one of the ways sets its
+# locale, which is read then.
+_STARTED = [QUICK[name] for name in ("help", "why json")]
+_LOCALE = "LC_ALL"
+
 Ran = tuple[int, dict[str, str], str]
 
 
@@ -105,24 +116,61 @@ def emitted(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> P
             made = ["--source", str(folder / source), "--data", str(data), "--recipe", RECIPE]
             assert emit.main(made) == 0
         shutil.copytree(out / "sft" / RECIPE, folder / "other")
+        write_few(folder / "sft" / RECIPE / "eval.jsonl", folder / "few.jsonl")
+        write_timings(folder / "bench.jsonl")
         odd = incident(source_ip=ODD)
         (folder / "incident.json").write_text(json.dumps(odd, ensure_ascii=False), "utf-8")
 
     return shared_folder("streams", make)
 
 
+def write_few(path: Path, to: Path) -> None:
+    """The records of one incident, with answers so short that a model is asked in no time."""
+    records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    kept = [record for record in records if record["incident_id"] == records[0]["incident_id"]]
+    for record in kept:
+        answer = record["messages"][-1]
+        answer["content"] = answer["content"][:60]
+    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
+    to.write_text("".join(lines), "utf-8")
+
+
+def write_timings(path: Path) -> None:
+    """What a benchmark on a processor of an odd name measured."""
+    measured = Run("m.gguf", "0", 10, 8, "1", None, ODD, 2, False, False, "immune 1")
+    timings = [
+        Timing(
+            *(0, side, "i", 10.0, 900, 400, 1.0, 1.0, 300, 9.0, 100, 0, 0, 0),
+            answers={},
+            bytes_per_second=80.0,
+            peak_bytes=20,
+        )
+        for side in ("not grounded", "default")
+    ]
+    header = json.dumps(asdict(measured)).encode() + b"\n"
+    path.write_bytes(header + b"".join(map(line, timings)))
+
+
 @pytest.fixture
-def run(emitted: Path, shared_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., Ran]:
+def run(
+    emitted: Path,
+    shared_folder: Callable[..., Path],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Callable[..., Ran]:
     """`run(command, shell)`: its exit code, what it made, and what it complained of."""
     copy = tmp_path / "emitted"
     gguf = random_gguf(shared_folder)
+    thorough = request.config.getoption("--thorough")
 
     def run(command: list[str], shell: str = '"$@"', **environment: str) -> Ran:
         shutil.copytree(emitted, copy)
         folder = tmp_path / "here"
         folder.mkdir()
         places = {"gguf": gguf, "model": gguf.with_name("model")}
-        words = [sys.executable, "-m", *(word.format(copy, **places) for word in command)]
+        started = thorough or command in _STARTED or _LOCALE in environment
+        python = [sys.executable, "-m"] if started else warm.commands()
+        words = [*python, *(word.format(copy, **places) for word in command)]
         done = subprocess.run(
             ["bash", "-c", shell, "bash", *words],
             cwd=folder,
@@ -155,13 +203,15 @@ _MORE = {
     "no output": ('"$@" >&-', {}),
     "no errors": ('"$@" 2>&-', {}),
     "cp1252": ('"$@"', {"PYTHONIOENCODING": "cp1252"}),
-    "C": ('"$@"', {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    "C": ('"$@"', {_LOCALE: "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
 }
 _COMMANDS = {**QUICK, **SLOW, **TRAINING}
 
 
 def _ways(name: str, thorough: bool) -> dict[str, tuple[str, dict[str, str]]]:
     """A command that takes long is tried in fewer."""
+    if name == "bench" and not thorough:  # it measures, and prints what `bench results` does
+        return {"gone": _COMMON["gone"]}
     if name in SLOW:
         return _COMMON
     more = {**_ASCII, **(_MORE if name in QUICK else {})}
@@ -249,9 +299,9 @@ def test_training_needs_no_reader(
     training_out: Callable[[str], Path], tiny_model: Path, tmp_path: Path
 ) -> None:
     train = [
-        *(sys.executable, "-m", "immune_train.sft", "--config", "tiny", "--output", "run"),
+        *(*warm.commands(), "immune_train.sft", "--config", "tiny", "--output", "run"),
         *("--data", training_out("unified-clean"), "--model", tiny_model),
-        *("records_train=3", "records_eval=3", "num_train_epochs=1", "lora_r=4"),
+        *("records_train=3", "records_eval=3", "num_train_epochs=1", "lora_r=4", "merge=false"),
     ]
     shell = '"$@" 2>&1 | true; exit ${PIPESTATUS[0]}'
     done = subprocess.run(["bash", "-c", shell, "bash", *map(str, train)], cwd=tmp_path)

@@ -1,27 +1,39 @@
-"""Runs of `immune_train.sft` in processes of their own, without the seconds of starting one.
+"""Commands in processes of their own, without the seconds of starting one.
 
 Each is a fork of a process that has imported everything and computed nothing. It is as real as one
-that is started anew: it can be signalled and killed, and what it says goes to a file.
+that is started anew: it can be signalled and killed, and what it says goes to a file, or, of those
+that a shell starts, to its streams.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
+import marshal
 import multiprocessing
 import os
+import signal
+import socket
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from typing import TextIO
 
 import pytest
+import warm_command
+
+from immune_data.common import cli
 
 
 @functools.cache
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["imports_of_training"])
+    context.set_forkserver_preload(["warm_imports"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -77,3 +89,100 @@ def train_in_two(arguments: Sequence[str]) -> None:
 def _exit(arguments: Sequence[str]) -> None:
     if code := train(arguments):
         sys.exit(code)
+
+
+def emit_with_workers(arguments: Sequence[str]) -> int:
+    """As `python -m immune_data.emit ARGUMENTS…`, with workers where they would not be worth it."""
+    from immune_data.emit import __main__ as emit
+    from immune_data.emit import build
+
+    build._WORTH_WORKERS = 0
+    return emit.main(arguments)
+
+
+# Commands that a shell starts
+
+
+@functools.cache
+def commands() -> list[str]:
+    """What stands for `python -m` before a command's module and arguments.
+
+    What the interpreter makes of its environment when it starts is as it is here, but for
+    PYTHONIOENCODING.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    path = folder / "socket"
+    server = start(folder, _serve, str(path))
+    atexit.register(server.kill)
+    while not path.exists() and server.is_alive():
+        time.sleep(0.01)
+    assert path.exists(), (folder / "stderr").read_text()
+    return [sys.executable, "-SE", warm_command.__file__, str(path)]
+
+
+def _serve(path: str) -> None:
+    """Fork a process for each caller."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{path}.unfinished")
+        server.listen()
+        Path(f"{path}.unfinished").rename(path)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+        while True:
+            caller, _ = server.accept()
+            if not os.fork():
+                server.close()
+                _answer(caller)
+            caller.close()
+
+
+def _answer(caller: socket.socket) -> None:
+    """Run a caller's command, tell it the exit code, and end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = None
+    try:
+        size, opened, *_ = socket.recv_fds(caller, 4, 3)
+        message = caller.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+        child = os.fork()
+        if child == 0:
+            _become(opened, *marshal.loads(message))
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            caller.sendall(bytes([os.WEXITSTATUS(status)]))
+    finally:
+        if child != 0:
+            os._exit(0)
+
+
+def _become(
+    opened: list[int],
+    words: tuple[str, ...],
+    folder: str,
+    environment: dict[str, str],
+    of: list[int],
+) -> None:
+    """Run a command with these open files as the streams of these numbers."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number in range(3):
+        os.close(number)
+    for number, descriptor in zip(of, opened, strict=True):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    sys.stdin = sys.__stdin__ = _stream(0, "r")
+    sys.stdout = sys.__stdout__ = _stream(1, "w")
+    sys.stderr = sys.__stderr__ = _stream(2, "w")
+    module, *arguments = words
+    sys.argv = [module, *arguments]
+    sys.exit(cli.module(module).main(arguments))
+
+
+def _stream(number: int, mode: str) -> TextIO | None:
+    """A standard stream as the interpreter makes it."""
+    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
+    with suppress(OSError):
+        os.fstat(number)
+        return open(
+            number, mode, encoding=encoding or "utf-8", errors=errors or None, closefd=False
+        )
+    return None

@@ -1,0 +1,19 @@
+"""What commands load before they work, loaded, for `warm` to fork.
+
+Nothing is computed here: what starts threads could not be forked.
+"""
+
+import duckdb  # noqa: F401
+import gguf  # noqa: F401
+import imports_of_training  # noqa: F401
+import llama_cpp  # noqa: F401
+import polars  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+
+import immune_data.__main__
+import immune_train.__main__
+from immune_data.common import cli
+
+for package in (immune_data, immune_train):
+    for verb in package.__main__.VERBS:
+        cli.module(f"{package.__name__}.{verb}")
