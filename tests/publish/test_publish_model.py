@@ -17,6 +17,7 @@ from typing import Any
 
 import libraries
 import pytest
+import training
 import yaml
 from corpus import digests
 from exported import conversation, model, write_eval
@@ -70,7 +71,7 @@ SCORES = {
         for name, values in {
             "reference": {"value": 1.0, "low": 0.7, "high": 1.0},
             "q8_0": {"value": 0.875, "low": 0.5, "high": 0.98},
-            "q4_k_m": {"value": None, "low": None, "high": None},
+            "q4_0": {"value": None, "low": None, "high": None},
         }.items()
     ]
 }
@@ -88,7 +89,7 @@ def trained(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> P
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        merged = model(folder / "run" / run.MERGED)
+        merged = model(folder / "run" / run.MERGED, **training.SMALL)
         adapter = folder / "run" / run.ADAPTER
         base = AutoModelForCausalLM.from_pretrained(merged)
         lora = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
@@ -105,7 +106,7 @@ def trained(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> P
         write_json(folder / "run" / run.SUMMARY, SUMMARY)
         write_json(folder / "run" / "scores.json", SCORES)
         more = ("--eval", write_eval(folder / "eval.jsonl"), "--eval-conversations", 1)
-        assert export_model(folder / "run", "--quant", "q4_k_m", "q8_0", *more) == 0
+        assert export_model(folder / "run", "--quant", "q4_0", "q8_0", *more) == 0
 
     return shared_folder("trained", make) / "run"
 
@@ -200,7 +201,7 @@ def test_a_dry_run_writes_everything_and_prints_the_card(
         *("adapter/adapter_config.json", "adapter/adapter_model.safetensors"),
         *("adapter/tokenizer.json", "adapter/tokenizer_config.json"),
         "adapter/chat_template.jinja",
-        *("run-q4_k_m.gguf", "run-q8_0.gguf", "Modelfile"),
+        *("run-q4_0.gguf", "run-q8_0.gguf", "Modelfile"),
         *("template", "system", "params"),
         *(f"training/{name}" for name in ("run.json", "config.yaml", "dataset.json")),
         *(f"training/{name}" for name in ("environment.json", "metrics.jsonl", "curves.svg")),
@@ -267,7 +268,7 @@ def test_the_cards_text_is_what_is_on_record(copied: Path) -> None:
             "too good: it was trained on 1,086 records of eval incidents (43 cause, 1,043 risk)",
             "context of 4,096",
         ),
-        *(f"ollama run hf.co/{REPO}:Q4_K_M", f"llama-server -hf {REPO}:Q4_K_M", "run-q8_0.gguf"),
+        *(f"ollama run hf.co/{REPO}:Q4_0", f"llama-server -hf {REPO}:Q4_0", "run-q8_0.gguf"),
         *("AutoModelForCausalLM", 'subfolder="adapter"', "training/curves.svg"),
     ):
         assert message in text, message
@@ -349,7 +350,7 @@ def test_the_hub_holds_the_folder_and_its_tools_open_it(
     assert len(hub.repos[REPO].commits) == 2
     on_hub = {name: hashlib.sha256(data).hexdigest() for name, data in hub.files(REPO).items()}
     assert on_hub == digests(published(copied))
-    large = {"model.safetensors", "adapter/adapter_model.safetensors", "run-q4_k_m.gguf"}
+    large = {"model.safetensors", "adapter/adapter_model.safetensors", "run-q4_0.gguf"}
     content = json.loads((published(copied) / "manifest.json").read_text())
     assert {content["files"][name]["sha256"] for name in large} <= set(hub.storage)
 
