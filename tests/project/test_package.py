@@ -327,7 +327,7 @@ def small(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = tmp_path_factory.mktemp("small") / "venv"
     made = python("-m", "venv", "--without-pip", str(environment), cwd=REPOSITORY)
     assert made.returncode == 0, made.stderr
-    pip = ("-m", "pip", "--python", str(environment / "bin" / "python"), "install")
+    pip = ("-m", "pip", "--python", str(environment / "bin" / "python"), "install", "--no-compile")
     for what in (["--no-deps", str(wheel)], ["--group", "infer"]):
         done = python(*pip, "--quiet", *what, cwd=REPOSITORY)
         assert done.returncode == 0, done.stderr
