@@ -15,7 +15,7 @@ import libraries
 import pytest
 from hub_server import TOKEN
 
-from immune_data.common import cli, publishing
+from immune_data.common import publishing
 from immune_data.common.errors import CheckFailed
 from immune_data.prompts import TASKS
 from immune_train.export.quantise import DEFAULT as QUANTS
@@ -28,15 +28,7 @@ pytestmark = libraries.training
 
 # The least that k-quants can take.
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
-PYTHON = edge_tiny.python
 SETTINGS = ("max_steps=2", "records_train=6", "records_eval=3", "lora_r=4", "lora_alpha=4")
-
-
-def by_import(module: str, *arguments: object, environment: dict[str, str] | None = None) -> None:
-    """As `edge_tiny.python`, without the seconds in which libraries are loaded again."""
-    if environment:
-        return PYTHON(module, *arguments, environment=environment)
-    assert cli.module(module).main([str(one) for one in arguments]) == 0
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -49,11 +41,11 @@ def test_a_model_goes_from_training_to_its_download(
     """Each command in this process; only what asks the Hub has one of its own."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the other tests need the other processors
     for module in (edge_tiny, evaluate_tiny):
-        monkeypatch.setattr(module, "python", by_import)
+        monkeypatch.setattr(module, "python", edge_tiny.python_here)
     data, folder = training_out("unified-clean"), tmp_path / "tiny"
     model = random_model.write(tmp_path / "random-tiny", "tiny", **SMALLEST)
     folders = ("--data", data, "--model", model, "--output", folder)
-    by_import("immune_train.sft", "--config", "tiny", *folders, *SETTINGS)
+    edge_tiny.python_here("immune_train.sft", "--config", "tiny", *folders, *SETTINGS)
     edge_tiny.chain(data, folder, records=3, more=("--max-tokens", "96", "--threads", "1"))
 
     published = folder / "publish" / "tiny"

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import edge_tiny
 import judge_tiny
+import pytest
 
 
-def test_verdicts_change_winners(sample_source: Path, tmp_path: Path) -> None:
+def test_verdicts_change_winners(
+    sample_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_tiny, "python", edge_tiny.python_here)
     assert judge_tiny.chain(sample_source, tmp_path / "work", incidents=4) > 0

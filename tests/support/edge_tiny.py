@@ -148,6 +148,18 @@ def python(module: str, *arguments: object, environment: dict[str, str] | None =
     call([sys.executable, "-m", module, *arguments], environment)
 
 
+def python_here(module: str, *arguments: object, environment: dict[str, str] | None = None) -> None:
+    """As `python`, in this process, which has the libraries loaded, if the environment is its own.
+
+    Raises:
+        CheckFailed: the command failed.
+    """
+    if environment:
+        return python(module, *arguments, environment=environment)
+    if code := cli.module(module).main([str(one) for one in arguments]):
+        raise CheckFailed(f"{module} failed with exit code {code}")
+
+
 def call(arguments: Sequence[object], environment: dict[str, str] | None = None) -> None:
     """Print a command, and run it with this in its environment.
 
