@@ -19,13 +19,13 @@ from immune_data.judge import __main__ as judge
 
 IDS = [f"p{number:03}" for number in range(90)]
 
-Judged = tuple[dict[str, Any], dict[str, dict[str, Any]], str]
+Judged = tuple[dict[str, Any], dict[str, dict[str, Any]], list[str]]
 Runs = Callable[..., Judged]
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """`judged(judge, *options)`: the report, the verdicts, and the note for a reader."""
+    """`judged(judge, *options)`: the report, the verdicts, and the command's arguments."""
     folder = tmp_path_factory.mktemp("judged")
     source = corpus(IDS).write(folder / "lab")
     made: dict[tuple[object, ...], Judged] = {}
@@ -38,13 +38,18 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Runs:
                 given = arguments(to, source, server, *more)
                 capsys.readouterr()
                 assert judge.main([*given, "--json"]) == 0
-                report = json.loads(capsys.readouterr().out)
-                assert judge.main(given) == 0
-            found = verdicts(to / "verdicts.json")
-            made[key] = report, found, capsys.readouterr().out
+            report = json.loads(capsys.readouterr().out)
+            made[key] = report, verdicts(to / "verdicts.json"), given
         return made[key]
 
     return run
+
+
+def note(given: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command says to a reader; it asks nobody again."""
+    capsys.readouterr()
+    assert judge.main(given) == 0
+    return capsys.readouterr().out
 
 
 def true(incident: str, model: str) -> float:
@@ -64,8 +69,8 @@ def favour(found: dict[str, dict[str, Any]], first: dict[str, str]) -> tuple[flo
 def test_points_for_the_first_place_bias_one_order_and_not_all_of_them(
     judged: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seeded, of_one, said_seeded = judged(capsys, 1, 1, "--orders", "seeded")
-    balanced, of_all, said_balanced = judged(capsys, 1, 1)
+    seeded, of_one, asked_seeded = judged(capsys, 1, 1, "--orders", "seeded")
+    balanced, of_all, asked_balanced = judged(capsys, 1, 1)
     first = {incident: row["calls"][0]["order"][0] for incident, row in of_one.items()}
 
     gain, error = favour(of_one, first)
@@ -78,22 +83,24 @@ def test_points_for_the_first_place_bias_one_order_and_not_all_of_them(
         place = report["tasks"][0]["places"][0]
         assert 0 < place["low"] < 1 < place["high"] < 1.6
     assert (seeded["is_balanced"], balanced["is_balanced"]) == (False, True)
-    assert "so it biases the verdicts" in said_seeded
-    assert "so the verdicts are free of it" in said_balanced
+    assert "so it biases the verdicts" in note(asked_seeded, capsys)
+    assert "so the verdicts are free of it" in note(asked_balanced, capsys)
 
 
 def test_a_judge_without_preferences_is_not_said_to_have_one(
     judged: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report, _, said = judged(capsys, 0, 1)
+    report, _, asked = judged(capsys, 0, 1)
     (task,) = report["tasks"]
     assert task["places"][0]["low"] < 0 < task["places"][0]["high"]
     assert task["length"] is None or task["length"]["low"] < 0 < task["length"]["high"]
-    assert "which may be nothing" in said
+    assert "which may be nothing" in note(asked, capsys)
 
 
-@pytest.mark.parametrize("options", [(), ("--orders", "seeded", "--repeats", "4")])
-@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(
+    ("first", "options"),
+    [(0, ()), (1, ()), (1, ("--orders", "seeded", "--repeats", "4"))],
+)
 def test_noise_is_estimated_within_a_tenth(
     options: tuple[str, ...], first: float, judged: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
