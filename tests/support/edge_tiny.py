@@ -155,7 +155,7 @@ def python_here(module: str, *arguments: object, environment: dict[str, str] | N
         CheckFailed: the command failed.
     """
     if environment:
-        return python(module, *arguments, environment=environment)
+        return call([sys.executable, "-m", module, *arguments], environment)
     if code := cli.module(module).main([str(one) for one in arguments]):
         raise CheckFailed(f"{module} failed with exit code {code}")
 
