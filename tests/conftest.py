@@ -182,6 +182,16 @@ def quick(
 
 
 @pytest.fixture
+def kept_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each GGUF file that is asked is loaded once."""
+    from edge import loaded
+
+    from immune_train.edge import engine
+
+    monkeypatch.setattr(engine, "Model", loaded)
+
+
+@pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a command does in a process of its own is done here, where libraries are loaded."""
     from immune_data.common import processes

@@ -27,7 +27,7 @@ from immune_train.generate import __main__ as generate
 from immune_train.generate.asker import of_gguf
 from immune_train.random_model import __main__ as random_model
 
-pytestmark = libraries.training
+pytestmark = [libraries.training, pytest.mark.usefixtures("kept_models")]
 
 EDGE = "unified-edge"
 

@@ -28,6 +28,8 @@ from immune_train.edge import grammar
 from immune_train.edge.questions import Asker, Question
 from immune_train.score import intervals
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 LINES = Path(__file__).parents[2] / "benchmarks" / "edge-lines.toml"
 CLOSING = "\nTotal Evidence: 40 events\nSeverity breakdown: Low: 40\n"
 CAUSE = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge import incident, random_gguf
+from edge import incident, loaded, random_gguf
 from grounded_models import EVIDENCE, of_random_weights, slips_of_the_pen, wanting
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +27,8 @@ from immune_train.edge.sampling import Chooser
 from immune_train.edge.writing import Answer, Prompt, Writing
 from immune_train.generate import __main__ as generate
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 PROMPT = f"{'=' * 60}\nIncident: i\n{EVIDENCE}"
 SUMMARY = grammar.summary(PROMPT)
 assert SUMMARY is not None
@@ -40,7 +42,7 @@ COPY = (
 
 @pytest.fixture(scope="module")
 def model(shared_folder) -> Model:
-    return Model(random_gguf(shared_folder), vocab_only=True)
+    return loaded(random_gguf(shared_folder))
 
 
 def write(
@@ -138,18 +140,18 @@ def test_the_place_that_goes_on_longest_is_copied() -> None:
 @pytest.mark.parametrize("tied", [False, True])
 def test_in_a_model_too(shared_folder, side_by_side: bool, tied: bool) -> None:
     """Which repeats the last token of its prompt if it is tied, so that every draft comes true."""
-    loaded = LocalModel(random_gguf(shared_folder, tied=tied), 2048, threads=1)
+    local = LocalModel(random_gguf(shared_folder, tied=tied), 2048, threads=1)
     ids = [prompt_ids([Message("user", f"{EVIDENCE}{last}")]) for last in ("a", "b", "c")]
     again = text_ids(" port") * 12
     prompts = [Prompt([*one, *again], limit) for one, limit in zip(ids, (40, 33, 1), strict=True)]
-    plain = loaded.answers(prompts, side_by_side=side_by_side)
-    drafted = loaded.answers(prompts, side_by_side=side_by_side, drafts=True)
+    plain = local.answers(prompts, side_by_side=side_by_side)
+    drafted = local.answers(prompts, side_by_side=side_by_side, drafts=True)
     assert [one.text for one in drafted] == [one.text for one in plain]
     assert [one.tokens for one in drafted] == [40, 33, 1]
     if tied:
         assert drafted[0].accepted == drafted[0].drafted >= 20
     # What was drafted in vain is not taken for what is there.
-    assert [one.text for one in loaded.answers(prompts, side_by_side=side_by_side)] == [
+    assert [one.text for one in local.answers(prompts, side_by_side=side_by_side)] == [
         one.text for one in plain
     ]
 

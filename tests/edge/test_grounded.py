@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import plain_names
 import pytest
-from edge import random_gguf
+from edge import loaded, random_gguf
 from examples import examples
 from grounded_models import (
     DANGEROUS,
@@ -43,12 +43,14 @@ from immune_train.edge.llama_cpp_api import Model
 from immune_train.edge.sampling import Chooser
 from immune_train.edge.writing import Answer, Prompt, Writing
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 SHOWN = Shown(EVIDENCE)
 
 
 @pytest.fixture(scope="module")
 def model(shared_folder) -> Model:
-    return Model(random_gguf(shared_folder), vocab_only=True)
+    return loaded(random_gguf(shared_folder))
 
 
 def write(
@@ -220,14 +222,14 @@ def test_the_law_under_a_grammar(model: Model, task: str) -> None:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_in_a_model_too(shared_folder, temperature: float) -> None:
     """Of random weights, one answer after the other and side by side."""
-    loaded = LocalModel(random_gguf(shared_folder, tied=False), 1024, threads=1)
+    local = LocalModel(random_gguf(shared_folder, tied=False), 1024, threads=1)
     texts = [f"{EVIDENCE}\nName all: {last}" for last in ("ports", "hosts", "lists")]
     prompts = [Prompt(prompt_ids([Message("user", text)]), 40, shown=Shown(text)) for text in texts]
     for side_by_side in (True, False):
-        answers = loaded.answers(prompts, temperature=temperature, side_by_side=side_by_side)
+        answers = local.answers(prompts, temperature=temperature, side_by_side=side_by_side)
         for answer, text in zip(answers, texts, strict=True):
             assert_grounded(answer.text, text)
-    again = loaded.answers(prompts, temperature=temperature, side_by_side=False)
+    again = local.answers(prompts, temperature=temperature, side_by_side=False)
     assert [one.ids for one in again] == [one.ids for one in answers]
 
 

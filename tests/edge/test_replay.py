@@ -17,6 +17,8 @@ from immune_train.edge.grounded import Shown
 from immune_train.edge.replay import Replay
 from immune_train.edge.writing import Prompt
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 EVIDENCE = "A scan of port 22 by 10.0.0.7."
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge import random_gguf
+from edge import loaded, random_gguf
 from grounded_models import (
     EVIDENCE,
     assert_grounded,
@@ -46,7 +46,7 @@ def whole(*bullets: str, form: Summary = FORM) -> str:
 
 @pytest.fixture(scope="module")
 def model(shared_folder) -> Model:
-    return Model(random_gguf(shared_folder), vocab_only=True)
+    return loaded(random_gguf(shared_folder))
 
 
 def write(

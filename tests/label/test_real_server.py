@@ -9,9 +9,10 @@ import json
 import os
 from pathlib import Path
 
+import label_tiny
 import pytest
 from corpus import CAUSE_RISK
-from label_tiny import chain
+from edge_tiny import python_here
 from labelled import corpus, endpoints
 from llama_server import serving
 
@@ -24,8 +25,9 @@ pytest.importorskip("llama_cpp")
 def test_a_model_of_our_own_labels_and_emit_reads_it(
     sample_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the other tests need the other processors
-    chain(sample_source, tmp_path / "work", incidents=2)
+    """Each command in this process."""
+    monkeypatch.setattr(label_tiny, "python", python_here)
+    label_tiny.chain(sample_source, tmp_path / "work", incidents=2)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def small_model() -> Path:
 
 def test_a_small_real_model_answers(small_model: Path, tmp_path: Path) -> None:
     source = corpus(["i00", "i01"]).write(tmp_path / "lab")
-    with serving(small_model, tmp_path / "log", context=2048, threads=2) as url:
+    with serving(small_model, context=2048, threads=2) as url:
         file = endpoints(tmp_path / "e.toml", (url, "gpt-4o"), max_concurrency=1)
         given = [
             "--incidents",

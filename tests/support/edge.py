@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from immune_train.edge.llama_cpp_api import Model
+
 NAME = "random.gguf"
+
+
+def loaded(path: Path) -> Model:
+    """The model in a file, loaded once: getting its vocabulary ready takes half a second."""
+    return _loaded(path, path.stat().st_mtime_ns) if path.is_file() else Model(path)
+
+
+@cache
+def _loaded(path: Path, changed: int) -> Model:
+    return Model(path)
 
 
 def random_gguf(

@@ -81,7 +81,7 @@ def chain(source: Path, work: Path, *, incidents: int = 8) -> None:
     write_incidents(source, work / "incidents.json", incidents)
     recipe = work / "label-tiny.toml"
     recipe.write_text(RECIPE, encoding="utf-8")
-    with serving(rambling(work), work / "server.log", context=8192) as url:
+    with serving(rambling(work), context=8192) as url:
         (work / "endpoints.toml").write_text(
             f'[[endpoints]]\nurl = "{url}"\nmodel = "{MODEL}"\nmax_concurrency = 2\n'
             "price_in = 0\nprice_out = 0\n",

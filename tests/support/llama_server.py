@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
+import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_START = 300.0  # seconds
-
 
 @contextmanager
-def serving(model: Path, log: Path, *, context: int, threads: int = 1) -> Iterator[str]:
-    """The server's address, while it runs; what it says goes into `log`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--port", str(port)),
-        *("--host", "127.0.0.1", "--n_ctx", str(context), "--n_threads", str(threads)),
-    ]
-    with log.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
-        address = f"http://127.0.0.1:{port}/v1"
-        try:
-            until = time.monotonic() + _START
-            while True:
-                assert process.poll() is None, log.read_text(errors="replace")
-                try:
-                    urllib.request.urlopen(f"{address}/models", timeout=5).close()
-                    break
-                except OSError:
-                    assert time.monotonic() < until, log.read_text(errors="replace")
-                    time.sleep(0.2)
-            yield address
-        finally:
-            process.kill()
+def serving(model: Path, *, context: int, threads: int = 1) -> Iterator[str]:
+    """The server's address, while it runs in a thread of this process."""
+    import uvicorn
+    from llama_cpp.server.app import create_app
+    from llama_cpp.server.settings import ModelSettings, ServerSettings
+
+    numbers = {"n_ctx": context, "n_threads": threads, "n_threads_batch": threads}
+    app = create_app(
+        server_settings=ServerSettings(),
+        model_settings=[ModelSettings(model=str(model), **numbers)],
+    )
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        [listening, *_] = server.servers[0].sockets
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def rambling(folder: Path) -> Path:
