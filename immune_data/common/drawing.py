@@ -115,15 +115,11 @@ class Drawing:
 
 
 def _arranged(figure: Figure) -> Figure:
-    """The figure with its parts in their places.
-
-    A figure that has a layout engine arranges them again for every file, and is drawn twice for it.
-    """
+    """The figure with its parts in their places."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     FigureCanvasSVG(figure)  # measures texts as they will be in the SVG
-    ConstrainedLayoutEngine().execute(figure)
+    plotting.arrange(figure)
     return figure
 
 

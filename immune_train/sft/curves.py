@@ -21,12 +21,13 @@ _LINES = {
 
 def draw(folder: Path, title: str) -> None:
     """Draw the losses of the run in `folder`, next to its metrics."""
-    plotting.library().use("Agg")
-    from matplotlib import pyplot
+    mpl = plotting.library()
+    from matplotlib.figure import Figure
 
     lines = run.metrics(folder)
-    with pyplot.rc_context({"svg.hashsalt": "immune", "font.size": 9, "svg.fonttype": "path"}):
-        figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    with mpl.rc_context({"svg.hashsalt": "immune", "font.size": 9, "svg.fonttype": "path"}):
+        figure = Figure(figsize=(7, 4))
+        axes = figure.subplots()
         for key, (label, colour, style, mark) in _LINES.items():
             steps, values = _points(lines, key)
             if steps:
@@ -38,12 +39,12 @@ def draw(folder: Path, title: str) -> None:
         axes.grid(axis="y", color="#dddddd", lw=0.6)
         if axes.lines:
             axes.legend(frameon=False)
+        plotting.arrange(figure)
         for suffix in ("svg", "png"):
             temporary = folder / f".{run.CURVES}.{suffix}"
             without_clock = {"Date": None} if suffix == "svg" else {"Software": None}
             figure.savefig(temporary, dpi=160, metadata=without_clock)
             temporary.replace(folder / f"{run.CURVES}.{suffix}")
-        pyplot.close(figure)
 
 
 def _points(lines: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:

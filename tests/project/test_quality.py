@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -27,6 +27,9 @@ from immune_train.data.labels import Renderer
 from immune_train.data.preflight import TASKS
 from immune_train.score import intervals
 from immune_train.score.answers import read_answers, read_reference
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LINES = str(REPOSITORY / "benchmarks" / "clean-lines.toml")
 END, END_OF_TEXT = 151_645, 151_643
@@ -323,10 +326,18 @@ def test_the_loss_is_that_of_the_answers_tokens(model: Any, renderer: Renderer) 
 # Cells
 
 
+@pytest.fixture
+def cells_quickly(
+    quick: None, qwen: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spares each cell the loading of a tokenizer, before its training and after it."""
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_, **__: qwen)
+
+
 def test_a_cell_is_made_once_and_again_for_other_settings(
     prepared: Path,
     tiny_model: Path,
-    quick: None,
+    cells_quickly: None,
     refused: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -374,7 +385,11 @@ def test_a_cell_is_made_once_and_again_for_other_settings(
 
 
 def test_variants_stand_beside_their_recipe(
-    prepared: Path, tiny_model: Path, quick: None, tmp_path: Path, refused: Callable[..., str]
+    prepared: Path,
+    tiny_model: Path,
+    cells_quickly: None,
+    tmp_path: Path,
+    refused: Callable[..., str],
 ) -> None:
     """Other settings, one task, and the base itself, whose loss is that of no training at all."""
     shutil.copytree(prepared / "prepared", tmp_path / "prepared")
