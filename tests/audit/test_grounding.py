@@ -29,8 +29,12 @@ BETWEEN_PORTS = {",", "/", "and", "or", "'", '"', " "}
 Names = dict[str, set]
 
 
+@cache
 def names(text: str) -> Names:
-    """What a text names, by kind."""
+    """What a text names, by kind.
+
+    Tasks and recipes are shown the same lines, and some have the same answers.
+    """
     text = text.lower()
     found: Names = defaultdict(set)
     for word in words(text):
@@ -59,8 +63,13 @@ def words(text: str) -> Iterator[str]:
         yield word.strip(".").removesuffix(":")
 
 
-def of_word(word: str) -> Iterator[tuple[str, object]]:
+@cache
+def of_word(word: str) -> list[tuple[str, object]]:
     """The names that a word is, or is made of."""
+    return list(_of_word(word))
+
+
+def _of_word(word: str) -> Iterator[tuple[str, object]]:
     letters = word.replace("-", ":").split(":")
     if len(letters) == 6 and all(len(of) == 2 and set(of) <= HEX for of in letters):
         yield "mac", word
@@ -134,17 +143,11 @@ def _listed(found: list[str], start: int, skipped: set[str]) -> Iterator[str]:
 def lacking(messages: list[dict]) -> Names:
     """What an answer names and nothing before it does."""
     *shown, answer = [message["content"] for message in messages]
-    found = names(answer)
+    found = {kind: set(of) for kind, of in names(answer).items()}
     for line in "\n".join(shown).splitlines():
-        for kind, of in _of_line(line).items():
+        for kind, of in names(line).items():
             found.get(kind, set()).difference_update(of)
     return {kind: of for kind, of in found.items() if of}
-
-
-@cache
-def _of_line(line: str) -> Names:
-    """Three tasks are shown the same lines."""
-    return names(line)
 
 
 def ungrounded(out: Path, recipe: str) -> dict[tuple, Names]:

@@ -14,11 +14,16 @@ import gzip
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from immune_data import prompts
+from immune_data.common import duck
+
+if TYPE_CHECKING:
+    import duckdb
 
 SUMMARIES = "summarization_dataset_v4.json"
 CAUSE_RISK = "risk_dataset_v2.json"
@@ -257,11 +262,21 @@ def table(out: Path, name: str) -> list[dict[str, Any]]:
 
 def query(out: Path, sql: str, recipe: str = "unified-v2") -> list[tuple]:
     """The rows of a query, asked in the schema of a recipe."""
-    import duckdb
+    with _instance().cursor() as connection:
+        # Attached for this query only, since a file may be replaced by another.
+        duck.attach(connection, out / "immune.duckdb", "immune", "read_only")
+        try:
+            connection.execute(f'use immune."{recipe}"')
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.execute("use memory")
+            connection.execute("detach immune")
 
-    with duckdb.connect(str(out / "immune.duckdb"), read_only=True) as connection:
-        connection.execute(f'use "{recipe}"')
-        return connection.execute(sql).fetchall()
+
+@cache
+def _instance() -> duckdb.DuckDBPyConnection:
+    """DuckDB itself, which takes longer to start than a query to answer."""
+    return duck.connect()
 
 
 def digests(folder: Path) -> dict[str, str]:
