@@ -50,6 +50,9 @@ NAMES = [
     ),
     Name("transformers", "Trainer._get_train_sampler", "sft.trainer sets the order by it"),
     Name("transformers", "Trainer._save_checkpoint", "sft.trainer refuses what is not finite"),
+    Name(
+        "transformers", "Trainer._save", "sft.trainer leaves the tokenizer out of checkpoints by it"
+    ),
     Name("transformers", "Trainer._prepare_inputs", "sft.trainer evaluates by it"),
     Name("transformers", "Trainer.compute_loss_context_manager", "sft.trainer evaluates by it"),
     Name("transformers", "TrainerState.stateful_callbacks", "sft.trainer keeps the loss there"),

@@ -474,16 +474,24 @@ def test_a_failed_start_leaves_its_folder_usable(
 QUANTS = "gguf=[q8_0]"
 
 
+def resuming(output: Path, *settings: str) -> list[str]:
+    return ["--resume", "--output", str(output), *settings]
+
+
 @pytest.fixture(scope="session")
 def trained_only(
     training_out: Callable[[str], Path], tiny_model: Path, shared_folder: Shared
 ) -> Path:
-    """A run that was killed after its last step, when nothing had been made of it."""
+    """A run that was killed after its last step, when nothing had been made of it.
+
+    It is short, and one record is what products are compared on.
+    """
 
     def make(folder: Path) -> None:
         from immune_train.sft import finish
 
-        found = arguments(training_out(CLEAN), tiny_model, folder / "run", QUANTS)
+        short = (QUANTS, "num_train_epochs=1", "records_eval=1")
+        found = arguments(training_out(CLEAN), tiny_model, folder / "run", *short)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(finish, "write_adapter", lambda *_: crash())
             with pytest.raises(RuntimeError, match="the lights went out"):
@@ -495,7 +503,6 @@ def trained_only(
 @pytest.mark.usefixtures("quick", "in_this_process")
 def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     trained_only: Path,
-    command: Callable[..., list[str]],
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
@@ -505,7 +512,7 @@ def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     for the kill. With `--thorough` before each file, otherwise once between each two products.
     """
     output = Path(shutil.copytree(trained_only, tmp_path / "whole" / "run"))
-    found = command(output, QUANTS, "--resume")
+    found = resuming(output, QUANTS)
     every = request.config.getoption("--thorough")
     copies: dict[int, Path] = {}
 
@@ -520,17 +527,17 @@ def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     expected = digests(output)
     seen = set()
     for copy in copies.values():
-        seen.add(resumed_from(copy, command(copy, QUANTS, "--resume"), expected))
+        seen.add(resumed_from(copy, resuming(copy, QUANTS), expected))
     assert seen == set(range(len(PRODUCTS) + 1))  # each phase was one that a run was killed in
 
 
 @pytest.mark.usefixtures("quick", "in_this_process")
 def test_a_run_whose_process_is_killed_goes_on_from_there(
-    trained_only: Path, command: Callable[..., list[str]], tmp_path: Path
+    trained_only: Path, tmp_path: Path
 ) -> None:
     """Before the merged model is given its name."""
     whole, output = (Path(shutil.copytree(trained_only, tmp_path / name)) for name in "ab")
-    found = {folder: command(folder, "gguf=[]", "--resume") for folder in (whole, output)}
+    found = {folder: resuming(folder, "gguf=[]") for folder in (whole, output)}
     process = warm.start(tmp_path, killed_runs.kill, output, 3, found[output])
     process.join(120)
     assert process.exitcode == -signal.SIGKILL, (tmp_path / "stderr").read_text()
@@ -564,8 +571,6 @@ def files_of(paths: Any) -> list[Path]:
 @pytest.mark.usefixtures("quick", "in_this_process")
 def test_a_trained_run_is_finished_without_its_dataset(
     trained_only: Path,
-    command: Callable[..., list[str]],
-    tiny_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     refused: Callable[..., str],
@@ -577,13 +582,12 @@ def test_a_trained_run_is_finished_without_its_dataset(
     output = Path(shutil.copytree(trained_only, tmp_path / "run"))
     with monkeypatch.context() as patched:
         patched.setattr(build, "export", lambda *_: no_room())
-        said = refused(sft.main, *command(output, QUANTS, "--resume"))
+        said = refused(sft.main, *resuming(output, QUANTS))
     assert said.startswith("the disk is full; the adapter is trained and saved: resume with `")
     assert f"--output {output} --resume`" in said
     assert "not finished" in refused(recall.main, "--run", output)
     assert not (output / "run.json").exists()
-    nowhere = arguments(tmp_path / "nothing", tiny_model, output, "--resume", "gguf=[]")
-    assert sft.main(nowhere) == 0
+    assert sft.main(resuming(output, "--data", str(tmp_path / "nothing"), "gguf=[]")) == 0
     assert "gguf" not in json.loads((output / "run.json").read_text())
     assert configs.load(str(output / "config.yaml")).gguf == []
 
@@ -594,11 +598,11 @@ def no_room() -> None:
 
 @pytest.mark.usefixtures("quick", "in_this_process")
 def test_another_adapter_than_the_trained_one_is_not_taken_for_it(
-    trained_only: Path, command: Callable[..., list[str]], tmp_path: Path
+    trained_only: Path, tmp_path: Path
 ) -> None:
     """Neither is a merged model of another adapter."""
     output = Path(shutil.copytree(trained_only, tmp_path / "run"))
-    found = command(output, "gguf=[]", "--resume")
+    found = resuming(output, "gguf=[]")
     assert sft.main(found) == 0
     whole = digests(output)
     for spoilt in (ADAPTER, "adapter/adapter_config.json", "merged_16bit/merge.json"):
@@ -617,12 +621,12 @@ def test_a_signal_at_the_last_step_ends_the_run_after_it(
 ) -> None:
     output = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr(progress, "show", lambda: at_step(STEPS, stop_by_signal))
-        assert sft.main(command(output)) == 130
-    assert f"stopped after step {STEPS} of {STEPS}" in capsys.readouterr().err
+        patched.setattr(progress, "show", lambda: at_step(2, stop_by_signal))
+        assert sft.main(command(output, "max_steps=2")) == 130
+    assert "stopped after step 2 of 2" in capsys.readouterr().err
     assert (output / "adapter").is_dir()
     assert not (output / "merged_16bit").exists()
-    assert sft.main(command(output, "--resume")) == 0
+    assert sft.main(resuming(output)) == 0
     assert (output / "run.json").is_file()
 
 
@@ -727,8 +731,9 @@ def test_a_run_stops_at_the_first_number_that_is_not_finite(
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("step", [1, 2, 5])
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("step", "value"), [(1, math.nan), (1, math.inf), (2, math.nan), (5, math.inf)]
+)
 def test_a_gradient_that_is_not_finite_moves_no_weight(
     step: int,
     value: float,

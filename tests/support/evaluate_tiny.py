@@ -52,9 +52,7 @@ def chain(
     asked.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records))
     answers = {}
     for name, model in (("tuned", folder), ("base", base)):
-        gguf = work / name
-        python("immune_train.export", "--model", model, "--quant", QUANT, "--output", gguf)
-        [file] = gguf.glob(f"*-{QUANT}.gguf")
+        file = exported(model, work / name)
         answers[name] = work / f"{name}.jsonl"
         given = ("--eval", asked, "--output", answers[name], "--recipe", recipe, *more)
         python("immune_train.generate", "--model", file, *given)
@@ -67,6 +65,15 @@ def chain(
     python("immune_train.evaluate", *common, *given)
     refuse_leak(folder, work, records, [*common, "--output", work / "refused", *files])
     return json.loads((to / outputs.NUMBERS).read_text(encoding="utf-8"))
+
+
+def exported(model: Path, folder: Path) -> Path:
+    """A model's GGUF file: its own, if it is a run that has one, or else a new one in `folder`."""
+    of_run = list((model / run.GGUF).glob(f"*-{QUANT}.gguf"))
+    if not of_run:
+        python("immune_train.export", "--model", model, "--quant", QUANT, "--output", folder)
+    [file] = of_run or folder.glob(f"*-{QUANT}.gguf")
+    return file
 
 
 def shortest(path: Path, number: int) -> list[dict[str, Any]]:
