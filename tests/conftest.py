@@ -204,6 +204,14 @@ def _call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares `evaluate` the seconds in which it draws figures."""
+    from immune_train.evaluate import figures
+
+    monkeypatch.setattr(figures, "drawings", lambda evaluation: [])
+
+
+@pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """`refused(main, *arguments)`: a command that must fail; the one sentence it says."""
 

@@ -244,6 +244,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 # What is refused
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("incidents", "says"),
     [
@@ -304,6 +305,7 @@ def test_a_missing_incident_is_refused(refused: Refused, world: World) -> None:
     assert "tuned: 1 of 60 answers to task cause is missing (first: e001)" in said
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_may_do_one_task(world: World) -> None:
     world.answers("base", lambda *_: risk("Low"), tasks=("risk",))
     assert evaluate.main(world.arguments()) == 0
@@ -411,6 +413,7 @@ def test_wrong_uses_are_sentences(
     assert says in refused(evaluate.main, *command, code=code)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_costs_may_be_set(world: World, tmp_path: Path) -> None:
     rows = world.summary_verdicts(lambda *_: 5, ("tuned", "base"))
     verdicts = world.verdicts("verdicts.json", rows)  # they know the categories
@@ -435,6 +438,7 @@ def test_nothing_is_claimed_of_a_few(tmp_path: Path) -> None:
     assert not re.search(r"\d \(", page.split("Input files")[0].split("Loss")[0])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_failed_answer_may_be_null(world: World) -> None:
     row = json.loads(world.files["base"].read_text().splitlines()[3])
     assert row["answer"] is None

@@ -14,6 +14,8 @@ from judged import judged
 
 from immune_train.evaluate import __main__ as evaluate
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAMES = ("reference", "tuned", "base")  # three: their means are thirds
 
 
