@@ -14,7 +14,6 @@ import quality
 import quality_cell
 import quality_held
 import quality_table
-import torch
 from answers import RISK, SUMMARY
 from conftest import REPOSITORY
 from corpus import Corpus, many_kinds
@@ -266,6 +265,8 @@ class Scripted:
         self.says, self.most, self.asked = says, most, []
 
     def generate(self, ids: Any, attention_mask: Any) -> Any:
+        import torch
+
         if len(ids) > self.most:
             raise torch.OutOfMemoryError("too much")
         limit = self.generation_config.max_new_tokens
@@ -298,12 +299,15 @@ def test_batches_hold_what_fits_and_every_question_once() -> None:
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> Any:
+    import torch
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
 
 
 def test_questions_asked_together_are_answered_as_alone(model: Any) -> None:
+    import torch
+
     prompts = [[11, 12, 13], [21, 22, 23, 24, 25, 26, 27], [31]]
     expected = []
     for prompt in prompts:
@@ -316,6 +320,8 @@ def test_questions_asked_together_are_answered_as_alone(model: Any) -> None:
 
 
 def test_the_loss_is_that_of_the_answers_tokens(model: Any, renderer: Renderer) -> None:
+    import torch
+
     [row] = renderer.rows([record("a", "risk", "High, as it seems.", "What is it?")])
     with torch.no_grad():
         said = model(torch.tensor([row.input_ids])).logits[0].log_softmax(-1)
