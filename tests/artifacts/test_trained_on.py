@@ -11,8 +11,7 @@ from typing import Any
 
 import libraries
 import pytest
-from edge import incident
-from training import SMALL
+from edge import incident, random_gguf
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
@@ -25,16 +24,15 @@ from immune_train.edge.questions import Asker
 from immune_train.export import __main__ as export
 from immune_train.generate import __main__ as generate
 from immune_train.generate.asker import of_gguf
-from immune_train.random_model import __main__ as random_model
 
 pytestmark = [libraries.training, pytest.mark.usefixtures("kept_models")]
 
 EDGE = "unified-edge"
 
 
-def finished_run(folder: Path, dataset: dict[str, Any]) -> Path:
+def finished_run(folder: Path, model: Path, dataset: dict[str, Any]) -> Path:
     """As much of a run's folder as `export` looks at."""
-    random_model.write(folder / "merged_16bit", "tiny", dtype="float16", **SMALL)
+    shutil.copytree(model, folder / "merged_16bit")
     (folder / "adapter").mkdir()
     (folder / "config.yaml").write_text("max_length: 4096\n")
     (folder / "dataset.json").write_text(json.dumps(dataset))
@@ -55,17 +53,15 @@ def manifest(training_out: Callable[[str], Path]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def made(shared_folder: Callable[[str, Callable], Path], manifest: dict[str, Any]) -> Path:
-    def make(folder: Path) -> None:
-        exported(finished_run(folder / "edge", manifest), folder / "gguf")
-
-    return shared_folder("trained-on", make)
-
-
-@pytest.fixture(scope="session")
-def gguf(made: Path) -> Path:
+def gguf(
+    shared_folder: Callable[[str, Callable], Path], tiny_model: Path, manifest: dict[str, Any]
+) -> Path:
     """A quantised model that was trained on `unified-edge`."""
-    return made / "gguf" / "edge-q8_0.gguf"
+
+    def make(folder: Path) -> None:
+        exported(finished_run(folder / "edge", tiny_model, manifest), folder / "gguf")
+
+    return shared_folder("trained-on", make) / "gguf" / "edge-q8_0.gguf"
 
 
 def ask(capsys: pytest.CaptureFixture[str], model: Path, *more: object) -> tuple[Any, str]:
@@ -132,22 +128,29 @@ def test_another_recipe_is_refused_unless_it_asks_the_same(
 
 
 def test_a_model_of_a_recipe_of_ones_own_wants_its_file(
+    gguf: Path,
     manifest: dict[str, Any],
     tmp_path: Path,
     refused: Callable[..., str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    own = own_recipe(tmp_path, f'extends = "{EDGE}"\n[dag]\nlimit = 3000\n')
+    """Its name and digest are as long as those of the other: nothing else in the file moves."""
+    name = "ours-as-long"
+    own = own_recipe(tmp_path, f'extends = "{EDGE}"\n[dag]\nlimit = 3000\n', name)
     asking = Asker(str(own)).asking_sha256
-    run = finished_run(tmp_path / "run", {**manifest, "recipe": "ours", "asking_sha256": asking})
-    model = exported(run, tmp_path / "gguf")
+    content = gguf.read_bytes()
+    for old, new in ((EDGE, name), (manifest["asking_sha256"], asking)):
+        assert (content.count(old.encode()), len(old)) == (1, len(new))
+        content = content.replace(old.encode(), new.encode())
+    model = tmp_path / "ours.gguf"
+    model.write_bytes(content)
     given = ("--model", model, "--task", "risk", "--incident", json.dumps(incident()))
     said = refused(generate.main, *given)
-    assert "was trained on the recipe ours" in said
+    assert f"was trained on the recipe {name}" in said
     assert "--recipe" in said
-    assert ask(capsys, model, "--recipe", own)[0]["recipe"] == "ours"
+    assert ask(capsys, model, "--recipe", own)[0]["recipe"] == name
 
-    changed = own_recipe(tmp_path, f'extends = "{EDGE}"\n[dag]\nlimit = 2000\n')
+    changed = own_recipe(tmp_path, f'extends = "{EDGE}"\n[dag]\nlimit = 2000\n', name)
     said = refused(generate.main, *given, "--recipe", changed)
     assert f"of immune {manifest['inputs']['version']}, whose prompts" in said
 
@@ -162,12 +165,10 @@ def test_a_dataset_that_does_not_say_leaves_no_key(dataset: dict[str, Any], tmp_
 
 
 def test_a_model_without_a_run_says_nothing_and_is_asked_as_told(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared_folder: Callable[[str, Callable], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone = Path(shutil.copytree(made / "edge" / "merged_16bit", tmp_path / "alone"))
-    model = exported(alone, tmp_path / "gguf")
+    model = random_gguf(shared_folder)
     assert of_gguf(model) is None
-    assert json.loads((model.parent / "export.json").read_text())["trained_on"] is None
     found, notes = ask(capsys, model)
     assert found["recipe"] == "unified-clean"
     assert f"note: {model} does not say what it was trained on" in notes

@@ -20,7 +20,7 @@ from immune_data.contract.incident import from_json
 from immune_data.contract.tokens import token_bytes
 from immune_data.prompts import TASKS
 from immune_train.bench_edge import __main__ as bench_edge
-from immune_train.bench_edge import sides, weights
+from immune_train.bench_edge import bandwidth, sides, weights
 from immune_train.bench_edge.results import Results, Run, line
 from immune_train.bench_edge.summary import summary
 from immune_train.bench_edge.timing import Timing
@@ -83,6 +83,12 @@ def records(path: Path, recipe: str, *, incidents: int = 1, tasks: Sequence[str]
     return path
 
 
+@pytest.fixture
+def small_bandwidth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory's speed, measured on less of it."""
+    monkeypatch.setattr(bandwidth, "BYTES", 8 << 20)
+
+
 @pytest.fixture(scope="module")
 def condensed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return records(tmp_path_factory.mktemp("condensed") / "eval.jsonl", "unified-edge", incidents=2)
@@ -101,6 +107,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.usefixtures("in_this_process", "small_bandwidth")
 def test_every_side_is_timed_in_every_round(
     gguf: Path,
     condensed: Path,
@@ -150,6 +157,7 @@ def test_every_side_is_timed_in_every_round(
     assert "GB/s (numpy's sum over 512 MiB" in said
 
 
+@pytest.mark.usefixtures("in_this_process", "small_bandwidth")
 def test_a_run_that_was_cut_off_goes_on(
     gguf: Path, condensed: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:

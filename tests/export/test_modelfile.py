@@ -18,8 +18,8 @@ from typing import Any
 
 import libraries
 import pytest
-from exported import asked, model, run
-from training import QWENS_OWN, SMALL
+from exported import as_qwens, asked, run
+from training import QWENS_OWN
 
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.chat import DEFAULT_SYSTEM, prompt_ids, render, with_system
@@ -116,12 +116,12 @@ def ollama(text: str, messages: list[Message]) -> str:
 
 
 @pytest.fixture(scope="session")
-def made(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+def made(tiny_model: Path, shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A tiny model, and a file of it with its Modelfile."""
 
     def make(folder: Path) -> None:
-        arguments = ("--output", folder / "gguf", "--quant", "q8_0")
-        assert run(model(folder / "tiny", **SMALL), *arguments) == 0
+        copied = as_qwens(Path(shutil.copytree(tiny_model, folder / "tiny")))
+        assert run(copied, "--output", folder / "gguf", "--quant", "q8_0") == 0
 
     return shared_folder("modelfile", make)
 
@@ -142,6 +142,7 @@ def published(made: Path, shared_folder: Callable[[str, Callable], Path]) -> Pat
     return shared_folder("modelfile-published", make)
 
 
+@cache
 def opened(made: Path) -> llama_cpp.Llama:
     return llama_cpp.Llama(str(made / "gguf" / "tiny-q8_0.gguf"), vocab_only=True, verbose=False)
 

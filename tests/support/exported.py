@@ -20,9 +20,18 @@ ANSWERS = {
 }
 
 
+# Of a model with the first tokens only: nobody can ask it, but its files are soon quantised.
+FEW_TOKENS = {"vocab_size": 512, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+
+
 def model(folder: Path, **changes: Any) -> Path:
     """A tiny random model, with what Qwen2.5's own tokenizer says of its beginnings."""
     random_model.write(folder, "tiny", **changes)
+    return as_qwens(folder)
+
+
+def as_qwens(folder: Path) -> Path:
+    """Have a model's tokenizer say what Qwen2.5's own says of its beginnings."""
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**config, "add_bos_token": False}, indent=2), encoding="utf-8")

@@ -57,7 +57,10 @@ _VALUES = {
     **{4: ("UINT32", "I"), 5: ("INT32", "i"), 6: ("FLOAT32", "f"), 7: ("BOOL", "?")},
     **{8: ("STRING", ""), 9: ("ARRAY", ""), 10: ("UINT64", "Q"), 11: ("INT64", "q")},
 }
-_TENSORS = {0: "F32", 1: "F16", 8: "Q8_0", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K"}
+_TENSORS = {
+    **{0: "F32", 1: "F16", 2: "Q4_0", 8: "Q8_0", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K"},
+    20: "IQ4_NL",
+}
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[int], bytes]]]:
