@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 
 import pytest
@@ -24,8 +25,9 @@ def test_llama_cpp_is_built_as_a_library_alone_unless_one_says_otherwise(own: st
         check=True,
     ).stdout.strip()
     if own is None:
-        arguments = printed.split()
+        *arguments, include = shlex.split(printed)
         assert {"-DLLAMA_BUILD_TOOLS=OFF", "-DLLAMA_BUILD_SERVER=OFF"} <= set(arguments)
         assert all(one.startswith("-D") and one.endswith("=OFF") for one in arguments)
+        assert include == f"-DCMAKE_PROJECT_INCLUDE={REPOSITORY}/.venv/llama-cpp.cmake"
     else:
         assert printed == own
