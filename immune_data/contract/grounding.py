@@ -7,6 +7,8 @@ contain those between its ends, nor a network the addresses in it.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from immune_data.contract import names
 
 
@@ -21,7 +23,13 @@ def ungrounded(answer: str, shown: str) -> dict[str, list[str]]:
     """The names in an answer that are missing from the text shown, by kind, sorted."""
     shown = shown.lower()
     missing = (
-        (kind, sorted(values - names.find(kind, shown)))
+        (kind, sorted(values - _shown(kind, shown)))
         for kind, values in names_in(answer).items()
     )
     return {kind: values for kind, values in missing if values}
+
+
+@lru_cache(maxsize=64)
+def _shown(kind: str, text: str) -> set[str]:
+    """The names of a kind in a text shown, which several answers follow."""
+    return names.find(kind, text)

@@ -152,9 +152,10 @@ def _is_cut_off(text: str, task: str) -> bool:
     is if it contains the last part of its task's structure.
     """
     ending = text.rstrip()
-    if _DANGLING.search(ending) or _OPEN_BRACKET.search(ending):
+    last_line = ending[max(0, ending.rfind("\n")) :]  # with the line end in front of it
+    if _DANGLING.search(last_line) or _OPEN_BRACKET.search(last_line):
         return True
-    return not _TERMINAL.search(ending) and not _LAST_PART[task].search(text)
+    return not _TERMINAL.search(last_line) and not _LAST_PART[task].search(text)
 
 
 CHANGES: dict[str, Callable[[str], str]] = {
