@@ -23,8 +23,7 @@ def ungrounded(answer: str, shown: str) -> dict[str, list[str]]:
     """The names in an answer that are missing from the text shown, by kind, sorted."""
     shown = shown.lower()
     missing = (
-        (kind, sorted(values - _shown(kind, shown)))
-        for kind, values in names_in(answer).items()
+        (kind, sorted(values - _shown(kind, shown))) for kind, values in names_in(answer).items()
     )
     return {kind: values for kind, values in missing if values}
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,12 +37,16 @@ def house(tmp_path: Path) -> Path:
     return tmp_path
 
 
-# Several runs of the copy in one process, as JSON: what each was given, and what came of it.
+# Several runs of the copy in one process, as JSON: what each was given, and what came of it. An
+# edit between them is the name of a file and what to write at its end.
 RUNS = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
 from immune_data.emit import __main__ as emit
-for arguments in json.loads(sys.argv[1]):
+for edit, arguments in json.loads(sys.argv[1]):
+    if edit:
+        with open(edit[0], "a") as file:
+            file.write(edit[1])
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         code = emit.main(arguments)
     print(json.dumps([code, out.getvalue(), err.getvalue()]))
@@ -50,13 +54,17 @@ for arguments in json.loads(sys.argv[1]):
 CURRENT, CHECK = ("--json",), ("--check",)
 
 Ended = tuple[int, str, str]  # exit code and what was printed
+Edit = tuple[str, str]
 
 
-def runs(house: Path, *each: tuple[str, ...]) -> list[Ended]:
-    """What several runs of one process end in, between which nothing is edited."""
+def runs(house: Path, *each: tuple[str, ...], edits: Sequence[Edit] = ()) -> list[Ended]:
+    """What several runs of one process end in; after each edit, what they end in again."""
     options = ["--recipe", "mine.toml", "--source", "source", "--data", "out"]
+    steps: list[tuple[Edit | None, list[str]]] = []
+    for edit in edits or [None]:
+        steps += [(edit, [*options, *each[0]]), *((None, [*options, *more]) for more in each[1:])]
     done = subprocess.run(
-        [sys.executable, "-c", RUNS, json.dumps([[*options, *more] for more in each])],
+        [sys.executable, "-c", RUNS, json.dumps(steps)],
         cwd=house,
         env={**os.environ, "PYTHONPATH": str(house)},
         capture_output=True,
@@ -97,10 +105,18 @@ def test_whatever_decides_the_result_is_never_current_once_edited(house: Path) -
     first, second, checked = runs(house, CURRENT, CURRENT, CHECK)
     assert (current(first), current(second)) == (False, True)
     assert (checked[0], checked[2]) == (0, "")
+    edits = {name: LINES.get(Path(name).suffix, "[split]\nseed = 7\n") for name in EDITED}
+    ended = {}
+    for name in edits:
+        if name.endswith(".py"):  # code is that of a process, all else is read by each run
+            with (house / name).open("a") as file:
+                file.write(edits[name])
+            ended[name] = runs(house, CHECK, CURRENT)
+    others = [(name, line) for name, line in edits.items() if name not in ended]
+    after = iter(runs(house, CHECK, CURRENT, edits=others))
+    ended |= {name: [next(after), next(after)] for name, _ in others}
     for name, named in EDITED.items():
-        with (house / name).open("a") as file:
-            file.write(LINES.get(Path(name).suffix, "[split]\nseed = 7\n"))
-        (code, _, error), again = runs(house, CHECK, CURRENT)
+        (code, _, error), again = ended[name]
         assert code == 1
         assert error == (
             f"error: out/sft/mine was emitted with something else for {named}: emit again\n"
