@@ -13,10 +13,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from chat_server import HTML, ChatServer, Raw, Seen, completion, error
 from corpus import (
     CAUSE_RISK,
@@ -301,13 +303,18 @@ def test_what_failed_is_a_reject_until_a_later_run_has_it(
         assert len(server.seen) == before + 3
 
 
-def start(folder: Path, source: Path, file: Path, *more: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*LABEL, *arguments(folder, source, file, *more)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(folder: Path, source: Path, file: Path) -> ForkServerProcess:
+    """A run in a process of its own, which can be killed."""
+    said = folder.parent / f"said-{folder.name}"
+    said.mkdir(exist_ok=True)
+    return warm.start(said, label.main, arguments(folder, source, file))
+
+
+def ended(process: ForkServerProcess, folder: Path) -> tuple[int | None, str]:
+    """Its exit code and what it said, once it has ended."""
+    process.join(120)
+    said = folder.parent / f"said-{folder.name}"
+    return process.exitcode, "".join((said / name).read_text() for name in ("stdout", "stderr"))
 
 
 def asked(seen: Seen) -> str:
@@ -338,11 +345,11 @@ def test_a_kill_at_any_moment_loses_nothing_that_is_stored(
     with ChatServer(slow) as server:
         file = endpoints(tmp_path / "e.toml", (server.url, "gpt-4o"), max_concurrency=4)
         began = time.monotonic()
-        process = start(tmp_path / "whole", source, file)
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+        whole = tmp_path / "whole"
+        code, said = ended(start(whole, source, file), whole)
+        assert code == 0, said
         lasts = time.monotonic() - began
-        expected = digests(tmp_path / "whole" / "out")
+        expected = digests(whole / "out")
         folder, killed = tmp_path / "killed", 0
         for _ in range(request.config.getoption("--kills")):
             known, before = stored(folder), len(server.seen)
@@ -351,21 +358,20 @@ def test_a_kill_at_any_moment_loses_nothing_that_is_stored(
                 time.sleep(rng.uniform(0, lasts))
             else:
                 asks = rng.randint(1, 20)
-                while len(server.seen) < before + asks and process.poll() is None:
+                while len(server.seen) < before + asks and process.is_alive():
                     time.sleep(0.01)
                 time.sleep(rng.uniform(0, 0.1))
             process.kill()
-            process.communicate()
+            process.join()
             assert known.isdisjoint(map(asked, server.seen[before:]))
-            killed += process.returncode != 0
-            if process.returncode == 0:  # it was faster
+            killed += process.exitcode != 0
+            if process.exitcode == 0:  # it was faster
                 assert digests(folder / "out") == expected
                 shutil.rmtree(folder)
         assert killed
         known, before = stored(folder), len(server.seen)
-        process = start(folder, source, file)
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+        code, said = ended(start(folder, source, file), folder)
+        assert code == 0, said
         assert known.isdisjoint(map(asked, server.seen[before:]))
         assert digests(folder / "out") == expected
         assert sorted(path.name for path in folder.iterdir()) == ["asked.sqlite", "out"]
@@ -378,18 +384,19 @@ def test_ctrl_c_takes_in_what_is_in_flight(number: int, tmp_path: Path, source: 
 
     with ChatServer(slow) as server:
         file = endpoints(tmp_path / "e.toml", (server.url, "gpt-4o"), max_concurrency=3)
-        process = start(tmp_path, source, file)
+        folder = tmp_path / "stopped"
+        process = start(folder, source, file)
         while len(server.seen) < 3:
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.02)
-        process.send_signal(number)
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode == 128 + number, said
+            assert process.is_alive(), ended(process, folder)
+            time.sleep(0.01)
+        os.kill(process.pid or 0, number)
+        code, said = ended(process, folder)
+        assert code == 128 + number, said
         assert "in flight" in said
         assert "run again" in said
         assert "Traceback" not in said
-        assert len(stored(tmp_path)) == len(server.seen) == 3
-    assert not (tmp_path / "out").exists()
+        assert len(stored(folder)) == len(server.seen) == 3
+    assert not (folder / "out").exists()
 
 
 SECRET = "sk-planted-5f3a9c"

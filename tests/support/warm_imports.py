@@ -7,6 +7,7 @@ import duckdb  # noqa: F401
 import gguf  # noqa: F401
 import imports_of_training  # noqa: F401
 import llama_cpp  # noqa: F401
+import openai  # noqa: F401
 import polars  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 
