@@ -75,13 +75,22 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Ma
 
 
 @pytest.fixture(scope="session")
-def sample_source(shared_folder: Callable[[str, Make], Path]) -> Path:
-    """The sample corpus at scale 1."""
+def sample_of(shared_folder: Callable[[str, Make], Path]) -> Callable[[int], Path]:
+    """`sample_of(seed)`: the sample corpus of a seed at scale 1."""
 
-    def make(folder: Path) -> None:
-        assert sample.main(["--output", str(folder)]) == 0
+    def written(seed: int) -> Path:
+        def make(folder: Path) -> None:
+            assert sample.main(["--output", str(folder), "--seed", str(seed)]) == 0
 
-    return shared_folder("sample-source", make)
+        return shared_folder(f"sample-source-{seed}", make)
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def sample_source(sample_of: Callable[[int], Path]) -> Path:
+    """The sample corpus at scale 1, of the default seed."""
+    return sample_of(0)
 
 
 @pytest.fixture(scope="session")

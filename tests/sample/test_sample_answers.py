@@ -88,10 +88,9 @@ def corpus(sample_source: Path) -> Sample:
 
 @pytest.mark.parametrize("seed", [0, 9])
 def test_answers_name_what_both_forms_of_evidence_show_unless_planted(
-    seed: int, tmp_path: Path
+    seed: int, sample_of: Callable[[int], Path]
 ) -> None:
-    sample.write(tmp_path, seed=seed)
-    corpus = Sample(tmp_path, seed)
+    corpus = Sample(sample_of(seed), seed)
     dag, shown = "", set()
     grounded = planted = 0
     for answer in corpus.answers():
