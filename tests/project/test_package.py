@@ -383,7 +383,7 @@ GROUND = ("common", "contract", "recipes", "prompts")
 
 
 EACH = """
-import importlib, os, sys
+import argparse, importlib, logging, msgspec, multiprocessing, os, sys
 for name in sys.argv[1:]:
     child = os.fork()
     if not child:
