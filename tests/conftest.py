@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,9 @@ if (
 REPOSITORY = Path(__file__).parent.parent
 
 Make = Callable[[Path], object]
+
+_FROZEN = pytest.StashKey[int]()  # how many modules are left out of garbage collection
+_MANY = 50
 
 
 @pytest.fixture(scope="session")
@@ -270,13 +274,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Leave what a file has loaded out of garbage collection, which would look through it again.
+    """Leave libraries that were loaded out of garbage collection, which would look through them.
 
     Each training asks for a collection; most of a worker's objects are libraries, and stay.
     """
-    if nextitem is not None and nextitem.path != item.path:
+    if nextitem is not None and len(sys.modules) > item.config.stash.get(_FROZEN, 0) + _MANY:
         gc.collect()
         gc.freeze()
+        item.config.stash[_FROZEN] = len(sys.modules)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -61,17 +61,6 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _libraries_are_no_garbage() -> None:
-    """Each training collects garbage, and would look through all that these have loaded."""
-    import matplotlib.pyplot  # noqa: F401
-    from transformers.models.qwen2 import modeling_qwen2  # noqa: F401
-    from trl import SFTTrainer  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture
 def command(training_out: Callable[[str], Path], tiny_model: Path) -> Callable[..., list[str]]:
     """`command(output, *more)`: the arguments of a run."""

@@ -1,7 +1,10 @@
 """What commands load before they work, loaded, for `warm` to fork.
 
-Nothing is computed here: what starts threads could not be forked.
+Nothing is computed here: what starts threads could not be forked. And it is left out of garbage
+collection, which would look through it in each of them.
 """
+
+import gc
 
 import duckdb  # noqa: F401
 import gguf  # noqa: F401
@@ -18,3 +21,6 @@ from immune_data.common import cli
 for package in (immune_data, immune_train):
     for verb in package.__main__.VERBS:
         cli.module(f"{package.__name__}.{verb}")
+
+gc.collect()
+gc.freeze()
