@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from chat_server import HTML, ChatServer, Raw, Seen, completion, error
 from corpus import (
     CAUSE_RISK,
@@ -30,7 +31,6 @@ from corpus import (
 )
 from judging import (
     IDS,
-    JUDGE,
     WORTH,
     arguments,
     corpus,
@@ -438,16 +438,14 @@ def test_a_kill_at_any_moment_loses_nothing_that_is_stored(
         given = arguments(folder, source, server)
         for _ in range(request.config.getoption("--kills")):
             before, asks = len(server.seen), rng.randint(1, 8)
-            process = subprocess.Popen(
-                [*JUDGE, *given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-            while len(server.seen) < before + asks and process.poll() is None:
+            process = warm.start(tmp_path, judge.main, given)
+            while len(server.seen) < before + asks and process.is_alive():
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.05))
             process.kill()
-            process.communicate()
-            killed += process.returncode != 0
-            if process.returncode == 0:  # it was faster
+            process.join()
+            killed += process.exitcode != 0
+            if process.exitcode == 0:  # it was faster
                 assert (folder / "verdicts.json").read_bytes() == expected
                 (folder / "verdicts.json").unlink()
                 for path in folder.glob("asked.sqlite*"):
@@ -461,18 +459,14 @@ def test_a_kill_at_any_moment_loses_nothing_that_is_stored(
 
 def test_ctrl_c_takes_in_what_is_in_flight(tmp_path: Path, source: Path) -> None:
     with ChatServer(SyntheticJudge(drawn, seconds=1.0)) as server:
-        process = subprocess.Popen(
-            [*JUDGE, *arguments(tmp_path, source, server)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        process = warm.start(tmp_path, judge.main, arguments(tmp_path, source, server))
         while len(server.seen) < 8:
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode == 130, said
+            assert process.is_alive(), (tmp_path / "stderr").read_text()
+            time.sleep(0.01)
+        os.kill(process.pid or 0, signal.SIGINT)
+        process.join(120)
+        said = (tmp_path / "stderr").read_text()
+        assert process.exitcode == 130, said
         assert "Traceback" not in said
         asked = len(server.seen)
     assert not (tmp_path / "verdicts.json").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from chat_server import ChatServer
 from corpus import CAUSE_RISK, MODELS, SUMMARIES, TASKS, Corpus
 from labelled import endpoints
 
-JUDGE = (sys.executable, "-m", "immune_data.judge")
 IDS = [f"i{number:02}" for number in range(12)]
 
 # What each model's answers are worth, whatever the incident; no answer names its model.
