@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,11 +197,21 @@ def _missing(connection: duckdb.DuckDBPyConnection, recipe: str) -> str | None:
     ).fetchall()
     columns = set(rows)
     for schema, kind in (("main", "tables"), (recipe, "relations")):
-        for file in sorted((steps.sql_folder() / "comments" / kind).glob("*.sql")):
-            for table, column in _COLUMN.findall(file.read_text(encoding="utf-8")):
-                if table != PRIVATE and (schema, table, column) not in columns:
-                    return f"{table}.{column}"
+        for table, column in _commented_columns(kind):
+            if (schema, table, column) not in columns:
+                return f"{table}.{column}"
     return None
+
+
+@cache
+def _commented_columns(kind: str) -> list[tuple[str, str]]:
+    """The columns that a run makes, each after its table, from the files `sql/comments/KIND`."""
+    return [
+        (table, column)
+        for file in sorted((steps.sql_folder() / "comments" / kind).glob("*.sql"))
+        for table, column in _COLUMN.findall(file.read_text(encoding="utf-8"))
+        if table != PRIVATE
+    ]
 
 
 def _refuse_other_recipe(connection: duckdb.DuckDBPyConnection, path: Path, recipe: Recipe) -> None:
