@@ -93,6 +93,7 @@ def emit(
             current = build.current_dataset(contents, tables_inputs)
             if current is not None:
                 return Emitted(build.dataset, current, current=True)
+        build.refuse_obstacles()
         build.refuse_namesake(contents)
         build.refuse_other_sources(contents, tables_inputs)
         with files.staging(out) as hidden:
@@ -176,6 +177,13 @@ class _Build:
         """The recipe's file, relative to the output folder, so that both may move together."""
         file = self.recipe.file
         return None if file is None else os.path.relpath(file, self.out.resolve())
+
+    def refuse_obstacles(self) -> None:
+        """Refuse early what `install` would refuse after everything is made."""
+        if self.database.is_dir():
+            raise _is_folder(self.database)
+        for folder in (self.tables, self.dataset):
+            _refuse_obstacle(folder)
 
     def refuse_namesake(self, contents: Contents | None) -> None:
         """Refuse to overwrite the output of another recipe of the same name.
@@ -378,13 +386,9 @@ class _Build:
             raise ImmuneError(f"{self.database} was changed during the run: run again")
         for _, final in staged:
             if final.is_dir():
-                raise ImmuneError(f"{final} is a folder: move it away")
-            try:
-                final.parent.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError):
-                parents = (final.parent, *final.parent.parents)
-                obstacle = next(path for path in parents if os.path.lexists(path))
-                raise ImmuneError(f"{obstacle} is not a folder: move it away") from None
+                raise _is_folder(final)
+            _refuse_obstacle(final.parent)
+            final.parent.mkdir(parents=True, exist_ok=True)
         for _, final in staged:
             if final.name == manifest.NAME:
                 final.unlink(missing_ok=True)
@@ -392,6 +396,17 @@ class _Build:
         self.log.unlink(missing_ok=True)
         for path, final in staged:
             files.move(path, final)
+
+
+def _is_folder(path: Path) -> ImmuneError:
+    return ImmuneError(f"{path} is a folder: move it away")
+
+
+def _refuse_obstacle(folder: Path) -> None:
+    """Refuse a path to a folder on which something is that is none."""
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise ImmuneError(f"{existing} is not a folder: move it away")
 
 
 def _stat(path: Path) -> os.stat_result | None:
