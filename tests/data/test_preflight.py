@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from training import by_hand, record, write
 
 from immune_data.common.errors import CheckFailed, ImmuneError
-from immune_data.contract.manifest import Voucher
+from immune_data.contract.manifest import TrainingManifest
 from immune_data.contract.record import Record
 from immune_train import configs
 from immune_train.data import preflight
@@ -38,7 +38,7 @@ def dataset_of(train: list[dict[str, Any]], held_out: list[dict[str, Any]]) -> D
     return Dataset(
         msgspec.convert(train, list[Record]),
         msgspec.convert(held_out, list[Record]),
-        manifest=Voucher(recipe="unified-clean"),
+        manifest=TrainingManifest(recipe="unified-clean"),
         origin="here",
     )
 
