@@ -1,4 +1,4 @@
-"""What commands load before they work, loaded, for `warm` to fork.
+"""What commands load and read before they work, for `warm` to fork.
 
 Nothing is computed here: what starts threads could not be forked. And it is left out of garbage
 collection, which would look through it in each of them.
@@ -17,10 +17,12 @@ import pyarrow.parquet  # noqa: F401
 import immune_data.__main__
 import immune_train.__main__
 from immune_data.common import cli
+from immune_data.contract import tokens
 
 for package in (immune_data, immune_train):
     for verb in package.__main__.VERBS:
         cli.module(f"{package.__name__}.{verb}")
+tokens.read_vocabulary()
 
 gc.collect()
 gc.freeze()
