@@ -265,7 +265,7 @@ def _emit(source: Path, out: Path, recipe: str) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=3, help="killed runs (a campaign: 100)")
     parser.addoption("--broken", type=int, default=60, help="broken sources (a campaign: 10000)")
-    parser.addoption("--pairs", type=int, default=20, help="answers of a random model (10000)")
+    parser.addoption("--pairs", type=int, default=40, help="answers of a random model (10000)")
     parser.addoption("--seeds", type=int, default=100, help="evaluations (a campaign: 2000)")
     parser.addoption("--seed", type=int, default=7, help="of the campaigns")
     parser.addoption(
