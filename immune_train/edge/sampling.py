@@ -79,7 +79,7 @@ class Chooser:
         if not self._never_end:
             logits[[END, END_OF_TEXT]] = ends
         every = np.arange(len(logits))
-        first = self._in_order(logits.argmax(keepdims=True), logits)
+        first = self._in_order(np.array([logits.argmax()]), logits)
         yield from first  # as a rule all that is asked for
         likeliest = self._in_order(_likeliest(_LIKELIEST, every, logits), logits)
         yield from likeliest

@@ -43,7 +43,11 @@ def drawings(evaluation: Evaluation) -> list[Drawing]:
         if filled := [panel for panel in panels if panel.rows]:
             drawings.append(
                 Drawing(
-                    name, title, _description(filled), _legend(filled, kinds), _plot(filled, kinds)
+                    name,
+                    title,
+                    _description(filled),
+                    tuple(_legend(filled, kinds)),
+                    _plot(filled, kinds),
                 )
             )
     return drawings
