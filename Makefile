@@ -10,7 +10,7 @@
 # make lowest  run the tests of immune_data with the lowest library versions that it allows
 # make campaigns  set up, kill two hundred runs, read ten thousand broken sources and alert files,
 #                 have ten thousand answers written by random weights, evaluate 2,000 times,
-#                 run the property tests with four times as many examples
+#                 run all tests on more examples and in every combination
 
 PYTHON ?= python3
 SOURCE ?= data/source
@@ -67,7 +67,7 @@ train-tiny: answer, judge by a rule, compare with the base
 # make lowest  run the tests of immune_data with the lowest library versions that it allows
 # make campaigns  set up, kill two hundred runs, read ten thousand broken sources and alert files,
 #                 have ten thousand answers written by random weights, evaluate 2,000 times,
-#                 run the property tests with four times as many examples
+#                 run all tests on more examples and in every combination
 
 PYTHON ?= python3
 SOURCE ?= data/source
@@ -160,7 +160,7 @@ lowest:
 		-W default $(addprefix tests/,$(DATA_TESTS))
 
 campaigns: .venv/.installed-dev
-	$(BIN)/python -m pytest -n 2 --thorough -m hypothesis
+	$(BIN)/python -m pytest -n 2 --dist worksteal --thorough
 	$(BIN)/python -m pytest -n 2 --thorough tests/end_to_end/test_safety.py \
 		tests/end_to_end/test_streams.py \
 		tests/sft/test_sft.py::test_a_run_killed_anywhere_after_training_goes_on_from_there \
