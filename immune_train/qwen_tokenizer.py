@@ -67,7 +67,11 @@ def backend(*, added_tokens: bool = True) -> Tokenizer:
     from tokenizers.models import BPE
 
     if added_tokens:
-        tokenizer = Tokenizer.from_str(backend(added_tokens=False).to_str())
+        bare = backend(added_tokens=False)
+        tokenizer = Tokenizer(bare.model)  # which the two share
+        tokenizer.normalizer = bare.normalizer
+        tokenizer.pre_tokenizer = bare.pre_tokenizer
+        tokenizer.decoder = bare.decoder
         for i, token in enumerate(ADDED_TOKENS):
             entry = AddedToken(token, special=i < SPECIAL, normalized=False)
             (tokenizer.add_special_tokens if i < SPECIAL else tokenizer.add_tokens)([entry])

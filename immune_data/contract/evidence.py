@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 
 from immune_data.contract import names
 
@@ -396,9 +397,19 @@ def _slot(items: list[str]) -> tuple[str, Slot]:
     return kinds.pop() if len(kinds) == 1 else _WORD, Slot(dict.fromkeys(bare))
 
 
+@lru_cache(maxsize=64)
 def condense(dag: str, values: int) -> str:
-    """The condensed form of a DAG, with at most `values` values in a slot."""
-    return read(dag).text(values)
+    """The condensed form of a DAG, with at most `values` values in a slot.
+
+    The last ones are kept: each task and answer of an incident asks for the same, and what is too
+    long is condensed with fewer and fewer values.
+    """
+    return _read_lately(dag).text(values)
+
+
+@lru_cache(maxsize=4)
+def _read_lately(dag: str) -> Evidence:
+    return read(dag)
 
 
 def fit(dag: str, values: int, limit: int, count: Callable[[str], int]) -> str | None:
