@@ -9,38 +9,41 @@ from __future__ import annotations
 
 import re
 
+# What begins with a word is tried where one begins: at few places, as most texts address nobody.
 _MODEL = re.compile(
-    r"\b(?:ignore|disregard|forget|override|bypass|overlook)\s+(?:\w+\s+){0,3}"
+    r"\b(?:"
+    r"(?:ignore|disregard|forget|override|bypass|overlook)\s+(?:\w+\s+){0,3}"
     r"(?:previous|prior|above|earlier|preceding|foregoing|system|your)\s+(?:\w+\s+){0,2}"
     r"(?:instruction|prompt|rule|direction|command|guideline|context|message|task)"
-    r"|\b(?:new|updated|real|actual|additional)\s+instructions?\s*:"
-    r"|\byou\s+are\s+(?:now|no\s+longer)\b|\bpretend\s+(?:to\s+be|you|that)\b"
-    r"|\bas\s+an?\s+(?:ai|large\s+language)\b"
-    r"|\b(?:system|developer)\s+(?:prompt|message)\b"
-    r"|\bdo\s+anything\s+now\b|\bjailbr(?:eak|oken)|\bdear\s+(?:ai|llm|model|assistant)\b"
-    r"|\b(?:classify|label|mark|rate|report|treat|flag)\s+(?:\w+\s+){0,4}as\s+"
+    r"|(?:new|updated|real|actual|additional)\s+instructions?\s*:"
+    r"|you\s+are\s+(?:now|no\s+longer)\b|pretend\s+(?:to\s+be|you|that)\b"
+    r"|as\s+an?\s+(?:ai|large\s+language)\b"
+    r"|(?:system|developer)\s+(?:prompt|message)\b"
+    r"|do\s+anything\s+now\b|jailbr(?:eak|oken)|dear\s+(?:ai|llm|model|assistant)\b"
+    r"|(?:classify|label|mark|rate|report|treat|flag)\s+(?:\w+\s+){0,4}as\s+"
     r"(?:benign|normal|safe|harmless|legitimate|low|info)\b"
-    r"|\bdo\s+not\s+(?:report|mention|flag|alert|summari[sz]e|tell|reveal)\b"
-    r"|\b(?:respond|reply|answer|output)\s+(?:only|exactly|with)\b"
-    r"|^\s*(?:system|assistant)\s*:|\[/?INST\]|<</?SYS>>"
+    r"|do\s+not\s+(?:report|mention|flag|alert|summari[sz]e|tell|reveal)\b"
+    r"|(?:respond|reply|answer|output)\s+(?:only|exactly|with)\b"
+    r")|^\s*(?:system|assistant)\s*:|\[/?INST\]|<</?SYS>>"
     r"|###\s*(?:instruction|system)",
     re.IGNORECASE | re.MULTILINE,
 )
 
 # Words for somebody who gives grades; an answer has no reason to mention grades.
 _JUDGE = re.compile(
-    r"\b(?:dear|attention|note\s+(?:to|for)(?:\s+the)?|hey)[\s,:]+(?:the\s+)?"
+    r"\b(?:"
+    r"(?:dear|attention|note\s+(?:to|for)(?:\s+the)?|hey)[\s,:]+(?:the\s+)?"
     r"(?:judge|grader|evaluator|reviewer|examiner|scorer)s?\b"
-    r"|\b(?:give|grant|award|assign|rate|score|grade|rank)\s+"
+    r"|(?:give|grant|award|assign|rate|score|grade|rank)\s+"
     r"(?:me|us|it|(?:(?:this|that|the|my|our)\s+)?"
     r"(?:answer|summary|analysis|response|candidate|label)(?:\s+[A-Z])?|[B-Z])\b"
     r"(?:\s+[\w/]+){0,4}\s+(?:10\b|ten\b|100\b|(?:as|the|very)\s+(?:first|best)\b"
     r"|first[ \t]*(?:$|[.!,\n])"
     r"|(?:full|top|highest|maximum|best|perfect)\s+(?:score|grade|rating|mark|point))"
-    r"|\b(?:score|grade|rating|marks?)\s*(?:should|must|shall|has\s+to|needs\s+to)\s+be\b"
-    r"|\b(?:best|highest|perfect|full|top)\s+(?:possible\s+)?(?:score|grade|rating|marks)\b"
-    r"|\b10\s*(?:/|out\s+of)\s*10\b"
-    r"|[\"'](?:scores?|ranking)[\"']\s*:\s*[{\[]",
+    r"|(?:score|grade|rating|marks?)\s*(?:should|must|shall|has\s+to|needs\s+to)\s+be\b"
+    r"|(?:best|highest|perfect|full|top)\s+(?:possible\s+)?(?:score|grade|rating|marks)\b"
+    r"|10\s*(?:/|out\s+of)\s*10\b"
+    r")|[\"'](?:scores?|ranking)[\"']\s*:\s*[{\[]",
     re.IGNORECASE,
 )
 
