@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import warm
-from chat_server import HTML, ChatServer, Raw, Seen, completion, error
+from chat_server import HTML, ChatServer, Raw, Seen, answered_by, completion, error
 from corpus import (
     CAUSE_RISK,
     CAUSE_RISK_RUN,
@@ -36,6 +36,7 @@ from judging import (
     corpus,
     drawn,
     model_of,
+    nowhere,
     rejects,
     text,
     verdicts,
@@ -44,7 +45,7 @@ from judging import (
 from synthetic_judge import SyntheticJudge, read
 
 from immune_data.ask import __main__ as ask
-from immune_data.ask import pace
+from immune_data.ask import asking, pace
 from immune_data.emit import __main__ as emit
 from immune_data.judge import __main__ as judge
 from immune_data.judge import rubric
@@ -71,7 +72,9 @@ def server() -> Iterator[ChatServer]:
         yield made
 
 
-def run(folder: Path, source: Path, server: ChatServer, *more: object, code: int = 0) -> Path:
+def run(
+    folder: Path, source: Path, server: ChatServer | Path, *more: object, code: int = 0
+) -> Path:
     """Judge; the file of verdicts."""
     assert judge.main(arguments(folder, source, server, *more)) == code
     return folder / "verdicts.json"
@@ -345,7 +348,9 @@ def test_answers_that_address_a_judge_are_counted(
 # Failures, shards, kills
 
 
-def test_of_malformed_replies_none_is_a_score_and_all_are_rejects(tmp_path: Path) -> None:
+def test_of_malformed_replies_none_is_a_score_and_all_are_rejects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One in five replies is broken; what stays broken after three is a reject."""
     ids = [f"m{number:03}" for number in range(100)]
     source = corpus(ids).write(tmp_path / "lab")
@@ -358,8 +363,8 @@ def test_of_malformed_replies_none_is_a_score_and_all_are_rejects(tmp_path: Path
         sent.setdefault(seen.key, []).append(said)
         return made
 
-    with ChatServer(kept) as server:
-        file = run(tmp_path, source, server)
+    monkeypatch.setattr(asking, "Client", answered_by(kept))
+    file = run(tmp_path, source, nowhere(tmp_path))
     lost = [of for of in sent.values() if len(of) == 3 and "7" not in of]
     assert len(sent) == 400
     assert sum(map(len, sent.values())) > 450

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chat_server import ChatServer
+from chat_server import answered_by
 from corpus import MODELS
-from judging import arguments, corpus, drawn, text, verdicts
+from judging import arguments, corpus, drawn, nowhere, text, verdicts
 from synthetic_judge import SyntheticJudge
 
+from immune_data.ask import asking
 from immune_data.judge import __main__ as judge
 
 IDS = [f"p{number:03}" for number in range(90)]
@@ -34,9 +35,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         key = (first, noise, *more)
         if key not in made:
             to = folder / str(len(made))
-            with ChatServer(SyntheticJudge(drawn, first=first, noise=noise)) as server:
-                given = arguments(to, source, server, *more)
-                capsys.readouterr()
+            to.mkdir()
+            script = SyntheticJudge(drawn, first=first, noise=noise)
+            given = arguments(to, source, nowhere(to), *more)
+            capsys.readouterr()
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(asking, "Client", answered_by(script))
                 assert judge.main([*given, "--json"]) == 0
             report = json.loads(capsys.readouterr().out)
             made[key] = report, verdicts(to / "verdicts.json"), given

@@ -9,11 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
+
+from immune_data.ask import client, replies
+from immune_data.ask.replies import Failure, Reply
+from immune_data.ask.request import Request
 
 Body = dict[str, Any]
 
@@ -30,7 +36,7 @@ class Seen:
     def text(self) -> str:
         return "\n".join(message["content"] for message in self.body["messages"])
 
-    @property
+    @cached_property
     def key(self) -> str:
         return hashlib.sha256(json.dumps(self.body, sort_keys=True).encode()).hexdigest()
 
@@ -89,6 +95,24 @@ def error(status: int, message: str = "no", **headers: str) -> Raw:
 
 
 HTML = Raw(b"<!DOCTYPE html><html><title>Sign in</title></html>", 200)
+
+
+def answered_by(script: Script) -> type[client.Client]:
+    """A client that asks the script without sending anything, at a third of the time.
+
+    It is for tests of what is made of many replies: they put it in the place of `asking.Client`.
+    """
+    counts: Counter[str] = Counter()
+
+    class Unsent(client.Client):
+        async def _send(self, request: Request) -> Reply | Failure:
+            seen = Seen("", {}, self._body(request))
+            counts[seen.key] += 1
+            raw = script(seen, counts[seen.key] - 1)
+            assert isinstance(raw, Raw)
+            return replies.read(raw.body)
+
+    return Unsent
 
 
 class ChatServer:

@@ -74,6 +74,11 @@ def arguments(folder: Path, source: Path, server: ChatServer | Path, *more: obje
     return [str(one) for one in (*given, "--yes", *more)]
 
 
+def nowhere(folder: Path) -> Path:
+    """A file of endpoints of a judge that needs no server, as nothing is sent to it."""
+    return endpoints(folder / "e.toml", ("http://127.0.0.1:9/v1", "a-judge"))
+
+
 def verdicts(file: Path) -> dict[str, dict[str, Any]]:
     """The rows of a file of verdicts, by incident."""
     rows = json.loads(file.read_text(encoding="utf-8"))["incidents"]
