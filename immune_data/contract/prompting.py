@@ -81,12 +81,12 @@ class Conversations:
         return facts
 
     def evidence(self, dag: str, tokens: int | None = None) -> Counted:
-        """The whole DAG in the form to show; `tokens` are those of `dag` if they are known.
+        """The whole DAG in the form to show; `tokens` are those of `dag` if it has that form.
 
         Condensed evidence may be condensed already: condensing it again changes nothing.
         """
-        if self.dag_values:
-            dag, tokens = evidence.condense(dag, self.dag_values), None
+        if self.dag_values and tokens is None:
+            dag = evidence.condense(dag, self.dag_values)
         if self.neutralise and (escaped := control_tokens.escape(dag)) != dag:
             return Counted(escaped, count(escaped))
         return Counted(dag, count(dag) if tokens is None else tokens)

@@ -14,6 +14,7 @@ from typing import Any
 from immune_data.contract import chat, prompting
 from immune_data.contract.grounding import ungrounded
 from immune_data.contract.prompting import Conversations, Counted
+from immune_data.contract.tokens import count
 from immune_data.prompts import Message
 from immune_data.recipes import Recipe
 
@@ -58,7 +59,8 @@ class Question:
         if self.incident["condensed"] is None:
             return None
         conversations = self.asking.conversations
-        dag = conversations.evidence(self.incident["condensed"])
+        condensed = self.incident["condensed"]
+        dag = conversations.evidence(condensed, count(condensed))
         answers = [(self.task, conversations.room[self.task])]
         [shown] = conversations.shown(self._facts, dag, self.asking.context, answers)
         return shown
@@ -69,6 +71,20 @@ class Question:
         assert self.shown is not None
         messages = self.asking.conversations.messages(self.task, self._facts, self.shown.text)
         return "\n".join(message.content for message in messages)
+
+    @cached_property
+    def _tokens(self) -> int:
+        """The tokens of the prompt."""
+        assert self.shown is not None
+        return self._prompt_tokens(self.shown)
+
+    @cached_property
+    def _least_tokens(self) -> int:
+        """The tokens of the prompt without evidence."""
+        return self._prompt_tokens(self.asking.conversations.marker_alone)
+
+    def _prompt_tokens(self, shown: Counted) -> int:
+        return self.asking.conversations.prompt_tokens(self.task, self._facts, shown)
 
     @cached_property
     def _evidence_is_too_long(self) -> bool:
@@ -85,28 +101,24 @@ class Question:
         `too_long` if both do not fit in the context; `evidence_too_long` if the evidence does not
         fit, whatever the answer; `ungrounded` if the answer names something that is not shown.
         """
-        if self.asking.context is None:
+        context = self.asking.context
+        if context is None:
             return None
         tokens = chat.measure(
             [Message("assistant", answer.text)], {answer.text: answer.tokens}
         ).answer
-        if not self._fits(self.asking.conversations.marker_alone, tokens):
+        if self._least_tokens + tokens > context:
             return Refusal("too_long")
         if self.shown is None:
             return None
         if self._evidence_is_too_long:
             return Refusal("evidence_too_long")
-        if not self._fits(self.shown, tokens):
+        if self._tokens + tokens > context:
             return Refusal("too_long")
         if self.asking.grounded and (missing := ungrounded(answer.text, self._text)):
             names = (f"{kind} {value}" for kind, values in missing.items() for value in values)
             return Refusal("ungrounded", ", ".join(names))
         return None
-
-    def _fits(self, shown: Counted, answer: int) -> bool:
-        prompt = self.asking.conversations.prompt_tokens(self.task, self._facts, shown)
-        context = self.asking.context
-        return context is None or prompt + answer <= context
 
 
 def load(recipe: Recipe) -> Asking:
