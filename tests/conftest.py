@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import training
@@ -52,6 +52,14 @@ if (
 REPOSITORY = Path(__file__).parent.parent
 
 Make = Callable[[Path], object]
+
+
+class Part(NamedTuple):
+    """A corpus, and an output folder with it emitted."""
+
+    source: Path
+    out: Path
+
 
 _FROZEN = pytest.StashKey[int]()  # how many modules are left out of garbage collection
 _MANY = 50
@@ -122,6 +130,37 @@ def sample_out(
             _emit(sample_source, folder, recipe)
 
         return shared_folder(f"sample-out-{recipe}", make)
+
+    return emitted
+
+
+@pytest.fixture(scope="session")
+def sample_part(
+    shared_folder: Callable[[str, Make], Path],
+    sample_source: Path,
+    pytestconfig: pytest.Config,
+) -> Callable[[str], Part]:
+    """`sample_part(recipe)`: a tenth of the sample corpus, and it emitted; thorough, all of it.
+
+    For recipes that few tests look at, as to emit the whole sample takes long.
+    """
+    # The tenth in which most incidents are held out.
+    share, which = (1, 0) if pytestconfig.getoption("--thorough") else (10, 6)
+
+    def cut(folder: Path) -> None:
+        for file in sample_source.iterdir():
+            content = json.loads(file.read_bytes())
+            rows = [
+                row
+                for row in content["incidents"]
+                if int(row["incident_id"][:4], 16) % share == which
+            ]
+            (folder / file.name).write_text(json.dumps({**content, "incidents": rows}))
+
+    def emitted(recipe: str) -> Part:
+        source = shared_folder("sample-part-source", cut)
+        out = shared_folder(f"sample-part-{recipe}", lambda folder: _emit(source, folder, recipe))
+        return Part(source, out)
 
     return emitted
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from clean import Records, assert_clean, both_sides
+from conftest import Part
 from corpus import Corpus, facts, many_kinds, query
 from random_corpus import RandomCorpus
 
@@ -52,18 +53,22 @@ def by_incident(found: Records) -> Iterator[list[dict[str, Any]]]:
 
 
 def test_the_sample_is_clean_and_shares_its_prompts(
-    sample_source: Path, sample_out: Callable[[str], Path]
+    sample_part: Callable[[str], Part], pytestconfig: pytest.Config
 ) -> None:
-    found = assert_clean(sample_source, sample_out(RECIPE), RECIPE)
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 2103, "eval": 213}
+    found = assert_clean(*sample_part(RECIPE), RECIPE)
+    assert {split: len(rows) for split, rows in found.items()} == (
+        {"train": 2103, "eval": 213}
+        if pytestconfig.getoption("--thorough")
+        else {"train": 216, "eval": 30}
+    )
     for group in by_incident(found):
         assert len({shared_part(record) for record in group}) == 1
         assert len({record["dag_truncated"] for record in group}) == 1
 
 
-def test_only_the_prompts_differ_from_unified_clean(sample_out: Callable[[str], Path]) -> None:
-    edge = both_sides(sample_out(RECIPE), RECIPE)
-    clean = both_sides(sample_out("unified-clean"), "unified-clean")
+def test_only_the_prompts_differ_from_unified_clean(sample_part: Callable[[str], Part]) -> None:
+    edge = both_sides(sample_part(RECIPE).out, RECIPE)
+    clean = both_sides(sample_part("unified-clean").out, "unified-clean")
     for split in ("train", "eval"):
         for record, other in zip(edge[split], clean[split], strict=True):
             assert record["messages"][-1] == other["messages"][-1]

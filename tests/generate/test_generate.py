@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Part
 from corpus import many_kinds, query
 from edge import incident, random_gguf
 
@@ -27,7 +27,6 @@ from immune_data.contract.incident import Incident, from_dag
 from immune_data.contract.record import PromptRecord
 from immune_data.contract.tokens import count, token_bytes
 from immune_data.contract.vocabulary import END, FIRST_ADDED, START
-from immune_data.emit import __main__ as emit
 from immune_data.prompts import TASKS, Message
 from immune_train.data import dataset
 from immune_train.edge.engine import LocalModel, shared, together
@@ -62,28 +61,12 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def emitted(
-    shared_folder: Callable[[str, Callable[[Path], object]], Path],
-    sample_out: Callable[[str], Path],
-    sample_source: Path,
+    sample_out: Callable[[str], Path], sample_part: Callable[[str], Part]
 ) -> Callable[[str], Path]:
-    """`sample_out`; by `unified-edge`, which nobody else emits, only a tenth of the sample."""
-
-    def make(folder: Path) -> None:
-        source = folder / "source"
-        source.mkdir()
-        for file in sample_source.iterdir():
-            content = json.loads(file.read_bytes())
-            rows = [
-                row for row in content["incidents"] if int(row["incident_id"][:4], 16) % 10 == 0
-            ]
-            (source / file.name).write_text(json.dumps({**content, "incidents": rows}))
-        given = ["--source", source, "--data", folder / "out", "--recipe", "unified-edge"]
-        assert emit.main([str(one) for one in given]) == 0
+    """`sample_out`; by `unified-edge`, only a part of the sample."""
 
     def out(recipe: str) -> Path:
-        if recipe != "unified-edge":
-            return sample_out(recipe)
-        return shared_folder("sample-part", make) / "out"
+        return sample_part(recipe).out if recipe == "unified-edge" else sample_out(recipe)
 
     return out
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from conftest import Part
 from corpus import (
     CAUSE_RISK,
     CAUSE_RISK_RUN,
@@ -130,11 +131,17 @@ def assert_as_hashed(source: Path, out: Path, name: str) -> int:
     return len(lost)
 
 
-@pytest.mark.parametrize("name", [RECIPE, "unified-edge"])
 def test_the_samples_sides_are_those_of_the_hash(
-    name: str, sample_source: Path, sample_out: Callable[[str], Path]
+    sample_source: Path, sample_out: Callable[[str], Path]
 ) -> None:
-    assert_as_hashed(sample_source, sample_out(name), name)
+    assert_as_hashed(sample_source, sample_out(RECIPE), RECIPE)
+
+
+def test_the_sides_of_a_recipe_that_asks_otherwise_are_those_of_the_hash(
+    sample_part: Callable[[str], Part],
+) -> None:
+    part = sample_part("unified-edge")
+    assert_as_hashed(*part, "unified-edge")
 
 
 def test_the_real_sets_sides_are_those_of_the_hash(
