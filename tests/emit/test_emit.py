@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Part
 from corpus import (
     CAUSE_RISK,
     CAUSE_RISK_RUN,
@@ -411,10 +412,11 @@ def test_prompts_are_the_users_own(tmp_path: Path, source: Path) -> None:
 
 
 def test_the_same_sources_give_the_same_bytes_on_any_number_of_threads(
-    sample_source: Path, sample_out: Out, tmp_path: Path
+    sample_part: Callable[[str], Part], tmp_path: Path
 ) -> None:
     # In another process, whose hashes of strings and pools of threads differ.
-    command = [sys.executable, "-m", "immune_data.emit", "--source", str(sample_source)]
+    source, out = sample_part("unified-v2")
+    command = [sys.executable, "-m", "immune_data.emit", "--source", str(source)]
     done = subprocess.run(
         [*command, "--data", str(tmp_path), "--threads", "8", "--json"],
         capture_output=True,
@@ -423,7 +425,7 @@ def test_the_same_sources_give_the_same_bytes_on_any_number_of_threads(
         env={**os.environ, "PYTHONHASHSEED": "8", "TZ": "Asia/Tokyo"},
     )
     assert done.returncode == 0, done.stderr
-    first, second = digests(sample_out("unified-v2")), digests(tmp_path)
+    first, second = digests(out), digests(tmp_path)
     # The database is not promised to be the same bytes; all else is, manifests included.
     assert first.pop("immune.duckdb")
     assert second.pop("immune.duckdb")
@@ -431,24 +433,25 @@ def test_the_same_sources_give_the_same_bytes_on_any_number_of_threads(
 
 
 def test_worker_processes_give_the_same_bytes(
-    sample_source: Path, sample_out: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample_part: Callable[[str], Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    source, out = sample_part("unified-v2")
     monkeypatch.setattr(build, "_WORTH_WORKERS", 0)
-    run(sample_source, tmp_path, "--threads", "2", "--json")
-    assert jsonl(tmp_path) == jsonl(sample_out("unified-v2"))
-    tables = digests(sample_out("unified-v2") / "tables")
-    assert digests(tmp_path / "tables") == tables
+    run(source, tmp_path, "--threads", "2", "--json")
+    assert jsonl(tmp_path) == jsonl(out)
+    assert digests(tmp_path / "tables") == digests(out / "tables")
 
 
 def test_order_and_compression_of_the_incident_files_do_not_show(
-    sample_source: Path, sample_out: Out, tmp_path: Path
+    sample_part: Callable[[str], Part], tmp_path: Path
 ) -> None:
     """Nor that there is only one thread."""
     import gzip
 
+    given, out = sample_part("unified-v2")
     source = tmp_path / "source"
     source.mkdir()
-    for path in sample_source.iterdir():
+    for path in given.iterdir():
         rows = json.loads(path.read_text(encoding="utf-8"))["incidents"]
         before = [row["incident_id"] for row in rows]
         if path.name in DATASETS:
@@ -457,7 +460,7 @@ def test_order_and_compression_of_the_incident_files_do_not_show(
         with gzip.open(source / f"{path.name}.gz", "wt", compresslevel=1, encoding="utf-8") as file:
             json.dump(rows, file, indent=1)
     run(source, tmp_path / "out", "--threads", "1", "--json")
-    assert jsonl(tmp_path / "out") == jsonl(sample_out("unified-v2"))
+    assert jsonl(tmp_path / "out") == jsonl(out)
 
 
 def test_the_real_set_is_the_same_shuffled_and_plain(

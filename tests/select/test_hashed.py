@@ -180,9 +180,9 @@ def test_real_incidents_with_a_verdict_each_are_as_hashed(
 def test_the_last_tenth_of_the_sample_moves_no_eval_incident(
     sample_source: Path, tmp_path: Path
 ) -> None:
-    """On every sixth of its incidents."""
+    """On every tenth of its incidents."""
     given = {name: source_rows(sample_source, name) for name in FILES}
-    ids = list(dict.fromkeys(row["incident_id"] for name in DATASETS for row in given[name]))[::6]
+    ids = list(dict.fromkeys(row["incident_id"] for name in DATASETS for row in given[name]))[::10]
 
     def emitted_of(some: set[str], where: str) -> Sides:
         source = tmp_path / where / "source"
