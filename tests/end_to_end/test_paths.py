@@ -18,7 +18,7 @@ from corpus import Corpus, digests
 
 from immune_data import sql
 from immune_data.audit import __main__ as audit
-from immune_data.common import textfile
+from immune_data.common import duck, textfile
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
@@ -218,6 +218,7 @@ def test_without_a_temporary_folder_all_that_is_local_works(
     tmp_path: Path,
     refused: Callable[..., str],
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _emit(emitted / "source", tmp_path / "out", "unified-v2")
     out = f"--data={tmp_path / 'out'}"
@@ -225,8 +226,10 @@ def test_without_a_temporary_folder_all_that_is_local_works(
     assert sql.main([out, "--csv", "select count(*) as n from incidents"]) == 0
     assert capsys.readouterr().out == "n\n16\n"
     # A query that needs more than memory says so.
-    large = "select count(*) from (select distinct i, repeat('x', 200) from range(9000000) t(i))"
-    assert "memory" in refused(sql.main, out, large).lower()
+    large = "select count(*) from (select distinct i, repeat('x', 200) from range(900000) t(i))"
+    with monkeypatch.context() as patch:
+        patch.setitem(duck.connect.__kwdefaults__, "memory", "100MB")
+        assert "memory" in refused(sql.main, out, large).lower()
     assert why.main([out, "a"]) == 0
     assert audit.main([out]) in (0, 1)
     same = str(tmp_path / "out" / "sft" / "unified-v2")

@@ -7,15 +7,19 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import edge
 import pytest
 from conftest import REPOSITORY
 from corpus import Corpus, digests
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import immune_data
 from immune_data.__main__ import VERBS
@@ -328,10 +332,33 @@ def small(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = python("-m", "venv", "--without-pip", str(environment), cwd=REPOSITORY)
     assert made.returncode == 0, made.stderr
     pip = ("-m", "pip", "--python", str(environment / "bin" / "python"), "install", "--no-compile")
-    for what in (["--no-deps", str(wheel)], ["--group", "infer"]):
-        done = python(*pip, "--quiet", *what, cwd=REPOSITORY)
-        assert done.returncode == 0, done.stderr
+    done = python(*pip, "--quiet", "--no-deps", str(wheel), cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    [site] = environment.glob("lib/python*/site-packages")
+    content = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    for library in installed(content["dependency-groups"]["infer"]).values():
+        for file in library.files or ():
+            if ".." not in file.parts:
+                (site / file).parent.mkdir(parents=True, exist_ok=True)
+                (site / file).symlink_to(Path(str(file.locate())).resolve())
     return environment / "bin"
+
+
+def installed(requirements: Iterable[str]) -> dict[str, Distribution]:
+    """What pip would install for requirements that name no extra, as it is installed here."""
+    found: dict[str, Distribution] = {}
+    left = [Requirement(one) for one in requirements]
+    while left:
+        requirement = left.pop()
+        name = canonicalize_name(requirement.name)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        assert not requirement.extras
+        if name not in found:
+            found[name] = distribution(name)
+            left += [Requirement(one) for one in found[name].requires or ()]
+        assert requirement.specifier.contains(found[name].version, prereleases=True), requirement
+    return found
 
 
 def test_a_small_install_asks_a_model(
@@ -339,7 +366,7 @@ def test_a_small_install_asks_a_model(
 ) -> None:
     (tmp_path / "incident.json").write_text(json.dumps(edge.incident()), encoding="utf-8")
     command = ["generate", "--model", edge.random_gguf(shared_folder), "--incident"]
-    command += ["incident.json", "--task", "all", "--json", "--threads", "1"]
+    command += ["incident.json", "--task", "all", "--json", "--threads", "1", "--max-tokens", "88"]
     done = subprocess.run(
         [small / "immune-train", *command],
         cwd=tmp_path,
