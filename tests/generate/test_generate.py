@@ -350,8 +350,10 @@ def test_answers_side_by_side_may_take_more_than_one_context(gguf: Path) -> None
 
 def test_grammars_and_temperatures_hold_side_by_side(gguf: Path) -> None:
     prompts = [
-        replace(prompt, limit=160, grammar=None if task == "summary" else task)
-        for task, prompt in zip(TASKS, prompts_of("unified-edge"), strict=True)
+        replace(prompt, limit=limit, grammar=None if task == "summary" else task)
+        for task, limit, prompt in zip(
+            TASKS, (20, 100, 160), prompts_of("unified-edge"), strict=True
+        )
     ]
     model = LocalModel(gguf, 2048, threads=1)
     warm = [model.answers(prompts, temperature=1.0, seed=seed) for seed in (1, 1, 2)]

@@ -70,13 +70,13 @@ def test_the_server_answers_as_generate_does(
     server: str, gguf: Path, model: LocalModel, capsys: pytest.CaptureFixture[str], recipe: str
 ) -> None:
     found = json.dumps(incident(source_ip=f"10.0.0.7 {MARKED}"))
-    given = ("--incident", found, "--recipe", recipe, "--no-grammar", "--max-tokens", 40)
+    given = ("--incident", found, "--recipe", recipe, "--no-grammar", "--max-tokens", 20)
     for question in Asker(recipe).questions(from_json(found, ""), TASKS):
         request = printed(capsys, *given, "--task", question.task, "--model", gguf)
-        expected = model.answer(question.ids, 40)
+        expected = model.answer(question.ids, 20)
         answered = sent(server, request)
         assert answered["choices"][0]["message"]["content"] == shown(expected.ids)
-        assert answered["usage"]["completion_tokens"] == expected.tokens == 40
+        assert answered["usage"]["completion_tokens"] == expected.tokens == 20
         assert answered["usage"]["prompt_tokens"] == len(question.ids)
 
 
@@ -109,10 +109,10 @@ def test_the_server_follows_the_grammar_as_generate_does(
     request = printed(capsys, *arguments, "--model", gguf)
     (question,) = Asker().questions(from_json(found, ""), [task])
     monkeypatch.setattr(Ending, "fits", lambda *_: True)
-    expected = model.answer(question.ids, 120, grammar=task, spans=False).ids[:60]
-    answered = sent(server, {**request, "max_tokens": 60})
+    expected = model.answer(question.ids, 120, grammar=task, spans=False).ids[:30]
+    answered = sent(server, {**request, "max_tokens": 30})
     assert answered["choices"][0]["message"]["content"] == shown(expected)
-    assert answered["usage"]["completion_tokens"] == len(expected) == 60
+    assert answered["usage"]["completion_tokens"] == len(expected) == 30
 
 
 def test_what_is_sent_says_all_that_decides_an_answer(
