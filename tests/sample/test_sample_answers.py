@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from string import hexdigits
 
 import pytest
 from corpus import query
@@ -88,13 +89,15 @@ def corpus(sample_source: Path) -> Sample:
 
 @pytest.mark.parametrize("seed", [0, 9])
 def test_answers_name_what_both_forms_of_evidence_show_unless_planted(
-    seed: int, sample_of: Callable[[int], Path]
+    seed: int, sample_of: Callable[[int], Path], pytestconfig: pytest.Config
 ) -> None:
+    """Of the other seed, those to a fourth of the incidents; thorough, all."""
     corpus = Sample(sample_of(seed), seed)
+    part = "0123" if seed and not pytestconfig.getoption("--thorough") else hexdigits
     dag, shown = "", set()
     grounded = planted = 0
     for answer in corpus.answers():
-        if answer.form.shape in ("error", "echo", "cut"):
+        if answer.form.shape in ("error", "echo", "cut") or answer.place[0][0] not in part:
             continue
         if answer.dag != dag:
             dag = answer.dag
@@ -108,7 +111,7 @@ def test_answers_name_what_both_forms_of_evidence_show_unless_planted(
         else:
             assert not missing, answer
             grounded += 1
-    assert planted / (planted + grounded) < 0.1
+    assert 0 < planted / (planted + grounded) < 0.1
 
 
 def test_summaries_end_in_the_closing_lines_of_their_evidence_unless_planted(
