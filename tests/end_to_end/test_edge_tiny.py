@@ -28,7 +28,7 @@ pytestmark = libraries.training
 
 # The least that k-quants can take.
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
-SETTINGS = ("max_steps=2", "records_train=6", "records_eval=3", "lora_r=4", "lora_alpha=4")
+SETTINGS = ("max_steps=1", "records_train=6", "records_eval=3", "lora_r=4", "lora_alpha=4")
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -46,7 +46,7 @@ def test_a_model_goes_from_training_to_its_download(
     model = random_model.write(tmp_path / "random-tiny", "tiny", **SMALLEST)
     folders = ("--data", data, "--model", model, "--output", folder)
     edge_tiny.python_here("immune_train.sft", "--config", "tiny", *folders, *SETTINGS)
-    edge_tiny.chain(data, folder, records=3, more=("--max-tokens", "96", "--threads", "1"))
+    edge_tiny.chain(data, folder, records=3, more=("--max-tokens", "88", "--threads", "1"))
 
     published = folder / "publish" / "tiny"
     names = {f"tiny-{quant}.gguf" for quant in QUANTS}
@@ -57,7 +57,7 @@ def test_a_model_goes_from_training_to_its_download(
     card = (published / publishing.CARD).read_text(encoding="utf-8")
     assert all(name in card for name in names)
 
-    answering = ("--max-tokens", "96", "--threads", "1")
+    answering = ("--max-tokens", "88", "--threads", "1")
     found = evaluate_tiny.chain(data, folder, model, number=1, more=answering)
     assert {one["name"] for one in found["candidates"]} >= {"reference", "tuned", "base", "extract"}
     assert {one["task"] for one in found["scores"]} == set(TASKS)
