@@ -78,9 +78,9 @@ class Chooser:
         logits[FIRST_ADDED:] = -np.inf
         if not self._never_end:
             logits[[END, END_OF_TEXT]] = ends
-        every = np.arange(len(logits))
         first = self._in_order(np.array([logits.argmax()]), logits)
         yield from first  # as a rule all that is asked for
+        every = np.arange(len(logits))
         likeliest = self._in_order(_likeliest(_LIKELIEST, every, logits), logits)
         yield from likeliest
         begin = beginnings() if beginnings else None
