@@ -12,7 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 from corpus import CAUSE_RISK_RUN, RUN_1, RUN_2, Corpus, query, records, summary_verdict
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from judged import judged, with_calls
 
@@ -257,7 +258,7 @@ def by_hand(judge_runs: list[Run], combine: str, margin: float) -> dict[str, lis
     return actual
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(
     runs(),
     st.sampled_from(["first", "mean"]),
