@@ -49,10 +49,10 @@ def spelt(texts: tuple[str, ...]) -> list[str]:
 @cache
 def alike() -> dict[str, list[str]]:
     """What might be taken for each letter of ASCII, by any way of ignoring case."""
-    found = {
-        letter: [other for other in LETTERS if letter in folded(other)]
-        for letter in string.ascii_lowercase
-    }
+    found: dict[str, list[str]] = {letter: [] for letter in string.ascii_lowercase}
+    for other in LETTERS:
+        for letter in folded(other) & found.keys():
+            found[letter].append(other)
     assert sum(map(len, found.values())) > 2 * 26 + 4
     return found
 

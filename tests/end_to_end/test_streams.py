@@ -25,6 +25,7 @@ from edge import incident, random_gguf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from immune_data import sql
 from immune_data.common import streams
 from immune_data.emit import __main__ as emit
 from immune_train.bench_edge.results import Run, line
@@ -284,15 +285,19 @@ def test_a_reader_that_has_enough_ends_a_query(emitted: Path) -> None:
     assert done.stdout.startswith(b"i,")
 
 
-def test_a_closed_stream_is_not_the_next_file_opened(emitted: Path, tmp_path: Path) -> None:
+def test_a_closed_stream_is_not_the_next_file_opened(
+    emitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Files get the lowest number that is free: what is printed would go into them."""
     source = f'"{sys.executable}" -m immune_data.emit --source "{emitted}/source"'
     subprocess.run(["bash", "-c", f"{source} --data a <&- >&- 2>&-"], cwd=tmp_path, check=True)
-    subprocess.run(["bash", "-c", f"{source} --data b"], cwd=tmp_path, check=True)
+    arguments = ["--source", str(emitted / "source"), "--data", str(tmp_path / "b")]
+    assert emit.main(arguments) == 0
     a, b = (_alike(digests(tmp_path / out)) for out in "ab")
     assert a == b
-    ask = [sys.executable, "-m", "immune_data.sql", "--data", "a", "--csv", "from funnel"]
-    assert b"read,16" in subprocess.run(ask, cwd=tmp_path, capture_output=True).stdout
+    capsys.readouterr()
+    assert sql.main(["--data", str(tmp_path / "a"), "--csv", "from funnel"]) == 0
+    assert "read,16" in capsys.readouterr().out
 
 
 def test_training_needs_no_reader(
