@@ -448,7 +448,7 @@ def test_a_failed_start_leaves_its_folder_usable(
 # What follows training
 
 
-QUANTS = "gguf=[q8_0]"
+QUANTS, NO_QUANTS = "gguf=[q8_0]", "gguf=[]"
 
 
 def resuming(output: Path, *settings: str) -> list[str]:
@@ -486,7 +486,8 @@ def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     """Killed before a file is given its name; what was made then is not made again.
 
     What a killed process leaves is what lies on the disk: a copy of it, made at that moment, stands
-    for the kill. With `--thorough` before each file, otherwise once between each two products.
+    for the kill. With `--thorough` before each file, otherwise once between each two products, and
+    where it was killed while its curves or the merged model were made, no GGUF file follows.
     """
     output = Path(shutil.copytree(trained_only, tmp_path / "whole" / "run"))
     found = resuming(output, QUANTS)
@@ -502,9 +503,18 @@ def test_a_run_killed_anywhere_after_training_goes_on_from_there(
         assert sft.main(found) == 0
     assert all((output / name).exists() for name in PRODUCTS)
     expected = digests(output)
+    without = Path(shutil.copytree(copies[max(copies)], tmp_path / "without" / "run"))
+    assert sft.main(resuming(without, NO_QUANTS)) == 0
+    expected_without = {
+        name: sha256 for name, sha256 in digests(without).items() if not name.startswith("gguf/")
+    }
     seen = set()
     for copy in copies.values():
-        seen.add(resumed_from(copy, resuming(copy, QUANTS), expected))
+        is_trained, is_merged = ((copy / name).exists() for name in PRODUCTS[1:4:2])
+        if is_trained and not is_merged and not every:
+            seen.add(resumed_from(copy, resuming(copy, NO_QUANTS), expected_without))
+        else:
+            seen.add(resumed_from(copy, resuming(copy, QUANTS), expected))
     assert seen == set(range(len(PRODUCTS) + 1))  # each phase was one that a run was killed in
 
 
