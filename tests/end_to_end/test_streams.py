@@ -300,6 +300,23 @@ def test_a_closed_stream_is_not_the_next_file_opened(
     assert "read,16" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "<&- >&-"])
+def test_what_is_printed_to_a_closed_stream_is_in_no_file(closed: str, tmp_path: Path) -> None:
+    """Between opening a file and closing it, as a library does that says how far it is."""
+    program = """if True:
+        import sys
+        from immune_data.common import streams
+        with streams.patient(), open("a", "w") as a, open("b", "w") as b:
+            print("printed", flush=True)
+            print("printed", file=sys.stderr, flush=True)
+            print("a", file=a)
+            print("b", file=b)
+        """
+    command = f'"{sys.executable}" -c "$0" {closed}'
+    subprocess.run(["bash", "-c", command, program], cwd=tmp_path, check=True, capture_output=True)
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["a\n", "b\n"]
+
+
 def test_training_needs_no_reader(
     training_out: Callable[[str], Path], tiny_model: Path, tmp_path: Path
 ) -> None:
