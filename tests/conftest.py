@@ -72,14 +72,21 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Ma
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
 
+    unfinished_here: set[str] = set()
+
     def shared(name: str, make: Make) -> Path:
+        assert name not in unfinished_here, f"making {name} asks for it"  # it would wait for ever
         final, unfinished = base / name, base / f"{name}.unfinished"
         with (base / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not final.exists():
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
-                make(unfinished)
+                unfinished_here.add(name)
+                try:
+                    make(unfinished)
+                finally:
+                    unfinished_here.discard(name)
                 unfinished.rename(final)
         return final
 
