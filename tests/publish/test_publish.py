@@ -148,6 +148,8 @@ def dry_run(emitted: Path, shared_folder: Shared) -> Callable[..., Path]:
     def made(recipes: tuple[str, ...]) -> Path:
         def make(folder: Path) -> None:
             accepted = ("--accept", FAULT) if "unified-v2" in recipes else ()
+            # The other worker may publish other recipes at the same time.
+            out = shutil.copytree(emitted, folder / "out")
             with (
                 pytest.MonkeyPatch.context() as patched,
                 (folder / "said").open("w", encoding="utf-8") as said,
@@ -159,7 +161,7 @@ def dry_run(emitted: Path, shared_folder: Shared) -> Callable[..., Path]:
                 patched.setenv("HF_TOKEN", "")
                 patched.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
                 more = ("--dry-run", "--output", folder / "made", *accepted)
-                assert run(emitted, *more, recipes=recipes) == 0
+                assert run(out, *more, recipes=recipes) == 0
 
         return shared_folder(f"published-{'-'.join(recipes)}", make)
 
