@@ -59,63 +59,6 @@ lint: .venv/.installed-dev
 		$(BIN)/sqlfluff lint --processes 1 sql immune_data/slips/sql; }; style=$$?; \
 		wait $$types && exit $$style
 
-train-tiny: answer, judge by a rule, compare with the base
-# make label-tiny  set up, have a tiny model behind a server on loopback label sample incidents, emit
-# make judge-tiny  set up, have a judge on loopback score sample answers, emit before and after
-# make docs   set up, write the generated pages and the outputs that README and docs show
-# make bench  set up, compare the speed of emit with a plain script (SCALES="1 10 100")
-# make lowest  run the tests of immune_data with the lowest library versions that it allows
-# make campaigns  set up, kill two hundred runs, read ten thousand broken sources and alert files,
-#                 have ten thousand answers written by random weights, evaluate 2,000 times,
-#                 run all tests on more examples and in every combination
-
-PYTHON ?= python3
-SOURCE ?= data/source
-OUT ?= data
-RECIPE ?= unified-v2
-
-BIN := .venv/bin
-
-SCALES ?= 1 10
-DATA_TESTS ?= api audit common contract emit prompts publish read recipes report sample select \
-	slips sql why
-SEED ?= 7
-
-# To use the torch that is installed, for instance with a GPU: make train-tiny TORCH=
-TORCH ?= --constraint constraints.txt
-
-# We need only the library of llama.cpp. Its programs, its server and its image code take three
-# quarters of the time that pip needs to build llama-cpp-python. CMAKE_ARGS from the environment,
-# for instance -DGGML_CUDA=on, are used instead of these.
-CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF \
-	-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
-	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_CURL=OFF
-export CMAKE_ARGS
-
-# Tests start hundreds of processes, which should not all compile the same files again.
-unexport PYTHONDONTWRITEBYTECODE
-
-.PHONY: emit test lint train-tiny edge-tiny evaluate-tiny label-tiny judge-tiny docs bench lowest campaigns
-
-emit: .venv/.installed
-	@# Write the sample only to the default folder, and only if nothing was emitted from there before.
-	test -d "$(SOURCE)" || test "$(SOURCE)" != data/source || test -e "$(OUT)/tables" || \
-		$(BIN)/python -m immune_data.sample --output data/source
-	$(BIN)/python -m immune_data.emit --source "$(SOURCE)" --data "$(OUT)" --recipe "$(RECIPE)"
-
-# Each worker takes tests of the same files, and then those that the other has not started.
-test: .venv/.installed-dev lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
-
-lint: .venv/.installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-logo
-	@# In parallel: mypy uses one process and takes the longest.
-	$(BIN)/mypy & types=$$!; \
-		$(BIN)/sqlfluff lint --processes 1 sql immune_data/slips/sql; style=$$?; \
-		wait $$types && exit $$style
-
 train-tiny: .venv/.installed-train
 	$(MAKE) emit RECIPE=unified-clean
 	test -d $(OUT)/models/random-tiny || \

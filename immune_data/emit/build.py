@@ -403,7 +403,7 @@ def _is_folder(path: Path) -> ImmuneError:
 
 
 def _refuse_obstacle(folder: Path) -> None:
-    """Refuse a path to a folder on which something is that is none."""
+    """Refuse a folder whose path leads through something that is not a folder."""
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise ImmuneError(f"{existing} is not a folder: move it away")

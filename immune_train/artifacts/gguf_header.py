@@ -53,7 +53,7 @@ def read(path: Path) -> Header:
     """What the file says.
 
     Raises:
-        ImmuneError: it is no whole GGUF file.
+        ImmuneError: it is not a complete GGUF file.
     """
     check(path)
     try:

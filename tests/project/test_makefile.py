@@ -1,13 +1,37 @@
-"""The Makefile: with what llama.cpp is built."""
+"""The Makefile: its targets, and with what llama.cpp is built."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 
 import pytest
 from conftest import REPOSITORY
+
+INSTALLED = (".installed", ".installed-train", ".installed-edge", ".installed-dev")
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+
+
+def test_every_target_of_its_head_has_one_recipe() -> None:
+    head = MAKEFILE.partition("\n\n")[0]
+    targets = re.findall(r"^# make ([\w-]+)", head, re.MULTILINE)
+    assert {"emit", "test", "train-tiny", "campaigns"} <= set(targets)
+    # As if all were installed; what is printed to standard error is a warning or an error.
+    installed = [f"--assume-old=.venv/{name}" for name in INSTALLED]
+    # The make that runs the tests has told this process its own options.
+    environment = {key: value for key, value in os.environ.items() if "MAKE" not in key}
+    for target in targets:
+        done = subprocess.run(
+            ["make", "--dry-run", *installed, target],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), target
+        assert done.stdout, target
 
 
 @pytest.mark.parametrize("own", [None, "-DGGML_CUDA=on", ""])
