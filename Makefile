@@ -28,13 +28,11 @@ SEED ?= 7
 TORCH ?= --constraint constraints.txt
 
 # We need only the library of llama.cpp. Its programs, its server and its image code take three
-# quarters of the time that pip needs to build llama-cpp-python, which always asks for the library
-# of those programs: only a variable of each CMake project switches that off. CMAKE_ARGS from the
-# environment, for instance -DGGML_CUDA=on, are used instead of these.
-WITHOUT_COMMON := $(CURDIR)/.venv/llama-cpp.cmake
+# quarters of the time that pip needs to build llama-cpp-python. CMAKE_ARGS from the environment,
+# for instance -DGGML_CUDA=on, are used instead of these.
 CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF \
 	-DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TESTS=OFF \
-	-DLLAMA_CURL=OFF '-DCMAKE_PROJECT_INCLUDE=$(WITHOUT_COMMON)'
+	-DLLAMA_CURL=OFF '-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/llama-cpp.cmake'
 export CMAKE_ARGS
 
 # Tests start hundreds of processes, which should not all compile the same files again.
@@ -133,7 +131,6 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
 # pip's own cache has it the next time.
 .venv/wheels: | .venv/bin/python
-	echo 'set(LLAMA_BUILD_COMMON OFF)' > '$(WITHOUT_COMMON)'
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $@.unfinished llama-cpp-python
 	mv $@.unfinished $@
 

@@ -42,6 +42,9 @@ class Model:
         parameters = self._library.llama_model_default_params()
         parameters.n_gpu_layers = 0
         parameters.vocab_only = vocab_only
+        # llama.cpp ends the process where it uses AMX and GCC has compiled it (ggml-org/llama.cpp,
+        # pull request 26954). Only weights that are stored for such instructions use them.
+        parameters.use_extra_bufts = b"AMX_INT8 = 1" not in self._library.llama_print_system_info()
         self.model = self._library.llama_model_load_from_file(bytes(path), parameters)
         if not self.model:
             reason = f" ({said[-1]})" if said else ""

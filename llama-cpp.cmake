@@ -1,0 +1,15 @@
+# What every CMake project in the build of llama-cpp-python includes: CMAKE_PROJECT_INCLUDE in the
+# Makefile names this file. No variable on the command line does what stands here.
+
+# The library of llama.cpp's own programs, which llama-cpp-python asks for in every build. We need
+# none of those programs, and it is half of the work.
+set(LLAMA_BUILD_COMMON OFF)
+
+# Without the matrix instructions of Intel's AMX. llama.cpp describes its tiles to the processor in
+# a variable whose content GCC drops when it optimises, so that a model's first token ends the
+# process (ggml-org/llama.cpp, pull request 26954).
+include(CheckCXXCompilerFlag)
+check_cxx_compiler_flag(-mno-amx-int8 COMPILER_KNOWS_AMX)
+if(COMPILER_KNOWS_AMX)
+  add_compile_options(-mno-amx-tile -mno-amx-int8 -mno-amx-bf16)
+endif()
