@@ -197,6 +197,8 @@ def git_blob(content: bytes) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Or the body would wait 40 ms for the client's acknowledgement of the headers.
+    disable_nagle_algorithm = True
     hub: HubServer
     body: bytes
     json: Any
