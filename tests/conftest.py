@@ -303,6 +303,20 @@ def earlier_out(_earlier_run: Path, tmp_path: Path) -> Iterator[Path]:
     assert sorted(path.name for path in folder.iterdir()) == ["immune.duckdb", "sft", "tables"]
 
 
+@pytest.fixture
+def standing_out(_earlier_run: Path) -> Iterator[Path]:
+    """The same without a copy, for a test whose commands are all refused."""
+    before = _states(_earlier_run)
+    yield _earlier_run
+    assert _states(_earlier_run) == before
+
+
+def _states(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """What no file keeps that is written to, or written anew."""
+    stats = {path: path.lstat() for path in folder.rglob("*") if not path.is_dir()}
+    return {path: (stat.st_ctime_ns, stat.st_ino, stat.st_size) for path, stat in stats.items()}
+
+
 def _emit(source: Path, out: Path, recipe: str) -> None:
     arguments = ["--source", str(source), "--data", str(out), "--recipe", recipe]
     assert emit.main(arguments) == 0

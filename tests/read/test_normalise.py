@@ -282,22 +282,33 @@ def test_a_number_past_all_bounds_is_a_reject(case: str, tmp_path: Path) -> None
     _assert_rejected(emitted(corpus, tmp_path), corpus, places)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_key_held_twice_rejects_its_row(name: str, tmp_path: Path) -> None:
-    corpus = Corpus().incidents("abcd", run=RUN_2 if name == RUN_2 else RUN_1).incidents("ef")
-    source = corpus.write(tmp_path / "source")
-    rows = [json.dumps(row) for row in corpus.rows[name]]
-    inner = {SUMMARIES: "summary", CAUSE_RISK: "risk_assessment"}.get(name, "gpt-4o")
-    rows[0] = rows[0][:-1] + ', "category": "x", "category": "y"}'
-    rows[1] = rows[1][:-1] + ', "junk": [{"deep": {"k": 1, "k": 1}}]}'
-    rows[2] = rows[2].replace(f'"{inner}":', f'"{inner}": null, "{inner}":')
-    rows[3] = '{"incident_id": "z", ' + rows[3][1:]
-    (source / name).write_text("[" + ", ".join(rows) + "]")
-    out = tmp_path / "out"
+@pytest.fixture(scope="module")
+def repeated_keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+    """An output folder, and the rows of each file, whose first four hold a key twice."""
+    corpus = Corpus().incidents("abcd").incidents("efgh", run=RUN_2).incidents("ij")
+    folder = tmp_path_factory.mktemp("repeated")
+    source, out = corpus.write(folder / "source"), folder / "out"
+    of_files = {}
+    for name in FILES:
+        of_files[name] = rows = [json.dumps(row) for row in corpus.rows[name]]
+        inner = {SUMMARIES: "summary", CAUSE_RISK: "risk_assessment"}.get(name, "gpt-4o")
+        rows[0] = rows[0][:-1] + ', "category": "x", "category": "y"}'
+        rows[1] = rows[1][:-1] + ', "junk": [{"deep": {"k": 1, "k": 1}}]}'
+        rows[2] = rows[2].replace(f'"{inner}":', f'"{inner}": null, "{inner}":')
+        rows[3] = '{"incident_id": "z", ' + rows[3][1:]
+        (source / name).write_text("[" + ", ".join(rows) + "]")
     assert emit.main(["--source", str(source), "--data", str(out), "--json"]) == 0
+    return out, of_files
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_key_held_twice_rejects_its_row(
+    name: str, repeated_keys: tuple[Path, dict[str, list[str]]]
+) -> None:
+    out, of_files = repeated_keys
     mine = [row for row in table(out, "rejects") if row["file"] == name]
     assert [(row["row"], row["reason"], row["scope"], row["json"]) for row in mine] == [
-        (at, "repeated_key", "row", rows[at - 1]) for at in (1, 2, 3, 4)
+        (at, "repeated_key", "row", of_files[name][at - 1]) for at in (1, 2, 3, 4)
     ]
 
 
@@ -314,9 +325,21 @@ def test_the_row_is_kept_as_it_stands_in_the_file(tmp_path: Path) -> None:
 # Duplicates, spellings, undeclared models
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The records of two incidents that are there once."""
+    return all_records(emitted(_of_both_runs(), tmp_path_factory.mktemp("once")))
+
+
+def _of_both_runs() -> Corpus:
+    return Corpus().incident("a").incident("b", run=RUN_2)
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_of_an_incident_that_is_there_twice_the_first_row_stands(name: str, tmp_path: Path) -> None:
-    corpus = Corpus().incident("a").incident("b", run=RUN_2)
+def test_of_an_incident_that_is_there_twice_the_first_row_stands(
+    name: str, once: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    corpus = _of_both_runs()
     first = corpus.rows[name][0]
     again = copy.deepcopy(first)
     if name in DATASETS:
@@ -329,7 +352,6 @@ def test_of_an_incident_that_is_there_twice_the_first_row_stands(name: str, tmp_
         again["cause_scores"] = {"gpt-4o-mini": {"total": 30}}
     else:
         again["scores"] = {"gpt-4o-mini": 10}
-    plain = emitted(corpus, tmp_path / "plain")
     corpus.rows[name] += [again, again]
     out = emitted(corpus, tmp_path / "twice")
     row = len(corpus.rows[name]) - 1
@@ -337,7 +359,7 @@ def test_of_an_incident_that_is_there_twice_the_first_row_stands(name: str, tmp_
     assert rejects(out) == [
         (name, at, "duplicate_incident", "row", incident) for at in (row, row + 1)
     ]
-    assert all_records(out) == all_records(plain)
+    assert all_records(out) == once
     assert_every_row_is_accounted_for(out, corpus)
 
 
@@ -610,12 +632,12 @@ def test_a_merged_file_stands_instead_of_the_two_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("beside", [RUN_1, RUN_2])
 def test_a_merged_file_beside_a_run_is_an_error(
-    beside: str, tmp_path: Path, earlier_out: Path, refused: Callable[..., str]
+    beside: str, tmp_path: Path, standing_out: Path, refused: Callable[..., str]
 ) -> None:
     source = Corpus().incident("a", run=MERGED).incident("b", run=beside).write(tmp_path / "s")
     if beside == RUN_2:
         (source / RUN_1).unlink(missing_ok=True)
-    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    message = refused(emit.main, "--source", source, "--data", standing_out)
     assert str(source / MERGED) in message
     assert str(source / beside) in message
 

@@ -22,6 +22,7 @@ import pytest
 from corpus import (
     CAUSE_RISK,
     CAUSE_RISK_RUN,
+    DATASETS,
     FIELDS,
     FILES,
     MODELS,
@@ -31,6 +32,7 @@ from corpus import (
     Corpus,
     answer,
     digests,
+    query,
     records,
     table,
 )
@@ -40,10 +42,12 @@ from hypothesis import strategies as st
 
 from immune_data import recipes
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import source_file
 from immune_data.contract.source_file import Source
 from immune_data.emit import __main__ as emit
 
 CHUNK = 1 << 20  # source files are read in pieces of this size
+PIECE = 1 << 12  # and in pieces of this one where every border is tried
 ROWS = json.dumps(Corpus().incidents("abc").rows[CAUSE_RISK])
 
 
@@ -97,6 +101,11 @@ def emitted(source: Path, out: Path) -> Path:
 def jsonl(out: Path) -> list[bytes]:
     folder = out / "sft" / "unified-v2"
     return [(folder / f"{split}.jsonl").read_bytes() for split in ("train", "eval")]
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_file, "_CHUNK", PIECE)
 
 
 # What one file may hold, and what the sentence must say after the file's name.
@@ -206,14 +215,14 @@ MALFORMED: dict[str, tuple[bytes | str, str]] = {
 
 @pytest.mark.parametrize("kind", MALFORMED)
 def test_a_malformed_file_is_one_sentence_and_changes_nothing(
-    kind: str, tmp_path: Path, earlier_out: Path, refused: Callable[..., str]
+    kind: str, tmp_path: Path, standing_out: Path, refused: Callable[..., str]
 ) -> None:
     content, says = MALFORMED[kind]
     data = content.encode() if isinstance(content, str) else content
     source = Corpus().incidents("abc").write(tmp_path / "source")
     plain, gzipped = source / CAUSE_RISK, source / f"{CAUSE_RISK}.gz"
     plain.write_bytes(data)
-    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    message = refused(emit.main, "--source", source, "--data", standing_out)
     assert re.match(rf"{re.escape(str(plain))}\b.*{says}", message), message
     gzipped.write_bytes(gzip.compress(data))
     assert fault(gzipped) == message.replace(str(plain), str(gzipped))
@@ -233,23 +242,23 @@ def test_every_file_is_read_as_strictly(
     content: str,
     says: str,
     tmp_path: Path,
-    earlier_out: Path,
+    standing_out: Path,
     refused: Callable[..., str],
 ) -> None:
     source = Corpus().incident("a").incident("b", run=RUN_2).write(tmp_path / "source")
     (source / name).write_text(content)
-    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    message = refused(emit.main, "--source", source, "--data", standing_out)
     assert re.match(rf"{re.escape(str(source / name))}\b.*{says}", message), message
 
 
 def test_a_refusal_is_an_exit_code_and_a_sentence_without_a_traceback(
-    tmp_path: Path, earlier_out: Path
+    tmp_path: Path, standing_out: Path
 ) -> None:
     source = Corpus().incidents("abc").write(tmp_path / "source")
     (source / CAUSE_RISK_RUN).write_bytes((source / CAUSE_RISK_RUN).read_bytes()[:-40])
     command = [sys.executable, "-m", "immune_data.emit", "--source", str(source)]
     done = subprocess.run(
-        [*command, "--data", str(earlier_out)], capture_output=True, text=True, check=False
+        [*command, "--data", str(standing_out)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
     message = done.stderr.splitlines()[-1]
@@ -278,13 +287,13 @@ BAD_GZIP: dict[str, bytes] = {
 
 @pytest.mark.parametrize("kind", BAD_GZIP)
 def test_a_bad_gzip_file_is_one_sentence_and_changes_nothing(
-    kind: str, tmp_path: Path, earlier_out: Path, refused: Callable[..., str]
+    kind: str, tmp_path: Path, standing_out: Path, refused: Callable[..., str]
 ) -> None:
     source = Corpus().incidents("abc").write(tmp_path / "source")
     (source / CAUSE_RISK).unlink()
     path = source / f"{CAUSE_RISK}.gz"
     path.write_bytes(BAD_GZIP[kind])
-    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    message = refused(emit.main, "--source", source, "--data", standing_out)
     assert message.startswith(str(path))
     if kind.startswith("cut"):
         assert "cut short" in message
@@ -303,16 +312,16 @@ def test_a_gzip_file_of_several_members_is_one_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != RUN_2])
 def test_a_missing_file_is_named(
-    name: str, tmp_path: Path, earlier_out: Path, refused: Callable[..., str]
+    name: str, tmp_path: Path, standing_out: Path, refused: Callable[..., str]
 ) -> None:
     source = Corpus().incident("a").incident("b", run=RUN_2).write(tmp_path / "source")
     (source / name).unlink()
-    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    message = refused(emit.main, "--source", source, "--data", standing_out)
     assert name in message
     assert str(source) in message
     # A folder of that name is not a file.
     (source / name).mkdir()
-    assert name in refused(emit.main, "--source", source, "--data", earlier_out)
+    assert name in refused(emit.main, "--source", source, "--data", standing_out)
 
 
 def test_the_second_run_may_be_missing(tmp_path: Path) -> None:
@@ -323,20 +332,20 @@ def test_the_second_run_may_be_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_both_forms_of_a_file_are_an_error(
-    name: str, tmp_path: Path, earlier_out: Path, refused: Callable[..., str]
+    name: str, tmp_path: Path, standing_out: Path, refused: Callable[..., str]
 ) -> None:
     source = Corpus().incident("a").incident("b", run=RUN_2).write(tmp_path / "source")
     (source / f"{name}.gz").write_bytes(gzip.compress((source / name).read_bytes()))
-    message = refused(emit.main, "--source", source, "--data", earlier_out)
+    message = refused(emit.main, "--source", source, "--data", standing_out)
     assert f"{source / name} and {source / name}.gz" in message
 
 
 def test_a_source_folder_that_is_missing_or_a_file_is_named(
-    tmp_path: Path, earlier_out: Path, refused: Callable[..., str]
+    tmp_path: Path, standing_out: Path, refused: Callable[..., str]
 ) -> None:
     (tmp_path / "file").write_text("[]")
     for name in ("file", "nowhere", "file/below"):
-        message = refused(emit.main, "--source", tmp_path / name, "--data", earlier_out)
+        message = refused(emit.main, "--source", tmp_path / name, "--data", standing_out)
         assert str(tmp_path / name) in message
 
 
@@ -383,7 +392,8 @@ def test_the_byte_is_counted_from_the_start_of_the_file(
     assert start <= place < start + len(wrong)
 
 
-@pytest.mark.parametrize("at", [0, 1, 2, CHUNK - 3, CHUNK - 2, CHUNK - 1, CHUNK, CHUNK + 1])
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("at", [0, 1, 2, PIECE - 3, PIECE - 2, PIECE - 1, PIECE, PIECE + 1])
 @pytest.mark.parametrize("wrong", [b"\xff", b"\xf0\x9d\x84x", b"\xe2\x82x", b"\xc3x"])
 def test_the_byte_of_invalid_utf8_is_exact_at_every_border(
     at: int, wrong: bytes, tmp_path: Path
@@ -400,11 +410,15 @@ def test_the_byte_of_invalid_utf8_is_exact_at_every_border(
 # What is tolerated
 
 
-def test_forms_and_spellings_of_the_files_do_not_show(tmp_path: Path) -> None:
+def test_forms_and_spellings_of_the_files_do_not_show(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     corpus = Corpus().incidents("abcdef", summary_dag="").incident("gé𝄞", dag="Δ → 😀\nü\n")
     corpus.incident("h", run=RUN_2)
-    expected = jsonl(emitted(corpus.write(tmp_path / "plain"), tmp_path / "out"))
+    plain = corpus.write(tmp_path / "plain")
+    expected = jsonl(emitted(plain, tmp_path / "out"))
     forms: dict[str, dict[str, Any]] = {
+        "plain": {},
         "gzip": {"gzipped": True},
         "some-gzip": {"gzipped": {SUMMARIES, CAUSE_RISK_RUN}},
         "bom": {"bom": True},
@@ -414,8 +428,16 @@ def test_forms_and_spellings_of_the_files_do_not_show(tmp_path: Path) -> None:
         "utf8": {"ascii_only": False},
     }
     for name, form in forms.items():
-        source = corpus.write(tmp_path / name, **form)
-        assert jsonl(emitted(source, tmp_path / f"{name}-out")) == expected, name
+        corpus.write(tmp_path / name, **form)
+    files = sorted(path.name for path in plain.iterdir())
+    # Each file in another form, and each form once; thorough, every file in every form.
+    for first in range(len(forms)) if pytestconfig.getoption("--thorough") else (0, len(files)):
+        mixed = tmp_path / f"from {first}"
+        mixed.mkdir()
+        for place, file in enumerate(files, start=first):
+            [path] = (tmp_path / [*forms][place % len(forms)]).glob(f"{file}*")
+            shutil.copy(path, mixed)
+        assert jsonl(emitted(mixed, tmp_path / f"out {first}")) == expected, first
 
 
 def test_the_array_may_stand_anywhere_in_the_object(tmp_path: Path) -> None:
@@ -469,40 +491,64 @@ def test_integers_may_be_written_as_fractions(tmp_path: Path) -> None:
 NO_ANSWER = {"missing": ..., "null": None, "empty": "", "blank": " \n\t", "empty object": {}}
 
 
+Answered = dict[str, set[tuple[str, str]]]
+EVERY_ANSWER = {(task, model) for task in ("summary", "cause", "risk") for model in MODELS}
+
+
+def answered(out: Path) -> Answered:
+    """Task and model of every answer, by incident."""
+    found: Answered = {}
+    for row in table(out, "responses"):
+        found.setdefault(row["incident_id"], set()).add((row["task"], row["model"]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def unanswered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder of incidents that each lack answers in one way, and of a whole one."""
+    corpus = Corpus().incident("whole")
+    for form, value in NO_ANSWER.items():
+        for dataset, name in enumerate(DATASETS):
+            row = corpus.incident(f"{form} {dataset}").rows[name][-1]
+            for model in MODELS[:2]:
+                if value is ...:
+                    del row[FIELDS[model][dataset]]
+                else:
+                    row[FIELDS[model][dataset]] = value
+    folder = tmp_path_factory.mktemp("unanswered")
+    out = emitted(corpus.write(folder / "source"), folder / "out")
+    assert table(out, "rejects") == []
+    return out
+
+
 @pytest.mark.parametrize("form", NO_ANSWER)
 @pytest.mark.parametrize("dataset", [0, 1])
-def test_an_answer_may_be_missing_in_every_way(form: str, dataset: int, tmp_path: Path) -> None:
-    corpus = Corpus().incidents("ab")
-    row = corpus.rows[(SUMMARIES, CAUSE_RISK)[dataset]][0]
-    for model in MODELS[:2]:
-        if NO_ANSWER[form] is ...:
-            del row[FIELDS[model][dataset]]
-        else:
-            row[FIELDS[model][dataset]] = NO_ANSWER[form]
-    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
-    assert table(out, "rejects") == []
+def test_an_answer_may_be_missing_in_every_way(form: str, dataset: int, unanswered: Path) -> None:
     tasks = [["summary"], ["cause", "risk"]][dataset]
-    answered = {
-        (row["task"], row["model"])
-        for row in table(out, "responses")
-        if row["incident_id"] == "a" and row["task"] in tasks
-    }
-    assert answered == {(task, model) for task in tasks for model in MODELS[2:]}
+    missing = EVERY_ANSWER - answered(unanswered)[f"{form} {dataset}"]
+    assert missing == {(task, model) for task in tasks for model in MODELS[:2]}
     # The winner has no answer: the incident gives no record, and keeps its place in the split.
-    emitted_records = [*records(out, "train"), *records(out, "eval")]
-    assert {record["incident_id"] for record in emitted_records} == {"b"}
+    assert (f"{form} {dataset}",) in query(unanswered, "select incident_id from splits")
+    unified = [
+        record["incident_id"]
+        for split in ("train", "eval")
+        for record in records(unanswered, split)
+        if record["origin"] == "unified"
+    ]
+    assert unified == ["whole"] * 3
 
 
-@pytest.mark.parametrize("task", ["summary", "cause", "risk"])
-@pytest.mark.parametrize("text", [None, "", "  "])
-def test_one_half_of_an_answer_may_be_missing(task: str, text: str | None, tmp_path: Path) -> None:
-    corpus = Corpus().incident("a", answers={"gpt-4o-mini": {task: text}})
+def test_one_half_of_an_answer_may_be_missing(tmp_path: Path) -> None:
+    corpus = Corpus()
+    expected = {}
+    for task in ("summary", "cause", "risk"):
+        for text in (None, "", "  "):
+            incident = f"{task} {text!r}"
+            corpus.incident(incident, answers={"gpt-4o-mini": {task: text}})
+            expected[incident] = EVERY_ANSWER - {(task, "gpt-4o-mini")}
     out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
     assert table(out, "rejects") == []
-    missing = {(t, m) for t in ("summary", "cause", "risk") for m in MODELS} - {
-        (row["task"], row["model"]) for row in table(out, "responses")
-    }
-    assert missing == {(task, "gpt-4o-mini")}
+    assert answered(out) == expected
 
 
 def test_a_bare_text_is_a_summary_and_no_cause(tmp_path: Path) -> None:
@@ -596,13 +642,14 @@ TRICKY: dict[str, Any] = {
 }
 
 
+@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_a_border_of_pieces_may_fall_on_any_byte(ascii_only: bool, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     text = json.dumps(TRICKY, ensure_ascii=ascii_only, indent=1).encode()
     for border in range(len(text) + 3):
         head = b'[{"pad":"'
-        pad = head + b"x" * (CHUNK - border - len(head) - 3) + b'"},'
+        pad = head + b"x" * (PIECE - border - len(head) - 3) + b'"},'
         path.write_bytes(pad + text + b"]")
         source = Source(path)
         records_read = list(source)
@@ -611,6 +658,7 @@ def test_a_border_of_pieces_may_fall_on_any_byte(ascii_only: bool, tmp_path: Pat
         assert source.rows == 2
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_a_border_may_fall_on_any_byte_beside_the_array(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     text = (
@@ -618,10 +666,11 @@ def test_a_border_may_fall_on_any_byte_beside_the_array(tmp_path: Path) -> None:
     )
     for border in range(len(text) + 3):
         head = '{"pad":"'
-        path.write_text(head + "x" * (CHUNK - border - len(head) - 2) + '",' + text)
+        path.write_text(head + "x" * (PIECE - border - len(head) - 2) + '",' + text)
         assert read(path) == [{"d": 1}], border
 
 
+@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -641,7 +690,7 @@ def test_a_border_hides_nothing(wrong: str, says: str, tmp_path: Path) -> None:
     for border in range(len(wrong) + 12):
         element = '{"a": ' + wrong + ', "b": 1}'
         head = '[{"pad":"'
-        pad = head + "x" * (CHUNK - border - len(head) - 3) + '"},'
+        pad = head + "x" * (PIECE - border - len(head) - 3) + '"},'
         path.write_text(pad + element + "]")
         message = fault(path)
         assert says in message, border

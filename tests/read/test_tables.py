@@ -14,8 +14,8 @@ from immune_data.read import tables
 
 
 @pytest.fixture
-def connection(earlier_out: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    shutil.copy(earlier_out / "immune.duckdb", tmp_path / "copy.duckdb")
+def connection(standing_out: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    shutil.copy(standing_out / "immune.duckdb", tmp_path / "copy.duckdb")
     with duckdb.connect(str(tmp_path / "copy.duckdb")) as opened:
         yield opened
 
