@@ -25,6 +25,10 @@ PARQUET = "read_parquet(?, hive_partitioning = false)"
 
 MEMORY = "512MB"  # for commands that only query
 
+# DuckDB makes a filter of the keys of each join, an array of which it zeroes hundreds of kilobytes:
+# a seventh of the time to emit a small dataset. Ten times the sample is not slower without either.
+_WITHOUT = "join_filter_pushdown"
+
 _REFUSED = "?\\"  # to DuckDB the options of an address, and another `/`
 
 
@@ -89,7 +93,12 @@ def connect(
     """
     import duckdb
 
-    config = {"memory_limit": memory, "temp_directory": spill, **settings}
+    config = {
+        "memory_limit": memory,
+        "temp_directory": spill,
+        "disabled_optimizers": _WITHOUT,
+        **settings,
+    }
     return duckdb.connect(database, config=config)
 
 
