@@ -153,33 +153,41 @@ def test_a_stand_in_must_itself_reach_the_score(tmp_path: Path) -> None:
     assert query(out, "select verdict from gates", RECIPE) == [("summary_cleaning",)]
 
 
-@pytest.mark.parametrize(
-    ("risk", "chosen", "verdict"),
-    [
-        ({"gpt-4o": 10, "gpt-4o-mini": 30}, "gpt-4o-mini", None),  # its own score, not the cause's
-        ({"gpt-4o": 9, "gpt-4o-mini": 10}, "gpt-4o-mini", None),
-        ({"gpt-4o": 9.5, "qwen2.5-3b": 30}, "qwen2.5-3b", None),
-        ({"gpt-4o-mini": 29}, "gpt-4o-mini", None),  # the winner's risk answer was not judged
-        # The model's cause does not reach its gate: its risk answer does.
-        ({"gpt-4o": 9, "gpt-4o-mini": 9, "qwen2.5-1.5b": 30}, "qwen2.5-1.5b", None),
-        (
-            {"gpt-4o": 9, "gpt-4o-mini": 9, "qwen2.5-3b": 9, "qwen2.5-1.5b": 9.9},
-            "qwen2.5-1.5b",
-            "risk_score",
-        ),
-    ],
-)
-def test_the_risk_answer_that_is_used_reaches_its_own_gate(
-    risk: dict[str, float], chosen: str, verdict: str | None, tmp_path: Path
-) -> None:
+RISKS: list[tuple[dict[str, float], str, str | None]] = [
+    ({"gpt-4o": 10, "gpt-4o-mini": 30}, "gpt-4o-mini", None),  # its own score, not the cause's
+    ({"gpt-4o": 9, "gpt-4o-mini": 10}, "gpt-4o-mini", None),
+    ({"gpt-4o": 9.5, "qwen2.5-3b": 30}, "qwen2.5-3b", None),
+    ({"gpt-4o-mini": 29}, "gpt-4o-mini", None),  # the winner's risk answer was not judged
+    # The model's cause does not reach its gate: its risk answer does.
+    ({"gpt-4o": 9, "gpt-4o-mini": 9, "qwen2.5-1.5b": 30}, "qwen2.5-1.5b", None),
+    (
+        {"gpt-4o": 9, "gpt-4o-mini": 9, "qwen2.5-3b": 9, "qwen2.5-1.5b": 9.9},
+        "qwen2.5-1.5b",
+        "risk_score",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def by_risk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder of an incident of each of `RISKS`, named by its place."""
     cause = {"gpt-4o": 27, "gpt-4o-mini": 24, "qwen2.5-3b": 18, "qwen2.5-1.5b": 13}
-    corpus = Corpus().incident("a", cause=cause, risk=risk).incidents("bcdef")
-    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
-    used = "select model from best_responses where incident_id = 'a' and task = 'risk'"
-    assert query(out, used, RECIPE) == [(chosen,)]
-    gates = query(out, "select verdict, risk_score from gates where incident_id = 'a'", RECIPE)
+    corpus = Corpus()
+    for place, (risk, *_) in enumerate(RISKS):
+        corpus.incident(f"{place}", cause=cause, risk=risk)
+    folder = tmp_path_factory.mktemp("by-risk")
+    return emitted(corpus.write(folder / "source"), folder / "out")
+
+
+@pytest.mark.parametrize("place", range(len(RISKS)))
+def test_the_risk_answer_that_is_used_reaches_its_own_gate(place: int, by_risk: Path) -> None:
+    risk, chosen, verdict = RISKS[place]
+    of = f"where incident_id = '{place}'"
+    used = query(by_risk, f"select model from best_responses {of} and task = 'risk'", RECIPE)
+    assert used == [(chosen,)]
+    gates = query(by_risk, f"select verdict, risk_score from gates {of}", RECIPE)
     assert gates == [(verdict, risk.get(chosen))]
-    assert_above_the_gates(both_sides(out, RECIPE))
+    assert_above_the_gates(both_sides(by_risk, RECIPE))
 
 
 def test_an_answer_too_long_for_the_context_is_refused_by_name(tmp_path: Path) -> None:

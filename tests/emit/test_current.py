@@ -37,19 +37,32 @@ def house(tmp_path: Path) -> Path:
     return tmp_path
 
 
-# Several runs of the copy in one process, as JSON: what each was given, and what came of it. An
-# edit between them is the name of a file and what to write at its end.
+# Several runs of the copy, as JSON: what each was given, and what came of it. An edit between them
+# is the name of a file and what to write at its end. Each run is a fork of a process that has
+# loaded the libraries and read nothing: the code that a run names is that of its process.
 RUNS = """
-import io, json, sys
+import io, json, os, sys
 from contextlib import redirect_stderr, redirect_stdout
-from immune_data.emit import __main__ as emit
+from importlib import import_module, util
+for library in ("dataframely", "duckdb", "numpy.random", "pandas", "polars"):  # DuckDB loads pandas
+    if util.find_spec(library):
+        import_module(library)
+from immune_data.contract.tokens import read_vocabulary
+from immune_data.emit import __main__ as emit, build, records
+from immune_data.read import normalise
+from immune_data.select import asking, cleaning, condensing, pipeline
+read_vocabulary()
 for edit, arguments in json.loads(sys.argv[1]):
     if edit:
         with open(edit[0], "a") as file:
             file.write(edit[1])
-    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
-        code = emit.main(arguments)
-    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+    process = os.fork()
+    if process == 0:
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            code = emit.main(arguments)
+        print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+        os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0
 """
 CURRENT, CHECK = ("--json",), ("--check",)
 
@@ -58,11 +71,11 @@ Edit = tuple[str, str]
 
 
 def runs(house: Path, *each: tuple[str, ...], edits: Sequence[Edit] = ()) -> list[Ended]:
-    """What several runs of one process end in; after each edit, what they end in again."""
+    """What runs end in, then a check and a run after each edit, and after the last again."""
     options = ["--recipe", "mine.toml", "--source", "source", "--data", "out"]
-    steps: list[tuple[Edit | None, list[str]]] = []
-    for edit in edits or [None]:
-        steps += [(edit, [*options, *each[0]]), *((None, [*options, *more]) for more in each[1:])]
+    steps: list[tuple[Edit | None, list[str]]] = [(None, [*options, *more]) for more in each]
+    for edit in [*edits, None] if edits else ():
+        steps += [(edit, [*options, *CHECK]), (None, [*options, *CURRENT])]
     done = subprocess.run(
         [sys.executable, "-c", RUNS, json.dumps(steps)],
         cwd=house,
@@ -102,28 +115,19 @@ LINES = {".py": "# a remark\n", ".sql": "-- a remark\n", ".txt": "Be brief.\n"}
 
 
 def test_whatever_decides_the_result_is_never_current_once_edited(house: Path) -> None:
-    first, second, checked = runs(house, CURRENT, CURRENT, CHECK)
+    edits = [(name, LINES.get(Path(name).suffix, "[split]\nseed = 7\n")) for name in EDITED]
+    first, second, checked, *after = runs(house, CURRENT, CURRENT, CHECK, edits=edits)
     assert (current(first), current(second)) == (False, True)
     assert (checked[0], checked[2]) == (0, "")
-    edits = {name: LINES.get(Path(name).suffix, "[split]\nseed = 7\n") for name in EDITED}
-    ended = {}
-    for name in edits:
-        if name.endswith(".py"):  # code is that of a process, all else is read by each run
-            with (house / name).open("a") as file:
-                file.write(edits[name])
-            ended[name] = runs(house, CHECK, CURRENT)
-    others = [(name, line) for name, line in edits.items() if name not in ended]
-    after = iter(runs(house, CHECK, CURRENT, edits=others))
-    ended |= {name: [next(after), next(after)] for name, _ in others}
-    for name, named in EDITED.items():
-        (code, _, error), again = ended[name]
+    for place, (name, named) in enumerate(EDITED.items()):
+        (code, _, error), again = after[2 * place : 2 * place + 2]
         assert code == 1
         assert error == (
             f"error: out/sft/mine was emitted with something else for {named}: emit again\n"
         )
         assert not current(again), name
     # What had not been taken over would have been named with the edit after it.
-    checked, again = runs(house, CHECK, CURRENT)
+    checked, again = after[2 * len(EDITED) :]
     assert checked[0] == 0
     assert current(again)
 

@@ -19,7 +19,14 @@ from immune_data.emit.__main__ import emit
 
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"
 RECIPES = ("unified-v1", "unified-v2", "unified-v3", "risk", "published")
-SEEDS = range(16)
+SEEDS = list(range(16))
+FEW = SEEDS[:10]  # two for each recipe
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        thorough = metafunc.config.getoption("--thorough")
+        metafunc.parametrize("seed", SEEDS if thorough else FEW)
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +126,6 @@ def test_the_real_incidents(
     assert_same(plain, real_source, real_out(recipe), tmp_path, recipe)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_corpus(
     seed: int, plain: ModuleType, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
@@ -147,7 +153,7 @@ def test_random_corpora_reach_every_verdict_and_both_splits(
     """What the comparison above is worth depends on what its corpora hold."""
     failed: set[str] = set()
     emitted: set[str] = set()
-    for seed in SEEDS:
+    for seed in FEW:
         source = RandomCorpus(seed).write(tmp_path / str(seed))
         counts = plain.build(source, tmp_path / "plain", "unified-v2")
         failed |= {f"{key} {gate}" for key in ("failed", "risk failed") for gate in counts[key]}
