@@ -247,8 +247,17 @@ def test_held_out_incidents_are_found_in_train(
     assert ("; unknown: nobody" in first) == (ids > 1)
 
 
-@pytest.mark.parametrize("recipe", ["unified-v2", "unified-clean", "risk"])
-@pytest.mark.parametrize("seed", range(300, 305))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Two corpora for each recipe; thorough, five."""
+    if {"seed", "recipe"} <= {*metafunc.fixturenames}:
+        cases = [(seed, recipe) for seed in range(300, 305) for recipe in ACCOUNTED]
+        thorough = metafunc.config.getoption("--thorough")
+        metafunc.parametrize(("seed", "recipe"), cases if thorough else cases[::2][:6])
+
+
+ACCOUNTED = ("unified-v2", "unified-clean", "risk")
+
+
 def test_every_incident_is_accounted_for(seed: int, recipe: str, tmp_path: Path) -> None:
     """One account for each incident and task, and as many of each reason as the funnel lost."""
     source = RandomCorpus(seed).write(tmp_path / "source")
@@ -320,11 +329,11 @@ def folder(path: Path, train: list[dict[str, Any]], held: list[dict[str, Any]]) 
 
 
 def test_a_difference_is_told_by_incident_and_task(
-    earlier_out: Path, tmp_path: Path, said: Callable[..., Any]
+    standing_out: Path, tmp_path: Path, said: Callable[..., Any]
 ) -> None:
-    train, held = records(earlier_out, "train"), records(earlier_out, "eval")
+    train, held = records(standing_out, "train"), records(standing_out, "eval")
     first = folder(tmp_path / "first", train, held)
-    assert said(0, "diff", first, earlier_out / "sft" / "unified-v2")["equal"]
+    assert said(0, "diff", first, standing_out / "sft" / "unified-v2")["equal"]
     reordered = said(1, "diff", first, folder(tmp_path / "turned", train[::-1], held))
     assert (reordered["rows"], reordered["reordered"]) == ([], ["train"])
 
@@ -387,15 +396,17 @@ def test_a_difference_names_every_incident_whole(
     ["diff --json A B", "--json diff A B", "diff A --json B", "diff A B --json"],
 )
 def test_options_stand_anywhere_among_folders(
-    order: str, earlier_out: Path, capsys: pytest.CaptureFixture[str]
+    order: str, standing_out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders = dict.fromkeys("AB", str(earlier_out / "sft" / "unified-v2"))
+    folders = dict.fromkeys("AB", str(standing_out / "sft" / "unified-v2"))
     assert audit.main([folders.get(word, word) for word in order.split()]) == 0
     assert json.loads(capsys.readouterr().out)["equal"] is True
 
 
-def test_options_stand_anywhere_among_checks(earlier_out: Path, said: Callable[..., Any]) -> None:
-    shutil.copytree(earlier_out, copy := earlier_out.parent / "copy")
+def test_options_stand_anywhere_among_checks(
+    standing_out: Path, copied: Callable[[Path], Path], said: Callable[..., Any]
+) -> None:
+    copy = copied(standing_out)
     for order in (["tie", "--data", copy, "rejects"], ["--data", copy, "tie", "rejects"]):
         assert by_name(said(0, *order)).keys() == {"tie", "rejects"}
 
@@ -553,7 +564,7 @@ def test_what_the_hub_refuses_is_a_sentence(
     ],
 )
 def test_wrong_uses_are_sentences(
-    arguments: list[str], words: str, earlier_out: Path, tmp_path: Path, refused: Refused
+    arguments: list[str], words: str, standing_out: Path, tmp_path: Path, refused: Refused
 ) -> None:
     (tmp_path / "empty").write_text("\n \n")
     (tmp_path / "broken").write_text('{"incident_id": "a"}\n{"incident_id"\n')
@@ -566,7 +577,7 @@ def test_wrong_uses_are_sentences(
     (tmp_path / "train.jsonl").write_text("nothing\n")
     (tmp_path / "eval.jsonl").write_text("")
     given = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
-    message = refused(audit.main, *given, "--data", earlier_out)
+    message = refused(audit.main, *given, "--data", standing_out)
     assert words.replace("{tmp}", str(tmp_path)) in message
 
 

@@ -473,18 +473,21 @@ def test_a_check_finds_what_is_planted_and_only_that(
         if any("conversations" in statement for statement in statements):
             _read_answers_again(planting)
         rows = checks.rows(planting, check)
-        first = checks.rows(planting, check, limit=1)
-        # One of a kind is enough to show that no other check finds it.
+        # One of a kind is enough to show that no other check finds it, and what a run says.
         one_of_a_kind = plant is PLANTS[name] or plant is PLANTS[name][0]
-        run = _reading(statements) if one_of_a_kind else [check]
-        found = {result.check.name: result for result in checks.run(planting, run)}
+        if one_of_a_kind:
+            first = checks.rows(planting, check, limit=1)
+            run = _reading(statements)
+            found = {result.check.name: result for result in checks.run(planting, run)}
     finally:
         planting.rollback()
-    assert first.equals(rows.head(1))
     if expected == [None]:
         assert len(rows) > 0
     else:
         assert rows["incident_id"].to_list() == expected
+    if not one_of_a_kind:
+        return
+    assert first.equals(rows.head(1))
     assert found[name].failed
     assert (found[name].rows, found[name].first_incident) == (len(rows), expected[0])
     others = {other for other, result in found.items() if result.failed} - {name}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Part
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, digests, manifest, table
 from figures import undrawn
 
@@ -54,6 +54,26 @@ def source(real: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(real, tmp_path / "source"))
 
 
+@pytest.fixture(scope="module")
+def honest(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder of those incidents."""
+    return emitted(real, tmp_path_factory.mktemp("honest") / "out")
+
+
+@pytest.fixture(scope="module")
+def made_up(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Part:
+    """The same incidents, of which one file says that they were made up, and them emitted."""
+    folder = tmp_path_factory.mktemp("made-up")
+    source = Path(shutil.copytree(real, folder / "source"))
+    marked(source, CAUSE_RISK)
+    return Part(source, emitted(source, folder / "out"))
+
+
+@pytest.fixture
+def made_up_out(made_up: Part, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made_up.out, tmp_path / "out"))
+
+
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("mark", [True, False])
 def test_a_mark_may_stand_on_either_side_of_the_incidents(
@@ -81,14 +101,14 @@ def test_one_file_that_was_made_up_is_enough(
 
 
 def test_real_incidents_are_not_said_to_be_made_up(
-    real: Path,
+    honest: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     refused: Refused,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     undrawn(monkeypatch)
-    out = emitted(real, tmp_path / "out")
+    out = Path(shutil.copytree(honest, tmp_path / "out"))
     assert manifest(out, "risk")["synthetic"] is False
     assert report.main(["--data", str(out), "--recipe", "risk"]) == 0
     assert "synthetic" not in (out / "report" / "risk.html").read_text()
@@ -101,11 +121,10 @@ def test_real_incidents_are_not_said_to_be_made_up(
 
 
 def test_report_and_card_say_what_was_made_up_and_publish_wants_to_be_told(
-    source: Path, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+    made_up_out: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undrawn(monkeypatch)
-    marked(source, CAUSE_RISK)
-    out = emitted(source, tmp_path / "out")
+    out = made_up_out
     assert report.main(["--data", str(out), "--recipe", "risk"]) == 0
     page = (out / "report" / "risk.html").read_text()
     assert "A program made up every incident" in page.partition("<main")[0]
@@ -124,10 +143,9 @@ def test_report_and_card_say_what_was_made_up_and_publish_wants_to_be_told(
 
 @pytest.mark.parametrize("edit", [{"synthetic": False}, {"synthetic": None}, {}])
 def test_a_manifest_that_lost_the_mark_is_not_believed(
-    edit: dict[str, Any], source: Path, tmp_path: Path, refused: Refused
+    edit: dict[str, Any], made_up: Part, made_up_out: Path, refused: Refused
 ) -> None:
-    marked(source, CAUSE_RISK)
-    out = emitted(source, tmp_path / "out")
+    out = made_up_out
     path = out / "sft" / "risk" / "manifest.json"
     content = json.loads(path.read_text())
     del content["synthetic"]
@@ -137,19 +155,17 @@ def test_a_manifest_that_lost_the_mark_is_not_believed(
     for flags in ((), ("--synthetic",)):
         code = 2 if edit != {"synthetic": False} else 1
         assert "emit" in refused(publish.main, *TERMS, *flags, "--data", out, code=code)
-    emitted(source, out)
+    emitted(made_up.source, out)
     assert manifest(out, "risk")["synthetic"] is True
 
 
-def test_a_split_of_made_up_records_makes_a_dataset_synthetic(source: Path, tmp_path: Path) -> None:
+def test_a_split_of_made_up_records_makes_a_dataset_synthetic(honest: Path, made_up: Part) -> None:
     """A run on files of two datasets has no manifest of its own, and must not forget it."""
-    honest = emitted(source, tmp_path / "honest") / "sft" / "risk"
-    marked(source, CAUSE_RISK)
-    made_up = emitted(source, tmp_path / "made-up") / "sft" / "risk"
+    ours, theirs = (out / "sft" / "risk" for out in (honest, made_up.out))
     for train, held_out, synthetic in (
-        (honest, honest, False),
-        (honest, made_up, True),
-        (made_up, honest, True),
+        (ours, ours, False),
+        (ours, theirs, True),
+        (theirs, ours, True),
     ):
         found = dataset.from_files(train / "train.jsonl", held_out / "eval.jsonl")
         assert found.synthetic is synthetic
@@ -179,14 +195,12 @@ def test_make_emit_takes_the_default_folder_as_it_is(source: Path, tmp_path: Pat
 
 
 def test_make_emit_does_not_replace_what_was_emitted_by_made_up_data(
-    source: Path, tmp_path: Path
+    honest: Path, tmp_path: Path
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    shutil.copytree(source, work / "data" / "source")
-    assert make(work, "RECIPE=risk").returncode == 0
+    shutil.copytree(honest, work / "data")
     before = digests(work / "data" / "sft")
-    shutil.rmtree(work / "data" / "source")
     done = make(work, "RECIPE=risk")
     assert done.returncode == 2
     assert "source folder data/source does not exist" in done.stderr

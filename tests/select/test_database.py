@@ -194,8 +194,19 @@ def test_a_writer_that_comes_while_a_run_is_on_loses_nothing(
 # What stays
 
 
-@pytest.mark.parametrize("killed", [False, True])
-@pytest.mark.parametrize("way", ["unchanged", "force", "another recipe", "edited", "other sources"])
+WAYS = ["unchanged", "force", "another recipe", "edited", "other sources"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Of a client that was killed, a run that makes nothing, one that makes a recipe, and one that
+    makes everything; thorough, all ways.
+    """
+    if "way" in metafunc.fixturenames:
+        after_killed = WAYS if metafunc.config.getoption("--thorough") else WAYS[::2]
+        cases = [(way, False) for way in WAYS] + [(way, True) for way in after_killed]
+        metafunc.parametrize(("way", "killed"), cases)
+
+
 def test_what_people_keep_stays(
     way: str, killed: bool, source: Path, other_source: Path, out: Path, tmp_path: Path
 ) -> None:

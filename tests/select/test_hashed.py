@@ -297,11 +297,17 @@ def twins() -> Corpus:
     return corpus
 
 
+@pytest.fixture(scope="module")
+def of_twins(tmp_path_factory: pytest.TempPathFactory) -> Part:
+    folder = tmp_path_factory.mktemp("twins")
+    source = twins().write(folder / "source")
+    return Part(source, emitted(source, folder / "out"))
+
+
 def test_a_train_incident_with_an_eval_incidents_evidence_is_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    of_twins: Part, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = twins().write(tmp_path / "source")
-    out = emitted(source, tmp_path / "out")
+    out = of_twins.out
     kept = {f"t{i}": "train" for i in range(10)} | {"other": "train", "shared-a": "eval"}
     assert sides(out) == kept
     assert_no_leak(out)
@@ -334,11 +340,11 @@ def test_a_train_incident_with_an_eval_incidents_evidence_is_left_out(
     ],
     ids=["standalone", "not_in_train", "lines"],
 )
-def test_the_sides_are_the_same_whatever_else_a_recipe_does(text: str, tmp_path: Path) -> None:
-    source = twins().write(tmp_path / "source")
-    expected = sides(emitted(source, tmp_path / "clean"))
-    out = emitted(source, tmp_path / "out", recipe(tmp_path, "mine", text))
-    assert sides(out, "mine") == expected
+def test_the_sides_are_the_same_whatever_else_a_recipe_does(
+    text: str, of_twins: Part, tmp_path: Path
+) -> None:
+    out = emitted(of_twins.source, tmp_path / "out", recipe(tmp_path, "mine", text))
+    assert sides(out, "mine") == sides(of_twins.out)
     assert_no_leak(out, "mine")
 
 

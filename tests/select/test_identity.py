@@ -142,30 +142,30 @@ ASKING: list[tuple[Any, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("edit", [edit_recipe, edit_parent, edit_prompt, add_prompt])
 def test_an_edited_recipe_is_not_answered_from_what_it_was(
-    edit: Callable[[Path], None], source: Path, tmp_path: Path, refused: Callable[..., str]
+    source: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     out, recipe = tmp_path / "out", write(tmp_path)
     emitted(source, out, recipe)
     arguments = ["--data", str(out), "--recipe", str(recipe)]
-    assert sql.main(["from pool", *arguments, "--json"]) == 0
-    edit(tmp_path)
-    before = digests(out)
-    for main, what in ASKING:
-        message = refused(main.main, *what, *arguments)
-        assert message == (
-            f"the relations of mine in {out / database.NAME} were made by another recipe of that "
-            "name, or before this one or its prompts were edited: emit it again with "
-            f"`python -m immune_data.emit --recipe {recipe}`"
-        )
-    for main, what in ((publish, HUB), (emit, ["--check"])):
-        message = refused(main.main, *what, *arguments, code=1)
-        assert f"{out / 'sft' / 'mine'} was emitted with something else for " in message
-    assert digests(out) == before
-    assert not emitted(source, out, recipe).current
-    for main, what in ASKING[:2]:
-        assert main.main([*what, *arguments]) == 0
+    for edit in (edit_recipe, edit_parent, edit_prompt, add_prompt):
+        assert sql.main(["from pool", *arguments, "--json"]) == 0
+        edit(tmp_path)
+        before = digests(out)
+        for main, what in ASKING:
+            message = refused(main.main, *what, *arguments)
+            assert message == (
+                f"the relations of mine in {out / database.NAME} were made by another recipe of "
+                "that name, or before this one or its prompts were edited: emit it again with "
+                f"`python -m immune_data.emit --recipe {recipe}`"
+            )
+        for main, what in ((publish, HUB), (emit, ["--check"])):
+            message = refused(main.main, *what, *arguments, code=1)
+            assert f"{out / 'sft' / 'mine'} was emitted with something else for " in message
+        assert digests(out) == before
+        assert not emitted(source, out, recipe).current
+        for main, what in ASKING[:2]:
+            assert main.main([*what, *arguments]) == 0
 
 
 def test_another_file_of_the_same_name_is_not_answered_either(

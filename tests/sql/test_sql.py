@@ -39,6 +39,12 @@ def out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     return shared_folder("sql-out", make) / "out"
 
 
+@pytest.fixture(scope="session")
+def before(out: Path) -> dict[str, str]:
+    """What was emitted, which no query changes."""
+    return digests(out)
+
+
 @pytest.fixture
 def ask(out: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
     def run(*arguments: object) -> str:
@@ -210,9 +216,14 @@ def test_a_terminal_shows_some_rows_and_says_how_many_there_are(out: Path) -> No
 )
 @pytest.mark.parametrize("form", ["--csv", "--json"])
 def test_what_is_no_query_is_a_sentence(
-    refused: Refused, out: Path, tmp_path: Path, query: str, said: str, form: str
+    refused: Refused,
+    out: Path,
+    before: dict[str, str],
+    tmp_path: Path,
+    query: str,
+    said: str,
+    form: str,
 ) -> None:
-    before = digests(out)
     assert said in refused(sql.main, query.replace("{}", str(tmp_path)), form, "--data", out)
     assert list(tmp_path.iterdir()) == []
     assert digests(out) == before
