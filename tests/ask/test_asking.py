@@ -18,7 +18,7 @@ from immune_data.ask.replies import Reply
 from immune_data.ask.request import Question
 from immune_data.ask.store import MOST_REPLIES, Rejected, Store
 
-SHORT = 2.0  # seconds that a reply may take where one hangs
+SHORT = 1.0  # seconds that a reply may take where one hangs
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ BAD = {
     "no such model": (lambda: error(404, "no such model"), "refused"),
     "wrong key": (lambda: error(401, "wrong key"), "refused"),
     "too much": (lambda: error(400, "context length exceeded"), "refused"),
-    "dripping": (lambda: Raw(b" " * 10_000, dripping=0.2), "timeout"),
+    "dripping": (lambda: Raw(b" " * 10_000, dripping=0.05), "timeout"),
     **{name: (make, name) for name, make in BROKEN.items()},
 }
 UNUSABLE = {
@@ -113,7 +113,7 @@ def test_what_is_no_completion_is_a_failure_and_the_next_run_asks_again(
     make, reason = BAD[name]
     asked = [question(name)]
     with ChatServer(lambda seen, before: make()) as server:
-        timeout = 0.5 if reason == "timeout" else 60.0
+        timeout = 0.2 if reason == "timeout" else 60.0
         report = ask(tmp_path / "s", asked, [endpoint(server, timeout=timeout)])
         assert (report.answered, 1 <= report.sent <= 2) == (0, True)
         (outcome,) = outcomes(tmp_path / "s", asked)

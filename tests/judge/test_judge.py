@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -463,12 +464,21 @@ def test_a_kill_at_any_moment_loses_nothing_that_is_stored(
 
 
 def test_ctrl_c_takes_in_what_is_in_flight(tmp_path: Path, source: Path) -> None:
-    with ChatServer(SyntheticJudge(drawn, seconds=1.0)) as server:
+    noticed = threading.Event()
+
+    def late(seen: Seen, before: int) -> Raw:
+        noticed.wait(120)
+        return SyntheticJudge(drawn)(seen, before)
+
+    with ChatServer(late) as server:
         process = warm.start(tmp_path, judge.main, arguments(tmp_path, source, server))
         while len(server.seen) < 8:
             assert process.is_alive(), (tmp_path / "stderr").read_text()
             time.sleep(0.01)
         os.kill(process.pid or 0, signal.SIGINT)
+        while "in flight" not in (tmp_path / "stderr").read_text() and process.is_alive():
+            time.sleep(0.01)
+        noticed.set()
         process.join(120)
         said = (tmp_path / "stderr").read_text()
         assert process.exitcode == 130, said

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -313,8 +314,13 @@ def start(folder: Path, source: Path, file: Path) -> ForkServerProcess:
 def ended(process: ForkServerProcess, folder: Path) -> tuple[int | None, str]:
     """Its exit code and what it said, once it has ended."""
     process.join(120)
-    said = folder.parent / f"said-{folder.name}"
-    return process.exitcode, "".join((said / name).read_text() for name in ("stdout", "stderr"))
+    return process.exitcode, words(folder)
+
+
+def words(folder: Path) -> str:
+    """What a run has said."""
+    files = folder.parent / f"said-{folder.name}"
+    return "".join((files / name).read_text() for name in ("stdout", "stderr"))
 
 
 def asked(seen: Seen) -> str:
@@ -379,10 +385,13 @@ def test_a_kill_at_any_moment_loses_nothing_that_is_stored(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_takes_in_what_is_in_flight(number: int, tmp_path: Path, source: Path) -> None:
-    def slow(seen: Seen, before: int) -> Raw:
-        return Raw(model_answers(seen).body, seconds=1.0)
+    noticed = threading.Event()
 
-    with ChatServer(slow) as server:
+    def late(seen: Seen, before: int) -> Raw:
+        noticed.wait(120)
+        return model_answers(seen)
+
+    with ChatServer(late) as server:
         file = endpoints(tmp_path / "e.toml", (server.url, "gpt-4o"), max_concurrency=3)
         folder = tmp_path / "stopped"
         process = start(folder, source, file)
@@ -390,6 +399,9 @@ def test_ctrl_c_takes_in_what_is_in_flight(number: int, tmp_path: Path, source: 
             assert process.is_alive(), ended(process, folder)
             time.sleep(0.01)
         os.kill(process.pid or 0, number)
+        while "in flight" not in words(folder) and process.is_alive():
+            time.sleep(0.01)
+        noticed.set()
         code, said = ended(process, folder)
         assert code == 128 + number, said
         assert "in flight" in said
