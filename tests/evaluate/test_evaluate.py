@@ -17,6 +17,7 @@ import evaluation_example
 import pytest
 from corpus import digests
 from evaluated import TASKS, World, risk
+from figures import FILES, undrawn
 
 from immune_data.contract import answer_fields, grounding
 from immune_train.evaluate import __main__ as evaluate
@@ -223,7 +224,8 @@ def test_the_page_needs_neither_network_nor_script(judged: World) -> None:
     assert "Summary: base scores below the reference" in read.text
 
 
-def test_hostile_names_stay_text(tmp_path: Path) -> None:
+def test_hostile_names_stay_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undrawn(monkeypatch, "narrow", *FILES)
     world = World(tmp_path / "world", incidents=20)
     name = f"+{HOSTILE}"
     world.answers("x", right(world))
