@@ -129,7 +129,7 @@ def _copy(source: str, target: str) -> None:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """A Hub, which the client of this process takes for the real one."""
-    with HubServer() as server:
+    with HubServer(lfs_above=1 << 20) as server:  # or a tokenizer would be sent as text
         take_for_the_hub(server, monkeypatch, tmp_path)
         yield server
 
