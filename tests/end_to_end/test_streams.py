@@ -3,8 +3,9 @@
     pytest tests/end_to_end/test_streams.py --thorough
 
 tries every way with every command, and starts an interpreter for each; without the option each
-command goes without a reader, without streams, and takes two of the other ways in turn, and all
-but a few are forks of a process that has the libraries loaded.
+command goes without a reader, without streams, and takes two of the other ways in turn; those that
+take long take one way in turn; and all but a few are forks of a process that has the libraries
+loaded.
 """
 
 from __future__ import annotations
@@ -94,10 +95,31 @@ TRAINING = {
     "recall nothing": ["immune_train.recall", "--run", ODD],
     "publish nothing": ["immune_train.publish", "--run", ODD, "--repo-id", "a/b", "--license", "x"],
 }
+# Commands of a second or more.
+_LONG = ("sample", "report", "generate eval", "generate to a file", "export", "bench")
 # Commands that an interpreter is started for, which opens the streams. And one of the ways sets its
 # locale, which is read then.
 _STARTED = [QUICK[name] for name in ("help", "why json")]
 _LOCALE = "LC_ALL"
+
+# In the documented forms: in others a grammar lets a model that replays them write on and on.
+_ANSWERS = {
+    "summary": "Nothing.",
+    "cause": (
+        "**Possible Causes:**\n\n"
+        "**1. Malicious Activity:**\n• A\n\n"
+        "**2. Legitimate Activity:**\n• B\n\n"
+        "**3. Misconfigurations:**\n• C\n\n"
+        "**Conclusion:** D"
+    ),
+    "risk": (
+        "**Risk Level:** High\n\n"
+        "**Justification:** A\n\n"
+        "**Business Impact:** B\n\n"
+        "**Likelihood of Malicious Activity:** Medium - C\n\n"
+        "**Investigation Priority:** Immediate - D"
+    ),
+}
 
 Ran = tuple[int, dict[str, str], str]
 
@@ -116,7 +138,9 @@ def emitted(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> P
         for source, data in (("source", folder), ("other source", out)):
             made = ["--source", str(folder / source), "--data", str(data), "--recipe", RECIPE]
             assert emit.main(made) == 0
-        shutil.copytree(out / "sft" / RECIPE, folder / "other")
+        shutil.move(out / "sft" / RECIPE, folder / "other")
+        shutil.rmtree(out)
+        shutil.rmtree(folder / "other source")
         write_few(folder / "sft" / RECIPE / "eval.jsonl", folder / "few.jsonl")
         write_timings(folder / "bench.jsonl")
         odd = incident(source_ip=ODD)
@@ -126,12 +150,11 @@ def emitted(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> P
 
 
 def write_few(path: Path, to: Path) -> None:
-    """The records of one incident, with answers so short that a model is asked in no time."""
+    """The records of one incident, with answers of so few words that they are replayed at once."""
     records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     kept = [record for record in records if record["incident_id"] == records[0]["incident_id"]]
     for record in kept:
-        answer = record["messages"][-1]
-        answer["content"] = answer["content"][:60]
+        record["messages"][-1]["content"] = _ANSWERS[record["task"]]
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
     to.write_text("".join(lines), "utf-8")
 
@@ -211,11 +234,10 @@ _COMMANDS = {**QUICK, **SLOW, **TRAINING}
 
 def _ways(name: str, thorough: bool) -> dict[str, tuple[str, dict[str, str]]]:
     """A command that takes long is tried in fewer."""
-    if name == "bench" and not thorough:  # it measures, and prints what `bench results` does
-        return {"gone": _COMMON["gone"]}
-    if name in SLOW:
-        return _COMMON
-    more = {**_ASCII, **(_MORE if name in QUICK else {})}
+    more = {} if name in SLOW else {**_ASCII, **(_MORE if name in QUICK else {})}
+    if not thorough and name in _LONG:
+        way = list(_COMMON)[_LONG.index(name) % len(_COMMON)]
+        return {way: _COMMON[way]}
     if not thorough and name in QUICK:
         turn = 2 * list(QUICK).index(name)
         more = dict([*more.items(), *more.items()][turn % len(more) :][:2])
