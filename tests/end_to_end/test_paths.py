@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from immune_data.common import duck, textfile
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
+from immune_data.report import figures
 from immune_data.sample import __main__ as sample
 from immune_data.why import __main__ as why
 from immune_train.bench_edge import __main__ as bench_edge
@@ -56,6 +58,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report's figures are where they should be, and show nothing: to draw them takes seconds."""
+    from matplotlib.figure import Figure
+
+    drawn = figures.drawn
+    monkeypatch.setattr(
+        figures,
+        "drawn",
+        lambda facts: [replace(one, plot=lambda narrow: Figure()) for one in drawn(facts)],
+    )
+
+
 @pytest.mark.parametrize("name", [ODD, "~", "~root", "[x]", "a=1", "s3:", "-x", "*"])
 def test_a_folder_of_any_name_is_that_folder(
     name: str, here: Path, emitted: Path, capsys: pytest.CaptureFixture[str]
@@ -87,6 +102,7 @@ def test_a_folder_of_any_name_is_that_folder(
     capsys.readouterr()
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_every_command_works_in_a_folder_of_any_name(
     here: Path, emitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +114,7 @@ def test_every_command_works_in_a_folder_of_any_name(
     )
     assert report.main(["--data", f"{ODD}/out"]) == 0
     assert (here / ODD / "out" / "report" / "unified-v2.html").is_file()
+    assert list((here / ODD / "out" / "report" / "unified-v2" / "figures").glob("*.png"))
     assert sample.main(["--output", f"{ODD}/sample"]) == 0
     arguments = ["--data", f"{ODD}/out", "--repo-id", "a/b", "--license", "mit", "--dry-run"]
     capsys.readouterr()
@@ -212,6 +229,7 @@ def no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "gettempdir", refuse)
 
 
+@pytest.mark.usefixtures("empty_figures")
 def test_without_a_temporary_folder_all_that_is_local_works(
     no_temporary_folder: None,
     emitted: Path,
