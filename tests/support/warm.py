@@ -20,14 +20,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 import warm_command
 
-from immune_data.common import cli
+from immune_data.common import cli, processes
 
 
 @functools.cache
@@ -56,6 +57,29 @@ def _run(folder: Path, function: Callable[..., int | None], *arguments: object) 
         with (folder / name).open("wb") as file:
             os.dup2(file.fileno(), descriptor)
     sys.exit(function(*arguments))
+
+
+def apart(function: Callable[..., Any], *arguments: object, **keywords: object) -> Any:
+    """As `processes.apart`."""
+    ours, theirs = _context().Pipe()
+    with ours:
+        process = _context().Process(target=_tell, args=(theirs, function, arguments, keywords))
+        process.start()
+        theirs.close()
+        succeeded, result = ours.recv()
+        process.join()
+    if not succeeded:
+        raise result
+    return result
+
+
+def _tell(
+    connection: Connection, function: Callable[..., Any], arguments: Any, keywords: Any
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    connection.send(processes.outcome(function, *arguments, **keywords))
 
 
 def train(arguments: Sequence[str]) -> int:
