@@ -64,6 +64,7 @@ def test_a_model_of_the_hub_is_read_at_one_commit_said_where_it_is_the_caches(
     output = tmp_path / "run"
     found = ["--config", "tiny", "--model", REPO, "--data", str(training_out(CLEAN))]
     found += ["--output", str(output), "num_train_epochs=1", "records_train=3", "merge=false"]
+    found += ["records_eval=1", "lora_r=4"]
     assert sft.main(found) == 0
     assert "cache" not in capsys.readouterr().err
     kept = configs.load(str(output / "config.yaml"))
