@@ -70,8 +70,9 @@ def assert_same(connection: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> 
 
 
 def test_python_and_duckdb_find_the_same_in_real_texts(
-    connection: duckdb.DuckDBPyConnection, real_source: Path
+    connection: duckdb.DuckDBPyConnection, real_source: Path, pytestconfig: pytest.Config
 ) -> None:
+    """In every third, and in those with a name of a rare kind; thorough, in all."""
     texts: set[str] = set()
 
     def gather(value: object) -> None:
@@ -83,7 +84,11 @@ def test_python_and_duckdb_find_the_same_in_real_texts(
 
     for path in real_source.glob("*.json.gz"):
         gather(json.loads(gzip.decompress(path.read_bytes())))
-    counts = assert_same(connection, sorted(texts))
+    some = set(texts)
+    if not pytestconfig.getoption("--thorough"):
+        some = {text for text in texts if names.find("mac", text) or names.find("hash", text)}
+        some |= set(sorted(texts)[::3])
+    counts = assert_same(connection, sorted(some))
     assert all(counts.values()), counts
 
 

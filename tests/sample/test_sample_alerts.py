@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from corpus import records
 from slips_alerts import DIALECTS, IDEA0, write
 
 from immune_data.emit import __main__ as emit
@@ -50,14 +50,25 @@ def made(incidents: list[Incident], folder: Path, dialect: str) -> dict[str, dic
     return {row["incident_id"]: row for row in json.loads(output.read_bytes())}
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.fixture(scope="module", params=DIALECTS)
+def dialect(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def rebuilt(
+    incidents: list[Incident], tmp_path_factory: pytest.TempPathFactory, dialect: str
+) -> dict[str, dict[str, Any]]:
+    """What `slips` makes of their alerts, by incident."""
+    return made(incidents, tmp_path_factory.mktemp("slips"), dialect)
+
+
 def test_alerts_give_the_incidents_back(
-    incidents: list[Incident], tmp_path: Path, dialect: str
+    incidents: list[Incident], rebuilt: dict[str, dict[str, Any]], dialect: str
 ) -> None:
-    found = made(incidents, tmp_path, dialect)
-    assert len(found) == len(incidents)
+    assert len(rebuilt) == len(incidents)
     for one in incidents:
-        row = found[one.role.incident_id]
+        row = rebuilt[one.role.incident_id]
         assert row["timeline"] == (None if dialect == IDEA0 else one.timeline)
         for fact in ("source_ip", "timewindow", "threat_level", "event_count"):
             assert row[fact] == getattr(one, fact)
@@ -65,35 +76,47 @@ def test_alerts_give_the_incidents_back(
         assert row["dag_analysis"].split("\n")[-2:] == one.risk_dag.split("\n")[-2:]
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+def of_records(sample_source: Path, dags: dict[str, str | None], folder: Path) -> list[list[Any]]:
+    """What `emit` makes of some incidents of the sample: the keys of the records.
+
+    `dags` is their evidence where it is not that of the sample.
+    """
+    source, data = folder / "source", folder / "data"
+    source.mkdir(parents=True)
+    for file in sample.FILES:
+        content = json.loads((sample_source / file).read_bytes())
+        rows = [row for row in content["incidents"] if row["incident_id"] in dags]
+        for row in rows:
+            if row.get("dag_analysis"):
+                row["dag_analysis"] = dags[row["incident_id"]] or row["dag_analysis"]
+        (source / file).write_text(json.dumps({**content, "incidents": rows}))
+    words = ["--source", str(source), "--data", str(data), "--recipe", "unified-v2"]
+    assert emit.main(words) == 0
+    keys = ("incident_id", "task", "model", "score", "origin")
+    return [
+        [record[key] for key in keys]
+        for split in ("train", "eval")
+        for record in records(data, split)
+    ]
+
+
+@pytest.fixture(scope="module")
+def plain(
+    incidents: list[Incident], sample_source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[list[Any]]:
+    own = {one.role.incident_id: None for one in incidents}
+    return of_records(sample_source, own, tmp_path_factory.mktemp("plain"))
+
+
 def test_records_are_as_many_as_without_the_detour(
-    incidents: list[Incident], sample_source: Path, tmp_path: Path, dialect: str
+    rebuilt: dict[str, dict[str, Any]],
+    plain: list[list[Any]],
+    sample_source: Path,
+    tmp_path: Path,
 ) -> None:
-    found = made(incidents, tmp_path, dialect)
-    counts = []
-    for name in ("plain", "detour"):
-        source = tmp_path / name
-        source.mkdir()
-        for file in sample.FILES:
-            content = json.loads((sample_source / file).read_bytes())
-            rows = [row for row in content["incidents"] if row["incident_id"] in found]
-            for row in rows if name == "detour" else ():
-                if row.get("dag_analysis"):
-                    row["dag_analysis"] = found[row["incident_id"]]["dag_analysis"]
-            (source / file).write_text(json.dumps({**content, "incidents": rows}))
-        data = tmp_path / f"data-{name}"
-        words = ["--source", str(source), "--data", str(data), "--recipe", "unified-v2"]
-        assert emit.main(words) == 0
-        lines = [
-            json.loads(line)
-            for split in ("train", "eval")
-            for line in (data / "sft" / "unified-v2" / f"{split}.jsonl").open(encoding="utf-8")
-        ]
-        keys = ("incident_id", "task", "model", "score", "origin")
-        counts.append([[line[key] for key in keys] for line in lines])
-        shutil.rmtree(data)
-    assert counts[0] == counts[1]
-    assert len(counts[0]) > 20
+    dags = {incident: row["dag_analysis"] for incident, row in rebuilt.items()}
+    assert of_records(sample_source, dags, tmp_path) == plain
+    assert len(plain) > 20
 
 
 def test_the_command_writes_alerts_that_say_they_are_synthetic(

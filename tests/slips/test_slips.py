@@ -313,20 +313,17 @@ def test_neither_lines_nor_files_nor_hash_seeds_show(tmp_path: Path) -> None:
             write(folder / "a.json", shuffled[half:]),
         ]
         random.Random(seed).shuffle(files)
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "immune_data.slips",
-                *files,
-                "--output",
-                folder / "incidents.json",
-            ],
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
-            check=True,
-            capture_output=True,
-        )
-        result = Made(folder)
+        if seed < 2:  # two seeds of hashes, and that of this process
+            command = [sys.executable, "-m", "immune_data.slips", *files]
+            subprocess.run(
+                [*command, "--output", folder / "incidents.json"],
+                env={**os.environ, "PYTHONHASHSEED": str(seed)},
+                check=True,
+                capture_output=True,
+            )
+            result = Made(folder)
+        else:
+            result = made(folder, *files)
         outputs.append((result.bytes, result.events.drop("file", "line").to_dicts()))
         assert [row["reason"] for row in result.rejects] == ["other_content"]
     assert all(output == outputs[0] for output in outputs)
