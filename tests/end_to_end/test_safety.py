@@ -27,16 +27,16 @@ from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FILES, RUN_1, RUN_2, SUMMARIES, C
 from immune_data import recipes
 from immune_data.common.errors import ImmuneError
 from immune_data.contract.manifest import check
-from immune_data.emit.__main__ import emit
+from immune_data.emit.__main__ import emit, main
 from immune_data.read.normalise import normalise
 
 RECIPE = "unified-clean"
 
 
-def start(folder: Path, source: Path, out: Path) -> BaseProcess:
+def start(folder: Path, source: Path, out: Path, *, workers: bool = True) -> BaseProcess:
     """A run with workers, so that killed ones have some to leave behind; it speaks to `folder`."""
     arguments = ["--source", str(source), "--data", str(out), "--recipe", RECIPE, "--threads", "2"]
-    return warm.start(folder, warm.emit_with_workers, arguments)
+    return warm.start(folder, warm.emit_with_workers if workers else main, arguments)
 
 
 def assert_done(process: BaseProcess, folder: Path) -> None:
@@ -67,7 +67,9 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 
 
 def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Of runs that nobody kills, the one that is timed has workers too; thorough, all of them."""
     rng = random.Random(request.config.getoption("--seed"))
+    every = request.config.getoption("--thorough")
     sources = []
     for name in "ab":
         corpus = Corpus()
@@ -77,7 +79,7 @@ def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.Fixt
     whole = [tmp_path / f"out-{name}" for name in "ab"]
     for source, out in zip(sources, whole, strict=True):
         began = time.monotonic()
-        assert_done(start(tmp_path, source, out), tmp_path)
+        assert_done(start(tmp_path, source, out, workers=every or out == whole[-1]), tmp_path)
         lasts = time.monotonic() - began
     finished = 0
     for _ in range(request.config.getoption("--kills")):
@@ -103,7 +105,7 @@ def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.Fixt
         if (out / "sft" / RECIPE / "manifest.json").exists():
             check(out / "sft" / RECIPE)
 
-        assert_done(start(tmp_path, sources[1], out), tmp_path)
+        assert_done(start(tmp_path, sources[1], out, workers=every), tmp_path)
         assert final(out) == either[1]
         assert sorted(path.name for path in out.iterdir()) == ["immune.duckdb", "sft", "tables"]
         assert_database_opens(out)
