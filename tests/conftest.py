@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import training
-from corpus import Corpus, digests
+from corpus import Corpus, digests, states
 from examples import CAMPAIGN, SHORT
 from hypothesis import settings
 
@@ -306,15 +306,9 @@ def earlier_out(_earlier_run: Path, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def standing_out(_earlier_run: Path) -> Iterator[Path]:
     """The same without a copy, for a test whose commands are all refused."""
-    before = _states(_earlier_run)
+    before = states(_earlier_run)
     yield _earlier_run
-    assert _states(_earlier_run) == before
-
-
-def _states(folder: Path) -> dict[Path, tuple[int, ...]]:
-    """What no file keeps that is written to, or written anew."""
-    stats = {path: path.lstat() for path in folder.rglob("*") if not path.is_dir()}
-    return {path: (stat.st_ctime_ns, stat.st_ino, stat.st_size) for path, stat in stats.items()}
+    assert states(_earlier_run) == before
 
 
 def _emit(source: Path, out: Path, recipe: str) -> None:

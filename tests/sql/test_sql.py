@@ -18,7 +18,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from corpus import Corpus, digests
+from corpus import Corpus, states
 
 from immune_data import sql
 from immune_data.emit import __main__ as emit
@@ -40,9 +40,9 @@ def out(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def before(out: Path) -> dict[str, str]:
+def before(out: Path) -> dict[Path, tuple[int, ...]]:
     """What was emitted, which no query changes."""
-    return digests(out)
+    return states(out)
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_a_terminal_shows_some_rows_and_says_how_many_there_are(out: Path) -> No
 def test_what_is_no_query_is_a_sentence(
     refused: Refused,
     out: Path,
-    before: dict[str, str],
+    before: dict[Path, tuple[int, ...]],
     tmp_path: Path,
     query: str,
     said: str,
@@ -226,7 +226,7 @@ def test_what_is_no_query_is_a_sentence(
 ) -> None:
     assert said in refused(sql.main, query.replace("{}", str(tmp_path)), form, "--data", out)
     assert list(tmp_path.iterdir()) == []
-    assert digests(out) == before
+    assert states(out) == before
 
 
 def test_wrong_uses_are_sentences(refused: Refused, out: Path, tmp_path: Path) -> None:
@@ -334,9 +334,9 @@ def test_a_reader_that_goes_away_is_no_failure(out: Path) -> None:
 def test_what_a_run_made_is_not_written_over(
     name: str, out: Path, tmp_path: Path, refused: Refused
 ) -> None:
-    before = digests(out)
+    before = states(out)
     (tmp_path / "link").symlink_to(out / name)
     for path in (out / name, tmp_path / "link", out / "audit" / ".." / name):
         message = refused(sql.main, "from pool", "--parquet", path, "--data", out)
         assert message == f"{path} is an output of `emit`: name another file"
-    assert digests(out) == before
+    assert states(out) == before

@@ -288,6 +288,12 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def states(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """Every file under `folder`, with what none keeps that is written to, or written anew."""
+    stats = {path: path.lstat() for path in folder.rglob("*") if not path.is_dir()}
+    return {path: (stat.st_ctime_ns, stat.st_ino, stat.st_size) for path, stat in stats.items()}
+
+
 def facts(**given: str) -> dict[str, str]:
     return {name: f"<{name}>" for name in prompts.FACTS} | given
 
