@@ -17,9 +17,11 @@ def serving(model: Path, *, context: int, threads: int = 1) -> Iterator[str]:
     from llama_cpp.server.settings import ModelSettings, ServerSettings
 
     numbers = {"n_ctx": context, "n_threads": threads, "n_threads_batch": threads}
+    # Only what follows a prompt is asked for, and by default the server computes what would follow
+    # each of its tokens, which takes most of its time with a small model of a large vocabulary.
     app = create_app(
         server_settings=ServerSettings(),
-        model_settings=[ModelSettings(model=str(model), **numbers)],
+        model_settings=[ModelSettings(model=str(model), logits_all=False, **numbers)],
     )
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
