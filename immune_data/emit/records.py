@@ -231,7 +231,8 @@ def _with_places(records: pa.RecordBatch, places: texts.Places) -> pa.RecordBatc
         )
         numbers = of_table + frame[f"{text}_row"]
         for part in ("start", "size"):
-            values = pa.array(getattr(places, part)[numbers.to_numpy()])
+            # By Polars: for an array of numpy's pyarrow loads pandas, half a second.
+            values = pl.Series(getattr(places, part)[numbers.to_numpy()]).to_arrow()
             records = records.append_column(f"{text}_{part}", values)
     return records
 
