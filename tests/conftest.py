@@ -10,6 +10,7 @@ import fcntl
 import gc
 import gzip
 import json
+import logging
 import os
 import shutil
 import sys
@@ -336,6 +337,21 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         gc.collect()
         gc.freeze()
         item.config.stash[_FROZEN] = len(sys.modules)
+
+
+def let_loggers_print() -> None:
+    """Let what libraries log go to standard error where it goes to a stream that is closed.
+
+    A library that is first loaded within a test logs to that test's stream, also in later tests.
+    """
+    for logger in list(logging.root.manager.loggerDict.values()):
+        for handler in getattr(logger, "handlers", ()):
+            if getattr(getattr(handler, "stream", None), "closed", False):
+                handler.stream = sys.__stderr__
+
+
+def pytest_runtest_setup() -> None:
+    let_loggers_print()
 
 
 def pytest_configure(config: pytest.Config) -> None:
