@@ -14,7 +14,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
@@ -256,28 +255,10 @@ def _special(folder: Path) -> tuple[SpecialVocab, str]:
     """The special tokens, and the chat template."""
     import gguf
 
-    with TemporaryDirectory() as light:
-        for path in folder.iterdir():
-            Path(light, path.name).symlink_to(path.resolve())
-        _leave_out_vocabulary(Path(light, "tokenizer.json"))
-        special = gguf.SpecialVocab(light)
+    special = gguf.SpecialVocab(folder)
     if not isinstance(special.chat_template, str):
         raise ImmuneError(f"{folder} has no chat template: save the tokenizer with the model")
     return special, special.chat_template
-
-
-def _leave_out_vocabulary(link: Path) -> None:
-    """Put a file without tokens and merges in the place of a link to a `tokenizer.json`.
-
-    The special tokens are told without them, and `gguf` takes a long time to read them.
-    """
-    try:
-        content = msgspec.json.decode(link.read_bytes(), type=dict[str, msgspec.Raw])
-    except (OSError, ValueError, msgspec.MsgspecError):
-        return  # `gguf` says what is wrong with it
-    content.pop("model", None)
-    link.unlink()
-    link.write_bytes(msgspec.json.encode(content))
 
 
 def _writer(target: Path) -> GGUFWriter:

@@ -107,19 +107,6 @@ def test_no_token_is_put_before_a_prompt_whatever_the_tokenizer_leaves_unsaid(
     assert found["tokenizer.ggml.add_bos_token"] == [["BOOL"], False]
 
 
-def test_special_tokens_are_those_that_gguf_finds_in_the_whole_folder(copied: Path) -> None:
-    import gguf
-
-    path = copied / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    kept = {name: value for name, value in config.items() if not name.endswith("_token_id")}
-    path.write_text(json.dumps(kept), encoding="utf-8")  # so that only the tokenizer names them
-    expected, special = gguf.SpecialVocab(copied), gguf_file.read(copied).special
-    assert special.special_token_ids == expected.special_token_ids != {}
-    assert special.add_special_token == expected.add_special_token != {}
-    assert special.chat_template == expected.chat_template
-
-
 def test_every_tensor_holds_the_models_numbers(tiny: Path, exported: Path) -> None:
     from safetensors.torch import load_file
 
