@@ -26,8 +26,8 @@ PARQUET = "read_parquet(?, hive_partitioning = false)"
 MEMORY = "512MB"  # for commands that only query
 
 # DuckDB makes a filter of the keys of each join, an array of which it zeroes hundreds of kilobytes:
-# a seventh of the time to emit a small dataset. Ten times the sample is not slower without either.
-_WITHOUT = "join_filter_pushdown"
+# a seventh of the time to emit a small dataset. Ten times the sample is not slower without them.
+_DISABLED_OPTIMIZERS = "join_filter_pushdown"
 
 _REFUSED = "?\\"  # to DuckDB the options of an address, and another `/`
 
@@ -96,7 +96,7 @@ def connect(
     config = {
         "memory_limit": memory,
         "temp_directory": spill,
-        "disabled_optimizers": _WITHOUT,
+        "disabled_optimizers": _DISABLED_OPTIMIZERS,
         **settings,
     }
     return duckdb.connect(database, config=config)

@@ -43,10 +43,7 @@ def house(tmp_path: Path) -> Path:
 RUNS = """
 import io, json, os, sys
 from contextlib import redirect_stderr, redirect_stdout
-from importlib import import_module, util
-for library in ("dataframely", "duckdb", "numpy.random", "pandas", "polars"):  # DuckDB loads pandas
-    if util.find_spec(library):
-        import_module(library)
+import dataframely, duckdb, polars
 from immune_data.contract.tokens import read_vocabulary
 from immune_data.emit import __main__ as emit, build, records
 from immune_data.read import normalise
