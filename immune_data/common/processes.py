@@ -24,7 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from immune_data.common import streams
+from immune_data.common import signals, streams
 from immune_data.common.errors import ImmuneError
 
 Item = TypeVar("Item")
@@ -119,13 +119,15 @@ class _Worker:
         with theirs:
             self._process = context.Process(target=_serve, args=(theirs,))
             # Ctrl-C is ours to handle, also while the process starts: it inherits the mask. The
-            # resource tracker is started before that, since starting it resets the mask.
-            resource_tracker.ensure_running()
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                self._process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            # resource tracker is started before that, since starting it resets the mask. And we
+            # handle it afterwards: a process that does not get all it needs to start complains.
+            with signals.postponed():
+                resource_tracker.ensure_running()
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                try:
+                    self._process.start()
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """`function(…)`, run there.

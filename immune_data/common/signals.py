@@ -28,6 +28,8 @@ _PATIENCE = 5.0
 
 _interruptible: list[Callable[[], Any]] = []
 _unfinished: list[Path] = []
+_postponing: list[None] = []  # an item for each context of `postponed` that a thread is in
+_postponed: list[int] = []
 
 
 class EndRequested(KeyboardInterrupt):
@@ -59,6 +61,22 @@ def unfinished(folder: Path) -> Iterator[None]:
         yield
     finally:
         _unfinished.remove(folder)
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """In here, nothing is raised when the process is asked to end; it is raised afterwards.
+
+    For steps that take milliseconds and that must not end half-way. A mask of signals does not do
+    that: another thread receives the signal, and Python still handles it in the main thread.
+    """
+    _postponing.append(None)
+    try:
+        yield
+    finally:
+        _postponing.pop()
+        while _postponed and not _postponing:
+            signal.raise_signal(_postponed.pop())
 
 
 def sentence(number: int) -> str:
@@ -106,8 +124,10 @@ class Ending:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.received is None and _loads_a_library(frame):
-            self._deferred = True  # it would abort the process
+        if self.received is None and _postponing:
+            _postponed.append(number)
+        elif self.received is None and _loads_a_library(frame):
+            self._deferred = True  # sent again by `_watch`
         elif self.received is None:
             self.received, self._received_at = number, now
             raise EndRequested(number)
@@ -139,7 +159,10 @@ class Ending:
 
 
 def _loads_a_library(frame: FrameType | None) -> bool:
-    """Whether compiled code is being loaded in this frame or a caller of it."""
+    """Whether compiled code is being loaded in this frame or a caller of it.
+
+    An error that is raised there may abort the process.
+    """
     while frame is not None:
         if isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
             return True

@@ -231,6 +231,42 @@ def test_what_another_process_prints_costs_nothing() -> None:
         assert done.stderr == "done\n"
 
 
+# Ends the process group at the moment when a process that we start needs more of us.
+SIGNALLED_AT_START = """
+import os, sys, time
+from multiprocessing import util
+from immune_data.common import cli, processes
+start, starts = util.spawnv_passfds, iter(range(2))
+def signalled(*arguments):
+    process = start(*arguments)
+    if next(starts) == int(sys.argv[2]):
+        os.killpg(0, int(sys.argv[1]))
+        time.sleep(0.2)
+    return process
+util.spawnv_passfds = signalled
+def command(arguments):
+    processes.apart(time.sleep, 60)
+if __name__ == "__main__":
+    sys.exit(cli.run(cli.parser("x", summary="", example=""), command, []))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("which", [0, 1])  # the resource tracker, and the process itself
+def test_a_signal_while_a_process_starts_ends_both_quietly(
+    number: signal.Signals, which: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED_AT_START, str(int(number)), str(which)],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=20,
+    )
+    assert done.returncode == 128 + number
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", [0.0, 0.05, 1.0])  # a process that starts hears Ctrl-C as well
 def test_who_waits_for_another_process_can_end(number: signal.Signals, after: float) -> None:
