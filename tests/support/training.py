@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from corpus import Corpus, dag
+from corpus import MODELS, Corpus, dag
 
 from immune_data.contract import chat
 from immune_data.prompts import Message
@@ -68,16 +68,40 @@ def keep_memory() -> None:
         library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
+# Answers of few tokens that every gate accepts: each token of an answer costs a run as many logits
+# as there are tokens in the vocabulary. A word is a token, and none follows itself, which a model
+# that has learned nothing would guess.
+_ANSWERS = {
+    "summary": ("Summary of {} by {}.", " communications infrastructure", 6),
+    "cause": ("Causes of {} by {}.", " server client", 23),
+    "risk": ("Risk of {} by {}: High.", " danger loss", 13),
+}
+
+
+def _answers(incident_id: str) -> dict[str, dict[str, str]]:
+    return {
+        model: {
+            task: f"{opening.format(incident_id, model)}{words * times}."
+            for task, (opening, words, times) in _ANSWERS.items()
+        }
+        for model in MODELS
+    }
+
+
 def corpus() -> Corpus:
     """Every kind of record: all tasks, risk-only incidents, evidence that is cut, and a leak."""
     made = Corpus()
+
+    def incident(incident_id: str, **fields: Any) -> None:
+        made.incident(incident_id, answers=_answers(incident_id), **fields)
+
     for number in range(20):
-        made.incident(f"i{number:02}", facts={"source_ip": f"10.0.0.{number}"})
+        incident(f"i{number:02}", facts={"source_ip": f"10.0.0.{number}"})
     long = dag("long") + "10:15 - horizontal port scan of 10.1.2.3:443/TCP [HIGH]\n" * 200
-    made.incident("long", facts={"source_ip": "10.0.1.1"}, dag=long)
+    incident("long", facts={"source_ip": "10.0.1.1"}, dag=long)
     for number in range(6):
         facts = {"source_ip": f"10.0.2.{number}"}
-        made.incident(f"r{number}", facts=facts, summary_scores=None)
+        incident(f"r{number}", facts=facts, summary_scores=None)
     return made
 
 
