@@ -85,23 +85,40 @@ def run(
     """
     for check in checks:
         with _materialised(connection, check):
-            [(count,)] = connection.execute(f"select count(*) from {_ROWS}").fetchall()
-            first = _first_incident(connection) if count else None
-            if count and keep is not None:
+            result = _result(connection, check)
+            if result.failed and keep is not None:
                 path = duck.quoted(duck.path(keep / f"{check.name}.parquet"))
                 connection.execute(f"copy {_ROWS} to {path} (format parquet, compression zstd)")
-        yield Result(check, count, count > 0, first)
+        yield result
+
+
+def run_with_rows(
+    connection: duckdb.DuckDBPyConnection, check: Check, limit: int
+) -> tuple[Result, pl.DataFrame]:
+    """Run a check once, for its result and the first rows that it finds."""
+    with _materialised(connection, check):
+        return _result(connection, check), _first_rows(connection, limit)
 
 
 def rows(
     connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None = None
 ) -> pl.DataFrame:
     """The rows that a check finds, or the first of them."""
+    with _materialised(connection, check):
+        return _first_rows(connection, limit)
+
+
+def _result(connection: duckdb.DuckDBPyConnection, check: Check) -> Result:
+    [(count,)] = connection.execute(f"select count(*) from {_ROWS}").fetchall()
+    first = _first_incident(connection) if count else None
+    return Result(check, count, count > 0, first)
+
+
+def _first_rows(connection: duckdb.DuckDBPyConnection, limit: int | None) -> pl.DataFrame:
     import polars as pl
 
     query = f"from {_ROWS}" if limit is None else f"from {_ROWS} limit {limit:d}"
-    with _materialised(connection, check):
-        return pl.DataFrame(connection.sql(query).to_arrow_table())
+    return pl.DataFrame(connection.sql(query).to_arrow_table())
 
 
 def _read(path: Path) -> Check:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from immune_data.audit import checks
-from immune_data.audit.checks import Result
+from immune_data.audit.checks import Check, Result
 from immune_data.common import duck
 from immune_data.common.errors import ImmuneError
 from immune_data.contract import manifest
@@ -91,8 +91,7 @@ def gather(out: Path, recipe: Recipe, report: Callable[[str], None] = lambda lin
         audit = []
         for check in checks.load():
             report(f"checking {check.name}")
-            [result] = checks.run(connection, [check])
-            audit.append(_offence(connection, result))
+            audit.append(_offence(connection, check))
         return Facts(
             manifest=content,
             source=_source(connection, recipe.name),
@@ -118,8 +117,6 @@ def _source(connection: duckdb.DuckDBPyConnection, recipe: str) -> str | None:
     return source
 
 
-def _offence(connection: duckdb.DuckDBPyConnection, result: Result) -> Offence:
-    if not result.rows:
-        return Offence(result, [], [])
-    frame = checks.rows(connection, result.check, _OFFENDERS)
-    return Offence(result, frame.columns, frame.rows())
+def _offence(connection: duckdb.DuckDBPyConnection, check: Check) -> Offence:
+    result, frame = checks.run_with_rows(connection, check, _OFFENDERS)
+    return Offence(result, frame.columns if result.failed else [], frame.rows())

@@ -237,17 +237,12 @@ def test_offending_rows_are_shown_shortened_and_escaped(
         }
     )
     monkeypatch.setattr(checks, "load", lambda names=None: every)
-    monkeypatch.setattr(
-        checks,
-        "run",
-        lambda connection, some: iter(
-            [
-                checks.Result(check, 0 if check is every[2] else 12, check is not every[2], "a")
-                for check in some
-            ]
-        ),
-    )
-    monkeypatch.setattr(checks, "rows", lambda connection, check, limit: frame.head(limit))
+
+    def planted(connection: object, check: checks.Check, limit: int) -> tuple:
+        rows = 0 if check is every[2] else 12
+        return checks.Result(check, rows, rows > 0, "a"), frame.head(limit if rows else 0)
+
+    monkeypatch.setattr(checks, "run_with_rows", planted)
     path = tmp_path / "page.html"
     assert report.main(["--data", str(small), "--output", str(path)]) == 0
     text = path.read_text(encoding="utf-8")
