@@ -10,12 +10,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import warm
 from corpus import Corpus, digests
+from figures import emptied
 
 from immune_data import sql
 from immune_data.audit import __main__ as audit
@@ -23,7 +23,6 @@ from immune_data.common import duck, textfile
 from immune_data.emit import __main__ as emit
 from immune_data.publish import __main__ as publish
 from immune_data.report import __main__ as report
-from immune_data.report import figures
 from immune_data.sample import __main__ as sample
 from immune_data.why import __main__ as why
 from immune_train.bench_edge import __main__ as bench_edge
@@ -61,14 +60,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report's figures are where they should be, and show nothing: to draw them takes seconds."""
-    from matplotlib.figure import Figure
-
-    drawn = figures.drawn
-    monkeypatch.setattr(
-        figures,
-        "drawn",
-        lambda facts: [replace(one, plot=lambda narrow: Figure()) for one in drawn(facts)],
-    )
+    emptied(monkeypatch)
 
 
 @pytest.mark.parametrize("name", [ODD, "~", "~root", "[x]", "a=1", "s3:", "-x", "*"])
