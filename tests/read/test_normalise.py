@@ -35,13 +35,26 @@ from examples import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from immune_data import recipes
 from immune_data.emit import __main__ as emit
+from immune_data.read.normalise import normalise
 
 
 def emitted(corpus: Corpus, folder: Path, **form: Any) -> Path:
     source = corpus.write(folder / "source", **form)
     assert emit.main(["--source", str(source), "--data", str(folder / "out"), "--json"]) == 0
     return folder / "out"
+
+
+def tables_of(source: Path, folder: Path) -> Path:
+    """What stands for an output folder where a test looks at no more than the tables."""
+    (folder / "tables").mkdir(parents=True)
+    normalise(source, recipes.load("unified-v2"), folder / "tables", None)
+    return folder
+
+
+def as_tables(corpus: Corpus, folder: Path, **form: Any) -> Path:
+    return tables_of(corpus.write(folder / "source", **form), folder / "out")
 
 
 def rejects(out: Path) -> list[tuple[str, int, str, str, str | None]]:
@@ -279,7 +292,7 @@ def test_rows_that_cannot_be_used_are_rejects_and_no_more(tmp_path: Path) -> Non
 @pytest.mark.parametrize("case", ALONE)
 def test_a_number_past_all_bounds_is_a_reject(case: str, tmp_path: Path) -> None:
     corpus, places = _hopeless([case])
-    _assert_rejected(emitted(corpus, tmp_path), corpus, places)
+    _assert_rejected(as_tables(corpus, tmp_path), corpus, places)
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +300,7 @@ def repeated_keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
     """An output folder, and the rows of each file, whose first four hold a key twice."""
     corpus = Corpus().incidents("abcd").incidents("efgh", run=RUN_2).incidents("ij")
     folder = tmp_path_factory.mktemp("repeated")
-    source, out = corpus.write(folder / "source"), folder / "out"
+    source = corpus.write(folder / "source")
     of_files = {}
     for name in FILES:
         of_files[name] = rows = [json.dumps(row) for row in corpus.rows[name]]
@@ -297,8 +310,7 @@ def repeated_keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
         rows[2] = rows[2].replace(f'"{inner}":', f'"{inner}": null, "{inner}":')
         rows[3] = '{"incident_id": "z", ' + rows[3][1:]
         (source / name).write_text("[" + ", ".join(rows) + "]")
-    assert emit.main(["--source", str(source), "--data", str(out), "--json"]) == 0
-    return out, of_files
+    return tables_of(source, folder / "out"), of_files
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -317,8 +329,7 @@ def test_the_row_is_kept_as_it_stands_in_the_file(tmp_path: Path) -> None:
     row = '{ "incident_id" :5,\n\t"a":1.50, "b": "\\u00e9 é \\/" , "c": 1E3,"d":{ } }'
     text = json.dumps(Corpus().incidents("ab").rows[CAUSE_RISK])
     (source / CAUSE_RISK).write_text(f"{text[:-1]} ,\n {row}\n]\n", encoding="utf-8")
-    out = tmp_path / "out"
-    assert emit.main(["--source", str(source), "--data", str(out), "--json"]) == 0
+    out = tables_of(source, tmp_path / "out")
     assert [(r["row"], r["json"]) for r in table(out, "rejects")] == [(3, row)]
 
 
@@ -335,12 +346,8 @@ def _of_both_runs() -> Corpus:
     return Corpus().incident("a").incident("b", run=RUN_2)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_of_an_incident_that_is_there_twice_the_first_row_stands(
-    name: str, once: list[dict[str, Any]], tmp_path: Path
-) -> None:
-    corpus = _of_both_runs()
-    first = corpus.rows[name][0]
+def _again(name: str, first: dict[str, Any]) -> dict[str, Any]:
+    """A row of a file that says something else of the same incident."""
     again = copy.deepcopy(first)
     if name in DATASETS:
         again["source_ip"] = "10.9.9.9"
@@ -352,13 +359,25 @@ def test_of_an_incident_that_is_there_twice_the_first_row_stands(
         again["cause_scores"] = {"gpt-4o-mini": {"total": 30}}
     else:
         again["scores"] = {"gpt-4o-mini": 10}
-    corpus.rows[name] += [again, again]
+    return again
+
+
+def test_of_an_incident_that_is_there_twice_the_first_row_stands(
+    once: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """In each file: what stood instead would show, as no row says what another one does."""
+    corpus = _of_both_runs()
+    expected = []
+    for name in FILES:
+        rows = corpus.rows[name]
+        first = rows[0]
+        rows += [_again(name, first)] * 2
+        expected += [
+            (name, at, "duplicate_incident", "row", first["incident_id"])
+            for at in (len(rows) - 1, len(rows))
+        ]
     out = emitted(corpus, tmp_path / "twice")
-    row = len(corpus.rows[name]) - 1
-    incident = first["incident_id"]
-    assert rejects(out) == [
-        (name, at, "duplicate_incident", "row", incident) for at in (row, row + 1)
-    ]
+    assert rejects(out) == sorted(expected)
     assert all_records(out) == once
     assert_every_row_is_accounted_for(out, corpus)
 
@@ -378,7 +397,7 @@ def test_a_reject_elsewhere_does_not_make_a_judged_incident_known(tmp_path: Path
     corpus = Corpus().incidents("abc")
     for name in DATASETS:
         corpus.rows[name][1]["category"] = 5
-    out = emitted(corpus, tmp_path)
+    out = as_tables(corpus, tmp_path)
     assert rejects(out) == sorted(
         [
             (SUMMARIES, 2, "wrong_type", "row", "b"),
@@ -399,9 +418,10 @@ def test_an_incident_of_one_dataset_is_known(tmp_path: Path) -> None:
     assert query(out, "select incident_id from pool order by all") == [("a",), ("b",)]
 
 
-def test_undeclared_models_cost_their_entries_and_one_reject_a_row(tmp_path: Path) -> None:
-    corpus = Corpus().incident("a").incident("b")
-    plain = emitted(corpus, tmp_path / "plain")
+def test_undeclared_models_cost_their_entries_and_one_reject_a_row(
+    once: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    corpus = _of_both_runs()
     corpus.rows[SUMMARIES][0] |= {
         "llm_gpt_5_analysis": {"summary": "x", "behavior_analysis": "y"},
         "llm_claude_analysis": {"summary": "z"},
@@ -427,7 +447,7 @@ def test_undeclared_models_cost_their_entries_and_one_reject_a_row(tmp_path: Pat
     assert "GPT4o" in named[RUN_1]
     for row in table(out, "rejects"):
         assert json.loads(row["json"]) == corpus.rows[row["file"]][row["row"] - 1]
-    assert all_records(out) == all_records(plain)
+    assert all_records(out) == once
     assert {row["rows_rejected"] for row in table(out, "source_files")} == {0}
     # The position in the record is that of the key as it stands, undeclared ones counted.
     position = {
@@ -442,7 +462,7 @@ def test_fields_that_hold_no_answers_are_no_models(tmp_path: Path) -> None:
     corpus = Corpus().incidents("ab")
     for name in DATASETS:
         corpus.rows[name][0] |= {"note": {"text": "x"}, "tags": ["summary"], "summary": "bare"}
-    assert rejects(emitted(corpus, tmp_path)) == []
+    assert rejects(as_tables(corpus, tmp_path)) == []
 
 
 def test_of_two_spellings_of_a_model_the_first_stands(tmp_path: Path) -> None:
@@ -482,7 +502,7 @@ def test_a_row_may_lose_entries_for_two_reasons(tmp_path: Path) -> None:
     scores = {"gpt-4o": 9, "GPT-4o": 8, "gpt-5": 7, "gpt-6": 6}
     corpus = Corpus().incident("a", summary_scores=scores).incident("b")
     corpus.rows[RUN_1][0]["rankings"] = {"1": "gpt-4o"}
-    out = emitted(corpus, tmp_path)
+    out = as_tables(corpus, tmp_path)
     assert rejects(out) == [
         (RUN_1, 1, "repeated_model", "entry", "a"),
         (RUN_1, 1, "undeclared_model", "entry", "a"),
@@ -626,8 +646,9 @@ def test_a_merged_file_stands_instead_of_the_two_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "one" / "source" / RUN_1).exists()
     assert all_records(merged) == all_records(emitted(two, tmp_path / "two"))
     assert MERGED in {row["judge_run"] for row in table(merged, "judgements")}
-    gzipped = emitted(one, tmp_path / "gzipped", gzipped={MERGED})
-    assert all_records(gzipped) == all_records(merged)
+    gzipped = as_tables(one, tmp_path / "gzipped", gzipped={MERGED})
+    for name in ("incidents", "dags", "responses", "judgements"):
+        assert table(gzipped, name) == table(merged, name)
 
 
 @pytest.mark.parametrize("beside", [RUN_1, RUN_2])
@@ -649,7 +670,7 @@ def test_justifications_are_kept(tmp_path: Path) -> None:
         "cause_justification": "",
         "risk_justification": "of the risk",
     }
-    out = emitted(corpus, tmp_path)
+    out = as_tables(corpus, tmp_path)
     actual = {(r["incident_id"], r["task"]): r["text"] for r in table(out, "justifications")}
     assert actual == {
         ("a", "summary"): "The first is clearest on a.",
@@ -663,7 +684,7 @@ def test_justifications_are_kept(tmp_path: Path) -> None:
 def test_answers_stand_in_the_table_with_their_lengths(tmp_path: Path) -> None:
     text = "é𝄞 risk:\u00a0low\u2003and \U0001f600 HIGH"
     corpus = Corpus().incident("a", answers={"qwen2.5-3b": {"risk": text}}).incident("b")
-    out = emitted(corpus, tmp_path)
+    out = as_tables(corpus, tmp_path)
     actual = next(row for row in table(out, "responses") if row["text"] == text)
     assert (actual["incident_id"], actual["task"], actual["model"]) == ("a", "risk", "qwen2.5-3b")
     assert (actual["chars"], actual["words"]) == (len(text), 6)

@@ -45,6 +45,7 @@ from immune_data.common.errors import ImmuneError
 from immune_data.contract import source_file
 from immune_data.contract.source_file import Source
 from immune_data.emit import __main__ as emit
+from immune_data.read.normalise import normalise
 
 CHUNK = 1 << 20  # source files are read in pieces of this size
 PIECE = 1 << 12  # and in pieces of this one where every border is tried
@@ -96,6 +97,14 @@ def cut(content: str, mark: str, more: int) -> str:
 def emitted(source: Path, out: Path) -> Path:
     emit.emit(source, out, recipes.load("unified-v2"))
     return out
+
+
+def as_tables(corpus: Corpus, folder: Path) -> Path:
+    """What stands for an output folder where a test looks at no more than the tables."""
+    (folder / "out" / "tables").mkdir(parents=True)
+    source = corpus.write(folder / "source")
+    normalise(source, recipes.load("unified-v2"), folder / "out" / "tables", None)
+    return folder / "out"
 
 
 def jsonl(out: Path) -> list[bytes]:
@@ -546,7 +555,7 @@ def test_one_half_of_an_answer_may_be_missing(tmp_path: Path) -> None:
             incident = f"{task} {text!r}"
             corpus.incident(incident, answers={"gpt-4o-mini": {task: text}})
             expected[incident] = EVERY_ANSWER - {(task, "gpt-4o-mini")}
-    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
+    out = as_tables(corpus, tmp_path)
     assert table(out, "rejects") == []
     assert answered(out) == expected
 
@@ -576,7 +585,7 @@ def test_sub_scores_may_be_missing(tmp_path: Path) -> None:
         "gpt-4o-mini": None,
     }
     corpus = Corpus().incident("a", cause=cause, risk=risk)
-    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
+    out = as_tables(corpus, tmp_path)
     assert table(out, "rejects") == []
     actual = {(row["task"], row["model"]): row for row in table(out, "judgements")}
     assert ("risk", "gpt-4o-mini") not in actual

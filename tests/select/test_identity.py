@@ -145,13 +145,18 @@ ASKING: list[tuple[Any, list[str]]] = [
 def test_an_edited_recipe_is_not_answered_from_what_it_was(
     source: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
+    """Each edit by itself, and all of them together until they are emitted."""
     out, recipe = tmp_path / "out", write(tmp_path)
     emitted(source, out, recipe)
+    before = digests(out)
     arguments = ["--data", str(out), "--recipe", str(recipe)]
-    for edit in (edit_recipe, edit_parent, edit_prompt, add_prompt):
+    edits = (edit_recipe, edit_parent, edit_prompt, add_prompt)
+    for each in (*([edit] for edit in edits), edits):
+        shutil.rmtree(tmp_path / "prompts")
+        write(tmp_path)
         assert sql.main(["from pool", *arguments, "--json"]) == 0
-        edit(tmp_path)
-        before = digests(out)
+        for edit in each:
+            edit(tmp_path)
         for main, what in ASKING:
             message = refused(main.main, *what, *arguments)
             assert message == (
@@ -163,9 +168,9 @@ def test_an_edited_recipe_is_not_answered_from_what_it_was(
             message = refused(main.main, *what, *arguments, code=1)
             assert f"{out / 'sft' / 'mine'} was emitted with something else for " in message
         assert digests(out) == before
-        assert not emitted(source, out, recipe).current
-        for main, what in ASKING[:2]:
-            assert main.main([*what, *arguments]) == 0
+    assert not emitted(source, out, recipe).current
+    for main, what in ASKING[:2]:
+        assert main.main([*what, *arguments]) == 0
 
 
 def test_another_file_of_the_same_name_is_not_answered_either(
