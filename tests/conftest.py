@@ -23,6 +23,7 @@ import training
 from corpus import Corpus, digests, states
 from examples import CAMPAIGN, SHORT
 from hypothesis import settings
+from random_corpus import RandomCorpus
 
 from immune_data import recipes
 from immune_data.common import processes
@@ -182,6 +183,21 @@ def sample_part(
         source = shared_folder("sample-part-source", cut)
         out = shared_folder(f"sample-part-{recipe}", lambda folder: _emit(source, folder, recipe))
         return Part(source, out)
+
+    return emitted
+
+
+@pytest.fixture(scope="session")
+def random_part(shared_folder: Callable[[str, Make], Path]) -> Callable[[int, str], Part]:
+    """`random_part(seed, recipe)`: a random corpus, and it emitted."""
+
+    def emitted(seed: int, recipe: str) -> Part:
+        def make(folder: Path) -> None:
+            source = RandomCorpus(seed).write(folder / "source")
+            emit.emit(source, folder / "out", recipes.load(recipe))
+
+        folder = shared_folder(f"random-{seed}-{recipe}", make)
+        return Part(folder / "source", folder / "out")
 
     return emitted
 

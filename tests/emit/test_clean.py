@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from clean import ADDED, assert_above_the_gates, assert_clean, both_sides
+from conftest import Part
 from corpus import Corpus, query
-from random_corpus import RandomCorpus
+from random_corpus import EMITTED_CLEAN
 
 from immune_data import recipes
 from immune_data.common.errors import ImmuneError
@@ -45,10 +46,11 @@ def test_the_real_set_is_clean_and_loses_little(
     assert all(verdict for passed, verdict in gates if not passed)
 
 
-@pytest.mark.parametrize("seed", range(100, 108))
-def test_random_corpora_are_clean(seed: int, tmp_path: Path) -> None:
-    source = RandomCorpus(seed).write(tmp_path / "source")
-    assert_clean(source, emitted(source, tmp_path / "out"), RECIPE)
+@pytest.mark.parametrize(("seed", "recipe"), EMITTED_CLEAN)
+def test_random_corpora_are_clean(
+    seed: int, recipe: str, random_part: Callable[[int, str], Part]
+) -> None:
+    assert_clean(*random_part(seed, recipe), recipe)
 
 
 def test_hostile_evidence_and_answers_stay_exact(tmp_path: Path) -> None:

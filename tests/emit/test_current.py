@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from corpus import Corpus
@@ -37,24 +38,29 @@ def house(tmp_path: Path) -> Path:
     return tmp_path
 
 
-# Several runs of the copy, as JSON: what each was given, and what came of it. An edit between them
-# is the name of a file and what to write at its end. Each run is a fork of a process that has
-# loaded the libraries and read nothing: the code that a run names is that of its process.
+# Several runs of the copy, as JSON: what is edited before each, what it is given, and whether it
+# may make anything; and what came of it. Each run is a fork of a process that has loaded the
+# libraries and read nothing: the code that a run names is that of its process.
 RUNS = """
 import io, json, os, sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 import dataframely, duckdb, polars
+from immune_data.common.errors import ImmuneError
 from immune_data.contract.tokens import read_vocabulary
 from immune_data.emit import __main__ as emit, build, records
 from immune_data.read import normalise
 from immune_data.select import asking, cleaning, condensing, pipeline
 read_vocabulary()
-for edit, arguments in json.loads(sys.argv[1]):
-    if edit:
-        with open(edit[0], "a") as file:
-            file.write(edit[1])
+def end(*_):
+    raise ImmuneError("not current")
+for edits, arguments, making in json.loads(sys.argv[1]):
+    for name, text in edits.items():
+        Path(name).unlink() if text is None else Path(name).write_text(text)
     process = os.fork()
     if process == 0:
+        if not making:
+            build._Build.make = end
         with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
             code = emit.main(arguments)
         print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
@@ -64,15 +70,19 @@ for edit, arguments in json.loads(sys.argv[1]):
 CURRENT, CHECK = ("--json",), ("--check",)
 
 Ended = tuple[int, str, str]  # exit code and what was printed
-Edit = tuple[str, str]
+Edits = dict[str, str | None]  # files, and what is then in them; None: they are not there
 
 
-def runs(house: Path, *each: tuple[str, ...], edits: Sequence[Edit] = ()) -> list[Ended]:
-    """What runs end in, then a check and a run after each edit, and after the last again."""
+class Run(NamedTuple):
+    options: tuple[str, ...]
+    edits: Edits | None = None
+    making: bool = True
+
+
+def runs(house: Path, *each: Run) -> list[Ended]:
+    """What runs end in."""
     options = ["--recipe", "mine.toml", "--source", "source", "--data", "out"]
-    steps: list[tuple[Edit | None, list[str]]] = [(None, [*options, *more]) for more in each]
-    for edit in [*edits, None] if edits else ():
-        steps += [(edit, [*options, *CHECK]), (None, [*options, *CURRENT])]
+    steps = [(run.edits or {}, [*options, *run.options], run.making) for run in each]
     done = subprocess.run(
         [sys.executable, "-c", RUNS, json.dumps(steps)],
         cwd=house,
@@ -82,6 +92,15 @@ def runs(house: Path, *each: tuple[str, ...], edits: Sequence[Edit] = ()) -> lis
         check=True,
     )
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def content(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def edited(house: Path, name: str, line: str) -> Edits:
+    """A file with a line more."""
+    return {name: (content(house / name) or "") + line}
 
 
 def current(run: Ended) -> bool:
@@ -112,32 +131,38 @@ LINES = {".py": "# a remark\n", ".sql": "-- a remark\n", ".txt": "Be brief.\n"}
 
 
 def test_whatever_decides_the_result_is_never_current_once_edited(house: Path) -> None:
-    edits = [(name, LINES.get(Path(name).suffix, "[split]\nseed = 7\n")) for name in EDITED]
-    first, second, checked, *after = runs(house, CURRENT, CURRENT, CHECK, edits=edits)
+    """Each edit by itself; all of them are then taken over by one run."""
+    steps, before = [Run(CURRENT), Run(CURRENT), Run(CHECK)], Edits()
+    every = Edits()
+    for name in EDITED:
+        edits = edited(house, name, LINES.get(Path(name).suffix, "[split]\nseed = 7\n"))
+        steps += [Run(CHECK, before | edits), Run(CURRENT, making=False)]
+        before, every = {name: content(house / name)}, every | edits
+    steps += [Run(CHECK, before), Run(CURRENT)]
+    steps += [Run(CHECK, every), Run(CURRENT), Run(CHECK), Run(CURRENT)]
+    first, second, checked, *after = runs(house, *steps)
     assert (current(first), current(second)) == (False, True)
     assert (checked[0], checked[2]) == (0, "")
     for place, (name, named) in enumerate(EDITED.items()):
-        (code, _, error), again = after[2 * place : 2 * place + 2]
+        (code, _, error), (_, _, made) = after[2 * place : 2 * place + 2]
         assert code == 1
         assert error == (
             f"error: out/sft/mine was emitted with something else for {named}: emit again\n"
         )
-        assert not current(again), name
-    # What had not been taken over would have been named with the edit after it.
-    checked, again = after[2 * len(EDITED) :]
-    assert checked[0] == 0
-    assert current(again)
+        assert made == "error: not current\n", name
+    taken_back, still, refused, again, checked, last = after[2 * len(EDITED) :]
+    assert (taken_back[0], current(still)) == (0, True)
+    assert (refused[0], current(again)) == (1, False)
+    assert (checked[0], current(last)) == (0, True)
 
 
 def test_what_only_reads_it_may_be_edited(house: Path) -> None:
-    [first] = runs(house, CURRENT)
+    names = ("publish/card.py", "why/__main__.py", "common/hub/upload.py")
+    edits = edited(house, "sql/audit/tie.sql", "-- a remark\n")
+    for name in names:
+        edits |= edited(house, f"immune_data/{name}", "# a remark\n")
+    first, again = runs(house, Run(CURRENT), Run(CURRENT, edits))
     assert not current(first)
-    for name in ("publish/card.py", "why/__main__.py", "common/hub/upload.py"):
-        with (house / "immune_data" / name).open("a") as file:
-            file.write("# a remark\n")
-    with (house / "sql" / "audit" / "tie.sql").open("a") as file:
-        file.write("-- a remark\n")
-    [again] = runs(house, CURRENT)
     assert current(again)
 
 

@@ -11,22 +11,23 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import Part
 from corpus import manifest, query
-from random_corpus import SPELLINGS, RandomCorpus
+from random_corpus import DOCUMENTED, EMITTED, SPELLINGS, RandomCorpus
 
 from immune_data import recipes
-from immune_data.emit.__main__ import emit
 
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"
-RECIPES = ("unified-v1", "unified-v2", "unified-v3", "risk", "published")
-SEEDS = list(range(16))
-FEW = SEEDS[:10]  # two for each recipe
+RECIPES = DOCUMENTED
+FEW = [seed for seed, _ in EMITTED]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seed" in metafunc.fixturenames:
+    """Two corpora for each recipe; thorough, sixteen."""
+    if {"seed", "recipe"} <= {*metafunc.fixturenames}:
+        every = [(seed, recipe) for seed in range(16) for recipe in RECIPES]
         thorough = metafunc.config.getoption("--thorough")
-        metafunc.parametrize("seed", SEEDS if thorough else FEW)
+        metafunc.parametrize(("seed", "recipe"), every if thorough else EMITTED)
 
 
 @pytest.fixture(scope="session")
@@ -127,13 +128,14 @@ def test_the_real_incidents(
 
 
 def test_a_random_corpus(
-    seed: int, plain: ModuleType, tmp_path: Path, pytestconfig: pytest.Config
+    seed: int,
+    recipe: str,
+    plain: ModuleType,
+    random_part: Callable[[int, str], Part],
+    tmp_path: Path,
 ) -> None:
-    source = RandomCorpus(seed).write(tmp_path / "source")
-    thorough = pytestconfig.getoption("--thorough")
-    for recipe in RECIPES if thorough else (RECIPES[seed % len(RECIPES)],):
-        emit(source, tmp_path / "out", recipes.load(recipe))
-        assert_same(plain, source, tmp_path / "out", tmp_path / "plain", recipe)
+    part = random_part(seed, recipe)
+    assert_same(plain, part.source, part.out, tmp_path, recipe)
 
 
 def test_the_plain_script_knows_every_spelling_that_the_recipe_declares(plain: ModuleType) -> None:

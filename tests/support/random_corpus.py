@@ -12,6 +12,11 @@ from typing import Any
 
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FIELDS, MERGED, RUN_1, RUN_2, SUMMARIES, Corpus
 
+# The corpora that several tests look at, as these recipes emit them: `random_part` of conftest.
+DOCUMENTED = ("unified-v1", "unified-v2", "unified-v3", "risk", "published")
+EMITTED = [(seed, DOCUMENTED[seed % len(DOCUMENTED)]) for seed in range(10)]
+EMITTED_CLEAN = [(seed, "unified-clean") for seed in range(100, 108)]
+
 SPELLINGS = {
     "gpt-4o": ["GPT-4o", "gpt-4o"],
     "gpt-4o-mini": ["GPT-4o-mini", "GPT-4o mini", "gpt-4o-mini"],
