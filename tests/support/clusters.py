@@ -15,6 +15,17 @@ from typing import Any
 import dask
 from distributed import LocalCluster, Security
 
+# A cluster of tests does not watch itself: each of its processes, and that of the tests, which its
+# scheduler is in, would spend a twentieth of a processor on it as long as it lives.
+_CALM = {
+    "distributed.admin.system-monitor.disk": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.worker.memory.monitor-interval": "10s",
+    "distributed.worker.profile.enabled": False,
+}
+
 # How Dask's configuration and its environment variables call what a client needs.
 _CLIENT = {
     "ca-file": "tls_ca_file",
@@ -44,15 +55,18 @@ def variables(configuration: dict[str, str]) -> dict[str, str]:
 @contextmanager
 def encrypted(security: Security, **settings: Any) -> Iterator[LocalCluster]:
     """Two processes behind a scheduler that talks to holders of certificates alone."""
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=2,
-        protocol="tls://",
-        host="127.0.0.1",
-        security=security,
-        dashboard_address="127.0.0.1:0",  # any port: another cluster may have the usual one
-        **settings,
-    ) as cluster:
+    with (
+        dask.config.set(_CALM),
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=2,
+            protocol="tls://",
+            host="127.0.0.1",
+            security=security,
+            dashboard_address="127.0.0.1:0",  # any port: another cluster may have the usual one
+            **settings,
+        ) as cluster,
+    ):
         yield cluster
 
 
@@ -63,7 +77,7 @@ def working(cluster: LocalCluster) -> list[Any]:
 
 def main() -> None:
     with (
-        dask.config.set({"distributed.worker.memory.spill": False}),
+        dask.config.set({**_CALM, "distributed.worker.memory.spill": False}),
         LocalCluster(
             n_workers=1,
             threads_per_worker=1,
