@@ -103,14 +103,35 @@ def dagless(incident: str) -> str:
     return f"Risk of {incident}: High. " + "the host may be lost " * 20
 
 
-def test_the_next_best_stands_in_for_each_task_by_itself(tmp_path: Path) -> None:
+FAILED = {"summary": "LLM query failed - Error code: 429"}
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder of incidents whose winner's answers, or all, cannot be used."""
     dirty = {
         "summary": "Incident a: LLM query failed - Error code: 429",
         "risk": ("HH:MM High. " * 20).rstrip(),
     }
-    corpus = Corpus().incident("a", answers={"gpt-4o": dirty}).incident("b")
-    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
-    best = query(out, "select incident_id, task, model, winner from best_responses", RECIPE)
+    none = dict.fromkeys(("gpt-4o", "gpt-4o-mini"), FAILED)
+    none |= {"qwen2.5-3b": {"summary": "short"}, "qwen2.5-1.5b": {"summary": None}}
+    low = {"gpt-4o": 9, "gpt-4o-mini": 3.9, "qwen2.5-3b": 2, "qwen2.5-1.5b": 1}
+    corpus = (
+        Corpus()
+        .incident("a", answers={"gpt-4o": dirty})
+        .incident("b")
+        .incident("none", answers=none)
+        .incident("low", summary_scores=low, answers={"gpt-4o": FAILED})
+    )
+    folder = tmp_path_factory.mktemp("stand-ins")
+    return emitted(corpus.write(folder / "source"), folder / "out")
+
+
+def test_the_next_best_stands_in_for_each_task_by_itself(stand_ins: Path) -> None:
+    of = "where incident_id in ('a', 'b')"
+    best = query(
+        stand_ins, f"select incident_id, task, model, winner from best_responses {of}", RECIPE
+    )
     assert {(i, task): (model, winner) for i, task, model, winner in best} == {
         ("a", "summary"): ("gpt-4o-mini", "gpt-4o"),
         ("a", "cause"): ("gpt-4o", "gpt-4o"),
@@ -119,40 +140,26 @@ def test_the_next_best_stands_in_for_each_task_by_itself(tmp_path: Path) -> None
         ("b", "cause"): ("gpt-4o", "gpt-4o"),
         ("b", "risk"): ("gpt-4o", "gpt-4o"),
     }
-    touched = query(out, "select incident_id, task, model, rule, effect from cleaning", RECIPE)
+    touched = query(
+        stand_ins, f"select incident_id, task, model, rule, effect from cleaning {of}", RECIPE
+    )
     assert touched == [  # in the order of `responses`
         ("a", "summary", "gpt-4o", "error_text", "refused"),
         ("a", "risk", "gpt-4o", "placeholder", "refused"),
     ]
 
 
-def test_no_answer_that_passes_means_out_with_the_winners_rule(tmp_path: Path) -> None:
-    failed = {"summary": "LLM query failed - Error code: 429"}
-    corpus = (
-        Corpus()
-        .incident(
-            "a",
-            answers=dict.fromkeys(("gpt-4o", "gpt-4o-mini"), failed)
-            | {
-                "qwen2.5-3b": {"summary": "short"},
-                "qwen2.5-1.5b": {"summary": None},
-            },
-        )
-        .incident("b")
-    )
-    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
-    assert query(out, "select incident_id, verdict, summary_refused_by from gates", RECIPE) == [
-        ("a", "summary_cleaning", "error_text"),
-        ("b", None, None),
-    ]
+def test_no_answer_that_passes_means_out_with_the_winners_rule(stand_ins: Path) -> None:
+    gates = query(stand_ins, "select incident_id, verdict, summary_refused_by from gates", RECIPE)
+    assert {incident: rest for incident, *rest in gates if incident in ("none", "b")} == {
+        "none": ["summary_cleaning", "error_text"],
+        "b": [None, None],
+    }
 
 
-def test_a_stand_in_must_itself_reach_the_score(tmp_path: Path) -> None:
-    failed = {"summary": "LLM query failed - Error code: 429"}
-    scores = {"gpt-4o": 9, "gpt-4o-mini": 3.9, "qwen2.5-3b": 2, "qwen2.5-1.5b": 1}
-    corpus = Corpus().incident("a", summary_scores=scores, answers={"gpt-4o": failed})
-    out = emitted(corpus.write(tmp_path / "source"), tmp_path / "out")
-    assert query(out, "select verdict from gates", RECIPE) == [("summary_cleaning",)]
+def test_a_stand_in_must_itself_reach_the_score(stand_ins: Path) -> None:
+    verdict = "select verdict from gates where incident_id = 'low'"
+    assert query(stand_ins, verdict, RECIPE) == [("summary_cleaning",)]
 
 
 RISKS: list[tuple[dict[str, float], str, str | None]] = [

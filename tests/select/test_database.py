@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from conftest import Part
 from corpus import Corpus, digests, query
 
 from immune_data import recipes, sql
@@ -369,12 +370,11 @@ def client(folder: Path, *arguments: str, typed: str = "") -> subprocess.Complet
     )
 
 
-@pytest.fixture
-def beside(sample_out: Callable[[str], Path], tmp_path: Path) -> Path:
+def readers_folder(folder: Path, out: Path) -> Path:
     """A folder as the docs' readers have it: `data` and `sql`."""
-    (tmp_path / "data").symlink_to(sample_out("unified-v2"))
-    (tmp_path / "sql").symlink_to(steps.sql_folder())
-    return tmp_path
+    (folder / "data").symlink_to(out)
+    (folder / "sql").symlink_to(steps.sql_folder())
+    return folder
 
 
 def test_the_command_line_is_older_than_our_duckdb() -> None:
@@ -384,7 +384,10 @@ def test_the_command_line_is_older_than_our_duckdb() -> None:
     assert duckdb.__version__.startswith("2.")
 
 
-def test_the_shown_block_runs_in_the_command_line_of_duckdb(beside: Path) -> None:
+def test_the_shown_block_runs_in_the_command_line_of_duckdb(
+    sample_out: Callable[[str], Path], tmp_path: Path
+) -> None:
+    beside = readers_folder(tmp_path, sample_out("unified-v2"))
     page = (REPOSITORY / "docs" / "querying.md").read_text("utf-8")
     [block] = re.findall(r"^\$ duckdb (.*)\n((?:D .*\n)+)", page, re.MULTILINE)
     typed = "".join(line.removeprefix("D ") for line in block[1].splitlines(keepends=True))
@@ -396,7 +399,10 @@ def test_the_shown_block_runs_in_the_command_line_of_duckdb(beside: Path) -> Non
     assert lost == 81
 
 
-def test_every_file_of_sql_runs_in_the_command_line_of_duckdb(beside: Path) -> None:
+def test_every_file_of_sql_runs_in_the_command_line_of_duckdb(
+    sample_part: Callable[[str], Part], tmp_path: Path
+) -> None:
+    beside = readers_folder(tmp_path, sample_part("unified-v2").out)
     files = sorted(path.relative_to(beside) for path in (beside / "sql").glob("*/*.sql"))
     assert len(files) > 80
     [(incident,)] = query(beside / "data", "select min(incident_id) from pool")

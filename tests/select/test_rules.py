@@ -148,6 +148,14 @@ def winner_cases() -> tuple[Corpus, dict[str, tuple[str, str]]]:
         summary_scores={"gpt-4o": None, "GPT-5": 9, "gpt-4o-mini": 9, "qwen2.5-3b": 9},
         cause={"GPT-5": 30, "gpt-4o": None, "gpt-4o-mini": 20, "qwen2.5-3b": 20},
     )
+    case(
+        "the winner was not judged on risks",
+        "gpt-4o",
+        "gpt-4o",
+        cause={"gpt-4o": 20, "gpt-4o-mini": 19},
+        risk={"gpt-4o-mini": 20},
+    )
+    case("its evidence is here", "gpt-4o", "gpt-4o", dag="THE EVIDENCE\n")
     return corpus, expected
 
 
@@ -187,11 +195,16 @@ def test_a_record_has_the_score_of_its_own_task(winners: Path) -> None:
     assert actual == {"summary": 9, "cause": 21, "risk": 11}
 
 
-def test_a_cause_winner_that_was_not_judged_on_risks_has_no_score_there(tmp_path: Path) -> None:
-    corpus = Corpus().incident(
-        "a", cause={"gpt-4o": 20, "gpt-4o-mini": 19}, risk={"gpt-4o-mini": 20}
-    )
-    (record,) = (record for record in records(emitted(corpus, tmp_path), "eval")[2:])
+def unified_records(out: Path, incident: str) -> list[dict[str, Any]]:
+    return [
+        record
+        for record in all_records(out)
+        if record["incident_id"] == incident and record["origin"] == "unified"
+    ]
+
+
+def test_a_cause_winner_that_was_not_judged_on_risks_has_no_score_there(winners: Path) -> None:
+    *_, record = unified_records(winners, "the winner was not judged on risks")
     assert (record["task"], record["model"], record["score"]) == ("risk", "gpt-4o", None)
 
 
@@ -594,9 +607,9 @@ def test_the_standalone_split_is_that_of_scikit_learn(number: int, tmp_path: Pat
 # Rule 6: records
 
 
-def test_messages_speak_in_the_roles_of_their_task(tmp_path: Path) -> None:
-    corpus = Corpus().incident("an incident", dag="THE EVIDENCE\n")
-    emitted_records = records(emitted(corpus, tmp_path), "eval")
+def test_messages_speak_in_the_roles_of_their_task(winners: Path) -> None:
+    incident = "its evidence is here"
+    emitted_records = unified_records(winners, incident)
     assert [record["task"] for record in emitted_records] == ["summary", "cause", "risk"]
     roles = [[message["role"] for message in record["messages"]] for record in emitted_records]
     assert roles == [["system", "user", "assistant"], ["user", "assistant"], ["user", "assistant"]]
@@ -606,16 +619,16 @@ def test_messages_speak_in_the_roles_of_their_task(tmp_path: Path) -> None:
     assert summary[1] == "THE EVIDENCE\n"
     for user, _ in (cause, risk):
         assert user.endswith("\n\nEvidence:\nTHE EVIDENCE\n")
-        assert "Incident: an incident\nSource IP: 192.168.1.7\nTime window: 3\n" in user
+        assert f"Incident: {incident}\nSource IP: 192.168.1.7\nTime window: 3\n" in user
         assert "Threat level: 12.50\nEvents: 15\n" in user
     answers = [texts[-1].split(" by ")[0] for texts in (summary, cause, risk)]
-    assert answers == [f"{task} of an incident" for task in ("Summary", "Causes", "Risk")]
+    assert answers == [f"{task} of {incident}" for task in ("Summary", "Causes", "Risk")]
 
 
-def test_records_stand_by_incident_and_by_task(tmp_path: Path) -> None:
-    out = emitted(Corpus().incidents(names(12)), tmp_path, "unified-v1", "unified-v3", "risk")
+def test_records_stand_by_incident_and_by_task(augmentation: Path) -> None:
+    out = augmentation
     emitted_records = records(out, "train", "unified-v1")
-    assert [record["task"] for record in emitted_records] == ["summary", "cause", "risk"] * 11
+    assert [record["task"] for record in emitted_records] == ["summary", "cause", "risk"] * 36
     assert [record["incident_id"] for record in emitted_records[::3]] == in_order(emitted_records)
     tripled = records(out, "train", "unified-v3")
     unified = [record for record in tripled if record["origin"] == "unified"]
@@ -623,7 +636,10 @@ def test_records_stand_by_incident_and_by_task(tmp_path: Path) -> None:
     original = tripled[: len(tripled) - sum(r["task"] != "summary" for r in tripled) // 2]
     assert tripled == original + [record for record in original if record["task"] != "summary"]
     assert records(out, "eval", "unified-v3") == records(out, "eval", "unified-v1")
-    assert [r["task"] for r in records(out, "train", "risk")] == ["cause", "risk"] * 10
+    incidents = in_order(records(out, "train", "risk"))
+    assert [(r["incident_id"], r["task"]) for r in records(out, "train", "risk")] == [
+        (incident, task) for incident in incidents for task in ("cause", "risk")
+    ]
 
 
 def test_a_winner_without_an_answer_gives_no_record_and_keeps_its_place(tmp_path: Path) -> None:
