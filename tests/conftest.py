@@ -27,6 +27,7 @@ from random_corpus import RandomCorpus
 
 from immune_data import recipes
 from immune_data.common import processes
+from immune_data.common.digests import sha256
 from immune_data.emit import __main__ as emit
 from immune_data.emit import records
 from immune_data.recipes import DEFAULT
@@ -278,6 +279,25 @@ def kept_models(monkeypatch: pytest.MonkeyPatch) -> None:
     from immune_train.edge import engine
 
     monkeypatch.setattr(engine, "Model", loaded)
+
+
+@pytest.fixture(scope="session")
+def kept_vocabularies() -> Iterator[None]:
+    """Spares exports the second in which a tokenizer is read: each is read once."""
+    from immune_train.export import gguf_file
+
+    read = gguf_file.vocabulary
+    known: dict[str, gguf_file.Vocabulary] = {}
+
+    def vocabulary(path: Path) -> gguf_file.Vocabulary:
+        content = sha256(path) if path.is_file() else ""
+        if content not in known:
+            known[content] = read(path)
+        return known[content]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gguf_file, "vocabulary", vocabulary)
+        yield
 
 
 @pytest.fixture

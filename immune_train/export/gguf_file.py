@@ -326,9 +326,48 @@ def _set_parameters(writer: GGUFWriter, config: dict[str, Any]) -> None:
 
 def _set_vocabulary(writer: GGUFWriter, model: Model) -> None:
     import gguf
+
+    kinds = gguf.TokenType
+    tokenizer = vocabulary(model.folder / "tokenizer.json")
+    tokens, types = [], []
+    for number in range(model.config.get("vocab_size", len(tokenizer.texts))):
+        text = tokenizer.texts.get(number)
+        tokens.append(f"[PAD{number}]" if text is None else text)
+        if text is None:
+            types.append(kinds.UNUSED)
+        elif number not in tokenizer.added:
+            types.append(kinds.NORMAL)
+        else:
+            types.append(kinds.CONTROL if tokenizer.added[number] else kinds.USER_DEFINED)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    model.special.merges = tokenizer.merges
+    model.special.add_to_gguf(writer, quiet=True)
+    if "bos" not in model.special.add_special_token:
+        # Qwen's own files contain this key. If it is missing, llama.cpp adds no such token either,
+        # but Ollama puts <|endoftext|> before every prompt.
+        writer.add_add_bos_token(False)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer's tokens by number, its merges, and of each added token if it is a control."""
+
+    texts: dict[int, str]
+    added: dict[int, bool]
+    merges: list[str]
+
+
+def vocabulary(path: Path) -> Vocabulary:
+    """The vocabulary in a `tokenizer.json`.
+
+    Raises:
+        ImmuneError: it is not Qwen2.5's.
+    """
     from tokenizers import Tokenizer
 
-    path = model.folder / "tokenizer.json"
     if not path.is_file():
         raise ImmuneError(f"{path} is missing: save the tokenizer with the model")
     try:
@@ -338,32 +377,12 @@ def _set_vocabulary(writer: GGUFWriter, model: Model) -> None:
     ids = tokenizer.encode(_PROBE).ids
     if hashlib.sha256(str(ids).encode()).hexdigest() != _QWEN2:
         raise ImmuneError(f"{path} is not Qwen2.5's tokenizer: only that one can be exported")
-    added_tokens = tokenizer.get_added_tokens_decoder()
     texts = {number: text for text, number in tokenizer.get_vocab().items()}
-    tokens, types = [], []
-    for number in range(model.config.get("vocab_size", len(texts))):
-        text = texts.get(number)
-        if text is None:
-            tokens.append(f"[PAD{number}]")
-            types.append(gguf.TokenType.UNUSED)
-            continue
-        tokens.append(text)
-        if number not in added_tokens:
-            types.append(gguf.TokenType.NORMAL)
-        elif added_tokens[number].special or (text.startswith("<|") and text.endswith("|>")):
-            types.append(gguf.TokenType.CONTROL)
-        else:
-            types.append(gguf.TokenType.USER_DEFINED)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    model.special.merges = _merges(path)
-    model.special.add_to_gguf(writer, quiet=True)
-    if "bos" not in model.special.add_special_token:
-        # Qwen's own files contain this key. If it is missing, llama.cpp adds no such token either,
-        # but Ollama puts <|endoftext|> before every prompt.
-        writer.add_add_bos_token(False)
+    added = {
+        number: token.special or (texts[number].startswith("<|") and texts[number].endswith("|>"))
+        for number, token in tokenizer.get_added_tokens_decoder().items()
+    }
+    return Vocabulary(texts, added, _merges(path))
 
 
 class _Merges(msgspec.Struct):

@@ -25,7 +25,7 @@ from immune_train.export import __main__ as export
 from immune_train.generate import __main__ as generate
 from immune_train.generate.asker import of_gguf
 
-pytestmark = [libraries.training, pytest.mark.usefixtures("kept_models")]
+pytestmark = [libraries.training, pytest.mark.usefixtures("kept_models", "kept_vocabularies")]
 
 EDGE = "unified-edge"
 

@@ -31,7 +31,7 @@ SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1
 SETTINGS = ("max_steps=1", "records_train=6", "records_eval=3", "lora_r=4", "lora_alpha=4")
 
 
-@pytest.mark.usefixtures("in_this_process", "kept_models")
+@pytest.mark.usefixtures("in_this_process", "kept_models", "kept_vocabularies")
 def test_a_model_goes_from_training_to_its_download(
     training_out: Callable[[str], Path],
     tmp_path: Path,

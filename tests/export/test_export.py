@@ -25,7 +25,7 @@ from immune_data.common.errors import ImmuneError
 from immune_train.export import __main__ as export
 from immune_train.export import gguf_file, quantise, roundtrip
 
-pytestmark = libraries.training
+pytestmark = [libraries.training, pytest.mark.usefixtures("kept_vocabularies")]
 
 
 def digest(path: Path) -> str:

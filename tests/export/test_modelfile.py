@@ -33,7 +33,7 @@ from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from immune_train.export import modelfile
 
-pytestmark = libraries.training
+pytestmark = [libraries.training, pytest.mark.usefixtures("kept_vocabularies")]
 
 TASKS = ("summary", "cause", "risk")
 SETTINGS = modelfile.Settings(4096, DEFAULT_SYSTEM)

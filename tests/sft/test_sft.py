@@ -508,7 +508,7 @@ def trained_only(
     return shared_folder("trained-only", make) / "run"
 
 
-@pytest.mark.usefixtures("quick", "in_this_process")
+@pytest.mark.usefixtures("quick", "in_this_process", "kept_vocabularies")
 def test_a_run_killed_anywhere_after_training_goes_on_from_there(
     trained_only: Path,
     tmp_path: Path,
