@@ -58,8 +58,10 @@ def test_the_audit_finds_the_same(real_answers: list[tuple[str, str, str]]) -> N
         connection.execute("create table sft_records (incident_id int, task text, model text)")
         connection.execute("create table responses as select * from sft_records")
         connection.execute("alter table responses add column text text")
-        connection.executemany(
-            "insert into responses values (?, 'cause', 'm', ?)", list(enumerate(texts))
+        connection.execute(
+            "insert into responses select unnest(range(len(texts))), 'cause', 'm', unnest(texts) "
+            "from (select $1::varchar[] as texts)",
+            [texts],
         )
         rows = dict(connection.sql(f"select incident_id, phrase from ({check.query})").fetchall())
     expected = {

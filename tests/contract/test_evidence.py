@@ -260,7 +260,7 @@ def real_dags(real_source: Path) -> list[str]:
         rows = content["incidents"] if isinstance(content, dict) else content
         actual += [row["dag_analysis"] for row in rows if row.get("dag_analysis")]
     assert len(actual) == 1064
-    return actual
+    return list(dict.fromkeys(actual))
 
 
 @pytest.fixture(scope="module")
