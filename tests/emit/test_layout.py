@@ -12,7 +12,7 @@ import pytest
 from clean import Records, assert_clean, both_sides
 from conftest import Part
 from corpus import Corpus, facts, many_kinds, query
-from random_corpus import RandomCorpus
+from random_corpus import EMITTED_EDGE
 
 from immune_data import prompts, recipes
 from immune_data.common.errors import ImmuneError
@@ -81,9 +81,11 @@ def test_the_real_set_is_clean(real_source: Path, real_out: Callable[[str], Path
     assert all(len(set(map(shared_part, group))) == 1 for group in by_incident(found))
 
 
-@pytest.mark.parametrize("seed", range(200, 204))
-def test_random_corpora_are_clean(seed: int, tmp_path: Path) -> None:
-    rows(RandomCorpus(seed).write(tmp_path / "source"), tmp_path / "out")
+@pytest.mark.parametrize(("seed", "recipe"), EMITTED_EDGE)
+def test_random_corpora_are_clean(
+    seed: int, recipe: str, random_part: Callable[[int, str], Part]
+) -> None:
+    assert_clean(*random_part(seed, recipe), recipe)
 
 
 def test_evidence_leaves_each_task_the_longest_allowed_answer(tmp_path: Path) -> None:

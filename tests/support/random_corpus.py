@@ -16,6 +16,7 @@ from corpus import CAUSE_RISK, CAUSE_RISK_RUN, FIELDS, MERGED, RUN_1, RUN_2, SUM
 DOCUMENTED = ("unified-v1", "unified-v2", "unified-v3", "risk", "published")
 EMITTED = [(seed, DOCUMENTED[seed % len(DOCUMENTED)]) for seed in range(10)]
 EMITTED_CLEAN = [(seed, "unified-clean") for seed in range(100, 108)]
+EMITTED_EDGE = [(seed, "unified-edge") for seed in range(200, 204)]
 
 SPELLINGS = {
     "gpt-4o": ["GPT-4o", "gpt-4o"],
