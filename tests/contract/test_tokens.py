@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -233,28 +232,30 @@ def test_an_endless_line_does_not_hide_what_follows(
 # Real texts
 
 
-def real_texts(folder: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def real_texts(real_source: Path) -> list[str]:
     """Every text of both real datasets."""
-    for path in sorted(folder.glob("*dataset_v?.json.gz")):
+    texts = set()
+    for path in sorted(real_source.glob("*dataset_v?.json.gz")):
         for row in json.loads(gzip.decompress(path.read_bytes())):
             for value in row.values():
                 inner = value.values() if isinstance(value, dict) else (value,)
-                yield from (text for text in inner if isinstance(text, str))
+                texts.update(text for text in inner if isinstance(text, str))
+    return sorted(texts)
 
 
-def test_every_real_text_is_counted_exactly(real_source: Path) -> None:
-    actual = sorted(set(real_texts(real_source)))
-    assert len(actual) > 9000
-    assert [tokens.count(text) for text in actual] == [whole(text) for text in actual]
+def test_every_real_text_is_counted_exactly(real_texts: list[str]) -> None:
+    assert len(real_texts) > 9000
+    assert [tokens.count(text) for text in real_texts] == [whole(text) for text in real_texts]
 
 
 @pytest.mark.parametrize(("unit", "size"), [("tokens", whole), ("words", words)])
 def test_every_long_real_text_is_cut_at_the_last_line_that_fits(
-    unit: str, size, real_source: Path
+    unit: str, size, real_texts: list[str]
 ) -> None:
-    long = {text for text in real_texts(real_source) if len(text) > 8000 and size(text) > 3500}
+    long = [text for text in real_texts if len(text) > 8000 and size(text) > 3500]
     assert len(long) > 50
-    for text in sorted(long):
+    for text in long:
         cut = tokens.cut(text, 3500, MARKER, unit)
         kept = cut.removesuffix(MARKER)
         assert cut.endswith(MARKER)
@@ -356,12 +357,11 @@ def test_both_tokenizers_give_the_same_ids_for_sample_texts(sample_source: Path)
     assert_same_counts(sorted(actual, key=len)[:-20])
 
 
-def test_both_tokenizers_give_the_same_ids_for_real_texts(real_source: Path) -> None:
+def test_both_tokenizers_give_the_same_ids_for_real_texts(real_texts: list[str]) -> None:
     """The distinct lines of all texts, and some texts whole."""
-    actual = sorted(set(real_texts(real_source)))
-    lines = {line for text in actual for line in text.splitlines(keepends=True)}
+    lines = {line for text in real_texts for line in text.splitlines(keepends=True)}
     assert_same_counts(list(itertools.islice(sorted(lines), 0, None, 4)))
-    assert_same_counts(actual[::12])
+    assert_same_counts(real_texts[::12])
 
 
 def assert_same_counts(found: list[str]) -> None:
