@@ -170,7 +170,7 @@ def test_a_weight_that_is_in_no_file_is_not_made_up(
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     said = refused(sft.main, *dry(model))
     assert "model.layers.0.self_attn.q_proj.weight is missing" in said
-    assert "its config.json requires (64, 64)" in said
+    assert "its config.json requires (32, 32)" in said
 
 
 def test_nobody_is_told_of_a_run(

@@ -20,7 +20,7 @@ from immune_train.backends.outlines import outline
 from immune_train.data import plan
 from immune_train.sft import progress, trainer
 
-SIZES = "37 MiB for the base's weights and 1 MiB"  # of `tiny_model`, by `--config tiny`
+SIZES = "19 MiB for the base's weights and 1 MiB"  # of `tiny_model` and an adapter of rank 128
 
 
 def planned_on(config: configs.Config, rows: int) -> plan.Plan:
@@ -119,6 +119,7 @@ def test_another_architecture_is_warned_about(tiny_model: Path, tmp_path: Path) 
 
 def test_what_is_said(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [f"model_name_or_path={tiny_model}", "lr_scheduler_type=cosine", "warmup_steps=4"]
+    given += ["lora_r=128"]
     loaded = configs.load("tiny", given)
     planned = planned_on(loaded, 9)
     plan.show(planned, loaded)

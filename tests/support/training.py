@@ -50,7 +50,7 @@ WORDS = 1000  # of `model_of_few_words`
 
 # The size of `tiny_model`, which is smaller than the shipped one.
 SMALL = {
-    **{"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1},
+    **{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
     **{"num_attention_heads": 2, "num_key_value_heads": 1},
 }
 
