@@ -181,19 +181,16 @@ def output(command: str, folder: Path) -> str:
 
 
 def figures(folder: Path) -> dict[str, str]:
-    """The current figures of the report that the pages show, by name."""
-    from immune_data import recipes
-    from immune_data.report import figures
-    from immune_data.report.facts import gather
-
-    drawn = figures.drawn(gather(folder / "data", recipes.load(RECIPES[0])))
-    return {figure.name: figure.svg for figure in drawn if figure.name in FIGURES}
+    """The figures of the report that the pages show, by name."""
+    drawn = folder / "data" / "report" / RECIPES[0] / "figures"
+    return {name: (drawn / f"{name}.svg").read_text(encoding="utf-8") for name in FIGURES}
 
 
 def prepare(folder: Path) -> None:
-    """Make in `folder` what `make emit` makes: `data`, with the sample emitted."""
+    """Make in `folder` what `make emit` makes: `data`, with the sample emitted; and a report."""
     commands = ["python -m immune_data.sample --output data/source"]
     commands += [f"python -m immune_data.emit --recipe {recipe}" for recipe in RECIPES]
+    commands += [f"python -m immune_data.report --recipe {RECIPES[0]}"]
     for command in commands:
         output(command, folder)
 

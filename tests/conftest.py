@@ -31,6 +31,7 @@ from immune_data.common.digests import sha256
 from immune_data.emit import __main__ as emit
 from immune_data.emit import records
 from immune_data.recipes import DEFAULT
+from immune_data.report import __main__ as report
 from immune_data.sample import __main__ as sample
 
 if TYPE_CHECKING:
@@ -155,6 +156,19 @@ def sample_out(
         return shared_folder(f"sample-out-{recipe}", make)
 
     return emitted
+
+
+@pytest.fixture(scope="session")
+def sample_page(
+    shared_folder: Callable[[str, Make], Path], sample_out: Callable[[str], Path]
+) -> Path:
+    """The report of the sample corpus, with its figures."""
+    out = sample_out(DEFAULT)
+
+    def make(folder: Path) -> None:
+        assert report.main(["--data", str(out), "--output", str(folder / "page.html")]) == 0
+
+    return shared_folder("report-sample", make) / "page.html"
 
 
 @pytest.fixture(scope="session")

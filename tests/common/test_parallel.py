@@ -15,6 +15,7 @@ from contextlib import suppress
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+import in_a_process
 import psutil
 import pytest
 from corpus import Corpus, digests
@@ -96,12 +97,8 @@ def test_a_job_on_one_processor_of_many_has_one() -> None:
 
 def test_there_are_never_more_workers_than_items_in_flight() -> None:
     with processes.workers(64) as pool:
-        actual = set(processes.in_order(pool, _process, range(64)))
+        actual = set(processes.in_order(pool, in_a_process.number, range(64)))
     assert 1 <= len(actual) <= processes.AHEAD
-
-
-def _process(_: int) -> int:
-    return os.getpid()
 
 
 # What may happen to a process
@@ -176,7 +173,7 @@ def test_no_semaphore_is_needed(
     assert emit.main(arguments) == 0
     made, expected = (digests(of / "out" / "sft" / DEFAULT) for of in (tmp_path, hundred))
     assert made == expected
-    assert processes.apart(_process, 0) != os.getpid()
+    assert processes.apart(in_a_process.number, 0) != os.getpid()
     assert asked == []
 
 
@@ -200,31 +197,22 @@ def test_where_no_process_can_be_started_fewer_work(
     assert made == expected
 
 
-def _fail(sentence: str) -> None:
-    raise CheckFailed(sentence)
-
-
-def _say() -> None:
-    print("\udcff" * 100_000, flush=True)
-
-
 def test_an_error_in_another_process_is_the_same_here() -> None:
     with pytest.raises(CheckFailed, match="no good") as raised:
-        processes.apart(_fail, "no good")
-    assert "in _fail" in raised.value.__notes__[0]
+        processes.apart(in_a_process.fail, "no good")
+    assert "in fail" in raised.value.__notes__[0]
 
 
 def test_what_another_process_prints_costs_nothing() -> None:
-    tests = Path(__file__).parents[1]
     ask = (
-        "import test_parallel; from immune_data.common import processes as parallel;"
-        "parallel.apart(test_parallel._say); import sys; print('done', file=sys.stderr)"
+        "import in_a_process; from immune_data.common import processes as parallel;"
+        "parallel.apart(in_a_process.say); import sys; print('done', file=sys.stderr)"
     )
     for shell in ('"$@" | true', '"$@" >&-', 'PYTHONIOENCODING=ascii "$@" >/dev/null'):
         done = subprocess.run(
             ["bash", "-c", shell, "bash", sys.executable, "-c", ask],
             cwd=Path(__file__).parent,
-            env={**os.environ, "PYTHONPATH": f"{tests}:{tests / 'support'}"},
+            env={**os.environ, "PYTHONPATH": str(Path(in_a_process.__file__).parent)},
             capture_output=True,
             text=True,
         )

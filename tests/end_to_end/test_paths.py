@@ -88,8 +88,8 @@ def test_a_folder_of_any_name_is_that_folder(
     assert sql.main([f"--data={out}", f"--parquet={out}/made.parquet", "from incidents"]) == 0
     assert (top / "out" / "made.parquet").is_file()
     assert why.main(["a", f"--data={out}"]) == 0
-    assert audit.main([f"--data={out}"]) in (0, 1)
-    assert audit.main(["diff", f"{out}/sft/unified-v2", f"{out}/sft/unified-v2"]) == 0
+    assert audit.main([f"--data={out}", "eval_in_train"]) == 1
+    assert (top / "out" / "audit" / "unified-v2" / "eval_in_train.parquet").is_file()
     assert audit.main(["diff", f"{out}/sft/unified-v2", "x/out/sft/unified-v2"]) == 0
     capsys.readouterr()
 

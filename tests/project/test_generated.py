@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import regenerate
+import warm_python
 from corpus import query
 
 from immune_data.common import cli
@@ -69,10 +71,13 @@ def test_help_has_one_width_on_every_terminal(
 
 
 @pytest.fixture(scope="module")
-def reader(sample_out: Callable[[str], Path], sample_source: Path, tmp_path_factory) -> Path:
-    """A folder as a reader has it after `make emit`."""
+def reader(
+    sample_out: Callable[[str], Path], sample_source: Path, sample_page: Path, tmp_path_factory
+) -> Path:
+    """A folder as a reader has it after `make emit` and a report of the first recipe."""
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(sample_out("unified-clean"), folder / "data")
+    shutil.copytree(sample_page.with_suffix(""), folder / "data" / "report" / regenerate.RECIPES[0])
     (folder / "data" / "source").symlink_to(sample_source)
     return folder
 
@@ -81,7 +86,10 @@ PAGES = [page.relative_to(regenerate.REPOSITORY).as_posix() for page in regenera
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_outputs_that_a_page_shows_are_what_is_printed(page: str, reader: Path) -> None:
+def test_outputs_that_a_page_shows_are_what_is_printed(
+    page: str, reader: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(warm_python.folder() / "python"))
     assert regenerate.with_outputs(text(page), reader) == text(page), AGAIN
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import edge
 import pytest
+import warm
 from conftest import REPOSITORY
 from corpus import Corpus, digests
 from packaging.requirements import Requirement
@@ -309,9 +311,9 @@ def test_help_answers_at_once_and_shows_an_example(tmp_path: Path) -> None:
 
 def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
     source = Corpus().incidents("abc").write(tmp_path / "source")
-    command = f'"{sys.executable}" -m immune_data.emit --source "{source}" --data out | true'
+    emit_it = shlex.join([*warm.commands(), "immune_data.emit", "--source", str(source)])
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"],
+        ["bash", "-c", f"set -o pipefail; {emit_it} --data out | true"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

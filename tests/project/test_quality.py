@@ -124,7 +124,7 @@ def test_sources_that_changed_are_prepared_again(tmp_path: Path) -> None:
         for number, incident in enumerate(incidents):
             held.incident(incident, facts={"source_ip": f"10.1.0.{number}"})
         arguments = ["--prepare", "--reference", "unified-v2", "--output", str(tmp_path / "out")]
-        arguments += [*sources(tmp_path, held, trained), "--recipes", "unified-v2", LINES]
+        arguments += [*sources(tmp_path, held, trained), "--recipes", LINES]
         assert quality.main(arguments) == 0
         assert quality_held.read(tmp_path / "out").shared_records == 3 * trained
         asked.append([one["incident_id"] for one in records(tmp_path / "out", "clean-lines")])

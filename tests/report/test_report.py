@@ -116,19 +116,6 @@ def small(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Pat
     return shared_folder("report-small", make) / "out"
 
 
-@pytest.fixture(scope="session")
-def sample_page(
-    shared_folder: Callable[[str, Callable[[Path], object]], Path],
-    sample_out: Callable[[str], Path],
-) -> Path:
-    out = sample_out("unified-v2")
-
-    def make(folder: Path) -> None:
-        assert report.main(["--data", str(out), "--output", str(folder / "page.html")]) == 0
-
-    return shared_folder("report-sample", make) / "page.html"
-
-
 class Read(HTMLParser):
     """A page read strictly: every element closed, and in order."""
 

@@ -6,12 +6,12 @@ import gzip
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_python
 from conftest import REPOSITORY, Part
 from corpus import CAUSE_RISK, CAUSE_RISK_RUN, RUN_1, SUMMARIES, Corpus, digests, manifest, table
 from figures import undrawn
@@ -172,9 +172,9 @@ def test_a_split_of_made_up_records_makes_a_dataset_synthetic(honest: Path, made
 
 
 def make(folder: Path, *variables: str) -> subprocess.CompletedProcess[str]:
-    """`make emit` in a folder, by this Python's environment instead of one that it sets up."""
+    """`make emit` in a folder, by this environment instead of one that it sets up."""
     command = ["make", "-f", str(REPOSITORY / "Makefile"), "-o", ".venv/.installed", "emit"]
-    command += [f"BIN={Path(sys.executable).parent}", *variables]
+    command += [f"BIN={warm_python.folder()}", *variables]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
