@@ -29,7 +29,7 @@ PLAIN = (
 MEASURED = ("eval_strategy=steps", "eval_steps=2")
 SAVED = ("save_strategy=steps", "save_steps=2")
 # Steps so large that the best one is not the last, nor the same for each task.
-BEST = (*MEASURED, *SAVED, "learning_rate=0.1")
+BEST = (*MEASURED, *SAVED, "learning_rate=0.25")
 
 # Settings by which another adapter is learned: one value, beside which others.
 LEARNED: dict[str, tuple[str, ...]] = {
