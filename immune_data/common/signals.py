@@ -75,8 +75,10 @@ def postponed() -> Iterator[None]:
         yield
     finally:
         _postponing.pop()
-        while _postponed and not _postponing:
-            signal.raise_signal(_postponed.pop())
+        if _postponed and not _postponing:
+            first = _postponed[0]
+            _postponed.clear()  # what came after it would count as a second request later
+            signal.raise_signal(first)
 
 
 def sentence(number: int) -> str:

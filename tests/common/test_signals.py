@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from corpus import Corpus, digests
 
-from immune_data.common import cli
+from immune_data.common import cli, signals
 from immune_data.emit import __main__ as emit
 
 ENDLESS = "select count(*) from range(1000000) a, range(10000000) b where a.range * b.range % 7 = 3"
@@ -158,6 +158,20 @@ def test_handlers_are_put_back() -> None:
     assert cli.run(parser, lambda _: 1, []) == 1
     assert [signal.getsignal(number) for number in SIGNALS] == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_of_postponed_requests_the_first_counts_and_none_is_left() -> None:
+    within: list[bool] = []
+    with pytest.raises(signals.EndRequested) as raised, signals.Ending(), signals.postponed():
+        signal.raise_signal(signal.SIGTERM)
+        with signals.postponed():
+            signal.raise_signal(signal.SIGINT)
+        within.append(True)
+    assert within == [True]
+    assert raised.value.number == signal.SIGTERM
+    with signals.Ending() as later, signals.postponed():
+        pass
+    assert later.received is None
 
 
 def _ended(program: str, number: signal.Signals, **environment: str) -> int:
