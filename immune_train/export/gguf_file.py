@@ -353,7 +353,7 @@ def _set_vocabulary(writer: GGUFWriter, model: Model) -> None:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer's tokens by number, its merges, and whether each added token is a control token."""
+    """A tokenizer's tokens by number, its merges, and which of the added tokens are controls."""
 
     texts: dict[int, str]
     added: dict[int, bool]

@@ -161,13 +161,18 @@ def test_handlers_are_put_back() -> None:
 
 
 def test_of_postponed_requests_the_first_counts_and_none_is_left() -> None:
-    within: list[bool] = []
-    with pytest.raises(signals.EndRequested) as raised, signals.Ending(), signals.postponed():
-        signal.raise_signal(signal.SIGTERM)
-        with signals.postponed():
-            signal.raise_signal(signal.SIGINT)
-        within.append(True)
-    assert within == [True]
+    steps: list[str] = []
+
+    def step() -> None:
+        with signals.Ending(), signals.postponed():
+            signal.raise_signal(signal.SIGTERM)
+            with signals.postponed():
+                signal.raise_signal(signal.SIGINT)
+            steps.append("done")
+
+    with pytest.raises(signals.EndRequested) as raised:
+        step()
+    assert steps == ["done"]
     assert raised.value.number == signal.SIGTERM
     with signals.Ending() as later, signals.postponed():
         pass
