@@ -26,18 +26,20 @@ def wins(scores: Floats) -> Floats:
 
 def strengths(totals: Floats) -> Floats:
     """The strengths for any number of square matrices of wins (Hunter 2004, MM algorithm)."""
-    number = totals.shape[-1]
-    off_diagonal = ~np.eye(number, dtype=bool)
-    wins = totals + _ADDED * off_diagonal
-    comparisons = wins + np.swapaxes(wins, -1, -2)
-    total_wins = wins.sum(axis=-1)
+    # The matrices lie along the last axis, so that numpy adds long rows and not a few numbers each.
+    totals = np.moveaxis(totals, (-2, -1), (0, 1))
+    shape = (*totals.shape[:2], *[1] * (totals.ndim - 2))
+    off_diagonal = ~np.eye(len(totals), dtype=bool).reshape(shape)
+    wins = np.ascontiguousarray(totals + _ADDED * off_diagonal)
+    comparisons = (wins + np.swapaxes(wins, 0, 1)) * off_diagonal
+    total_wins = wins.sum(axis=1)
     strength = np.ones(total_wins.shape)
     for _ in range(_STEPS):
-        sums = strength[..., :, None] + strength[..., None, :]
-        new = total_wins / (comparisons * off_diagonal / sums).sum(axis=-1)
-        new /= np.exp(np.log(new).mean(axis=-1, keepdims=True))
+        sums = strength[:, None] + strength[None, :]
+        new = total_wins / np.divide(comparisons, sums, out=sums).sum(axis=1)
+        new /= np.exp(np.log(new).mean(axis=0))
         change = float(np.abs(np.log(new / strength)).max())
         strength = new
         if change < _CLOSE:
             break
-    return np.log(strength)
+    return np.moveaxis(np.log(strength), 0, -1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +50,7 @@ class Resamples:
             np.asarray(groups, dtype=object).astype(str), return_inverse=True
         )
         self.groups = len(names)
-        uniform = np.full(self.groups, 1 / self.groups)
-        weights = np.random.default_rng(seed).multinomial(self.groups, uniform, size=draws)
-        # The first "draw" is the sample itself, so a statistic's first value is its own.
-        self._weights = np.vstack([np.ones(self.groups), weights])
+        self._weights = _weights(self.groups, draws, seed)
         self._tail = _tail(self.groups)
 
     def totals(self, values: Floats) -> Floats:
@@ -98,6 +96,16 @@ class Resamples:
         return spread * float(norm.ppf(0.5 + CONFIDENCE / 2) + norm.ppf(_POWER))
 
 
+@lru_cache(maxsize=16)
+def _weights(groups: int, draws: int, seed: int) -> Floats:
+    """How often each group is in the sample and in each draw; parts often have equally many."""
+    uniform = np.full(groups, 1 / groups)
+    weights = np.random.default_rng(seed).multinomial(groups, uniform, size=draws)
+    # The first "draw" is the sample itself, so a statistic's first value is its own.
+    return np.vstack([np.ones(groups), weights])
+
+
+@cache
 def _tail(groups: int) -> float:
     """The share of draws below the interval, and of those above it."""
     from scipy.stats import norm, t

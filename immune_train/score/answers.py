@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from immune_data.common import textfile
 from immune_data.common.errors import ImmuneError
+from immune_data.contract import answer_fields
+from immune_data.contract.grounding import names_in, ungrounded
 from immune_data.prompts import TASKS
 
 REFERENCE = "reference"  # the name of the records' own answers
@@ -30,6 +33,18 @@ class Case:
     @property
     def failed(self) -> bool:
         return self.finish == FAILED
+
+    @cached_property
+    def parts(self) -> answer_fields.Parts:
+        """The parts of the answer, which several metrics ask for."""
+        return answer_fields.parse(self.task, self.answer)
+
+    @cached_property
+    def ungrounded(self) -> dict[str, list[str]] | None:
+        """Names in the answer that are missing from its evidence, by kind; None if it has none."""
+        if not names_in(self.answer):
+            return None
+        return ungrounded(self.answer, "\n".join(self.shown))
 
 
 Cases = dict[tuple[str, str], Case]  # by incident and task

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from immune_data.contract import answer_fields
-from immune_data.contract.grounding import names_in, ungrounded
 from immune_data.contract.tokens import count
 from immune_data.prompts import TASKS
 from immune_train.score.answers import REFERENCE, Case
@@ -87,19 +86,18 @@ def _total(case: Case) -> float | None:
 
 
 def _structured(case: Case) -> float:
-    return float(not answer_fields.parse(case.task, case.answer).missing)
+    return float(not case.parts.missing)
 
 
 def _same_level(case: Case) -> float | None:
-    reference_level, answer_level = (
-        answer_fields.parse("risk", text).fields["risk_level"]
-        for text in (case.reference, case.answer)
-    )
-    return None if reference_level is None else float(answer_level == reference_level)
+    reference_level = answer_fields.parse("risk", case.reference).fields["risk_level"]
+    if reference_level is None:
+        return None
+    return float(case.parts.fields["risk_level"] == reference_level)
 
 
 def _allowed(case: Case) -> float:
-    fields = answer_fields.parse("risk", case.answer).fields
+    fields = case.parts.fields
     return float(all(fields[name] for name in answer_fields.LEVELS))
 
 
@@ -109,22 +107,14 @@ def _finished(case: Case) -> float | None:
 
 def _ungrounded(kind: str) -> Callable[[Case], float | None]:
     def of(case: Case) -> float | None:
-        names = _ungrounded_names(case)
+        names = case.ungrounded
         return None if names is None else float(len(names.get(kind, ())))
 
     return of
 
 
 def _grounded(case: Case) -> float | None:
-    names = _ungrounded_names(case)
-    return None if names is None else float(not names)
-
-
-def _ungrounded_names(case: Case) -> dict[str, list[str]] | None:
-    """Names in an answer that are missing from its evidence, by kind; None if it has no names."""
-    if not names_in(case.answer):
-        return None
-    return ungrounded(case.answer, "\n".join(case.shown))
+    return None if case.ungrounded is None else float(not case.ungrounded)
 
 
 def _length(case: Case) -> float:

@@ -49,19 +49,23 @@ def world(tmp_path: Path) -> World:
     return made
 
 
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> World:
+@pytest.fixture(scope="session")
+def judged(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> World:
     """The same with verdicts on summaries, written by `evaluate` once; tests only read it."""
-    made = World(tmp_path_factory.mktemp("judged") / "world")
-    made.answers("tuned", right(made))
-    made.answers("base", lambda name, task: None if name in ("e001", "e003") else "High.")
-    means = {"reference": 8.0, "tuned": 7.5, "base": 3.0, "extract": 5.0}
-    rows = made.summary_verdicts(
-        lambda _, name: min(10.0, max(0.0, round(made.random.gauss(means[name], 1)))), means
-    )
-    verdicts = made.verdicts("verdicts.json", rows)
-    assert evaluate.main(made.arguments("--verdicts", verdicts)) == 0
-    return made
+
+    def make(folder: Path) -> None:
+        made = World(folder)
+        made.answers("tuned", right(made))
+        made.answers("base", lambda name, task: None if name in ("e001", "e003") else "High.")
+        means = {"reference": 8.0, "tuned": 7.5, "base": 3.0, "extract": 5.0}
+        rows = made.summary_verdicts(
+            lambda _, name: min(10.0, max(0.0, round(made.random.gauss(means[name], 1)))), means
+        )
+        verdicts = made.verdicts("verdicts.json", rows)
+        assert evaluate.main(made.arguments("--verdicts", verdicts)) == 0
+
+    folder = shared_folder("evaluated", make)
+    return World(folder, files={name: folder / f"{name}.jsonl" for name in ("tuned", "base")})
 
 
 def numbers(world: World) -> dict[str, Any]:

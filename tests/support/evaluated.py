@@ -43,7 +43,10 @@ def risk(level: str, likelihood: str = "Medium") -> str:
 
 @dataclass
 class World:
-    """`incidents` evaluated ones, two to a group where `grouped`; every third is Normal."""
+    """`incidents` evaluated ones, two to a group where `grouped`; every third is Normal.
+
+    A folder that has them already stays as it is.
+    """
 
     folder: Path
     incidents: int = 60
@@ -55,6 +58,8 @@ class World:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.random = random.Random(self.seed)
         self.names = [f"e{number:03}" for number in range(self.incidents)]
+        if (self.folder / "data").exists():  # another test wrote it
+            return
         self.write("data/eval.jsonl", self.records(self.names, "10.0.0"))
         trained = [f"t{number:03}" for number in range(12)]
         self.write("data/train.jsonl", self.records(trained, "10.9.9"))
