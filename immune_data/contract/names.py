@@ -8,6 +8,7 @@ repeat it letter for letter.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 EVENT_TOTAL = r"total (?:evidence|events)"  # what a summary calls the number of its events
 
@@ -48,7 +49,29 @@ NUMBER = r"\d+"
 
 KINDS = tuple(kind for kind in PATTERNS if kind != "port_of_protocol")
 
-_COMPILED = {kind: re.compile(pattern, re.ASCII) for kind, pattern in PATTERNS.items()}
+# What every name of a kind contains, which is much sooner looked for than the name.
+_CUES = {
+    kind: re.compile(cue, re.ASCII)
+    for kind, cue in {
+        "address": r"\.\d{1,3}\.\d|:[0-9a-f]{1,4}:[0-9a-f]{1,4}:|::",
+        "network": r"/\d",
+        "port": r"port|\.\d{1,3}:|\}:",
+        "port_of_protocol": r"/(?:tcp|udp)",
+        "domain": r"\.[a-z]{2}",
+        "mac": r"[:-][0-9a-f]{2}[:-][0-9a-f]{2}[:-]",
+        "hash": r"\b[0-9a-f]{32}",
+        "list_id": r"sbl\d",
+        "severity_tag": r"\[",
+        "event_total": r"total e|\|",
+    }.items()
+}
+# And what it begins with, so that not each of a pattern's forms is tried on every word.
+_BEGINNINGS = dict.fromkeys(("address", "network"), r"\b(?=[0-9a-f]{1,4}[.:])")
+
+_COMPILED = {
+    kind: re.compile(f"{_BEGINNINGS.get(kind, '')}(?:{pattern})", re.ASCII)
+    for kind, pattern in PATTERNS.items()
+}
 _NUMBER = re.compile(NUMBER, re.ASCII)
 
 
@@ -63,24 +86,26 @@ def find(kind: str, text: str) -> set[str]:
 
 def _matches(kind: str, text: str) -> set[str]:
     """The group of each match if the pattern has one, otherwise the whole match."""
-    return set(_COMPILED[kind].findall(text))
+    return set(_COMPILED[kind].findall(text)) if _CUES[kind].search(text) else set()
 
 
 def places(kind: str, text: str) -> list[tuple[int, str]]:
     """The place and the name of everything that `find` finds, with repetitions."""
     if kind != "port":
-        matches = _COMPILED[kind].finditer(text)
+        matches = _finds(kind, text)
         spans = [
             (match.start(match.lastindex or 0), match[match.lastindex or 0]) for match in matches
         ]
         if kind == "event_total":
             return [(start, total.replace(",", "")) for start, total in spans]
         return spans
-    lists = (
-        match for name in ("port", "port_of_protocol") for match in _COMPILED[name].finditer(text)
-    )
+    lists = (match for name in ("port", "port_of_protocol") for match in _finds(name, text))
     return [
         (number.start(), number[0])
         for match in lists
         for number in _NUMBER.finditer(text, *match.span(1))
     ]
+
+
+def _finds(kind: str, text: str) -> Iterator[re.Match[str]]:
+    return _COMPILED[kind].finditer(text) if _CUES[kind].search(text) else iter(())

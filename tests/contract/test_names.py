@@ -106,7 +106,14 @@ _PIECES = (
 def test_python_and_duckdb_find_the_same_in_any_texts(
     connection: duckdb.DuckDBPyConnection, texts: list[str]
 ) -> None:
-    assert_same(connection, (text for text in texts if "\0" not in text))
+    texts = [text for text in texts if "\0" not in text]
+    assert_same(connection, texts)
+    for kind, pattern in names.PATTERNS.items():
+        for text in texts:
+            found = re.findall(pattern, text, re.ASCII)
+            places = names._finds(kind, text)
+            assert [match[match.lastindex or 0] for match in places] == found, kind
+            assert names._matches(kind, text) == set(found), kind
 
 
 @pytest.mark.parametrize(
@@ -131,6 +138,26 @@ def test_python_and_duckdb_find_the_same_in_any_texts(
 )
 def test_what_is_found(kind: str, text: str, expected: int) -> None:
     assert len(names.find(kind, text)) == expected, names.find(kind, text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts"),
+    [
+        ("address", ("10.0.0.1", "1:2:3:4", "1:2:3:4:5:6:7:8", "fe80::1", "fe80::")),
+        ("network", ("10.0.0.0/8", "1:2::/32", "fe80::/10")),
+        ("port", ("port 1", "ports: 1", "10.0.0.1:1", "{a}:1", "1/tcp", "1/udp")),
+        ("domain", ("a.ru", "a.b.local")),
+        ("mac", ("8c:ac:57:a3:8e:d4", "8c-ac-57-a3-8e-d4")),
+        ("hash", ("0" * 32, "f" * 40, "0f" * 32)),
+        ("list_id", ("sbl1",)),
+        ("severity_tag", ("[info]",)),
+        ("event_total", ("total events: 1", "total evidence: 1", "| events: 1")),
+    ],
+)
+def test_each_form_is_found_where_there_is_no_other(kind: str, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        assert names.find(kind, text), text
+        assert names.places(kind, text), text
 
 
 def test_looking_for_names_loads_little() -> None:
