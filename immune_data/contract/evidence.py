@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
+from typing import NamedTuple
 
 from immune_data.contract import names
 
@@ -66,7 +67,7 @@ _IN_ALL = re.compile(r"(?:, )?… (\d{1,18}) in all\Z", re.ASCII)
 _RANGE = re.compile(rf"({_NAMES['number']}) to ({_NAMES['number']}), (\d{{1,18}}) in all", re.ASCII)
 
 
-@dataclass
+@dataclass(slots=True)
 class Slot:
     """The values of one place in the text of a kind, in order of first appearance.
 
@@ -102,14 +103,13 @@ class Slot:
         )
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What texts have in common: `literals`, and slots of `kinds` between them."""
 
     literals: tuple[str, ...]
     kinds: tuple[str, ...]
 
-    def __add__(self, other: Kind) -> Kind:
+    def then(self, other: Kind) -> Kind:
         """Both, one after the other."""
         seam = f"{self.literals[-1]} | {other.literals[0]}"
         return Kind((*self.literals[:-1], seam, *other.literals[1:]), (*self.kinds, *other.kinds))
@@ -232,7 +232,7 @@ class Block:
         texts = [_without_level(text, self.severity) for text in sorted(self.texts)]
         (kind, slots), *more = _kinds(self.target, texts)
         for other, further in more:
-            kind, slots = kind + other, [*slots, *further]
+            kind, slots = kind.then(other), [*slots, *further]
         return Group(self.severity, kind, self.events, self.first, self.last, slots, self.hidden)
 
 
@@ -251,14 +251,14 @@ def read(dag: str) -> Evidence:
     """The events of a DAG, in the lab's form or condensed, by severity and kind."""
     before: list[str] = []
     after: list[str] = []
-    bullets: list[tuple[re.Match[str], list[str]]] = []  # each with its details
+    bullets: list[tuple[re.Match[str], list[re.Match[str]]]] = []  # each with its details
     start, is_open = 0, False
     for line in dag.split("\n"):
         if bullet := _BULLET.fullmatch(line) or _GROUP.fullmatch(line):
             bullets.append((bullet, []))
             is_open = bullet.re is _BULLET
-        elif is_open and _DETAIL.fullmatch(line):
-            bullets[-1][1].append(line)
+        elif is_open and (detail := _DETAIL.fullmatch(line)):
+            bullets[-1][1].append(detail)
         elif bullets:
             is_open = is_open and line != ""
             after.append(line)
@@ -269,7 +269,7 @@ def read(dag: str) -> Evidence:
     return merge(before, (_group(*bullet, start) for bullet in bullets), after, start)
 
 
-def _group(bullet: re.Match[str], details: list[str], start: int) -> Group:
+def _group(bullet: re.Match[str], details: list[re.Match[str]], start: int) -> Group:
     """The group of a bullet, in the lab's form or condensed."""
     times = bullet[1], bullet[2] or bullet[1]
     first, last = sorted((_minutes(time) - start) % _DAY for time in times)
@@ -281,10 +281,10 @@ def _group(bullet: re.Match[str], details: list[str], start: int) -> Group:
         return Group(severity, kind, int(events), first, last, slots, more)
     _, _, events, target, severity = bullet.groups()
     texts, more = [], 0
-    for line in details:
-        if match := _MORE.fullmatch(line):
+    for detail in details:
+        if match := _MORE.fullmatch(detail.string):
             more += int(match[1])
-        elif detail := _DETAIL.fullmatch(line):
+        else:
             texts.append(detail[1])
     return Block(severity, target, texts, int(events or 1), first, last, more).group()
 
@@ -342,15 +342,22 @@ def _kinds(target: str | None, texts: list[str]) -> list[tuple[Kind, list[Slot]]
         for slot, other in zip(kinds.setdefault(kind, slots), slots, strict=True):
             if slot is not other:
                 slot.add(other)
-    return sorted(kinds.items(), key=lambda pair: (pair[0].literals, pair[0].kinds))
+    return sorted(kinds.items(), key=lambda pair: pair[0])
 
 
 def _names(texts: list[str], values: set[str], target: str) -> bool:
     """Whether texts with these values name the target."""
-    _, slots = _kind(target, _IN_DETAIL)
-    return all(slot.values.keys() <= values for slot in slots) and (
-        bool(slots) or any(target in text for text in texts)
+    values_of_target = _values(target)
+    return values_of_target <= values and (
+        bool(values_of_target) or any(target in text for text in texts)
     )
+
+
+@lru_cache(maxsize=4096)
+def _values(target: str) -> frozenset[str]:
+    """The values in a target; many incidents have the same ones."""
+    _, slots = _kind(target, _IN_DETAIL)
+    return frozenset(value for slot in slots for value in slot.values)
 
 
 def _kind(text: str, tokens: re.Pattern[str]) -> tuple[Kind, list[Slot]]:
