@@ -426,11 +426,13 @@ def planting(
         yield connection
 
 
-def incidents(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def named(planting: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The incidents of which plants speak."""
     train, eval_ = (
         [
             name
-            for (name,) in connection.execute(
+            for (name,) in planting.execute(
                 "select distinct incident_id from conversations where split = ? order by all",
                 [split],
             ).fetchall()
@@ -460,9 +462,8 @@ def test_every_check_has_a_planted_fault() -> None:
 
 @pytest.mark.parametrize(("name", "plant"), CASES)
 def test_a_check_finds_what_is_planted_and_only_that(
-    name: str, plant: Plant, planting: duckdb.DuckDBPyConnection
+    name: str, plant: Plant, planting: duckdb.DuckDBPyConnection, named: dict[str, str]
 ) -> None:
-    named = incidents(planting)
     expected = [found and placed(found, named) for found in plant.found]
     [check] = checks.load([name])
     planting.begin()

@@ -51,8 +51,13 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.fixture(scope="session")
-def judged(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> World:
-    """The same with verdicts on summaries, written by `evaluate` once; tests only read it."""
+def judged(
+    shared_folder: Callable[[str, Callable[[Path], object]], Path], pytestconfig: pytest.Config
+) -> World:
+    """The same with verdicts on summaries, written by `evaluate` once; tests only read it.
+
+    Its figures are not drawn as SVG files, which differ from the wide ones of the page by little.
+    """
 
     def make(folder: Path) -> None:
         made = World(folder)
@@ -63,8 +68,12 @@ def judged(shared_folder: Callable[[str, Callable[[Path], object]], Path]) -> Wo
             lambda _, name: min(10.0, max(0.0, round(made.random.gauss(means[name], 1)))), means
         )
         verdicts = made.verdicts("verdicts.json", rows)
-        assert evaluate.main(made.arguments("--verdicts", verdicts)) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            if lacking:
+                undrawn(patch, *lacking)
+            assert evaluate.main(made.arguments("--verdicts", verdicts)) == 0
 
+    lacking = () if pytestconfig.getoption("--thorough") else ("svg",)
     folder = shared_folder("evaluated", make)
     return World(folder, files={name: folder / f"{name}.jsonl" for name in ("tuned", "base")})
 
