@@ -32,11 +32,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def plain() -> ModuleType:
-    """The plain script as a module; it runs often here, so that it may remember its counts."""
+    """The plain script as a module; it runs often here on the same texts, and may remember them."""
     spec = importlib.util.spec_from_file_location("plain", PLAIN)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.tokens = functools.cache(module.tokens)
+    module.cut_to_tokens = functools.cache(module.cut_to_tokens)
+    module.load = functools.lru_cache(maxsize=5)(module.load)  # the files of one corpus
     return module
 
 
