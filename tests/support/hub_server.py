@@ -17,6 +17,7 @@ import socket
 import ssl
 import struct
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -75,8 +76,8 @@ class Repo:
     tags: dict[str, str] = field(default_factory=dict)
 
     def commit(self, files: dict[str, bytes], message: str) -> str:
-        seed = f"{len(self.commits)} {message} {sorted(files)}".encode()
-        oid = hashlib.sha1(seed + b"".join(files.values())).hexdigest()
+        sums = {name: zlib.crc32(content) for name, content in sorted(files.items())}
+        oid = hashlib.sha1(f"{len(self.commits)} {message} {sums}".encode()).hexdigest()
         self.commits.append((oid, files))
         self.messages.append(message)
         return oid
@@ -121,6 +122,7 @@ class HubServer:
         self.readers = {READ_TOKEN: {"acme", "ann"}}
         self.lfs_above, self.parts_of, self.page = lfs_above, parts_of, page
         self.lock = threading.RLock()
+        self._sha256: dict[bytes, str] = {}
         hub = self
 
         class Bound(_Handler):
@@ -179,13 +181,19 @@ class HubServer:
         found = {"type": "file", "path": path, "size": len(content)}
         if not self.is_lfs(path, len(content)):
             return {**found, "oid": git_blob(content)}
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = self.sha256(content)
         pointer = (
             "version https://git-lfs.github.com/spec/v1\n"
             f"oid sha256:{sha256}\nsize {len(content)}\n"
         ).encode()
         lfs = {"oid": sha256, "size": len(content), "pointerSize": len(pointer)}
         return {**found, "oid": git_blob(pointer), "lfs": lfs}
+
+    def sha256(self, content: bytes) -> str:
+        """Computed once: a model takes a while, and is listed again and again."""
+        if content not in self._sha256:
+            self._sha256[content] = hashlib.sha256(content).hexdigest()
+        return self._sha256[content]
 
     def is_lfs(self, path: str, size: int) -> bool:
         return size > 0 and (path.endswith(LARGE) or size > self.lfs_above)
@@ -496,7 +504,7 @@ class _Handler(BaseHTTPRequestHandler):
         assert "Authorization" not in self.headers, "the storage is not to see the token"
 
     def _keep(self, oid: str, content: bytes) -> Any:
-        if hashlib.sha256(content).hexdigest() != oid:
+        if self.hub.sha256(content) != oid:
             raise Answer(400, "the content is not that of its sha256")
         self.hub.storage[oid] = content
         return 200, {}, b"stored"
