@@ -17,6 +17,8 @@ from hub_server import TOKEN
 
 from immune_data.common import publishing
 from immune_data.common.errors import CheckFailed
+from immune_data.contract.tokens import text_ids
+from immune_data.contract.vocabulary import END
 from immune_data.prompts import TASKS
 from immune_train.export.quantise import DEFAULT as QUANTS
 from immune_train.random_model import __main__ as random_model
@@ -28,7 +30,31 @@ pytestmark = libraries.training
 
 # The least that k-quants can take.
 SMALLEST = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
+WORD = "Nothing"  # the whole of an answer whose form is free
 SETTINGS = ("max_steps=1", "records_train=6", "records_eval=3", "lora_r=4", "lora_alpha=4")
+
+
+def answer_in_a_word(model: Path) -> Path:
+    """Have a random model, which goes on with its last token for ever, write WORD and end.
+
+    A token is followed by the one whose row of the embedding has the largest product with its own:
+    the line feed before an answer by WORD, and WORD by the end.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = model / "model.safetensors"
+    weights = load_file(file)
+    rows = weights["model.embed_tokens.weight"]
+    [start], [word] = text_ids("\n"), text_ids(WORD)
+    along = rows[start].float()
+    across = torch.randn(len(along), generator=torch.Generator().manual_seed(0))
+    across -= along * (across @ along) / (along @ along)
+    across *= along.norm() / across.norm()
+    rows[word] = (1.5 * along + 1.5 * across).to(rows.dtype)
+    rows[END] = (4 * across).to(rows.dtype)
+    save_file(weights, file, metadata={"format": "pt"})
+    return model
 
 
 @pytest.mark.usefixtures("in_this_process", "kept_models", "kept_vocabularies")
@@ -43,7 +69,7 @@ def test_a_model_goes_from_training_to_its_download(
     for module in (edge_tiny, evaluate_tiny):
         monkeypatch.setattr(module, "python", edge_tiny.python_here)
     data, folder = training_out("unified-clean"), tmp_path / "tiny"
-    model = random_model.write(tmp_path / "random-tiny", "tiny", **SMALLEST)
+    model = answer_in_a_word(random_model.write(tmp_path / "random-tiny", "tiny", **SMALLEST))
     folders = ("--data", data, "--model", model, "--output", folder)
     edge_tiny.python_here("immune_train.sft", "--config", "tiny", *folders, *SETTINGS)
     edge_tiny.chain(data, folder, records=3, more=("--max-tokens", "88", "--threads", "1"))
@@ -51,6 +77,9 @@ def test_a_model_goes_from_training_to_its_download(
     published = folder / "publish" / "tiny"
     names = {f"tiny-{quant}.gguf" for quant in QUANTS}
     assert names <= {path.name for path in published.iterdir()}
+    lines = (folder / "edge" / "answers-q4_k_m.jsonl").read_text(encoding="utf-8").splitlines()
+    free = [one for one in map(json.loads, lines) if one["task"] != "risk"]
+    assert [(one["answer"], one["finish"]) for one in free] == [(WORD, "stop")] * 2
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     assert scores["models"] == list(QUANTS)
     assert (folder / "scores.svg").read_text(encoding="utf-8").startswith("<?xml")
