@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immune_data import sql
-from immune_data.common import streams
+from immune_data.common import cli, streams
 from immune_data.emit import __main__ as emit
 from immune_train.bench_edge.results import Run, line
 from immune_train.bench_edge.timing import Timing
@@ -102,7 +102,7 @@ _LONG = ("sample", "report", "generate eval", "generate to a file", "export", "b
 _STARTED = [QUICK[name] for name in ("help", "why json")]
 _LOCALE = "LC_ALL"
 # What stands for a command that takes seconds where no interpreter is started for it.
-_QUICKER = {"immune_data.report": "figures"}
+_QUICKER = {"immune_data.report": "figures", "immune_train.bench_edge": "edge"}
 
 # In the documented forms: in others a grammar lets a model that replays them write on and on.
 _ANSWERS = {
@@ -184,13 +184,16 @@ def run(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Callable[..., Ran]:
-    """`run(command, shell)`: its exit code, what it made, and what it complained of."""
+    """`run(command, shell)`: its exit code, what it made, and what it complained of.
+
+    Without a shell it runs in this process, whose streams are as they should be.
+    """
     copy = tmp_path / "emitted"
     before: dict[Path, tuple[int, ...]] = {}
     gguf = random_gguf(shared_folder)
     thorough = request.config.getoption("--thorough")
 
-    def run(command: list[str], shell: str = '"$@"', **environment: str) -> Ran:
+    def run(command: list[str], shell: str = "", **environment: str) -> Ran:
         nonlocal before
         if not copy.exists():
             shutil.copytree(emitted, copy)
@@ -201,23 +204,36 @@ def run(
         started = thorough or command in _STARTED or _LOCALE in environment
         python = [sys.executable, "-m"] if started else warm.commands()
         module, *rest = (word.format(copy, **places) for word in command)
-        words = [*python, module if started else _QUICKER.get(module, module), *rest]
-        done = subprocess.run(
-            ["bash", "-c", shell, "bash", *words],
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        module = module if started else _QUICKER.get(module, module)
+        if shell:
+            done = subprocess.run(
+                ["bash", "-c", shell, "bash", *python, module, *rest],
+                cwd=folder,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            code, said = done.returncode, done.stderr.decode("utf-8", "replace")
+        else:
+            code, said = _main_in(folder, module, rest), ""
         made = digests(folder)
         if states(copy) != before:
             made |= digests(copy)
             shutil.rmtree(copy)
         shutil.rmtree(folder)
-        return done.returncode, made, done.stderr.decode("utf-8", "replace")
+        return code, made, said
 
     return run
+
+
+def _main_in(folder: Path, module: str, arguments: list[str]) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        try:
+            return cli.module(module).main(arguments)
+        except SystemExit as end:  # after the help
+            return int(end.code or 0)
 
 
 def _alike(made: dict[str, str]) -> dict[str, str]:
@@ -253,6 +269,7 @@ def _ways(name: str, thorough: bool) -> dict[str, tuple[str, dict[str, str]]]:
     return {**_COMMON, **more}
 
 
+@pytest.mark.usefixtures("in_this_process", "kept_models", "kept_vocabularies")
 @pytest.mark.parametrize("name", _COMMANDS)
 def test_streams_change_neither_the_work_nor_its_exit_code(
     name: str, run: Callable[..., Ran], request: pytest.FixtureRequest
@@ -336,7 +353,7 @@ def test_what_is_printed_to_a_closed_stream_is_in_no_file(closed: str, tmp_path:
     """Between opening a file and closing it, as a library does that says how far it is."""
     program = """if True:
         import sys
-        from immune_data.common import streams
+        from immune_data.common import cli, streams
         with streams.patient(), open("a", "w") as a, open("b", "w") as b:
             print("printed", flush=True)
             print("printed", file=sys.stderr, flush=True)

@@ -1,12 +1,21 @@
-"""A GGUF of random weights, small enough to be made and run by tests."""
+"""A GGUF of random weights, small enough to be made and run by tests.
+
+    python -m edge …
+
+is `bench_edge` that reads a little memory to see how fast it is read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from immune_train.bench_edge import __main__ as bench_edge
+from immune_train.bench_edge import bandwidth
 from immune_train.edge.llama_cpp_api import Model
 
 NAME = "random.gguf"
@@ -72,3 +81,19 @@ def incident(lines: int = 12, **facts: Any) -> dict[str, Any]:
         "dag_analysis": header + "".join(events),
         **facts,
     }
+
+
+def of_a_little(threads: int) -> float:
+    """As `bandwidth.measured`, which reads half a gigabyte ten times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bandwidth, "BYTES", 8 << 20)
+        return _measured(threads)
+
+
+_measured = bandwidth.measured
+
+
+def main(arguments: Sequence[str]) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bandwidth, "measured", of_a_little)
+        return bench_edge.main(arguments)
