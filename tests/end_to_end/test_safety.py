@@ -33,13 +33,21 @@ from immune_data.read.normalise import normalise
 RECIPE = "unified-clean"
 
 
-def start(folder: Path, source: Path, out: Path, *, workers: bool = True) -> BaseProcess:
+def start(folder: Path, source: Path, out: Path) -> BaseProcess:
     """A run with workers, so that killed ones have some to leave behind; it speaks to `folder`."""
-    arguments = ["--source", str(source), "--data", str(out), "--recipe", RECIPE, "--threads", "2"]
-    return warm.start(folder, warm.emit_with_workers if workers else main, arguments)
+    return warm.start(folder, warm.emit_with_workers, emitting(source, out))
 
 
-def assert_done(process: BaseProcess, folder: Path) -> None:
+def emitting(source: Path, out: Path) -> list[str]:
+    return ["--source", str(source), "--data", str(out), "--recipe", RECIPE, "--threads", "2"]
+
+
+def assert_done(folder: Path, source: Path, out: Path, *, workers: bool) -> None:
+    """Run to the end, with workers in a process of its own, or here."""
+    if not workers:
+        assert main(emitting(source, out)) == 0
+        return
+    process = start(folder, source, out)
     process.join(120)
     assert process.exitcode == 0, (folder / "stderr").read_text()
 
@@ -67,7 +75,7 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 
 
 def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """Of runs that nobody kills, the one that is timed has workers too; thorough, all of them."""
+    """Of runs that nobody kills, only the one that is timed has workers; thorough, all of them."""
     rng = random.Random(request.config.getoption("--seed"))
     every = request.config.getoption("--thorough")
     sources = []
@@ -79,7 +87,7 @@ def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.Fixt
     whole = [tmp_path / f"out-{name}" for name in "ab"]
     for source, out in zip(sources, whole, strict=True):
         began = time.monotonic()
-        assert_done(start(tmp_path, source, out, workers=every or out == whole[-1]), tmp_path)
+        assert_done(tmp_path, source, out, workers=every or out == whole[-1])
         lasts = time.monotonic() - began
     finished = 0
     for _ in range(request.config.getoption("--kills")):
@@ -105,7 +113,7 @@ def test_a_kill_at_any_moment_harms_nothing(tmp_path: Path, request: pytest.Fixt
         if (out / "sft" / RECIPE / "manifest.json").exists():
             check(out / "sft" / RECIPE)
 
-        assert_done(start(tmp_path, sources[1], out, workers=every), tmp_path)
+        assert_done(tmp_path, sources[1], out, workers=every)
         assert final(out) == either[1]
         assert sorted(path.name for path in out.iterdir()) == ["immune.duckdb", "sft", "tables"]
         assert_database_opens(out)
