@@ -948,20 +948,20 @@ def test_two_processes_may_need_different_numbers_of_packs(
 ) -> None:
     """Each of a step and of an evaluation: none waits for a pack that the other does not have."""
     records = dataset.from_folder(training_out(CLEAN) / "sft" / CLEAN)
-    lengths = [record.tokens for record in dataset.shortest(records.train, 16)]
-    longest = max(lengths + [record.tokens for record in dataset.shortest(records.eval, 5)])
-    fours = [lengths[at : at + 4] for at in range(0, 16, 4)]  # what each process has of a step
+    lengths = [record.tokens for record in dataset.shortest(records.train, 8)]
+    longest = max(lengths + [record.tokens for record in dataset.shortest(records.eval, 3)])
+    pairs = [lengths[at : at + 2] for at in range(0, 8, 2)]  # what each process has of a step
 
     def packs(capacity: int) -> list[int]:
-        return [len(best_fit_decreasing(four, capacity)) for four in fours]
+        return [len(best_fit_decreasing(pair, capacity)) for pair in pairs]
 
     capacity = next(
         capacity
         for capacity in range(longest, 4 * longest)
         if (found := packs(capacity))[::2] != found[1::2]
     )
-    settings = [*STEPWISE, "packing=true", "gradient_accumulation_steps=4", "records_train=16"]
-    settings += ["records_eval=5", "max_steps=2", "eval_steps=2", "save_steps=2"]
+    settings = [*STEPWISE, "packing=true", "gradient_accumulation_steps=2", "records_train=8"]
+    settings += ["records_eval=3", "max_steps=2", "eval_steps=2", "save_steps=2"]
     settings += [f"max_length={capacity}", "per_device_eval_batch_size=1"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert sft.main(command(one, *settings, "per_device_train_batch_size=2")) == 0
