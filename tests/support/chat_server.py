@@ -115,6 +115,12 @@ def answered_by(script: Script) -> type[client.Client]:
     return Unsent
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Who connects while as many wait to be accepted tries again after a second.
+    request_queue_size = 128
+
+
 class ChatServer:
     """The server; `with` starts and ends it."""
 
@@ -126,8 +132,7 @@ class ChatServer:
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
 
     @property
     def url(self) -> str:
