@@ -300,17 +300,22 @@ def kept_vocabularies() -> Iterator[None]:
     """Spares exports the second in which a tokenizer is read: each is read once."""
     from immune_train.export import gguf_file
 
-    read = gguf_file.vocabulary
-    known: dict[str, gguf_file.Vocabulary] = {}
+    def kept(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        known: dict[tuple[tuple[str, str], ...], Any] = {}
 
-    def vocabulary(path: Path) -> gguf_file.Vocabulary:
-        content = sha256(path) if path.is_file() else ""
-        if content not in known:
-            known[content] = read(path)
-        return known[content]
+        def known_or_read(path: Path) -> Any:
+            """Of a file, or of a model's folder, where weights do not count."""
+            files = [path] if path.is_file() else sorted(path.glob("*.j*"))
+            content = tuple((file.name, sha256(file)) for file in files)
+            if content not in known:
+                known[content] = read(path)
+            return known[content]
+
+        return known_or_read
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gguf_file, "vocabulary", vocabulary)
+        for name in ("vocabulary", "_special"):
+            patch.setattr(gguf_file, name, kept(getattr(gguf_file, name)))
         yield
 
 

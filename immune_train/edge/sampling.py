@@ -63,9 +63,11 @@ class Chooser:
                 lower case; None if with anything.
         """
         if self._temperature > 0:
-            # Gumbel's distribution, which numpy draws from more slowly.
-            noise = -np.log(self._random.standard_exponential(len(logits)))
-            logits = logits / self._temperature + noise
+            # Gumbel's distribution, which numpy draws from more slowly. In one array: memory for
+            # several of them takes longer than the numbers in them.
+            noise = self._random.standard_exponential(len(logits))
+            np.log(noise, out=noise)
+            logits = np.subtract(logits / self._temperature, noise, out=noise)
         else:
             logits = logits.copy()
         if self._replay is not None:
