@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import itertools
 import json
@@ -48,6 +49,7 @@ any_text = st.text(max_size=80)
 texts = st.one_of(hostile, any_text, st.lists(st.one_of(hostile, any_text)).map("\n".join))
 
 
+@functools.cache  # a long text takes a while, and is asked about more than once
 def whole(text: str) -> int:
     """The definition: the whole text, normalised, at once."""
     encoding = tiktoken.get_encoding("qwen2.5")

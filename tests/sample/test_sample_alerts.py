@@ -76,19 +76,34 @@ def test_alerts_give_the_incidents_back(
         assert row["dag_analysis"].split("\n")[-2:] == one.risk_dag.split("\n")[-2:]
 
 
-def of_records(sample_source: Path, dags: dict[str, str | None], folder: Path) -> list[list[Any]]:
-    """What `emit` makes of some incidents of the sample: the keys of the records.
+@pytest.fixture(scope="module")
+def contents(incidents: list[Incident], sample_source: Path) -> dict[str, dict[str, Any]]:
+    """The files of the sample with these incidents alone."""
+    ids = {one.role.incident_id for one in incidents}
+    contents = {}
+    for file in sample.FILES:
+        content = json.loads((sample_source / file).read_bytes())
+        rows = [row for row in content["incidents"] if row["incident_id"] in ids]
+        contents[file] = {**content, "incidents": rows}
+    return contents
+
+
+def of_records(
+    contents: dict[str, dict[str, Any]], dags: dict[str, str], folder: Path
+) -> list[list[Any]]:
+    """What `emit` makes of these incidents: the keys of the records.
 
     `dags` is their evidence where it is not that of the sample.
     """
     source, data = folder / "source", folder / "data"
     source.mkdir(parents=True)
-    for file in sample.FILES:
-        content = json.loads((sample_source / file).read_bytes())
-        rows = [row for row in content["incidents"] if row["incident_id"] in dags]
-        for row in rows:
-            if row.get("dag_analysis"):
-                row["dag_analysis"] = dags[row["incident_id"]] or row["dag_analysis"]
+    for file, content in contents.items():
+        rows = [
+            {**row, "dag_analysis": dags.get(row["incident_id"], row["dag_analysis"])}
+            if row.get("dag_analysis")
+            else row
+            for row in content["incidents"]
+        ]
         (source / file).write_text(json.dumps({**content, "incidents": rows}))
     words = ["--source", str(source), "--data", str(data), "--recipe", "unified-v2"]
     assert emit.main(words) == 0
@@ -102,20 +117,20 @@ def of_records(sample_source: Path, dags: dict[str, str | None], folder: Path) -
 
 @pytest.fixture(scope="module")
 def plain(
-    incidents: list[Incident], sample_source: Path, tmp_path_factory: pytest.TempPathFactory
+    contents: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> list[list[Any]]:
-    own = {one.role.incident_id: None for one in incidents}
-    return of_records(sample_source, own, tmp_path_factory.mktemp("plain"))
+    return of_records(contents, {}, tmp_path_factory.mktemp("plain"))
 
 
 def test_records_are_as_many_as_without_the_detour(
     rebuilt: dict[str, dict[str, Any]],
     plain: list[list[Any]],
-    sample_source: Path,
+    contents: dict[str, dict[str, Any]],
     tmp_path: Path,
 ) -> None:
     dags = {incident: row["dag_analysis"] for incident, row in rebuilt.items()}
-    assert of_records(sample_source, dags, tmp_path) == plain
+    assert dags.keys() == {row["incident_id"] for row in contents[sample.SUMMARIES]["incidents"]}
+    assert of_records(contents, dags, tmp_path) == plain
     assert len(plain) > 20
 
 
