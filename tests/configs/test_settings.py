@@ -278,35 +278,43 @@ def test_something_else_is_written(
     assert without(written, *beside) != written(train(*beside, f"{key}={value}"))
 
 
-@pytest.mark.parametrize("key", LOADED)
-def test_something_else_is_loaded(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def loaded(*settings: str) -> tuple[Any, ...]:
+    """What a base is asked for with these settings, and the adapter that it gets."""
     import torch
     import transformers
 
-    monkeypatch.setattr(transformers, "BitsAndBytesConfig", lambda **given: given)
+    given = configs.load("tiny", settings)
+    asked: list[Any] = []
 
-    def load(*settings: str) -> tuple[Any, ...]:
-        given = configs.load("tiny", settings)
-        asked: list[Any] = []
+    def from_pretrained(*names: str, **more: Any) -> Any:
+        asked.extend((names, more))
+        return model_of_few_words().unload()
 
-        def from_pretrained(*names: str, **more: Any) -> Any:
-            asked.extend((names, more))
-            return model_of_few_words().unload()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(transformers, "BitsAndBytesConfig", lambda **given: given)
+        patched.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+        if given.load_in_4bit:
+            patched.setattr(trl, "check", lambda config: None)
+            patched.setattr(torch.cuda, "is_available", lambda: True)
+        model = trl.load(given)
+    lora = model.peft_config["default"].to_dict()
+    lora["target_modules"] = sorted(lora["target_modules"])
+    weights = [w.flatten().tolist() for w in model.parameters() if w.requires_grad]
+    return asked, lora, weights
 
-        with monkeypatch.context() as patched:
-            patched.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
-            if given.load_in_4bit:
-                patched.setattr(trl, "check", lambda config: None)
-                patched.setattr(torch.cuda, "is_available", lambda: True)
-            model = trl.load(given)
-        lora = model.peft_config["default"].to_dict()
-        lora["target_modules"] = sorted(lora["target_modules"])
-        weights = [w.flatten().tolist() for w in model.parameters() if w.requires_grad]
-        return asked, lora, weights
 
+loaded_once = cache(loaded)
+
+
+@pytest.mark.parametrize("settings", sorted({tuple(beside) for _, *beside in LOADED.values()}))
+def test_the_same_settings_load_the_same(settings: tuple[str, ...]) -> None:
+    assert loaded_once(*settings) == loaded(*settings)
+
+
+@pytest.mark.parametrize("key", LOADED)
+def test_something_else_is_loaded(key: str) -> None:
     value, *beside = LOADED[key]
-    assert load(*beside) == load(*beside)
-    assert load(*beside) != load(*beside, f"{key}={value}")
+    assert loaded_once(*beside) != loaded(*beside, f"{key}={value}")
 
 
 def test_checkpointing_is_switched_on(train: Callable[..., Any]) -> None:
