@@ -48,9 +48,12 @@ if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
 else:
-    # The workers inherit it: the C library asks for large pages, where the system has them. An emit
-    # takes a tenth less.
-    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    # The workers inherit it: the C library asks for large pages, where the system has them, and
+    # keeps small pieces of memory that are freed at hand. An emit takes a sixth less.
+    os.environ.setdefault(
+        "GLIBC_TUNABLES",
+        "glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=60000:glibc.malloc.tcache_max=2048",
+    )
 
 # Databases and stores wait for the disk at every commit, a fifth of the time of all tests. What
 # they write for a test is not worth keeping: where memory is plenty, it is written there.
