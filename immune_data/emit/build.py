@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -158,12 +158,23 @@ class _Build:
 
     def contents(self) -> Contents | None:
         """The contents of the database; None if it does not exist, or may be overwritten."""
-        try:
+        with self._replaceable():
             return database.contents(self.database)
+        return None
+
+    def _refuse_a_writer(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Check that nobody has opened the database for writing meanwhile."""
+        with self._replaceable():
+            database.refuse_a_writer(connection, self.database)
+
+    @contextmanager
+    def _replaceable(self) -> Iterator[None]:
+        """In here, a database that cannot be read is an error unless it may be overwritten."""
+        try:
+            yield
         except database.Unreadable as error:
-            if self.replace:
-                return None
-            raise ImmuneError(f"{error}: move it away, or rebuild it with --replace") from None
+            if not self.replace:
+                raise ImmuneError(f"{error}: move it away, or rebuild it with --replace") from None
 
     def stamp(self) -> list[tuple[int, int, int] | None]:
         """A value that changes when somebody writes to the database."""
@@ -352,6 +363,7 @@ class _Build:
                     outputs=manifest.outputs(hidden, OUTPUTS),
                 )
                 pipeline.finish(connection)
+                self._refuse_a_writer(connection)
         manifest.write(hidden, content)
         return content
 
@@ -381,7 +393,6 @@ class _Build:
             new = [(path, self.tables / path.name) for path in parquet]
             new.append((hidden / "tables" / manifest.NAME, self.tables / manifest.NAME))
             staged = [*new, *staged]
-        self.contents()  # raises if somebody has opened it for writing meanwhile
         if self.stamp() != stamp:
             raise ImmuneError(f"{self.database} was changed during the run: run again")
         for _, final in staged:

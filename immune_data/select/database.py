@@ -124,32 +124,50 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         Unreadable: it cannot be opened.
         ImmuneError: another program has it open for writing.
     """
-    import duckdb
-
     with (
         duck.spill() as spill,
         duck.connect(spill=spill) as connection,
         signals.interruptible(connection.interrupt),
     ):
-        try:
-            duck.attach(connection, path, CATALOG, "read_only")
-        except duckdb.ResourceInUseException:
-            raise ImmuneError(
-                f"{path} is open for writing in this process: close that connection first"
-            ) from None
-        except duckdb.Error as error:
-            message = str(error).splitlines()[0]
-            if "Could not set lock" in message:
-                holder = _HOLDER.search(message)
-                process = f" (process {holder[1]})" if holder else ""
-                raise ImmuneError(
-                    f"{path} is open for writing in another program{process}: close it there, "
-                    "or open it there with -readonly, and run again"
-                ) from None
-            raise Unreadable(
-                f"{path} cannot be opened by DuckDB {duckdb.__version__}: {message}"
-            ) from None
+        _attach(connection, path, CATALOG)
         yield connection
+
+
+def refuse_a_writer(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Check, with the connection to another database, that nobody writes to the one at `path`.
+
+    Raises:
+        Unreadable: it cannot be opened.
+        ImmuneError: another program has it open for writing.
+    """
+    if path.is_file():
+        [(current,)] = connection.execute("select current_database()").fetchall()
+        _attach(connection, path, "other")
+        connection.execute(f"use {current}.main")
+        connection.execute("detach other")
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path, catalog: str) -> None:
+    import duckdb
+
+    try:
+        duck.attach(connection, path, catalog, "read_only")
+    except duckdb.ResourceInUseException:
+        raise ImmuneError(
+            f"{path} is open for writing in this process: close that connection first"
+        ) from None
+    except duckdb.Error as error:
+        message = str(error).splitlines()[0]
+        if "Could not set lock" in message:
+            holder = _HOLDER.search(message)
+            process = f" (process {holder[1]})" if holder else ""
+            raise ImmuneError(
+                f"{path} is open for writing in another program{process}: close it there, "
+                "or open it there with -readonly, and run again"
+            ) from None
+        raise Unreadable(
+            f"{path} cannot be opened by DuckDB {duckdb.__version__}: {message}"
+        ) from None
 
 
 @contextmanager

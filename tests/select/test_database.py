@@ -168,16 +168,17 @@ def test_a_writer_in_the_same_process_is_a_sentence(
         assert connection.execute('select count(*) from "unified-v2".pool').fetchall() == [(6,)]
 
 
-@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize(("written", "closed"), [(True, True), (True, False), (False, False)])
 def test_a_writer_that_comes_while_a_run_is_on_loses_nothing(
-    closed: bool, source: Path, out: Path
+    written: bool, closed: bool, source: Path, out: Path
 ) -> None:
     opened = []
 
     def write(line: str) -> None:
         if line == "rendering records":
             connection = duckdb.connect(str(out / database.NAME))
-            connection.execute("create table main.labels as select 1 as a")
+            if written:
+                connection.execute("create table main.labels as select 1 as a")
             opened.append(connection)
             if closed:
                 connection.close()
@@ -185,6 +186,8 @@ def test_a_writer_that_comes_while_a_run_is_on_loses_nothing(
     before = digests(out / "sft")
     with pytest.raises(ImmuneError, match=r"changed during the run|open for writing"):
         emit.emit(source, out, recipes.load("unified-v1"), report=write)
+    if not written:
+        opened[0].execute("create table main.labels as select 1 as a")
     opened[0].close()
     assert digests(out / "sft") == before
     assert query(out, "from main.labels") == [(1,)]
