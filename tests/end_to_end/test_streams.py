@@ -353,7 +353,7 @@ def test_what_is_printed_to_a_closed_stream_is_in_no_file(closed: str, tmp_path:
     """Between opening a file and closing it, as a library does that says how far it is."""
     program = """if True:
         import sys
-        from immune_data.common import cli, streams
+        from immune_data.common import streams
         with streams.patient(), open("a", "w") as a, open("b", "w") as b:
             print("printed", flush=True)
             print("printed", file=sys.stderr, flush=True)
