@@ -13,6 +13,7 @@ import edge_tiny
 import evaluate_tiny
 import libraries
 import pytest
+import warm
 from hub_server import TOKEN
 
 from immune_data.common import publishing
@@ -64,10 +65,11 @@ def test_a_model_goes_from_training_to_its_download(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each command in this process; only what asks the Hub has one of its own."""
+    """Each command in this process; only what asks the Hub or is refused has one of its own."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the other tests need the other processors
     for module in (edge_tiny, evaluate_tiny):
         monkeypatch.setattr(module, "python", edge_tiny.python_here)
+    monkeypatch.setattr(evaluate_tiny, "PYTHON", warm.commands())
     data, folder = training_out("unified-clean"), tmp_path / "tiny"
     model = answer_in_a_word(random_model.write(tmp_path / "random-tiny", "tiny", **SMALLEST))
     folders = ("--data", data, "--model", model, "--output", folder)

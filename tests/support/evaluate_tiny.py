@@ -31,6 +31,7 @@ from immune_train.artifacts import run
 from immune_train.evaluate import outputs
 
 QUANT = "q8_0"
+PYTHON = [sys.executable, "-m"]  # for a command whose refusal is read
 RULE = {"judge": "a rule of ours", "rubric": "structure and names", "orders": "none"}
 
 
@@ -147,7 +148,7 @@ def refuse_leak(
     learned = records[0]["incident_id"]
     listed = [*incidents.read((folder / incidents.NAME).read_bytes())]
     incidents.write(leaked, [*listed, incidents.Incident(learned, "train", learned)])
-    command = [sys.executable, "-m", "immune_train.evaluate", "--trained", leaked, *given]
+    command = [*PYTHON, "immune_train.evaluate", "--trained", leaked, *given]
     done = subprocess.run([str(one) for one in command], capture_output=True, text=True)
     if done.returncode != 1 or learned not in done.stderr:
         raise CheckFailed(f"an evaluation on what was learned is not refused: {done.stderr}")
