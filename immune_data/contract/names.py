@@ -78,13 +78,13 @@ _NUMBER = re.compile(NUMBER, re.ASCII)
 def find(kind: str, text: str) -> set[str]:
     """The names of a kind in a text in lower case; for ports and totals, the numbers."""
     if kind == "port":
-        matches = _matches("port", text) | _matches("port_of_protocol", text)
+        matches = _texts("port", text) | _texts("port_of_protocol", text)
         return set(_NUMBER.findall(" ".join(matches)))
-    matches = _matches(kind, text)
+    matches = _texts(kind, text)
     return {total.replace(",", "") for total in matches} if kind == "event_total" else matches
 
 
-def _matches(kind: str, text: str) -> set[str]:
+def _texts(kind: str, text: str) -> set[str]:
     """The group of each match if the pattern has one, otherwise the whole match."""
     return set(_COMPILED[kind].findall(text)) if _CUES[kind].search(text) else set()
 
@@ -92,14 +92,14 @@ def _matches(kind: str, text: str) -> set[str]:
 def places(kind: str, text: str) -> list[tuple[int, str]]:
     """The place and the name of everything that `find` finds, with repetitions."""
     if kind != "port":
-        matches = _finds(kind, text)
+        matches = _matches(kind, text)
         spans = [
             (match.start(match.lastindex or 0), match[match.lastindex or 0]) for match in matches
         ]
         if kind == "event_total":
             return [(start, total.replace(",", "")) for start, total in spans]
         return spans
-    lists = (match for name in ("port", "port_of_protocol") for match in _finds(name, text))
+    lists = (match for name in ("port", "port_of_protocol") for match in _matches(name, text))
     return [
         (number.start(), number[0])
         for match in lists
@@ -107,5 +107,5 @@ def places(kind: str, text: str) -> list[tuple[int, str]]:
     ]
 
 
-def _finds(kind: str, text: str) -> Iterator[re.Match[str]]:
+def _matches(kind: str, text: str) -> Iterator[re.Match[str]]:
     return _COMPILED[kind].finditer(text) if _CUES[kind].search(text) else iter(())

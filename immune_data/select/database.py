@@ -141,9 +141,8 @@ def refuse_a_writer(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         ImmuneError: another program has it open for writing.
     """
     if path.is_file():
-        [(current,)] = connection.execute("select current_database()").fetchall()
-        _attach(connection, path, "other")
-        connection.execute(f"use {current}.main")
+        with connection.cursor() as cursor:  # the connection goes on using its own database
+            _attach(cursor, path, "other")
         connection.execute("detach other")
 
 

@@ -96,13 +96,18 @@ class Resamples:
         return spread * float(norm.ppf(0.5 + CONFIDENCE / 2) + norm.ppf(_POWER))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)  # each takes 16 MB for a thousand groups
 def _weights(groups: int, draws: int, seed: int) -> Floats:
-    """How often each group is in the sample and in each draw; parts often have equally many."""
+    """How often each group is in the sample and in each draw, read-only.
+
+    Parts of an evaluation often have equally many groups.
+    """
     uniform = np.full(groups, 1 / groups)
     weights = np.random.default_rng(seed).multinomial(groups, uniform, size=draws)
     # The first "draw" is the sample itself, so a statistic's first value is its own.
-    return np.vstack([np.ones(groups), weights])
+    with_sample = np.vstack([np.ones(groups), weights])
+    with_sample.flags.writeable = False
+    return with_sample
 
 
 @cache

@@ -111,9 +111,9 @@ def test_python_and_duckdb_find_the_same_in_any_texts(
     for kind, pattern in names.PATTERNS.items():
         for text in texts:
             found = re.findall(pattern, text, re.ASCII)
-            places = names._finds(kind, text)
+            places = names._matches(kind, text)
             assert [match[match.lastindex or 0] for match in places] == found, kind
-            assert names._matches(kind, text) == set(found), kind
+            assert names._texts(kind, text) == set(found), kind
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """A GGUF of random weights, small enough to be made and run by tests.
 
-    python -m edge …
-
-is `bench_edge` that reads a little memory to see how fast it is read.
+As the command of a warm process (`warm.commands`), this module is `bench_edge` that reads a little
+memory to see how fast it is read.
 """
 
 from __future__ import annotations

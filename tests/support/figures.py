@@ -1,8 +1,7 @@
 """Figures, for tests that look at one of them, at some of their forms or at none.
 
-    python -m figures …
-
-is `report` with one figure: it writes all of them, in all forms, and only the first shows anything.
+As the command of a warm process (`warm.commands`), this module is `report` with one figure: it
+writes all of them, in all forms, and only the first shows anything.
 """
 
 from __future__ import annotations
